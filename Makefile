@@ -1,0 +1,37 @@
+# Each target does all the set-up it needs on a machine that has only Python and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export JAX_PLATFORMS ?= cpu
+
+.PHONY: demo test test-slow lint golden constraints clean
+
+demo: $(VENV)/ready
+	$(BIN)/python -m experiments.digits.run --out out
+
+test: $(VENV)/ready lint
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -q
+
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+golden: $(VENV)/ready
+	$(BIN)/python tests/golden/make.py
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Pins what is installed now; run it after an upgrade that passes the tests.
+constraints: $(VENV)/ready
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^xbarjax' > constraints.txt
+
+clean:
+	rm -rf $(VENV) out

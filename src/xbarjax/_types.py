@@ -1,0 +1,96 @@
+"""The one table of units, signs and shapes, and the field that holds a physical number.
+
+| quantity     | prefix | unit  | shape and sign                                              |
+|--------------|--------|-------|-------------------------------------------------------------|
+| conductance  | `g_`   | S     | `(rows, cols)`, row to column, at least 0                   |
+| resistance   | `r_`   | ohm   | scalar, a line, or a segment; 0 (ideal) to inf (open)       |
+| voltage      | `v_`   | V     | against the common ground                                   |
+| current      | `i_`   | A     | positive from row to column to readout                      |
+| drop         | `drop_`| V     | row: source minus node; column: node minus readout          |
+| power        | `p_`   | W     | positive when dissipated (`p_delivered`: when delivered)    |
+
+Rows are word lines and inputs, columns bit lines and outputs; arrays are `(rows, cols)`.
+Word lines are driven at column 0, bit lines sensed below the last row. SI without prefixes.
+"""
+
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+PerCell: TypeAlias = Float[Array, "rows cols"]
+PerRow: TypeAlias = Float[Array, " rows"]
+PerCol: TypeAlias = Float[Array, " cols"]
+PerRowSegment: TypeAlias = Float[Array, "rows cols+1"]
+PerColSegment: TypeAlias = Float[Array, "rows+1 cols"]
+CellMask: TypeAlias = Bool[Array, "rows cols"]
+Scalar: TypeAlias = Float[Array, ""]
+Count: TypeAlias = Int[Array, ""]
+
+
+def as_physical(x: Any, name: str = "value") -> Array:
+    """`x` as a floating array: its dtype is kept, a Python number takes the default float.
+
+    Raises `TypeError` for integer and boolean arrays: JAX gives those no gradient.
+    """
+    if isinstance(x, (bool, np.bool_)):
+        raise TypeError(f"{name} is a boolean; pass a floating number.")
+    if isinstance(x, (int, float)):
+        return jnp.asarray(float(x), dtype=jnp.zeros(()).dtype)
+    if not isinstance(x, (jax.Array, np.ndarray, np.generic, list, tuple)):
+        return x  # a placeholder that JAX put in the tree (a ShapeDtypeStruct, None, an object)
+    array = x if isinstance(x, jax.Array) else np.asarray(x)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} is an array of {array.dtype}; it needs a floating dtype so that it has a"
+            f" gradient: pass {name}.astype(float)."
+        )
+    return jnp.asarray(array)
+
+
+def physical(name: str, default: Any = None) -> Any:
+    """An `equinox` field that holds a physical number as a floating array leaf."""
+
+    def convert(x: Any) -> Array:
+        return as_physical(x, name)
+
+    if default is None:
+        return eqx.field(converter=convert)
+    return eqx.field(converter=convert, default=default)
+
+
+def is_concrete(tree: Any) -> bool:
+    """Whether every leaf holds numbers, so that they may be looked at in Python."""
+    return not any(
+        isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct)) or not eqx.is_array(leaf)
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def require_nonnegative(x: Any, name: str, unit: str, *, open_allowed: bool) -> None:
+    """Raises `ValueError` on the first entry that is NaN, negative, or infinite where it may
+    not be. Says nothing while tracing: there a verb returns the status instead."""
+    if not is_concrete(x):
+        return
+    values = np.asarray(x)
+    bad = ~(values >= 0) if open_allowed else ~((values >= 0) & np.isfinite(values))
+    if bad.any():
+        at = tuple(int(k) for k in np.argwhere(bad)[0])
+        where = f"{name}[{', '.join(map(str, at))}]" if at else name
+        limits = "0 (ideal) to inf (open)" if open_allowed else "finite and at least 0"
+        raise ValueError(f"{where} is {values[at]} {unit}; it must be {limits}.")
+
+
+def require_finite(x: Any, name: str, unit: str) -> None:
+    """Raises `ValueError` on the first entry that is not finite; says nothing while tracing."""
+    if not is_concrete(x):
+        return
+    values = np.asarray(x)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        at = tuple(int(k) for k in np.argwhere(bad)[0])
+        where = f"{name}[{', '.join(map(str, at))}]" if at else name
+        raise ValueError(f"{where} is {values[at]} {unit}; it must be finite.")

@@ -1,0 +1,2 @@
+from .cell import AbstractCell as AbstractCell
+from .ohmic import Ohmic as Ohmic

@@ -1,0 +1,45 @@
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from .._types import CellMask, PerCell, physical, require_nonnegative
+from .cell import AbstractCell
+
+
+class Ohmic(AbstractCell):
+    """A conductance at every crosspoint: `I = g (v_row - v_col)`.
+
+    **Arguments:**
+
+    - `g`: conductances [S], shape `(rows, cols)`, at least 0. A cell that is stuck off may be
+        exactly 0.
+
+    Raises `ValueError` for an empty array, another number of axes, or a negative or non-finite
+    conductance; `TypeError` for an integer array.
+    """
+
+    g: PerCell = physical("g")
+    is_linear: ClassVar[bool] = True
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
+        if jnp.ndim(self.g) != 2 or 0 in jnp.shape(self.g):
+            raise ValueError(
+                f"g has shape {jnp.shape(self.g)}; it must be (rows, cols) with at least one of"
+                " each (batches go through jax.vmap)."
+            )
+        require_nonnegative(self.g, "g", "S", open_allowed=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.g.shape[0], self.g.shape[1]
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        return self.g * (v_row - v_col)
+
+    def conductances(self, v_row: PerCell, v_col: PerCell) -> tuple[PerCell, PerCell]:
+        del v_row, v_col
+        return self.g, self.g
+
+    def valid(self) -> CellMask:
+        return (self.g >= 0) & jnp.isfinite(self.g)

@@ -1,0 +1,96 @@
+"""What Kirchhoff's laws leave open, found before they are solved.
+
+An island is a set of nodes with no path to any source or ground. No current flows in it and its
+voltages are arbitrary, so it is cut out: its cells and wires carry nothing and each of its nodes
+stands alone, at zero drop. A line of ideal wire between two ideal terminals leaves the split of
+its current between them open; its far end is freed, so that the near end carries all of it. The
+network that remains determines everything, and what was cut is named by masks.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool
+
+from ._types import CellMask
+from .network import R_BROKEN, Network, Segments
+
+
+class Undetermined(eqx.Module):
+    """Masks of what a circuit does not determine."""
+
+    row: CellMask  # row nodes of islands
+    col: CellMask  # column nodes of islands
+    row_split: Bool[Array, " rows"]  # word lines of ideal wire between two ideal sources
+    col_split: Bool[Array, " cols"]  # bit lines of ideal wire between two ideal grounds
+
+
+def determined(network: Network) -> tuple[Network, Undetermined]:
+    """The part of a network that is determined, and masks of the rest."""
+    row, row_split = _free_far_end(network.row, axis=1)
+    col, col_split = _free_far_end(network.col, axis=0)
+    row_grounded, col_grounded = _grounded(
+        row.alpha > 0, col.alpha > 0, (network.g_rc > 0) | (network.g_cr > 0)
+    )
+    floating = ~row_grounded, ~col_grounded
+    cells = jnp.where(floating[0] | floating[1], 0, network.g_rc)  # those that touch an island
+    masked = {id(network.g_rc): cells}  # cells without shunts stay one array, in four places
+
+    def without(floating, g):
+        return masked.get(id(g), jnp.where(floating, 0, g))
+
+    network = Network(
+        _cut(row, row_grounded, axis=1),
+        _cut(col, col_grounded, axis=0),
+        without(floating[0], network.g_row),
+        without(floating[1], network.g_col),
+        cells,
+        without(floating[0] | floating[1], network.g_cr),
+        network.symmetric,
+    )
+    return network, Undetermined(*floating, row_split, col_split)
+
+
+def _free_far_end(line: Segments, axis: int) -> tuple[Segments, Array]:
+    split = jnp.all(line.beta == 0, axis, keepdims=True)
+    where = lax.broadcasted_iota(int, line.beta.shape, axis)
+    freed = split & (where == (line.beta.shape[1] - 1 if axis == 1 else 0))
+    alpha, beta = jnp.where(freed, 0, line.alpha), jnp.where(freed, R_BROKEN, line.beta)
+    return Segments(alpha, beta), jnp.squeeze(split, axis)
+
+
+def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
+    """Opens the segments at nodes of islands; their other ends are in the island, or open."""
+    ends = lambda fill: [(0, 0) if k != axis else fill for k in range(2)]
+    kept = jnp.pad(grounded, ends((1, 0)), constant_values=True) & jnp.pad(
+        grounded, ends((0, 1)), constant_values=True
+    )
+    return Segments(jnp.where(kept, line.alpha, 0), jnp.where(kept, line.beta, R_BROKEN))
+
+
+def _grounded(row_link, col_link, cell) -> tuple[CellMask, CellMask]:
+    """Nodes with a path to a terminal, spread from neighbour to neighbour until none is added.
+
+    It starts from the lines that are whole and end in a terminal, so that in most circuits there
+    is nothing to spread, and in most others a cell or two away.
+    """
+    shape = cell.shape
+    row = jnp.all(row_link[:, :-1], 1) | jnp.all(row_link[:, 1:], 1)
+    col = jnp.all(col_link[:-1], 0) | jnp.all(col_link[1:], 0)
+    start = jnp.broadcast_to(row[:, None], shape), jnp.broadcast_to(col[None], shape), True
+
+    def add(state):
+        row, col, _ = state
+        wide = jnp.pad(row, ((0, 0), (1, 1)), constant_values=True)  # with the terminals
+        tall = jnp.pad(col, ((1, 1), (0, 0)), constant_values=True)
+        by_row = (row_link[:, :-1] & wide[:, :-2]) | (row_link[:, 1:] & wide[:, 2:])
+        by_col = (col_link[:-1] & tall[:-2]) | (col_link[1:] & tall[2:])
+        new_row, new_col = row | by_row | (cell & col), col | by_col | (cell & row)
+        return new_row, new_col, jnp.any(new_row != row) | jnp.any(new_col != col)
+
+    def unfinished(state):
+        row, col, added = state
+        return added & ~(jnp.all(row) & jnp.all(col))
+
+    row, col, _ = lax.while_loop(unfinished, add, start)
+    return row, col

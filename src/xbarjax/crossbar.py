@@ -1,0 +1,58 @@
+import equinox as eqx
+import jax.numpy as jnp
+
+from .cells import AbstractCell
+from .drive import Drive
+from .readout import VirtualGround
+from .wires import Wires
+
+
+class Crossbar(eqx.Module):
+    """A crossbar array: cells at the crosspoints of word and bit lines, and what they end in.
+
+    **Arguments:**
+
+    - `cell`: the devices, for example `Ohmic(g)`; their shape `(rows, cols)` is the array's.
+    - `wires`: segment resistances; ideal by default.
+    - `drive`: the sources of the word lines; ideal and at column 0 by default.
+    - `readout`: what the bit lines end in; an ideal ground below the last row by default.
+
+    Raises `ValueError` where the shape of a part does not fit the cells.
+    """
+
+    cell: AbstractCell
+    wires: Wires
+    drive: Drive
+    readout: VirtualGround
+
+    def __init__(
+        self,
+        cell: AbstractCell,
+        wires: Wires | None = None,
+        drive: Drive | None = None,
+        readout: VirtualGround | None = None,
+    ):
+        self.cell = cell
+        self.wires = Wires() if wires is None else wires
+        self.drive = Drive() if drive is None else drive
+        self.readout = VirtualGround() if readout is None else readout
+
+    def __check_init__(self):
+        rows, cols = self.shape
+        for part, names, shape in (
+            ("wires", ("r_row", "r_col"), (rows, cols)),
+            ("drive", ("r_source", "r_source_far"), (rows,)),
+            ("readout", ("r_in", "r_in_far", "v_ref", "v_offset"), (cols,)),
+        ):
+            for name in names:
+                got = jnp.shape(getattr(getattr(self, part), name))
+                if got not in ((), shape):
+                    raise ValueError(
+                        f"{part}.{name} has shape {got}, but the array is {rows} x {cols}:"
+                        f" it must be a scalar or {shape}."
+                    )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(rows, cols)`."""
+        return self.cell.shape

@@ -1,0 +1,111 @@
+"""Kirchhoff's law, once: the linearised array as a matrix-free linear operator.
+
+Unknowns are drops and segment currents, never voltages. A row node has fallen by `a` [V] below
+its line's reference, a column node has risen by `w` [V] above its own. With `J_k` the current in
+segment `k` of a line, counted from its near end (the driver, the sense input), every node obeys
+
+    row:      J_k - J_{k+1} + g_row a + g_rc w = b
+    column:   J_k - J_{k+1} + g_cr a + g_col w = b
+
+and every segment a law of its own, with `(alpha, beta) = (1, r)` and `y = J` up to `R_BROKEN`,
+`(sqrt(R_BROKEN / r), R_BROKEN)` and `J = alpha y` beyond it:
+
+    alpha (d_k - d_{k-1}) - beta y_k = e_k.
+
+So everything is polynomial in everything: r = 0 and r = inf are ordinary values, with ordinary
+derivatives, and the operator is symmetric where `g_rc = g_cr`. A cell `I(v_row, v_col)` enters by
+its two conductances, `dI/dv_row` in `g_row` and `g_cr`, `-dI/dv_col` in `g_col` and `g_rc`; a
+shunt at a node adds to `g_row` or `g_col`, an injected current to `b`, a source in a wire to `e`.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from ._types import PerCell, PerColSegment, PerRowSegment
+
+R_BROKEN = (
+    1e6  # [ohm] where a segment's law is rescaled so that inf stays finite; any value will do
+)
+
+
+class Segments(eqx.Module):
+    """The wire segments of one family of lines, as coefficients of their law."""
+
+    alpha: Float[Array, "m n"]
+    beta: Float[Array, "m n"]  # [ohm]
+
+    @classmethod
+    def of(cls, r: Float[Array, "m n"]) -> "Segments":
+        """From resistances [ohm], 0 to inf."""
+        broken = r > R_BROKEN
+        alpha = jnp.where(broken, lax.rsqrt(jnp.where(broken, r / R_BROKEN, 1)), 1)
+        return cls(alpha, jnp.where(broken, R_BROKEN, r))
+
+
+class Field(NamedTuple):
+    """A vector of the network: drops [V] and scaled segment currents `y` [A] as an unknown,
+    injected currents [A] and electromotive forces [V] as a right-hand side."""
+
+    row: PerCell
+    row_segments: PerRowSegment
+    col: PerCell
+    col_segments: PerColSegment
+
+
+class Network(lx.AbstractLinearOperator):
+    """The linearised array. `mv` is Kirchhoff's law; see the module's docstring.
+
+    Both families are stored as the array lies: rows run from column 0, columns from the last row.
+    """
+
+    row: Segments  # alpha, beta (rows, cols + 1); the last is the far segment
+    col: Segments  # alpha, beta (rows + 1, cols); the first is the far segment
+    g_row: PerCell
+    g_col: PerCell
+    g_rc: PerCell
+    g_cr: PerCell
+    symmetric: bool = eqx.field(static=True)
+
+    def mv(self, vector: Field) -> Field:
+        a, y_row, w, y_col = vector
+        j_row = self.row.alpha * y_row
+        j_col = self.col.alpha * y_col
+        return Field(
+            j_row[:, :-1] - j_row[:, 1:] + self.g_row * a + self.g_rc * w,
+            self.row.alpha * jnp.diff(a, axis=1, prepend=0, append=0) - self.row.beta * y_row,
+            j_col[1:] - j_col[:-1] + self.g_cr * a + self.g_col * w,
+            -self.col.alpha * jnp.diff(w, axis=0, prepend=0, append=0) - self.col.beta * y_col,
+        )
+
+    def in_structure(self) -> Any:
+        shape, dtype = self.g_row.shape, self.g_row.dtype
+        rows, cols = shape
+        shapes = shape, (rows, cols + 1), shape, (rows + 1, cols)
+        return Field._make(jax.ShapeDtypeStruct(s, dtype) for s in shapes)
+
+    def out_structure(self) -> Any:
+        return self.in_structure()
+
+    def transpose(self) -> "Network":
+        return Network(
+            self.row, self.col, self.g_row, self.g_col, self.g_cr, self.g_rc, self.symmetric
+        )
+
+    def as_matrix(self) -> Float[Array, "size size"]:
+        flat, unravel = ravel_pytree(
+            jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.in_structure())
+        )
+        columns = jax.vmap(lambda x: ravel_pytree(self.mv(unravel(x)))[0])
+        return columns(jnp.eye(flat.size, dtype=flat.dtype)).T
+
+
+@lx.is_symmetric.register(Network)
+def _(operator: Network) -> bool:
+    return operator.symmetric

@@ -1,0 +1,1 @@
+from .virtual_ground import VirtualGround as VirtualGround

@@ -1,0 +1,183 @@
+"""What a read returns, and how it says that something is wrong with it."""
+
+import enum
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .connectivity import Undetermined
+from .drive import Bias
+
+
+class Status(enum.IntFlag):
+    """What is to be said of a solution; `OK` is 0, and several may hold at once."""
+
+    OK = 0
+    FLOATING = 1
+    SPLIT = 2
+    NOT_CONVERGED = 4
+    NOT_FINITE = 8
+    INVALID_CELL = 16
+    INVALID_WIRE = 32
+    SHORT_CIRCUIT = 64
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the numbers cannot be used; `FLOATING` and `SPLIT` leave the rest right."""
+        return bool(self & ~(Status.FLOATING | Status.SPLIT))
+
+
+ADVICE = {
+    Status.FLOATING: "has no path to any source or ground: its voltage is arbitrary (returned as"
+    " 0 V) and it carries no current",
+    Status.SPLIT: "is ideal wire between two ideal terminals: how its current splits between them"
+    " is open (the near end is given all of it)",
+    Status.NOT_CONVERGED: "the solver stopped before Kirchhoff's law held: use float64, a larger"
+    " max_steps, or solver=xbarjax.Dense() for a small array",
+    Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, or for currents"
+    " beyond the range of the dtype",
+    Status.INVALID_CELL: "a cell has a negative or non-finite parameter: conductances are finite"
+    " and at least 0 S",
+    Status.INVALID_WIRE: "a resistance is negative or NaN: resistances run from 0 (ideal) to inf"
+    " (open)",
+    Status.SHORT_CIRCUIT: "a line of ideal wire joins two ideal terminals at different voltages:"
+    " give the wire or one of the terminals a resistance",
+}
+
+
+class Solution(eqx.Module):
+    """A solved array. Voltages in V, currents in A, powers in W; rows by columns.
+
+    **Attributes:**
+
+    - `i_out`, `i_out_near`, `i_out_far`: current into the readout, in all and at each end,
+        `(cols,)`.
+    - `v_row`, `v_col`: node voltages, `(rows, cols)`; `drop_row`, `drop_col`: how far row nodes
+        have fallen below their source and column nodes risen above their readout.
+    - `i_cell`: cell currents, `(rows, cols)`.
+    - `i_row[i, j]`, `i_col[i, j]`: current in the segment that enters cell `(i, j)` from the
+        driver's side, and in the one that leaves it towards the sense side; `i_row_far`
+        `(rows,)` leaves the last column for the far source, `i_col_far` `(cols,)` enters row 0
+        from the far readout.
+    - `i_in`, `i_in_near`, `i_in_far`: current that each source delivers, `(rows,)`.
+    - `p_cell`, `p_row`, `p_col`: dissipated power, `(rows, cols)`, `(rows, cols + 1)` and
+        `(rows + 1, cols)` (end resistances belong to their end segments); `p_dissipated` and
+        `p_delivered` are totals, which Tellegen's theorem makes equal.
+    - `floating_row`, `floating_col` `(rows, cols)`, `split_row` `(rows,)`, `split_col` `(cols,)`:
+        what the circuit leaves open.
+    - `residual`: largest mismatch [A] of Kirchhoff's current law over all nodes.
+    - `status`: a `Status`; 0 is good. `num_steps`: iterations of the solver.
+
+    Every attribute holds for batches too, with the batch in front.
+    """
+
+    drop_row: Float[Array, "*batch rows cols"]
+    drop_col: Float[Array, "*batch rows cols"]
+    i_cell: Float[Array, "*batch rows cols"]
+    i_row_segments: Float[Array, "*batch rows cols+1"]
+    i_col_segments: Float[Array, "*batch rows+1 cols"]
+    v_row_reference: Float[Array, "*batch rows"]
+    v_col_reference: Float[Array, "*batch cols"]
+    bias: Bias
+    undetermined: Undetermined
+    residual: Float[Array, "*batch"]
+    status: Int[Array, "*batch"]
+    num_steps: Int[Array, "*batch"]
+
+    @property
+    def v_row(self) -> Array:
+        v = self.v_row_reference[..., :, None] - self.drop_row
+        return jnp.where(self.floating_row, 0, v)
+
+    @property
+    def v_col(self) -> Array:
+        v = self.v_col_reference[..., None, :] + self.drop_col
+        return jnp.where(self.floating_col, 0, v)
+
+    @property
+    def i_row(self) -> Array:
+        return self.i_row_segments[..., :, :-1]
+
+    @property
+    def i_row_far(self) -> Array:
+        return self.i_row_segments[..., :, -1]
+
+    @property
+    def i_col(self) -> Array:
+        return self.i_col_segments[..., 1:, :]
+
+    @property
+    def i_col_far(self) -> Array:
+        return self.i_col_segments[..., 0, :]
+
+    @property
+    def i_out_near(self) -> Array:
+        return self.i_col_segments[..., -1, :]
+
+    @property
+    def i_out_far(self) -> Array:
+        return -self.i_col_far
+
+    @property
+    def i_out(self) -> Array:
+        return jnp.sum(self.i_cell, axis=-2)  # all that enters a bit line leaves at its ends
+
+    @property
+    def i_in_near(self) -> Array:
+        return self.i_row_segments[..., :, 0]
+
+    @property
+    def i_in_far(self) -> Array:
+        return -self.i_row_far
+
+    @property
+    def i_in(self) -> Array:
+        return self.i_in_near + self.i_in_far
+
+    @property
+    def p_cell(self) -> Array:
+        return self.i_cell * (self.v_row - self.v_col)
+
+    @property
+    def p_row(self) -> Array:
+        near = (self.bias.v_row, self.v_row_reference)
+        far = (self.bias.v_row_far, self.v_row_reference)
+        ends = [(reference - v)[..., :, None] for v, reference in (near, far)]
+        drop = jnp.concatenate([ends[0], self.drop_row, ends[1]], axis=-1)
+        return self.i_row_segments * jnp.diff(drop, axis=-1)
+
+    @property
+    def p_col(self) -> Array:
+        near = (self.bias.v_col, self.v_col_reference)
+        far = (self.bias.v_col_far, self.v_col_reference)
+        ends = [(v - reference)[..., None, :] for v, reference in (near, far)]
+        rise = jnp.concatenate([ends[1], self.drop_col, ends[0]], axis=-2)
+        return -self.i_col_segments * jnp.diff(rise, axis=-2)
+
+    @property
+    def p_dissipated(self) -> Array:
+        cells, rows, cols = (jnp.sum(p, (-2, -1)) for p in (self.p_cell, self.p_row, self.p_col))
+        return cells + rows + cols
+
+    @property
+    def p_delivered(self) -> Array:
+        rows = self.bias.v_row * self.i_in_near + self.bias.v_row_far * self.i_in_far
+        cols = self.bias.v_col * self.i_out_near + self.bias.v_col_far * self.i_out_far
+        return jnp.sum(rows, axis=-1) - jnp.sum(cols, axis=-1)
+
+    @property
+    def floating_row(self) -> Array:
+        return self.undetermined.row
+
+    @property
+    def floating_col(self) -> Array:
+        return self.undetermined.col
+
+    @property
+    def split_row(self) -> Array:
+        return self.undetermined.row_split
+
+    @property
+    def split_col(self) -> Array:
+        return self.undetermined.col_split

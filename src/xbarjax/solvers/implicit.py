@@ -1,0 +1,58 @@
+"""The one place where a network is solved and differentiated."""
+
+from typing import Any
+
+import equinox as eqx
+import lineax as lx
+from jax import lax
+
+from ..network import Field, Network
+
+
+class Factored(eqx.Module):
+    """A network and what a solver knows of it before it sees a right-hand side."""
+
+    network: Network
+    solver: lx.AbstractLinearSolver = eqx.field(static=True)
+    state: Any
+    transposed: Any
+
+
+def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
+    """Prepares a network for any number of right-hand sides."""
+    state = solver.init(lax.stop_gradient(network), {})
+    transposed, _ = solver.transpose(state, {})
+    return Factored(network, solver, state, transposed)
+
+
+def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
+    """Solves `network x = vector`, with the derivative of the solution, not of the solver.
+
+    For `A x = b` the tangent is `A dx = db - dA x` and the cotangent a solve with the transpose:
+    whatever the solver does inside, a derivative of any order costs one more solve.
+    `lineax.linear_solve` states the same rule, but its tangent solves raise from inside the
+    compiled program; that needs a host callback, which accelerators and `jax.export` lack. The
+    caller judges the solution by its residual instead.
+
+    Returns the solution and the solver's statistics, which have no derivative.
+    """
+
+    def by(state):
+        def apply(_, b):
+            x, _, stats = factored.solver.compute(state, b, {})
+            return x, stats
+
+        return apply
+
+    network = factored.network
+    # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
+    # none (jax 0.10); the barrier gives all of them one, at no cost
+    vector = lax.optimization_barrier(vector)
+    return lax.custom_linear_solve(
+        network.mv,
+        vector,
+        by(factored.state),
+        by(factored.transposed),
+        network.symmetric,
+        has_aux=True,
+    )

@@ -1,0 +1,29 @@
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from ._types import physical, require_nonnegative
+
+
+class Wires(eqx.Module):
+    """Resistance of the wire segments of both line families.
+
+    Each line has as many segments as cells: `r_row[i, j]` is the wire that enters cell `(i, j)`
+    from the driver's side (`j = 0` is the lead-in), `r_col[i, j]` the wire that leaves it
+    towards the sense side (`i = rows - 1` is the lead-out). Source and input resistances come
+    on top, in `Drive` and in the readout, which also own the one more segment beyond the far
+    end of each line.
+
+    **Arguments:**
+
+    - `r_row`, `r_col`: [ohm a segment], a scalar or an array `(rows, cols)`; 0 is an ideal wire,
+        inf a broken one.
+
+    Raises `ValueError` for a negative or NaN resistance; `TypeError` for an integer array.
+    """
+
+    r_row: Float[Array, "*rows_cols"] = physical("r_row", 0.0)
+    r_col: Float[Array, "*rows_cols_"] = physical("r_col", 0.0)
+
+    def __check_init__(self):
+        require_nonnegative(self.r_row, "r_row", "ohm", open_allowed=True)
+        require_nonnegative(self.r_col, "r_col", "ohm", open_allowed=True)
