@@ -1,8 +1,14 @@
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 
 from .._types import CellMask, PerCell
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractClassVar
+else:
+    from equinox import AbstractClassVar
 
 
 class AbstractCell(eqx.Module):
@@ -13,8 +19,8 @@ class AbstractCell(eqx.Module):
     its linearisation, `dI/dv_row` and `-dI/dv_col`.
     """
 
-    is_linear: eqx.AbstractClassVar[bool]  # the current is a conductance times voltages
-    is_reciprocal: eqx.AbstractClassVar[bool]  # two terminals: it sees v_row - v_col alone
+    is_linear: AbstractClassVar[bool]  # the current is a conductance times voltages
+    is_reciprocal: AbstractClassVar[bool]  # two terminals: it sees v_row - v_col alone
 
     @property
     @abc.abstractmethod

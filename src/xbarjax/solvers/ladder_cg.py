@@ -15,6 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
 from jax import lax
+from jaxtyping import ArrayLike
 
 from .._types import PerCell, PerCol, PerRow, Scalar
 from ..network import Field, Network, Segments
