@@ -1,11 +1,26 @@
 """Exact, fast and differentiable simulation of analog crossbar circuits in JAX."""
 
+from .calibration import Calibration as Calibration, calibrate as calibrate
 from .cells import AbstractCell as AbstractCell, Ohmic as Ohmic
+from .compensation import (
+    Compensation as Compensation,
+    Descent as Descent,
+    FixedPoint as FixedPoint,
+    Report as Report,
+    compensate as compensate,
+)
 from .crossbar import Crossbar as Crossbar
 from .drive import Bias as Bias, Drive as Drive
+from .mapping import (
+    AbstractMapping as AbstractMapping,
+    DifferentialPair as DifferentialPair,
+    InterleavedPair as InterleavedPair,
+    OffsetColumn as OffsetColumn,
+)
 from .read import explain as explain, read as read
 from .readout import VirtualGround as VirtualGround
 from .solution import Solution as Solution, Status as Status
 from .solvers import Dense as Dense, LadderCG as LadderCG
 from .transfer import transfer as transfer
+from .variability import Levels as Levels, Spread as Spread
 from .wires import Wires as Wires

@@ -1,0 +1,178 @@
+"""Weights to conductances and back.
+
+A weight may be negative, a conductance may not. A mapping decides which cells stand for which
+weight: `program` gives the conductances of one or more physical arrays, stacked in front, and
+`combine` turns what those arrays put out (currents, or effective conductances) into the logical
+columns again. The arrays all see the same inputs.
+
+`k` [S per unit of weight] ties the two: `combine(program(w, k)) = k w` for ideal wires.
+"""
+
+import abc
+from typing import TYPE_CHECKING, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ._types import PerCell, PerCol, Scalar, is_concrete, physical
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractClassVar
+else:
+    from equinox import AbstractClassVar
+
+Stack = Float[Array, "arrays rows physical"]
+
+
+class AbstractMapping(eqx.Module):
+    """How weights of shape `(rows, cols)` are carried by conductances between two bounds.
+
+    **Attributes:** `g_min`, `g_max`: bounds [S] of every cell; `reach`: the largest weight that
+    fits, as a part of `(g_max - g_min) / k`.
+    """
+
+    g_min: eqx.AbstractVar[Scalar]
+    g_max: eqx.AbstractVar[Scalar]
+    reach: AbstractClassVar[float]
+
+    @abc.abstractmethod
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        """Conductances [S] of the physical arrays, `(arrays, rows, physical)`, inside the bounds
+        for `|weights| <= reach (g_max - g_min) / k`."""
+
+    @abc.abstractmethod
+    def combine(self, physical: Float[Array, "arrays *other physical"]) -> Float[Array, "..."]:
+        """Logical columns from those of the physical arrays; linear."""
+
+    @abc.abstractmethod
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        """Conductances [S] that change `combine` by `change` [S], if that of every cell changes
+        by `slope` times its own. May go beyond the bounds where the weight does not fit."""
+
+    @abc.abstractmethod
+    def used(self, g: Stack) -> PerCol:
+        """The largest part of the range that the cells of each logical column need."""
+
+    @abc.abstractmethod
+    def saturated(self, g: Stack) -> Bool[Array, "arrays rows physical"]:
+        """Cells at a bound that keeps a weight from growing."""
+
+    def siemens_per_weight(self, weights: PerCell, scale: Scalar | float = 1.0) -> Scalar:
+        """`k` [S] at which the largest weight takes `scale` of the range."""
+        largest = jnp.max(jnp.abs(weights))
+        return scale * self.reach * (self.g_max - self.g_min) / jnp.where(largest > 0, largest, 1)
+
+
+def _check_bounds(g_min, g_max) -> None:
+    if is_concrete((g_min, g_max)) and not 0 <= float(g_min) < float(g_max) < float("inf"):
+        raise ValueError(
+            f"g_min is {float(g_min)} S and g_max {float(g_max)} S: bounds must satisfy"
+            " 0 <= g_min < g_max, finite."
+        )
+
+
+class DifferentialPair(AbstractMapping):
+    """Two arrays whose column currents are subtracted: `k w = g_plus - g_minus`.
+
+    The side that a weight does not need stays at `g_min`, so that as little current as possible
+    flows in the wires.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+    reach: ClassVar[float] = 1.0
+
+    def __check_init__(self):
+        _check_bounds(self.g_min, self.g_max)
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        return self.g_min + jnp.stack([jnp.maximum(k * weights, 0), jnp.maximum(-k * weights, 0)])
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0] - physical[1]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        plus, minus = g
+        new_minus = jnp.maximum(minus - change / (2 * slope[1]), self.g_min)
+        rest = change + slope[1] * (new_minus - minus)
+        new_plus = jnp.maximum(plus + rest / slope[0], self.g_min)
+        rest = rest - slope[0] * (new_plus - plus)
+        return jnp.stack([new_plus, new_minus - rest / slope[1]])
+
+    def used(self, g: Stack) -> PerCol:
+        return jnp.max((g - self.g_min) / (self.g_max - self.g_min), axis=(0, 1))
+
+    def saturated(self, g: Stack) -> Array:
+        return g >= self.g_max
+
+
+class InterleavedPair(AbstractMapping):
+    """A differential pair in neighbouring columns of one array, of twice the columns.
+
+    The same as `DifferentialPair`, but both sides share their word lines.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+    reach: ClassVar[float] = 1.0
+
+    def __check_init__(self):
+        _check_bounds(self.g_min, self.g_max)
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        return self._interleave(DifferentialPair(self.g_min, self.g_max).program(weights, k))
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0, ..., 0::2] - physical[0, ..., 1::2]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        pair = DifferentialPair(self.g_min, self.g_max)
+        return self._interleave(pair.move(self._apart(g), change, self._apart(slope)))
+
+    def used(self, g: Stack) -> PerCol:
+        return DifferentialPair(self.g_min, self.g_max).used(self._apart(g))
+
+    def saturated(self, g: Stack) -> Array:
+        return g >= self.g_max
+
+    def _apart(self, g: Stack) -> Stack:
+        return jnp.stack([g[0, :, 0::2], g[0, :, 1::2]])
+
+    def _interleave(self, pair: Array) -> Stack:
+        _, rows, cols = pair.shape
+        return jnp.moveaxis(pair, 0, -1).reshape(1, rows, 2 * cols)
+
+
+class OffsetColumn(AbstractMapping):
+    """One array with a reference column in the middle of the range, subtracted from all others:
+    `k w = g - g_mid`. Half the cells of a pair, at half its span."""
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+    reach: ClassVar[float] = 0.5
+
+    def __check_init__(self):
+        _check_bounds(self.g_min, self.g_max)
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        middle = (self.g_min + self.g_max) / 2
+        return middle + jnp.pad(k * weights, ((0, 0), (0, 1)))[None]
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0, ..., :-1] - physical[0, ..., -1:]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        return g.at[0, :, :-1].add(change / slope[0, :, :-1])
+
+    def used(self, g: Stack) -> PerCol:
+        return jnp.max(jnp.abs(self._part(g[0, :, :-1])), axis=0)
+
+    def saturated(self, g: Stack) -> Array:
+        return (jnp.abs(self._part(g)) >= 1).at[:, :, -1].set(False)
+
+    def _part(self, g: Array) -> Array:
+        """From -1 at `g_min` to 1 at `g_max`."""
+        return (2 * g - self.g_max - self.g_min) / (self.g_max - self.g_min)
