@@ -1,5 +1,7 @@
 """Exact, fast and differentiable simulation of analog crossbar circuits in JAX."""
 
+__version__ = "0.1.0"
+
 from .calibration import Calibration as Calibration, calibrate as calibrate
 from .cells import AbstractCell as AbstractCell, Ohmic as Ohmic
 from .compensation import (

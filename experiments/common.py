@@ -1,0 +1,68 @@
+"""What every experiment shares: where it ran, and files that are written whole or not at all."""
+
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import jax
+import jaxlib
+import numpy as np
+
+import xbarjax
+
+
+def machine() -> dict:
+    """Names the machine and the versions behind a result."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "xbarjax": xbarjax.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    return next((x.split(":")[1].strip() for x in lines if "model name" in x), platform.machine())
+
+
+def write_json(path: Path, result: dict) -> None:
+    """Writes a result whole or not at all."""
+
+    def plain(x):
+        if isinstance(x, (np.ndarray, np.generic, jax.Array)):
+            return np.asarray(x).tolist()
+        raise TypeError(f"{type(x).__name__} has no place in a result")
+
+    _write(path, (json.dumps(result, indent=1, default=plain) + "\n").encode())
+
+
+def write_figure(figure, path: Path) -> None:
+    """Saves a figure whole or not at all, in the format of its name."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        figure.savefig(part, dpi=150)
+        os.replace(part, path)
+
+
+def write_arrays(path: Path, **arrays) -> None:
+    """Saves arrays to .npz whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        np.savez_compressed(part, **{name: np.asarray(x) for name, x in arrays.items()})
+        os.replace(part, path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+        part.write(content)
+    os.chmod(part.name, 0o644)
+    os.replace(part.name, path)
