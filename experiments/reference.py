@@ -1,0 +1,96 @@
+"""The peers that results are measured against: SciPy's SuperLU and ngspice."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.sparse.linalg import SuperLU, splu
+
+
+def nodal_matrix(g, r_row, r_col, v_in):
+    """The nodal matrix [S] and right-hand side [A] of a one-ended array, `2 rows cols` unknowns.
+
+    Every node of a word line, then every node of a bit line; resistances above 0.
+    """
+    rows, cols = g.shape
+    row = np.arange(rows * cols).reshape(rows, cols)
+    col = row + rows * cols
+    g_row, g_col = (1 / np.broadcast_to(r, g.shape) for r in (r_row, r_col))
+    diagonal, b = np.zeros(2 * rows * cols), np.zeros(2 * rows * cols)
+    i, j, x = [], [], []
+    for a, c, conductance in (
+        (row[:, 1:], row[:, :-1], g_row[:, 1:]),
+        (col[1:], col[:-1], g_col[:-1]),
+        (row, col, g),
+    ):
+        a, c, conductance = a.ravel(), c.ravel(), conductance.ravel()
+        i += [a, c]
+        j += [c, a]
+        x += [-conductance, -conductance]
+        np.add.at(diagonal, a, conductance)
+        np.add.at(diagonal, c, conductance)
+    diagonal[row[:, 0]] += g_row[:, 0]
+    diagonal[col[-1]] += g_col[-1]
+    b[row[:, 0]] = g_row[:, 0] * v_in
+    every = np.arange(2 * rows * cols)
+    entries = np.concatenate([*x, diagonal])
+    where = np.concatenate([*i, every]), np.concatenate([*j, every])
+    return sparse.coo_matrix((entries, where)).tocsc(), b
+
+
+def factor(matrix) -> SuperLU:
+    """Sparse LU with the symmetric ordering, the fastest that SciPy has for these."""
+    options = {"SymmetricMode": True}
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+
+
+def output_currents(x, g):
+    """Column currents [A] of a nodal solution: the sum of cell currents."""
+    rows, cols = g.shape
+    v_row, v_col = x.reshape(2, rows, cols)
+    return (g * (v_row - v_col)).sum(axis=0)
+
+
+def solve(g, r_row, r_col, v_in):
+    """Output currents [A], refined once so that the reference is better than its factor."""
+    matrix, b = nodal_matrix(g, r_row, r_col, v_in)
+    lu = factor(matrix)
+    x = lu.solve(b)
+    x += lu.solve(b - matrix @ x)
+    return output_currents(x, g)
+
+
+def ngspice(g, r_row, r_col, v_in):
+    """Output currents [A] of an operating point by ngspice, as a whole process."""
+    rows, cols = g.shape
+    r_row, r_col = np.broadcast_to(r_row, g.shape), np.broadcast_to(r_col, g.shape)
+    lines = ["crossbar"]
+    for i in range(rows):
+        lines.append(f"V{i} w{i}_0 0 {v_in[i]:.17g}")
+        for j in range(cols):
+            lines.append(f"Rr{i}_{j} w{i}_{j} w{i}_{j + 1} {r_row[i, j]:.17g}")
+            lines.append(f"Rg{i}_{j} w{i}_{j + 1} b{i}_{j} {1 / g[i, j]:.17g}")
+            lines.append(f"Rc{i}_{j} b{i}_{j} b{i + 1}_{j} {r_col[i, j]:.17g}")
+    lines += [f"Vm{j} b{rows}_{j} 0 0" for j in range(cols)]
+    currents = " ".join(f"i(vm{j})" for j in range(cols))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.dat"
+        lines += [
+            ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20",
+            ".control",
+            "set numdgt=15",
+            "set wr_singlescale",
+            "op",
+            f"wrdata {out} {currents}",
+            ".endc",
+            ".end",
+        ]
+        netlist = Path(folder) / "array.cir"
+        netlist.write_text("\n".join(lines) + "\n")
+        subprocess.run(["ngspice", "-b", netlist], capture_output=True, cwd=folder)
+        values = np.loadtxt(out, ndmin=1).ravel()
+    if values.size != cols + 1:  # a scale column comes first
+        raise RuntimeError(f"ngspice wrote {values.size} columns for {cols} currents")
+    return values[1:]
