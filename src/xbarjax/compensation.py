@@ -188,7 +188,7 @@ def _fixed_point_step(mapping, wanted, transfers, g: Stack, gain: PerCol, settle
 
 def _stalled(history: list[float], after: int, window: int = 6) -> bool:
     """Whether the last steps brought less than one percent."""
-    if len(history) < after + window:
+    if len(history) <= after + window:
         return False
     return min(history[-window:]) > 0.99 * min(history[:-window])
 
@@ -203,9 +203,10 @@ class Descent(AbstractMethod):
 
     - `loss`: of the weights that the arrays compute with, `(rows, cols)`, to a scalar; by default
         their relative mean square error.
-    - `programming`: `(g, key) -> g`, what programming does to the conductances, drawn anew at
-        every step: the answer is then one that can be programmed.
-    - `draws`: how many programmings a step averages over.
+    - `programming`: `(g, key) -> g`, what programming does to the conductances (`Spread`, `Levels`,
+        or a composition): the answer is then one that can be programmed.
+    - `draws`: how many programmings a step averages over; `fresh_draws`: whether they are drawn
+        anew at every step. The last step is then the answer, otherwise the best one.
     - `start`: the method whose answer it starts from.
     - `optimiser`, `max_steps`, `key`.
     - `rtol`: loss at which to stop (for the default loss, its square root).
@@ -220,6 +221,7 @@ class Descent(AbstractMethod):
     )
     max_steps: int = eqx.field(static=True, default=200)
     draws: int = eqx.field(static=True, default=1)
+    fresh_draws: bool = eqx.field(static=True, default=True)
     rtol: float = eqx.field(static=True, default=1e-6)
     free_gain: bool = eqx.field(static=True, default=True)
     seed: int = eqx.field(static=True, default=0)
@@ -230,12 +232,13 @@ class Descent(AbstractMethod):
         state = self.optimiser.init(parameters)
         best, history = (g, gain, jnp.inf), []
         for step in range(self.max_steps):
-            key = jax.random.fold_in(jax.random.key(self.seed), step)
+            fresh = self.programming is not None and self.fresh_draws
+            key = jax.random.fold_in(jax.random.key(self.seed), step if fresh else 0)
             next_parameters, state, loss = _descent_step(self, problem, parameters, state, key)
             history.append(float(loss))
             on_step(step, history[-1])
             # a loss with fresh draws at every step does not tell which step was the best
-            if history[-1] < best[2] or self.programming is not None:
+            if history[-1] < best[2] or fresh:
                 best = *_from_free(problem.mapping, parameters), history[-1]
             if history[-1] <= self.rtol or _stalled(history, 0, window=50):
                 break
