@@ -17,10 +17,9 @@ class Calibration(eqx.Module):
         return self.gain * y + self.offset
 
 
-def calibrate(
-    measured: Float[Array, "samples cols"], wanted: Float[Array, "samples cols"]
-) -> Calibration:
-    """The gain and offset per column that bring measured products closest to wanted ones.
+def calibrate(measured: Array, wanted: Array) -> Calibration:
+    """The gain and offset per column that bring measured products closest to wanted ones, both of
+    shape `(samples, cols)`.
 
     `gain = cov(measured, wanted) / var(measured)` and `offset = mean(wanted - gain measured)`,
     least squares over the samples (random inputs of the kind the array will see). A column whose

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import lineax as lx
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, PRNGKeyArray
 
 from ._types import PerCell, PerCol, Scalar, as_physical, is_concrete, require_finite
 from .crossbar import Crossbar
@@ -150,13 +150,14 @@ class FixedPoint(AbstractMethod):
         g = problem.mapping.program(problem.weights, problem.k)
         gain = jnp.ones(problem.weights.shape[1], g.dtype)
         wanted = problem.k * problem.weights
-        best, history = (g, gain, jnp.inf), []
+        best, history, settled = (g, gain, jnp.inf), [], jnp.array(False)
         for step in range(self.max_steps):
             transfers = problem.transfers(g)
-            settled = jnp.asarray(step >= SETTLE)
             next_g, next_gain, rms = _fixed_point_step(
                 problem.mapping, wanted, transfers, g, gain, settled, self.free_gain
             )
+            still = jnp.max(jnp.abs(next_gain / gain - 1)) < 1e-3
+            settled = settled | still | (step + 1 >= SETTLE)
             history.append(float(rms))
             on_step(step, history[-1])
             if history[-1] < best[2]:
@@ -167,7 +168,7 @@ class FixedPoint(AbstractMethod):
         return best[0], best[1], history
 
 
-SETTLE = 12  # steps in which gains may grow again
+SETTLE = 12  # steps after which gains no longer grow, if they have not come to rest before
 MARGIN = 0.999  # of the range, so that the last cell of a column stays free to move
 
 
@@ -202,20 +203,21 @@ class Descent(AbstractMethod):
     **Arguments:**
 
     - `loss`: of the weights that the arrays compute with, `(rows, cols)`, to a scalar; by default
-        their relative mean square error.
+        their relative rms error.
     - `programming`: `(g, key) -> g`, what programming does to the conductances (`Spread`, `Levels`,
         or a composition): the answer is then one that can be programmed.
     - `draws`: how many programmings a step averages over; `fresh_draws`: whether they are drawn
         anew at every step. The last step is then the answer, otherwise the best one.
-    - `start`: the method whose answer it starts from.
+    - `start`: the method whose answer it starts from, and never falls behind; by default 20 steps
+        of a `FixedPoint`.
     - `optimiser`, `max_steps`, `key`.
-    - `rtol`: loss at which to stop (for the default loss, its square root).
+    - `rtol`: loss at which to stop.
     - `free_gain`: whether columns may have a gain of their own.
     """
 
     loss: Callable[[PerCell], Scalar] | None = None
     programming: Callable[[Stack, PRNGKeyArray], Stack] | None = None
-    start: AbstractMethod = FixedPoint(rtol=1e-4, max_steps=20)
+    start: AbstractMethod | None = None
     optimiser: optax.GradientTransformation = eqx.field(
         static=True, default_factory=lambda: optax.adam(2e-2)
     )
@@ -227,14 +229,18 @@ class Descent(AbstractMethod):
     seed: int = eqx.field(static=True, default=0)
 
     def run(self, problem: Problem, on_step: OnStep) -> tuple[Stack, PerCol, list[float]]:
-        g, gain, _ = self.start.run(problem, on_step)
+        start = self.start or FixedPoint(rtol=1e-4, max_steps=20, free_gain=self.free_gain)
+        g, gain, _ = start.run(problem, on_step)
+        fresh = self.programming is not None and self.fresh_draws
+        key = lambda step: jax.random.fold_in(jax.random.key(self.seed), step if fresh else 0)
+        begun = float(_loss(self, problem, g, gain, key(self.max_steps)))
         parameters = _to_free(problem.mapping, g), jnp.log(gain)
         state = self.optimiser.init(parameters)
-        best, history = (g, gain, jnp.inf), []
+        best, history = (g, gain, begun), []
         for step in range(self.max_steps):
-            fresh = self.programming is not None and self.fresh_draws
-            key = jax.random.fold_in(jax.random.key(self.seed), step if fresh else 0)
-            next_parameters, state, loss = _descent_step(self, problem, parameters, state, key)
+            next_parameters, state, loss = _descent_step(
+                self, problem, parameters, state, key(step)
+            )
             history.append(float(loss))
             on_step(step, history[-1])
             # a loss with fresh draws at every step does not tell which step was the best
@@ -243,6 +249,8 @@ class Descent(AbstractMethod):
             if history[-1] <= self.rtol or _stalled(history, 0, window=50):
                 break
             parameters = next_parameters
+        if fresh and float(_loss(self, problem, *best[:2], key(self.max_steps))) > begun:
+            best = g, gain, begun
         return best[0], best[1], history
 
 
@@ -257,33 +265,33 @@ def _from_free(mapping: AbstractMapping, parameters) -> tuple[Stack, PerCol]:
 
 
 @eqx.filter_jit
-def _descent_step(method: Descent, problem: Problem, parameters, state, key):
+def _loss(method: Descent, problem: Problem, g: Stack, gain: PerCol, key) -> Scalar:
     weights = problem.weights
+    if not method.free_gain:
+        gain = lax.stop_gradient(gain)
 
-    def loss(parameters):
-        g, gain = _from_free(problem.mapping, parameters)
-        if not method.free_gain:
-            gain = lax.stop_gradient(gain)
+    def one(key):
+        programmed = g if method.programming is None else method.programming(g, key)
+        products = problem.products(programmed, gain)
+        if method.loss is not None:
+            return method.loss(products)
+        return jnp.sqrt(jnp.mean((products - weights) ** 2) / jnp.mean(weights**2))
 
-        def one(key):
-            programmed = g if method.programming is None else method.programming(g, key)
-            products = problem.products(programmed, gain)
-            if method.loss is not None:
-                return method.loss(products)
-            return jnp.mean((products - weights) ** 2) / jnp.mean(weights**2)
+    if method.programming is None:
+        return one(key)
+    return jnp.mean(lax.map(one, jax.random.split(key, method.draws)))
 
-        if method.programming is None:
-            return one(key)
-        return jnp.mean(lax.map(one, jax.random.split(key, method.draws)))
 
+@eqx.filter_jit
+def _descent_step(method: Descent, problem: Problem, parameters, state, key):
+    loss = lambda parameters: _loss(method, problem, *_from_free(problem.mapping, parameters), key)
     value, gradient = jax.value_and_grad(loss)(parameters)
     updates, state = method.optimiser.update(gradient, state, parameters)
-    value = value if method.loss is not None else jnp.sqrt(value)
     return optax.apply_updates(parameters, updates), state, value
 
 
 def compensate(
-    weights: PerCell,
+    weights: ArrayLike,
     mapping: AbstractMapping,
     build: Callable[[PerCell], Crossbar],
     *,

@@ -138,10 +138,10 @@ class InterleavedPair(AbstractMapping):
     def saturated(self, g: Stack) -> Array:
         return g >= self.g_max
 
-    def _apart(self, g: Stack) -> Stack:
+    def _apart(self, g: Array) -> Array:
         return jnp.stack([g[0, :, 0::2], g[0, :, 1::2]])
 
-    def _interleave(self, pair: Array) -> Stack:
+    def _interleave(self, pair: Array) -> Array:
         _, rows, cols = pair.shape
         return jnp.moveaxis(pair, 0, -1).reshape(1, rows, 2 * cols)
 

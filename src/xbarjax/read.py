@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import ArrayLike
 
 from ._types import as_physical, is_concrete
 from .assembly import assemble
@@ -21,7 +21,7 @@ from .solvers import LadderCG, factor, solve
 
 def read(
     crossbar: Crossbar,
-    v_in: Float[Array, " rows"] | Bias,
+    v_in: ArrayLike | Bias,
     *,
     solver: lx.AbstractLinearSolver = LadderCG(),
 ) -> Solution:
@@ -56,7 +56,7 @@ def read(
     return solution
 
 
-def bias_of(crossbar: Crossbar, v_in: Float[Array, " rows"]) -> Bias:
+def bias_of(crossbar: Crossbar, v_in: ArrayLike) -> Bias:
     """The bias of an ordinary read: `v_in` [V] at both ends of every word line, the readout's
     reference at both ends of every bit line."""
     rows, cols = crossbar.shape
@@ -92,7 +92,7 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined) -> Solu
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
     i_cell = jnp.where(floating, 0, at_rest - network.g_cr * x.row - network.g_rc * x.col)
-    largest = lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(i_row)), jnp.max(jnp.abs(i_col))))
+    holds = _current_law_holds(residual, (i_row, i_col), vector)
     return Solution(
         x.row,
         x.col,
@@ -104,12 +104,23 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined) -> Solu
         bias,
         undetermined,
         residual,
-        _status(crossbar, bias, undetermined, x, residual, largest),
+        _status(crossbar, bias, undetermined, x, holds),
         jnp.asarray(stats["num_steps"]),
     )
 
 
-def _status(crossbar, bias, undetermined, x, residual, largest):
+def _current_law_holds(residual, currents, injected):
+    """Whether the solver did its work: its own tolerance is far below this one, which it misses
+    where it stopped early or the dtype is exhausted. Where no current can flow, rounding of the
+    injected ones is all there is."""
+    largest = lambda xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
+    dtype = residual.dtype
+    tolerance = 1e-8 if dtype == jnp.float64 else 1e-4
+    rounding = 64 * jnp.finfo(dtype).eps * largest((injected.row, injected.col))
+    return residual <= jnp.maximum(tolerance * largest(currents), rounding)
+
+
+def _status(crossbar, bias, undetermined, x, holds):
     wires, drive, readout = crossbar.wires, crossbar.drive, crossbar.readout
     resistances = (
         wires.r_row,
@@ -119,18 +130,16 @@ def _status(crossbar, bias, undetermined, x, residual, largest):
         readout.r_in,
         readout.r_in_far,
     )
-    every = lambda holds, leaves: jnp.all(jnp.stack([jnp.all(holds(x)) for x in leaves]))
+    every = lambda test, leaves: jnp.all(jnp.stack([jnp.all(test(x)) for x in leaves]))
     finite = every(lambda x: jnp.isfinite(jnp.sum(x)), [*x, *jax.tree.leaves(bias)])
     good_wires = every(lambda r: r >= 0, resistances)
     shorted = jnp.any(undetermined.row_split & (bias.v_row != bias.v_row_far)) | jnp.any(
         undetermined.col_split & (bias.v_col != bias.v_col_far)
     )
-    # The solver's own tolerance is far below this: it stopped early, or the dtype is exhausted.
-    tolerance = 1e-8 if x.row.dtype == jnp.float64 else 1e-4
     flags = {
         Status.FLOATING: jnp.any(undetermined.row) | jnp.any(undetermined.col),
         Status.SPLIT: jnp.any(undetermined.row_split) | jnp.any(undetermined.col_split),
-        Status.NOT_CONVERGED: ~(residual <= tolerance * largest),
+        Status.NOT_CONVERGED: ~holds,
         Status.NOT_FINITE: ~finite,
         Status.INVALID_CELL: ~jnp.all(crossbar.cell.valid()),
         Status.INVALID_WIRE: ~good_wires,

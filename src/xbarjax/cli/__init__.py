@@ -1,0 +1,64 @@
+"""The command line: `xbarjax read` and `xbarjax compensate`, on files of numbers."""
+
+import importlib.metadata
+from typing import Annotated
+
+import jax
+
+try:
+    import typer
+except ModuleNotFoundError as error:  # the program is installed with every xbarjax
+    raise SystemExit(
+        f"The command line needs {error.name}: run pip install 'xbarjax[cli]'."
+    ) from error
+
+from .compensating import compensate_command
+from .reading import read_command
+
+app = typer.Typer(
+    name="xbarjax",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # units stand in brackets, which are markup to rich
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """The program `xbarjax`."""
+    app()
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"xbarjax {importlib.metadata.version('xbarjax')}")
+        raise typer.Exit()
+    return wanted
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Exact simulation of analog crossbar arrays, wires and all.
+
+    Rows are word lines (inputs), columns bit lines (outputs). Everything is in SI units without
+    prefixes: S, ohm, V, A, W. Arrays come from .npy, .npz (file.npz:name picks one of several),
+    .csv, .tsv or .txt files.
+
+    Exit status: 0 for a result, 2 for input that cannot be used, 1 for a solve that did not
+    converge.
+    """
+    del version
+    jax.config.update("jax_enable_x64", True)
+
+
+app.command("read", short_help="Currents out for voltages in, and every drop.")(read_command)
+app.command("compensate", short_help="Conductances that compute with given weights.")(
+    compensate_command
+)

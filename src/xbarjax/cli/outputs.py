@@ -1,0 +1,73 @@
+"""What the commands say and write: one sentence for a fault, tables, files and figures."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..files import require_writable, write_whole
+
+FIGURES = (".png", ".svg", ".pdf")
+
+
+@contextlib.contextmanager
+def refusing(*faults: type[Exception]) -> Iterator[None]:
+    """Ends the program with one sentence: status 2 for the faults of the input, 1 for a solve
+    that did not converge."""
+    try:
+        yield
+    except faults as error:
+        _stop(error, 2)
+    except RuntimeError as error:
+        _stop(error, 1)
+
+
+def _stop(error: Exception, code: int) -> NoReturn:
+    typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+    raise typer.Exit(code)
+
+
+def check_outputs(out: str | None, plot: Path | None) -> ModuleType | None:
+    """Refuses what could not be written after the solve; the module of figures if it is needed."""
+    if out is not None:
+        if Path(out).suffix in (".npz", ".json"):
+            raise ValueError(f"--out is {out}; leave out the suffix, .npz and .json are added.")
+        for suffix in (".npz", ".json"):
+            require_writable(Path(out + suffix), "--out")
+    if plot is None:
+        return None
+    if plot.suffix.lower() not in FIGURES:
+        raise ValueError(f"--plot is {plot}; its name must end in {', '.join(FIGURES)}.")
+    require_writable(plot, "--plot")
+    try:
+        from .. import plot as plots  # matplotlib takes long to import, and may not be there
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--plot needs {error.name}: run pip install 'xbarjax[plot]' first."
+        ) from error
+    return plots
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    kind = path.suffix.lower().lstrip(".")
+    write_whole({path: lambda stream: figure.savefig(stream, format=kind, dpi=150)})
+    say_written(path)
+
+
+def say_written(*paths: Path) -> None:
+    for path in paths:
+        typer.echo(f"wrote {path}")
+
+
+def print_table(title: str, lines: list[tuple[str, str]]) -> None:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in lines:
+        table.add_row(name, value)
+    Console(markup=False, highlight=False).print(table)

@@ -1,0 +1,168 @@
+"""Guards mapping, calibration and compensation: weights come back, bounds hold, targets are met."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xbarjax as xb
+
+PAIR, INTERLEAVED, OFFSET = (
+    kind(g_min=1e-6, g_max=1e-4)
+    for kind in (xb.DifferentialPair, xb.InterleavedPair, xb.OffsetColumn)
+)
+MAPPINGS = {"pair": PAIR, "interleaved": INTERLEAVED, "offset": OFFSET}
+
+
+def weights(shape=(12, 9), seed=0):
+    return jnp.asarray(np.clip(np.random.default_rng(seed).normal(0, 0.3, shape), -1, 1))
+
+
+def build(r):
+    return lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
+
+
+def products(answer, mapping, r):
+    """What the arrays compute, by reads of unit inputs with the oracle, not by transfer."""
+    rows = answer.g.shape[1]
+    units = jnp.eye(rows)
+
+    def currents(g):
+        read = lambda v: xb.read(build(r)(g), v, solver=xb.Dense()).i_out
+        return jax.vmap(read)(units)
+
+    return mapping.combine(jnp.stack([currents(g) for g in answer.g])) / (answer.k * answer.gain)
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+def test_ideal_wires_compute_with_the_weights_that_were_mapped(name, scale):
+    mapping, w = MAPPINGS[name], weights()
+    k = mapping.siemens_per_weight(w, scale)
+    g = mapping.program(w, k)
+    assert jnp.all((g >= mapping.g_min * (1 - 1e-12)) & (g <= mapping.g_max * (1 + 1e-12)))
+    np.testing.assert_allclose(mapping.combine(g) / k, w, atol=1e-12)
+    np.testing.assert_allclose(jnp.max(mapping.used(g)), scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_a_move_changes_the_product_by_what_was_asked(name):
+    mapping, w = MAPPINGS[name], weights()
+    g = mapping.program(w, mapping.siemens_per_weight(w, 0.5))
+    change = 1e-6 * weights(seed=1)
+    slope = jnp.full(g.shape, 0.8)
+    moved = mapping.move(g, change, slope)
+    got = mapping.combine(slope * (moved - g))
+    np.testing.assert_allclose(got, change, atol=1e-18)
+    assert jnp.all(moved >= mapping.g_min * (1 - 1e-12))
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_compensated_arrays_compute_with_the_weights_by_the_oracle(name):
+    mapping, w = MAPPINGS[name], weights()
+    answer = xb.compensate(w, mapping, build(20.0), scale=0.8)
+    assert answer.reached and answer.after.rms < 1e-9 < answer.before.rms
+    assert jnp.all((answer.g >= mapping.g_min) & (answer.g <= mapping.g_max))
+    found = products(answer, mapping, 20.0)
+    assert jnp.linalg.norm(found - w) < 1e-8 * jnp.linalg.norm(w)
+
+
+def test_a_target_out_of_reach_is_named_and_the_best_bounded_answer_returned():
+    w = weights()
+    clipped = xb.compensate(w, PAIR, build(60.0), method=xb.FixedPoint(free_gain=False))
+    assert not clipped.reached
+    assert "not reached" in clipped.summary()
+    assert int(clipped.after.saturated.sum()) > 0
+    assert clipped.after.rms < clipped.before.rms
+    assert jnp.all(clipped.g <= PAIR.g_max) and jnp.all(clipped.gain == 1)
+    np.testing.assert_allclose(clipped.after.rms, min(clipped.history), rtol=1e-6)
+    free = xb.compensate(w, PAIR, build(60.0))
+    assert free.reached and jnp.min(free.gain) < 1
+    assert free.after.rms < 1e-6 * clipped.after.rms
+
+
+def test_compensation_beats_the_linear_calibration_that_it_is_measured_against():
+    w = weights()
+    k = PAIR.siemens_per_weight(w)
+    plain = jnp.stack([xb.transfer(build(20.0)(g)) for g in PAIR.program(w, k)])
+    real = PAIR.combine(plain) / k
+    inputs = jnp.asarray(np.random.default_rng(3).uniform(0, 1, (500, 12)))
+    fit = xb.calibrate(inputs @ real, inputs @ w)
+    error = lambda y: jnp.linalg.norm(y - inputs @ w)
+    assert error(fit(inputs @ real)) < error(inputs @ real)
+    answer = xb.compensate(w, PAIR, build(20.0))
+    found = products(answer, PAIR, 20.0)
+    assert error(inputs @ found) < 1e-6 * error(fit(inputs @ real))
+
+
+def test_calibration_is_least_squares_and_exact_where_columns_are_scaled():
+    y = jnp.asarray(np.random.default_rng(0).normal(size=(50, 3)))
+    fit = xb.calibrate(y, 2.5 * y - 1.0)
+    np.testing.assert_allclose(fit.gain, 2.5, rtol=1e-12)
+    np.testing.assert_allclose(fit.offset, -1.0, rtol=1e-12)
+    wanted = y + jnp.asarray(np.random.default_rng(1).normal(size=y.shape))
+    fit = xb.calibrate(y, wanted)
+    for column in range(3):
+        a = np.stack([y[:, column], np.ones(50)], axis=1)
+        solution = np.linalg.lstsq(a, wanted[:, column], rcond=None)[0]
+        np.testing.assert_allclose([fit.gain[column], fit.offset[column]], solution, rtol=1e-9)
+
+
+def test_descent_lowers_a_loss_of_the_users_own_within_the_bounds():
+    w = weights()
+    inputs = jnp.asarray(np.random.default_rng(3).uniform(0, 1, (100, 12)))
+    levels = xb.Levels(8, 1e-6, 1e-4)
+    loss = lambda found: jnp.mean((inputs @ (found - w)) ** 2) / jnp.mean((inputs @ w) ** 2)
+    steps = []
+    answer = xb.compensate(
+        w,
+        PAIR,
+        build(20.0),
+        method=xb.Descent(loss=loss, programming=levels, fresh_draws=False, max_steps=25),
+        on_step=lambda step, error: steps.append(error),
+    )
+    assert min(answer.history) < 0.8 * answer.history[0]
+    assert tuple(steps[-len(answer.history) :]) == answer.history
+    assert jnp.all((answer.g >= PAIR.g_min) & (answer.g <= PAIR.g_max))
+
+
+def test_descent_draws_programming_errors_that_the_seed_fixes():
+    w = weights()
+    method = lambda seed: xb.Descent(programming=xb.Spread(0.05), max_steps=2, seed=seed)
+    one, same, other = (
+        xb.compensate(w, PAIR, build(20.0), method=method(seed)).history for seed in (1, 1, 2)
+    )
+    assert one == same and one != other
+
+
+def test_spread_and_levels_do_what_they_say_and_keep_a_gradient():
+    g = jnp.full((200, 200), 5e-5)
+    drawn = xb.Spread(relative=0.03, absolute=1e-6)(g, jax.random.key(0))
+    expected = np.hypot(0.03 * 5e-5, 1e-6)
+    np.testing.assert_allclose(jnp.std(drawn), expected, rtol=0.02)
+    np.testing.assert_allclose(jnp.mean(drawn), 5e-5, rtol=1e-3)
+    size = lambda s: jnp.std(xb.Spread(relative=s)(g, jax.random.key(0)))
+    np.testing.assert_allclose(jax.grad(size)(0.03), 5e-5, rtol=0.02)
+    levels = xb.Levels(5, 0.0, 1e-4)
+    g = jnp.array([-1e-6, 1.2e-5, 1.3e-5, 9.9e-5])
+    np.testing.assert_allclose(levels(g), [0, 0, 2.5e-5, 1e-4], atol=1e-18)
+    np.testing.assert_allclose(jax.grad(lambda g: levels(g).sum())(g), 1.0)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: xb.DifferentialPair(1e-4, 1e-6), "g_min"),
+        (lambda: xb.OffsetColumn(-1e-6, 1e-4), "g_min"),
+        (lambda: xb.Levels(1, 1e-6, 1e-4), "count"),
+        (lambda: xb.compensate(weights(), PAIR, build(1.0), scale=1.5), "scale is 1.5"),
+        (lambda: xb.compensate(weights()[0], PAIR, build(1.0)), "weights has shape"),
+        (lambda: xb.compensate(weights() * jnp.nan, PAIR, build(1.0)), "weights[0, 0] is nan"),
+        (lambda: xb.compensate(weights() * 0, PAIR, build(1.0)), "weights are all 0"),
+        (lambda: xb.calibrate(weights(), weights()[1:]), "measured has shape"),
+    ],
+)
+def test_bad_input_is_named(call, said):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert said in str(error.value)
