@@ -13,7 +13,7 @@ Rows are word lines and inputs, columns bit lines and outputs; arrays are `(rows
 Word lines are driven at column 0, bit lines sensed below the last row. SI without prefixes.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import equinox as eqx
 import jax
@@ -41,8 +41,10 @@ def as_physical(x: Any, name: str = "value") -> Array:
         raise TypeError(f"{name} is a boolean; pass a floating number.")
     if isinstance(x, (int, float)):
         return jnp.asarray(float(x), dtype=jnp.zeros(()).dtype)
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return cast(Array, x)  # JAX asks for shapes alone
     if not isinstance(x, (jax.Array, np.ndarray, np.generic, list, tuple)):
-        return x  # a placeholder that JAX put in the tree (a ShapeDtypeStruct, None, an object)
+        raise TypeError(f"{name} is a {type(x).__name__}; pass a number or a floating array.")
     array = x if isinstance(x, jax.Array) else np.asarray(x)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(

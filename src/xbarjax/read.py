@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import ArrayLike
 
-from ._types import as_physical, is_concrete
+from ._types import as_physical, is_concrete, require_finite
 from .assembly import assemble
 from .connectivity import determined
 from .crossbar import Crossbar
@@ -42,6 +42,11 @@ def read(
     `RuntimeError` for a read that did not converge, and warns of islands. Under a transformation
     it returns `Solution.status` instead.
     """
+    if not crossbar.cell.is_linear:
+        raise ValueError(
+            f"read solves linear cells, and {type(crossbar.cell).__name__} is not: pass Ohmic(g),"
+            " with the conductances [S] of its linearisation."
+        )
     bias = v_in if isinstance(v_in, Bias) else bias_of(crossbar, v_in)
     rows, cols = crossbar.shape
     for name, size in (("v_row", rows), ("v_row_far", rows), ("v_col", cols), ("v_col_far", cols)):
@@ -66,6 +71,7 @@ def bias_of(crossbar: Crossbar, v_in: ArrayLike) -> Bias:
             f"v_in has shape {jnp.shape(v_in)}, but the array has {rows} rows: it must be"
             f" ({rows},), one voltage a word line (batches go through jax.vmap)."
         )
+    require_finite(v_in, "v_in", "V")
     v_col = crossbar.readout.voltage(cols).astype(v_in.dtype)
     return Bias(v_in, v_in, v_col, v_col)
 
@@ -92,7 +98,7 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined) -> Solu
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
     i_cell = jnp.where(floating, 0, at_rest - network.g_cr * x.row - network.g_rc * x.col)
-    holds = _current_law_holds(residual, (i_row, i_col), vector)
+    holds = _current_law_holds(network, residual, (i_row, i_col), vector)
     return Solution(
         x.row,
         x.col,
@@ -109,15 +115,18 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined) -> Solu
     )
 
 
-def _current_law_holds(residual, currents, injected):
+def _current_law_holds(network, residual, currents, injected):
     """Whether the solver did its work: its own tolerance is far below this one, which it misses
-    where it stopped early or the dtype is exhausted. Where no current can flow, rounding of the
-    injected ones is all there is."""
+    where it stopped early or the dtype is exhausted. Where a family of lines has no terminal at
+    all no current may flow, and the rounding of the injected ones is all there is."""
     largest = lambda xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
     dtype = residual.dtype
     tolerance = 1e-8 if dtype == jnp.float64 else 1e-4
+    row_ends, col_ends = network.row.alpha[:, jnp.array([0, -1])], network.col.alpha[jnp.array([0, -1])]
+    no_terminal = jnp.all(row_ends == 0) | jnp.all(col_ends == 0)
     rounding = 64 * jnp.finfo(dtype).eps * largest((injected.row, injected.col))
-    return residual <= jnp.maximum(tolerance * largest(currents), rounding)
+    bound = tolerance * largest(currents) + jnp.where(no_terminal, rounding, 0)
+    return residual <= lax.stop_gradient(bound)
 
 
 def _status(crossbar, bias, undetermined, x, holds):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import lineax as lx
+from jax import lax
 from jaxtyping import Array, Float
 
 from ..network import Field, Network, Segments
@@ -34,11 +35,12 @@ class Dense(lx.AbstractLinearSolver[DenseState]):
         del options
         if not isinstance(operator, Network):
             raise TypeError(f"Dense solves a Network, not a {type(operator).__name__}.")
-        rows = jax.vmap(_line_lu)(operator.row, operator.g_row)
-        cols = jax.vmap(_line_lu)(_downwards(operator.col), operator.g_col.T)
+        # one line after the other: batched LAPACK calls can wait for each other on few cores
+        rows = lax.map(lambda x: _line_lu(*x), (operator.row, operator.g_row))
+        cols = lax.map(lambda x: _line_lu(*x), (_downwards(operator.col), operator.g_col.T))
         m, n = operator.g_row.shape
-        across = jax.vmap(lambda lu: _inverse(lu, n))(rows)  # R: (m, n, n)
-        along = jax.vmap(lambda lu: _inverse(lu, m))(cols)  # C: (n, m, m)
+        across = lax.map(lambda lu: _inverse(lu, n), rows)  # R: (m, n, n)
+        along = lax.map(lambda lu: _inverse(lu, m), cols)  # C: (n, m, m)
         through = operator.g_cr[:, :, None] * across * operator.g_rc[:, None, :]
         coupled = jnp.einsum("jik,kjl->ijkl", along, through).reshape(m * n, m * n)
         array = jax.scipy.linalg.lu_factor(jnp.eye(m * n, dtype=coupled.dtype) - coupled)
@@ -95,13 +97,13 @@ def _substitute(state: DenseState, vector: Field) -> Field:
 
     def solve_rows(w):
         b = jnp.concatenate([vector.row - network.g_rc * w, vector.row_segments], axis=1)
-        x = jax.vmap(jax.scipy.linalg.lu_solve)(rows, b)
+        x = lax.map(lambda x: jax.scipy.linalg.lu_solve(*x), (rows, b))
         return x[:, :n], x[:, n:]
 
     def solve_cols(a):
         # stored far end first, so a segment's law changes sign against its line's own order
         b = jnp.concatenate([vector.col - network.g_cr * a, -vector.col_segments], axis=0).T
-        x = jax.vmap(jax.scipy.linalg.lu_solve)(cols, b)
+        x = lax.map(lambda x: jax.scipy.linalg.lu_solve(*x), (cols, b))
         return x[:, :m].T, -x[:, m:].T
 
     a, _ = solve_rows(jnp.zeros_like(vector.col))
