@@ -1,6 +1,6 @@
 """The README's figure: the circuit and its conventions, what wires do to it, and the way back.
 
-    python -m experiments.overview.run
+python -m experiments.overview.run
 """
 
 from pathlib import Path

@@ -12,8 +12,8 @@ from .network import Field, Network, Segments
 
 
 class Reference(eqx.Module):
-    """The voltages [V] from which drops are counted: the near terminal's, or the far one's where
-    the near end of a line is free."""
+    """The voltages [V] from which drops are counted: the near terminal's, the far one's where the
+    near end of a line is free, and one of the other family's where both are."""
 
     v_row: PerRow
     v_col: PerCol
@@ -39,13 +39,19 @@ def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]
     far = end(readout.r_in_far, cols)[None]
     col = Segments.of(jnp.concatenate([far, wire(crossbar.wires.r_col) + near], axis=0))
 
-    # an end that is free has no voltage; the other one is then the reference
+    # An end that is free has no voltage; the other one is then the reference. A line that is free
+    # at both counts from a line of the other family, so that what is at rest has no current.
+    row_ends = row.alpha[:, 0] > 0, row.alpha[:, -1] > 0
+    col_ends = col.alpha[-1] > 0, col.alpha[0] > 0
     near, far = bias.v_row.astype(dtype), bias.v_row_far.astype(dtype)
-    v_row = jnp.where(row.alpha[:, 0] == 0, far, near)
+    v_row = jnp.where(row_ends[0], near, far)
+    v_col = jnp.where(col_ends[0], bias.v_col.astype(dtype), bias.v_col_far.astype(dtype))
+    held_row, held_col = row_ends[0] | row_ends[1], col_ends[0] | col_ends[1]
+    rest_row, rest_col = _one(v_col, held_col), _one(v_row, held_row)
+    v_row, v_col = jnp.where(held_row, v_row, rest_row), jnp.where(held_col, v_col, rest_col)
     inner = jnp.zeros((rows, cols - 1), dtype)
     e_row = jnp.concatenate([(v_row - near)[:, None], inner, (far - v_row)[:, None]], axis=1)
     near, far = bias.v_col.astype(dtype), bias.v_col_far.astype(dtype)
-    v_col = jnp.where(col.alpha[-1] == 0, far, near)
     inner = jnp.zeros((rows - 1, cols), dtype)
     e_col = jnp.concatenate([(v_col - far)[None], inner, (near - v_col)[None]], axis=0)
     e_row, e_col = row.alpha * e_row, col.alpha * e_col
@@ -57,6 +63,11 @@ def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]
     g_row, g_col = cell.conductances(at_row, at_col)
     network = Network(row, col, g_row, g_col, g_col, g_row, cell.is_reciprocal)
     return network, Field(current, e_row, current, e_col), Reference(v_row, v_col)
+
+
+def _one(v: Array, of: Array) -> Array:
+    """The first of those voltages, 0 of none. A mean would round: equal ones must cancel."""
+    return jnp.where(jnp.any(of), v[jnp.argmax(of)], 0)
 
 
 def working_dtype(crossbar: Crossbar, *inputs: Array):

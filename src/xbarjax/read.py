@@ -122,7 +122,10 @@ def _current_law_holds(network, residual, currents, injected):
     largest = lambda xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
     dtype = residual.dtype
     tolerance = 1e-8 if dtype == jnp.float64 else 1e-4
-    row_ends, col_ends = network.row.alpha[:, jnp.array([0, -1])], network.col.alpha[jnp.array([0, -1])]
+    row_ends, col_ends = (
+        network.row.alpha[:, jnp.array([0, -1])],
+        network.col.alpha[jnp.array([0, -1])],
+    )
     no_terminal = jnp.all(row_ends == 0) | jnp.all(col_ends == 0)
     rounding = 64 * jnp.finfo(dtype).eps * largest((injected.row, injected.col))
     bound = tolerance * largest(currents) + jnp.where(no_terminal, rounding, 0)

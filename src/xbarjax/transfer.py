@@ -45,6 +45,8 @@ def transfer(
             f"transfer needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
             " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
         )
+    if chunk < 1:
+        raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
     matrix, status = _transfer(crossbar, solver, chunk)
     if is_concrete(status):
         raise_if_bad(Status(int(status)))

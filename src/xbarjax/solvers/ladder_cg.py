@@ -81,7 +81,7 @@ class LadderCG(lx.AbstractLinearSolver[LadderState]):
         network, rows, cols = state
         dtype = vector.row.dtype
         rtol = self.rtol if self.rtol is not None else (1e-12 if dtype == jnp.float64 else 1e-6)
-        offset_row, offset_col, b = _without_forces(state, vector)
+        offset_row, offset_col, b, unit = _without_forces(state, vector)
         w, steps = _column_drops(state, b, rtol, self.max_steps)
 
         # the last ladders satisfy every law but the rows' current law, and that one to rtol
@@ -89,11 +89,11 @@ class LadderCG(lx.AbstractLinearSolver[LadderState]):
         a, j_row = ladder.drops_and_currents(rows, network.g_row.T, b_row, b.v_row)
         b_col = b.col - network.g_cr * a.T
         w, j_col = ladder.drops_and_currents(cols, network.g_col, b_col, b.v_col)
-        a, w = a.T + offset_row, w + offset_col
+        a, w = unit * a.T + offset_row, unit * w + offset_col
         along_row = jnp.diff(a, axis=1, prepend=0, append=0)
         along_col = -jnp.diff(w, axis=0, prepend=0, append=0)
-        y_row = _scaled_current(network.row, j_row.T, along_row, vector.row_segments)
-        y_col = _scaled_current(network.col, j_col, along_col, vector.col_segments)
+        y_row = _scaled_current(network.row, unit * j_row.T, along_row, vector.row_segments)
+        y_col = _scaled_current(network.col, unit * j_col, along_col, vector.col_segments)
         return Field(a, y_row, w, y_col), lx.RESULTS.successful, {"num_steps": steps}
 
     def transpose(self, state: LadderState, options: dict[str, Any]):
@@ -106,9 +106,10 @@ class LadderCG(lx.AbstractLinearSolver[LadderState]):
         return True
 
 
-def _without_forces(state: LadderState, vector: Field) -> tuple[PerCell, PerCell, Injected]:
+def _without_forces(state: LadderState, vector: Field) -> tuple[PerCell, PerCell, Injected, Scalar]:
     """Offsets [V] of the nodes that satisfy the forces of all segments without current, and what
-    is left to solve."""
+    is left to solve, in units of its largest current: squares of nanoamperes would underflow in
+    float32."""
     network, rows, cols = state
 
     def forces(line: Segments, e):
@@ -123,7 +124,9 @@ def _without_forces(state: LadderState, vector: Field) -> tuple[PerCell, PerCell
     )
     row = vector.row - network.g_row * offset_row - network.g_rc * offset_col
     col = vector.col - network.g_cr * offset_row - network.g_col * offset_col
-    return offset_row, offset_col, Injected(row, col, v_row, v_col)
+    unit = jnp.max(jnp.maximum(jnp.abs(row), jnp.abs(col)))
+    unit = jnp.where(unit > 0, unit, 1)
+    return offset_row, offset_col, Injected(*(x / unit for x in (row, col, v_row, v_col))), unit
 
 
 def _scaled_current(line: Segments, j, along, e):
@@ -139,16 +142,14 @@ def _row_drops(rows: Ladder, b: PerCell, v: ArrayLike = 0) -> PerCell:
 def _column_drops(state: LadderState, b: Injected, rtol: float, max_steps: int):
     """Column drops [V] by passes of conjugate gradients, and the iterations they took."""
     network, rows, cols = state
-    unit = jnp.max(jnp.maximum(jnp.abs(b.row), jnp.abs(b.col)))
-    unit = jnp.where(unit > 0, unit, 1)
-    rounding = 8 * jnp.finfo(b.row.dtype).eps * jnp.sqrt(_dot(b.row, b.row, unit))
+    rounding = 8 * jnp.finfo(b.row.dtype).eps * _size(b.row)
 
     def check(w):
-        """One round of line solves from `w`, and the current law it leaves violated: in units."""
+        """One round of line solves from `w`, and the current law it leaves violated."""
         reached = b.col - network.g_cr * _row_drops(rows, b.row - network.g_rc * w, b.v_row)
         better = ladder.drops(cols, reached, b.v_col)
         violated = network.g_rc * (better - w)
-        return better, violated, jnp.sqrt(_dot(reached, reached, unit))
+        return better, violated, _size(reached)
 
     def unfinished(carry):
         _, _, size, before, enough, _, passes = carry
@@ -157,21 +158,21 @@ def _column_drops(state: LadderState, b: Injected, rtol: float, max_steps: int):
     def one_pass(carry):
         w, violated, size, _, enough, steps, passes = carry
         r = network.g_cr * _row_drops(rows, violated)
-        w, more = _conjugate_gradients(state, w, r, unit, enough, max_steps)
+        w, more = _conjugate_gradients(state, w, r, enough, max_steps)
         better, violated, _ = check(w)
-        new_size = jnp.sqrt(_dot(violated, violated, unit))
+        new_size = _size(violated)
         return better, violated, new_size, size, enough, steps + more, passes + 1
 
     w, violated, reached = check(jnp.zeros_like(b.col))
-    size = jnp.sqrt(_dot(violated, violated, unit))
+    size = _size(violated)
     enough = jnp.maximum(rtol * reached, rounding)
     start = (w, violated, size, jnp.full_like(size, jnp.inf), enough, 0, 0)
     w, *_, steps, _ = lax.while_loop(unfinished, one_pass, start)
     return w, steps
 
 
-def _conjugate_gradients(state: LadderState, w, r, unit, enough, max_steps: int):
-    """Corrects `w`, whose residual is `r` [A], until that is below `enough` in `unit`."""
+def _conjugate_gradients(state: LadderState, w, r, enough, max_steps: int):
+    """Corrects `w`, whose residual is `r`, until that is below `enough` as a 2-norm."""
     network, rows, cols = state
 
     def unfinished(carry):
@@ -181,22 +182,21 @@ def _conjugate_gradients(state: LadderState, w, r, unit, enough, max_steps: int)
     def iterate(carry):
         w, r, p, m_p, rz, _, _, step = carry
         s_p = m_p - network.g_cr * _row_drops(rows, network.g_rc * p)
-        curvature = _dot(p, s_p, unit)
+        curvature = jnp.sum(p * s_p)
         length = jnp.where(curvature > 0, rz / curvature, 0)
         w = w + length * p
         r = r - length * s_p
         z = ladder.drops(cols, r)
-        rz_next = _dot(r, z, unit)
+        rz_next = jnp.sum(r * z)
         turn = rz_next / rz
         m_p = r + turn * m_p  # the column ladder's matrix times p
-        return w, r, z + turn * p, m_p, rz_next, _dot(r, r, unit), curvature, step + 1
+        return w, r, z + turn * p, m_p, rz_next, jnp.sum(r * r), curvature, step + 1
 
     z = ladder.drops(cols, r)
-    start = (w, r, z, r, _dot(r, z, unit), _dot(r, r, unit), jnp.ones((), r.dtype), 0)
+    start = (w, r, z, r, jnp.sum(r * z), jnp.sum(r * r), jnp.ones((), r.dtype), 0)
     w, *_, steps = lax.while_loop(unfinished, iterate, start)
     return w, steps
 
 
-def _dot(x, y, unit) -> Scalar:
-    """In units of the injected currents: squares of nanoamperes underflow in float32."""
-    return jnp.sum((x / unit) * (y / unit))
+def _size(x) -> Scalar:
+    return jnp.sqrt(jnp.sum(x * x))
