@@ -117,18 +117,20 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined) -> Solu
 
 def _current_law_holds(network, residual, currents, injected):
     """Whether the solver did its work: its own tolerance is far below this one, which it misses
-    where it stopped early or the dtype is exhausted. Where a family of lines has no terminal at
-    all no current may flow, and the rounding of the injected ones is all there is."""
+    where it stopped early or the dtype is exhausted.
+
+    Where no current may flow, the rounding of the injected ones is all there is. That is so where
+    a family of lines has no terminal at all; and, in float64, where currents are that small:
+    float32 could not tell them from those through gigaohms.
+    """
     largest = lambda xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
-    dtype = residual.dtype
-    tolerance = 1e-8 if dtype == jnp.float64 else 1e-4
-    row_ends, col_ends = (
-        network.row.alpha[:, jnp.array([0, -1])],
-        network.col.alpha[jnp.array([0, -1])],
-    )
-    no_terminal = jnp.all(row_ends == 0) | jnp.all(col_ends == 0)
-    rounding = 64 * jnp.finfo(dtype).eps * largest((injected.row, injected.col))
-    bound = tolerance * largest(currents) + jnp.where(no_terminal, rounding, 0)
+    double = residual.dtype == jnp.float64
+    tolerance, flowing = 1e-8 if double else 1e-4, largest(currents)
+    rounding = 64 * jnp.finfo(residual.dtype).eps * largest((injected.row, injected.col))
+    row, col = network.row.alpha, network.col.alpha
+    no_row = jnp.all(row[:, 0] + row[:, -1] == 0)
+    at_rest = no_row | jnp.all(col[0] + col[-1] == 0) | (double & (flowing <= rounding))
+    bound = tolerance * flowing + jnp.where(at_rest, rounding, 0)
     return residual <= lax.stop_gradient(bound)
 
 
