@@ -225,7 +225,7 @@ def test_conductances_no_array_can_have(name, value, said):
         ("--r-source", "g.npy", "--r-source has shape (3, 4), but the array has 3 rows"),
         ("--r-in", "v.csv", "--r-in has shape (3, 1), but the array has 4 columns"),
         ("--v-ref", "inf", "v_ref[0] is inf V"),
-        ("--v-in", "nan", "v_row[0] is nan V"),
+        ("--v-in", "nan", "v_in[0] is nan V"),
         ("--v-in", "four.txt", "--v-in has shape (1, 4), but the array has 3 rows"),
         ("--out", "no/such/run", "--out: the folder no/such does not exist"),
         ("--out", "run.npz", "leave out the suffix"),

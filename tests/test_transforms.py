@@ -89,7 +89,8 @@ def test_a_batch_member_does_not_depend_on_the_others() -> None:
     want = [read(g, r, v) for g, r, v in zip(G, hard, V)]
     assert_same(batch, want, 1e-10)
     assert int(batch.num_steps[2]) > 2 * int(batch.num_steps[0])
-    np.testing.assert_array_equal(batch.num_steps, [s.num_steps for s in want])
+    # sums in another order may end the hard one an iteration sooner or later
+    np.testing.assert_allclose(batch.num_steps, [s.num_steps for s in want], rtol=0, atol=1)
 
 
 def test_grad_of_vmap_equals_vmap_of_grad() -> None:
