@@ -14,7 +14,7 @@ import pytest
 import xbarjax as xb
 from xbarjax import files
 
-pytest.importorskip("typer")
+pytest.importorskip("typer", reason="the command line needs the extra cli")
 from typer.testing import CliRunner
 
 from xbarjax import cli
@@ -145,7 +145,7 @@ def test_a_solve_that_does_not_converge_writes_nothing(folder):
 
 @pytest.mark.parametrize("kind, start", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_read_draws(kind, start):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures need the extra plot")
     out, _ = run("read", "g.npy", "--v-in", 0.2, "--r-row", 5, "--plot", f"f.{kind}")
     assert f"wrote f.{kind}" in out and Path(f"f.{kind}").read_bytes().startswith(start)
 

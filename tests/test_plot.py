@@ -10,7 +10,7 @@ import pytest
 
 import xbarjax as xb
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="figures need the extra plot")
 from matplotlib.figure import Figure
 
 from xbarjax import plot

@@ -20,7 +20,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 PerCell: TypeAlias = Float[Array, "rows cols"]
 PerRow: TypeAlias = Float[Array, " rows"]
@@ -29,7 +29,6 @@ PerRowSegment: TypeAlias = Float[Array, "rows cols+1"]
 PerColSegment: TypeAlias = Float[Array, "rows+1 cols"]
 CellMask: TypeAlias = Bool[Array, "rows cols"]
 Scalar: TypeAlias = Float[Array, ""]
-Count: TypeAlias = Int[Array, ""]
 
 
 def as_physical(x: Any, name: str = "value") -> Array:
