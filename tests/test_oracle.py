@@ -141,6 +141,30 @@ def test_random_circuits_of_one_shape_agree(solver: Any) -> None:
         assert_agrees(c, solver)
 
 
+def test_iterations_in_float64_agree() -> None:
+    for c in many()[::4]:
+        assert_agrees(c, xb.LadderCG(mixed=False))
+
+
+@pytest.mark.parametrize("g_one", [1e3, 1e-42])
+def test_a_cell_that_float32_can_hardly_hold(g_one: float) -> None:
+    """One cell far beyond the others: a slow mode, or a number that is 0 in float32."""
+    g = np.random.default_rng(0).uniform(1e-6, 1e-4, (7, 5))
+    g[3, 2] = g_one
+    r_row, r_col = np.full((7, 6), 50.0), np.full((8, 5), 70.0)
+    r_row[:, -1] = r_col[0] = INF
+    v, rest = np.linspace(0.1, 0.3, 7), np.zeros(5)
+    c = dict(
+        zip(
+            ("shape", "g", "r_row", "r_col", *VOLTAGES), ((7, 5), g, r_row, r_col, v, v, rest, rest)
+        )
+    )
+    mixed, dense = package(c, xb.LadderCG()), package(c, xb.Dense())
+    for name in ("i_out", "v_row", "v_col", "i_row_segments"):
+        a, b = (np.asarray(getattr(s, name)) for s in (mixed, dense))
+        assert np.abs(a - b).max() <= TOL * np.abs(b).max(), name
+
+
 def test_the_shared_shape_has_every_feature() -> None:
     solved = [reference(c) for c in many()]
     assert sum(s.row_floating.any() for s in solved) > 30

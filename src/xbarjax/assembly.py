@@ -34,10 +34,10 @@ def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]
     last = (jnp.arange(rows) == rows - 1)[:, None]
     near = jnp.where(first, end(drive.r_source, rows)[:, None], 0)
     far = end(drive.r_source_far, rows)[:, None]
-    row = Segments.of(jnp.concatenate([wire(crossbar.wires.r_row) + near, far], axis=1))
+    row = Segments(jnp.concatenate([wire(crossbar.wires.r_row) + near, far], axis=1))
     near = jnp.where(last, end(readout.r_in, cols), 0)
     far = end(readout.r_in_far, cols)[None]
-    col = Segments.of(jnp.concatenate([far, wire(crossbar.wires.r_col) + near], axis=0))
+    col = Segments(jnp.concatenate([far, wire(crossbar.wires.r_col) + near], axis=0))
 
     # An end that is free has no voltage; the other one is then the reference. A line that is free
     # at both counts from a line of the other family, so that what is at rest has no current.

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from ._types import CellMask
-from .network import R_BROKEN, Network, Segments
+from .network import Network, Segments
 
 
 class Undetermined(eqx.Module):
@@ -30,7 +30,7 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
     row, row_split = _free_far_end(network.row, axis=1)
     col, col_split = _free_far_end(network.col, axis=0)
     row_grounded, col_grounded = _grounded(
-        row.alpha > 0, col.alpha > 0, (network.g_rc > 0) | (network.g_cr > 0)
+        jnp.isfinite(row.r), jnp.isfinite(col.r), (network.g_rc > 0) | (network.g_cr > 0)
     )
     floating = ~row_grounded, ~col_grounded
     cells = jnp.where(floating[0] | floating[1], 0, network.g_rc)  # those that touch an island
@@ -52,11 +52,10 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
 
 
 def _free_far_end(line: Segments, axis: int) -> tuple[Segments, Array]:
-    split = jnp.all(line.beta == 0, axis, keepdims=True)
-    where = lax.broadcasted_iota(int, line.beta.shape, axis)
-    freed = split & (where == (line.beta.shape[1] - 1 if axis == 1 else 0))
-    alpha, beta = jnp.where(freed, 0, line.alpha), jnp.where(freed, R_BROKEN, line.beta)
-    return Segments(alpha, beta), jnp.squeeze(split, axis)
+    split = jnp.all(line.r == 0, axis, keepdims=True)
+    where = lax.broadcasted_iota(int, line.r.shape, axis)
+    freed = split & (where == (line.r.shape[1] - 1 if axis == 1 else 0))
+    return Segments(jnp.where(freed, jnp.inf, line.r)), jnp.squeeze(split, axis)
 
 
 def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
@@ -65,7 +64,7 @@ def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
     kept = jnp.pad(grounded, ends((1, 0)), constant_values=True) & jnp.pad(
         grounded, ends((0, 1)), constant_values=True
     )
-    return Segments(jnp.where(kept, line.alpha, 0), jnp.where(kept, line.beta, R_BROKEN))
+    return Segments(jnp.where(kept, line.r, jnp.inf))
 
 
 def _grounded(row_link, col_link, cell) -> tuple[CellMask, CellMask]:

@@ -36,17 +36,19 @@ R_BROKEN = (
 
 
 class Segments(eqx.Module):
-    """The wire segments of one family of lines, as coefficients of their law."""
+    """Wire segments of resistance `r` [ohm], 0 to inf, and the coefficients of their law."""
 
-    alpha: Float[Array, "m n"]
-    beta: Float[Array, "m n"]  # [ohm]
+    r: Float[Array, "..."]
 
-    @classmethod
-    def of(cls, r: Float[Array, "m n"]) -> "Segments":
-        """From resistances [ohm], 0 to inf."""
-        broken = r > R_BROKEN
-        alpha = jnp.where(broken, lax.rsqrt(jnp.where(broken, r / R_BROKEN, 1)), 1)
-        return cls(alpha, jnp.where(broken, R_BROKEN, r))
+    @property
+    def alpha(self) -> Float[Array, "..."]:
+        broken = self.r > R_BROKEN
+        return jnp.where(broken, lax.rsqrt(jnp.where(broken, self.r / R_BROKEN, 1)), 1)
+
+    @property
+    def beta(self) -> Float[Array, "..."]:
+        """[ohm]"""
+        return jnp.where(self.r > R_BROKEN, R_BROKEN, self.r)  # all of the slope at a tie
 
 
 class Field(NamedTuple):
@@ -65,8 +67,8 @@ class Network(lx.AbstractLinearOperator):
     Both families are stored as the array lies: rows run from column 0, columns from the last row.
     """
 
-    row: Segments  # alpha, beta (rows, cols + 1); the last is the far segment
-    col: Segments  # alpha, beta (rows + 1, cols); the first is the far segment
+    row: Segments  # (rows, cols + 1); the last is the far segment
+    col: Segments  # (rows + 1, cols); the first is the far segment
     g_row: PerCell
     g_col: PerCell
     g_rc: PerCell

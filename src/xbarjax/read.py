@@ -88,10 +88,8 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined) -> Solu
     network = factored.network
     floating = undetermined.row | undetermined.col
     at_rest = vector.row  # cell currents at zero drops
-    vector = vector._replace(
-        row=jnp.where(undetermined.row, 0, vector.row),
-        col=jnp.where(undetermined.col, 0, vector.col),
-    )
+    injected = jnp.where(floating, 0, at_rest)  # one array where both families share it
+    vector = vector._replace(row=injected, col=injected)
     x, stats = solve(factored, vector)
     off = lax.stop_gradient(jax.tree.map(jnp.subtract, vector, network.mv(x)))
     residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))

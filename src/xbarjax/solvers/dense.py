@@ -69,7 +69,7 @@ class Dense(lx.AbstractLinearSolver[DenseState]):
 
 def _downwards(col: Segments) -> Segments:
     """Columns as lines of their own, in the order of their storage: far end first."""
-    return Segments(col.alpha.T, col.beta.T)
+    return Segments(col.r.T)
 
 
 def _line_lu(line: Segments, g: Float[Array, " n"]):

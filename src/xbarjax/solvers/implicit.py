@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import lineax as lx
 from jax import lax
 
@@ -46,8 +47,10 @@ def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
 
     network = factored.network
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
-    # none (jax 0.10); the barrier gives all of them one, at no cost
-    vector = lax.optimization_barrier(vector)
+    # none (jax 0.10); the barrier gives all of them one, at no cost. Equal leaves stay one array.
+    leaves, structure = jax.tree.flatten(vector)
+    distinct = lax.optimization_barrier({id(x): x for x in leaves})
+    vector = jax.tree.unflatten(structure, [distinct[id(x)] for x in leaves])
     return lax.custom_linear_solve(
         network.mv,
         vector,

@@ -6,8 +6,9 @@ so that Kirchhoff's current law reads `J_k - J_{k+1} + g_k d_k = b_k`. A segment
 
     a_k (d_k - d_{k-1}) = beta_k J_k,        d_{-1} = v,
 
-where `(a, beta) = (1, r)` for an ordinary wire and `a = 0` for a broken one, so that nothing is
-divided by a resistance. One more segment joins the last node to the far end, which is at 0.
+where `(a, beta) = (1, r)` for an ordinary wire and `a = alpha^2` is 0 for a broken one, so that
+nothing is divided by a resistance. One more segment joins the last node to the far end, which is
+at 0.
 
 From the far end every node sees the rest of the line as a Norton equivalent, a conductance `s` to
 ground and a current `c`. Seen through segment `k`, from the node before it, they are
@@ -15,8 +16,8 @@ ground and a current `c`. Seen through segment `k`, from the node before it, the
     t = kappa s,   kappa c,   kappa = a / (a + beta s),      s_{k-1} = g_{k-1} + t_k,
 
 and on the way out again `d_k = kappa_k d_{k-1} + rho_k c_k` with `rho = beta / (a + beta s)`. `s`
-is a sum of terms that are not negative: nothing cancels, in float32 either. An ideal far end
-(`r = 0`) has no Norton equivalent: its node is pinned at 0.
+is a sum of terms that are not negative: nothing cancels, in float32 either. A node behind an ideal
+far end (`r = 0`) has no Norton equivalent: it is pinned at 0, and its `s` is infinite.
 
 Arrays run along axis 0, and every other axis is a lane. The near end is at index 0, or last.
 """
@@ -25,6 +26,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
+
+from ..network import Segments
 
 
 class Ladder(eqx.Module):
@@ -36,31 +39,39 @@ class Ladder(eqx.Module):
     near_last: bool = eqx.field(static=True)
 
 
-def factor(a, beta, shunt, *, near_last: bool) -> Ladder:
-    """Factors lines with segments `a`, `beta` of shape `(n + 1, lanes)`, far segment included,
-    and node shunts [S] `(n, lanes)`."""
-    a_far, beta_far = (x[0] if near_last else x[-1] for x in (a, beta))
-    a, beta = (x[1:] if near_last else x[:-1] for x in (a, beta))
+def factor(r, shunt, *, near_last: bool) -> Ladder:
+    """Factors lines with segments `r` [ohm] `(n + 1, lanes)`, far segment included, and node
+    shunts [S] `(n, lanes)`."""
+    n = shunt.shape[0]
+    far, near, inwards = _ends(n, near_last)
+    own = 1 if near_last else 0  # node i hangs on segment i + own; sliced, it would be copied
 
-    def through(a, beta, s, pinned):
-        """Conductance into a segment with `s` behind it, and whether a pin shows through it."""
-        ideal = beta == 0
-        behind_pin = jnp.where(ideal, 0, a / jnp.where(ideal, 1, beta))
-        return jnp.where(pinned, behind_pin, a * s / _divisor(a, beta, s)), pinned & ideal
+    def gather(k, s):
+        i = far + inwards * k
+        behind = i - inwards
+        t = _through(*_law(_get(r, behind + own)), _get(s, behind))
+        return _set(s, _get(s, i) + t, i)
 
-    def inwards(carry, x):
-        t, pinned = carry
-        a, beta, g = x
-        s = g + t
-        return through(a, beta, s, pinned), (s, pinned)
-
-    far_terminal = jnp.ones(a_far.shape, bool)  # a pin
-    start = through(a_far, beta_far, jnp.zeros_like(a_far), far_terminal)
-    (t_near, _), (s, pinned) = lax.scan(inwards, start, (a, beta, shunt), reverse=not near_last)
-    divisor = _divisor(a, beta, s)
+    end = r[0 if near_last else n]
+    pin = jnp.full_like(end, jnp.inf)  # the terminal at the far end
+    s = _set(shunt, shunt[far] + _through(*_law(end), pin), far)
+    s = lax.fori_loop(1, n, gather, s)
+    a, beta = _law(r[own : n + own])
+    pinned, divisor = jnp.isinf(s), _divisor(a, beta, s)
     kappa = jnp.where(pinned, 0, a / divisor)
     rho = jnp.where(pinned, 0, beta / divisor)
-    return Ladder(kappa, rho, t_near, near_last)
+    return Ladder(kappa, rho, _through(a[near], beta[near], s[near]), near_last)
+
+
+def _law(r):
+    segment = Segments(r)
+    return segment.alpha**2, segment.beta
+
+
+def _through(a, beta, s):
+    """Conductance seen into a segment with `s` behind it; infinite if a pin shows through."""
+    behind_pin = jnp.where(a == 0, 0, a / beta)
+    return jnp.where(jnp.isinf(s), behind_pin, a * s / _divisor(a, beta, s))
 
 
 def _divisor(a, beta, s):
@@ -111,23 +122,19 @@ def _sweep_out(ladder: Ladder, c, v: ArrayLike = 0) -> Float[Array, "n lanes"]:
     return lax.fori_loop(1, c.shape[0], spread, _set(c, first, near))
 
 
-def drops(ladder: Ladder, b, v: ArrayLike = 0) -> Float[Array, "n lanes"]:
+def drops(ladder: Ladder, b, v: ArrayLike = 0):
     """Node drops [V] `(n, lanes)` for currents `b` [A] injected into the nodes and a near end at
-    the drop `v` [V]."""
-    return _sweep_out(ladder, _sweep_in(ladder, b), v)
-
-
-def drops_and_currents(ladder: Ladder, shunt, b, v: ArrayLike = 0):
-    """Node drops [V] `(n, lanes)` and segment currents [A] `(n + 1, lanes)`: the near one from
-    its Norton equivalent, the others from Kirchhoff's current law."""
-    n = b.shape[0]
-    far, near, inwards = _ends(n, ladder.near_last)
+    the drop `v` [V], and the current [A] `(lanes,)` in the near segment."""
+    _, near, _ = _ends(b.shape[0], ladder.near_last)
     c = _sweep_in(ladder, b)
-    d = _sweep_out(ladder, c, v)
-    first = (ladder.kappa[near] * c[near] - ladder.t_near * v)[None]
-    lost = shunt * d - b
-    j = jnp.concatenate([lost, first] if ladder.near_last else [first, lost])
-    return d, _running_sum(j, outwards=True, near_last=ladder.near_last)
+    return _sweep_out(ladder, c, v), ladder.kappa[near] * c[near] - ladder.t_near * v
+
+
+def currents(lost, i_near, *, near_last: bool) -> Float[Array, "segments lanes"]:
+    """Segment currents [A] `(n + 1, lanes)` by Kirchhoff's current law, from the near one and
+    what is lost at every node, `g d - b` [A] `(n, lanes)`."""
+    j = jnp.concatenate([lost, i_near[None]] if near_last else [i_near[None], lost])
+    return _running_sum(j, outwards=True, near_last=near_last)
 
 
 def offsets(e, *, near_last: bool):
