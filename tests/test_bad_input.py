@@ -237,51 +237,33 @@ def test_a_good_read_and_a_split_line_say_nothing() -> None:
     assert (np.asarray(sol.i_row_far) == 0).all()
 
 
+class Square(xb.AbstractCell):
+    g: jnp.ndarray
+    is_linear = False
+    is_reciprocal = True
+
+    @property
+    def shape(self):
+        return self.g.shape
+
+    def current(self, v_row, v_col):
+        return self.g * (v_row - v_col) * jnp.abs(v_row - v_col)
+
+    def conductances(self, v_row, v_col):
+        return 2 * self.g * jnp.abs(v_row - v_col), 2 * self.g * jnp.abs(v_row - v_col)
+
+    def valid(self):
+        return self.g >= 0
+
+
 def test_transfer_refuses_cells_that_are_not_linear() -> None:
     """Only the type is asked, so any other cell will do."""
-
-    class Square(xb.AbstractCell):
-        g: jnp.ndarray
-        is_linear = False
-        is_reciprocal = True
-
-        @property
-        def shape(self):
-            return self.g.shape
-
-        def current(self, v_row, v_col):
-            return self.g * (v_row - v_col) ** 2
-
-        def conductances(self, v_row, v_col):
-            return 2 * self.g * (v_row - v_col), 2 * self.g * (v_row - v_col)
-
-        def valid(self):
-            return self.g >= 0
-
     with pytest.raises(ValueError, match="linear"):
         xb.transfer(xb.Crossbar(Square(jnp.full((2, 2), 1e-4))))
 
 
 def test_read_refuses_or_solves_cells_that_are_not_linear() -> None:
     """A linear solve of a nonlinear cell is no solution and may not pass for one."""
-
-    class Square(xb.AbstractCell):
-        g: jnp.ndarray
-        is_linear = False
-        is_reciprocal = True
-
-        @property
-        def shape(self):
-            return self.g.shape
-
-        def current(self, v_row, v_col):
-            return self.g * (v_row - v_col) * jnp.abs(v_row - v_col)
-
-        def conductances(self, v_row, v_col):
-            return 2 * self.g * jnp.abs(v_row - v_col), 2 * self.g * jnp.abs(v_row - v_col)
-
-        def valid(self):
-            return self.g >= 0
 
     xbar = xb.Crossbar(Square(jnp.array([[1e-3]])), xb.Wires(1e3, 0.0))
     try:

@@ -42,12 +42,13 @@ class Segments(eqx.Module):
 
     @property
     def alpha(self) -> Float[Array, "..."]:
+        """[1]: 1, and less than that beyond `R_BROKEN`; 0 where the wire is open."""
         broken = self.r > R_BROKEN
         return jnp.where(broken, lax.rsqrt(jnp.where(broken, self.r / R_BROKEN, 1)), 1)
 
     @property
     def beta(self) -> Float[Array, "..."]:
-        """[ohm]"""
+        """[ohm]: `r`, at most `R_BROKEN`."""
         return jnp.where(self.r > R_BROKEN, R_BROKEN, self.r)  # all of the slope at a tie
 
 

@@ -37,7 +37,7 @@ from .lines import (
     size,
 )
 
-MAX_PASSES = 6  # of conjugate gradients in either dtype; two are enough in float32, one in float64
+MAX_PASSES = 6  # of conjugate gradients in either dtype; mostly two are enough
 ROUNDING = 1  # unit of rounding of the injected currents: less is not asked for
 NOISE = 0.01  # of the error bound of a float32 pass is what it errs by in practice
 COARSE = 1e-6  # what a pass in float32 leaves of its residual
@@ -56,10 +56,10 @@ class LadderCG(lx.AbstractLinearSolver[Lines]):
     - `rtol`: relative tolerance; by default 1e-12 in float64 and 1e-6 in float32.
     - `max_steps`: most iterations of one pass. The count grows like `N sqrt(r g)`.
     - `mixed`: whether float64 systems are iterated in float32, until that no longer brings their
-      violation down. Their answer is as good, in about two thirds of the time.
+      violation down. Their answer is as good.
 
-    Cost: one ladder along the rows and one along the columns an iteration, and three rounds of them
-    in float64. Refuses networks that are not symmetric.
+    Cost: one ladder along the rows and one along the columns an iteration, and a round of them
+    in float64 before, between and after passes. Refuses networks that are not symmetric.
     """
 
     rtol: float | None = eqx.field(static=True, default=None)
