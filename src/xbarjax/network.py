@@ -43,13 +43,25 @@ class Segments(eqx.Module):
     @property
     def alpha(self) -> Float[Array, "..."]:
         """[1]: 1, and less than that beyond `R_BROKEN`; 0 where the wire is open."""
-        broken = self.r > R_BROKEN
-        return jnp.where(broken, lax.rsqrt(jnp.where(broken, self.r / R_BROKEN, 1)), 1)
+        return _alpha(self.r)
 
     @property
     def beta(self) -> Float[Array, "..."]:
         """[ohm]: `r`, at most `R_BROKEN`."""
         return jnp.where(self.r > R_BROKEN, R_BROKEN, self.r)  # all of the slope at a tie
+
+
+@jax.custom_jvp
+def _alpha(r):
+    # With its slope in terms of itself, a gradient keeps one array of it and not four.
+    return lax.rsqrt(jnp.where(r > R_BROKEN, r / R_BROKEN, 1))
+
+
+@_alpha.defjvp
+def _(primals, tangents):
+    alpha = _alpha(*primals)
+    slope = jnp.where(primals[0] > R_BROKEN, alpha**3 * (-0.5 / R_BROKEN), 0)
+    return alpha, slope * tangents[0]
 
 
 class Field(NamedTuple):
