@@ -8,6 +8,7 @@ figure is a median, and competitors take turns. r Gmax = 1e-4: 1 ohm a segment, 
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from .. import reference
 from ..common import machine, write_figure, write_json
 
 HERE = Path(__file__).parent
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # asked of the C library, from version 2.35
 
 
 def circuit(n: int, per_segment: bool, seed: int = 0):
@@ -139,10 +141,10 @@ def transfer(n: int) -> dict:
     }
 
 
-def fresh_process(n: int) -> dict:
-    """First and later reads of a process of its own, and the memory it takes."""
-    command = [sys.executable, "-m", "experiments.speed.run", "--fresh", str(n)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def in_process_of_its_own(what: str, n: int, **variables: str) -> dict:
+    command = [sys.executable, "-m", "experiments.speed.run", f"--{what}", str(n)]
+    environment = os.environ | variables
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -152,7 +154,8 @@ def _peak_bytes() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def _fresh(n: int) -> dict:
+def fresh(n: int) -> dict:
+    """First and later reads of a process of its own, and the memory it takes."""
     g, r_row, r_col, v = circuit(n, False)
     crossbar, v_in = read_of(g, r_row, r_col), jnp.asarray(v)
     before = _peak_bytes()
@@ -204,7 +207,7 @@ def show(result: dict, console: Console) -> None:
         cells = f"{r['n']}|{r['wires']}|{1e3 * r['read_s']:.1f}|{lu:.2f}"
         table.add_row(*f"{cells}|{r['times_faster']:.0f}|{r['iterations']}".split("|"))
     console.print(table)
-    for name in ("ngspice", "gradient", "transfer", "fresh"):
+    for name in ("ngspice", "gradient", "gradient_huge_pages", "transfer", "fresh"):
         for r in result[name]:
             console.print(name, *(f"{k} {v:.4g}" for k, v in r.items()))
 
@@ -212,11 +215,13 @@ def show(result: dict, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fresh", type=int, help="only first and later reads of this size")
+    parser.add_argument("--gradient", type=int, help="only the gradient of a read of this size")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    if arguments.fresh:
-        print(json.dumps(_fresh(arguments.fresh)))
-        return
+    for what in (fresh, gradient):
+        if n := getattr(arguments, what.__name__):
+            print(json.dumps(what(n)))
+            return
     console = Console()
     parts = {
         "superlu": [
@@ -227,7 +232,11 @@ def main() -> None:
         "ngspice": [lambda n=n: against_ngspice(n) for n in (16, 32, 64)],
         "gradient": [lambda n=n: gradient(n) for n in (64, 128, 256, 512)],
         "transfer": [lambda n=n: transfer(n) for n in (64, 128)],
-        "fresh": [lambda n=n: fresh_process(n) for n in (64, 1024)],
+        "gradient_huge_pages": [
+            lambda n=n: in_process_of_its_own("gradient", n, GLIBC_TUNABLES=HUGE_PAGES)
+            for n in (256, 512)
+        ],
+        "fresh": [lambda n=n: in_process_of_its_own("fresh", n) for n in (64, 1024)],
     }
     if shutil.which("ngspice") is None:
         console.print("ngspice is not installed: its column is left out")
