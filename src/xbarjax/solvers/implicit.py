@@ -8,6 +8,7 @@ import lineax as lx
 from jax import lax
 
 from ..network import Field, Network
+from .batching import first_of, one_by_one
 
 
 class Factored(eqx.Module):
@@ -21,7 +22,8 @@ class Factored(eqx.Module):
 
 def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
     """Prepares a network for any number of right-hand sides."""
-    state = solver.init(lax.stop_gradient(network), {})
+    init = one_by_one(lambda network: solver.init(network, {}))
+    state = init(lax.stop_gradient(network))
     transposed, _ = solver.transpose(state, {})
     return Factored(network, solver, state, transposed)
 
@@ -38,24 +40,36 @@ def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
     Returns the solution and the solver's statistics, which have no derivative.
     """
 
-    def by(state):
-        def apply(_, b):
-            x, _, stats = factored.solver.compute(state, b, {})
+    solver, network = factored.solver, factored.network
+    source = lax.stop_gradient(network)
+
+    def by(init, state):
+        def compute(state, _, b):
+            x, _, stats = solver.compute(state, b, {})
             return x, stats
 
-        return apply
+        def own(network, b):
+            return compute(init(network), network, b)
 
-    network = factored.network
+        return lambda _, b: one_by_one(compute, own)(state, source, b)
+
+    def init(network):
+        return solver.init(network, {})
+
+    def init_transposed(network):
+        return solver.transpose(init(network), {})[0]
+
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
     # none (jax 0.10); the barrier gives all of them one, at no cost. Equal leaves stay one array.
     leaves, structure = jax.tree.flatten(vector)
-    distinct = lax.optimization_barrier({id(x): x for x in leaves})
-    vector = jax.tree.unflatten(structure, [distinct[id(x)] for x in leaves])
+    names = first_of(leaves)
+    distinct = lax.optimization_barrier(dict(zip(names, leaves, strict=True)))
+    vector = jax.tree.unflatten(structure, [distinct[name] for name in names])
     return lax.custom_linear_solve(
         network.mv,
         vector,
-        by(factored.state),
-        by(factored.transposed),
+        by(init, factored.state),
+        by(init_transposed, factored.transposed),
         network.symmetric,
         has_aux=True,
     )

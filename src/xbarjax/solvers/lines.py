@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 
 from .._types import PerCell, PerCol, PerRow, Scalar
 from ..network import Field, Network, Segments
@@ -29,8 +30,6 @@ class Injected(NamedTuple):
     v_row: PerRow  # drop of the near end of each line
     v_col: PerCol
     unit: Scalar  # [A]
-    offset_row: PerCell  # [V]
-    offset_col: PerCell
 
 
 class Round(NamedTuple):
@@ -54,7 +53,18 @@ def factor(network: Network) -> Lines:
 
 
 def injected(lines: Lines, vector: Field) -> Injected:
-    """Offsets that satisfy the forces of all segments without current, and what is left."""
+    """What is left to inject where the offsets are counted from."""
+    network = lines.network
+    offset_row, v_row, offset_col, v_col = _offsets(lines, vector)
+    row = vector.row - network.g_row * offset_row - network.g_rc * offset_col
+    col = vector.col - network.g_cr * offset_row - network.g_col * offset_col
+    unit = jnp.max(jnp.maximum(jnp.abs(row), jnp.abs(col)))
+    unit = jnp.where(unit > 0, unit, 1)
+    return Injected(row / unit, col / unit, v_row / unit, v_col / unit, unit)
+
+
+def _offsets(lines: Lines, vector: Field):
+    """Drops [V] that satisfy the forces of all segments without current, and their near ends."""
     network, rows, cols = lines
 
     def forces(line: Segments, e):
@@ -63,16 +73,8 @@ def injected(lines: Lines, vector: Field) -> Injected:
 
     turned = forces(network.row, vector.row_segments).T
     offset_row, v_row = ladder.offsets(turned, near_last=rows.near_last)
-    offset_row = offset_row.T
-    offset_col, v_col = ladder.offsets(
-        forces(network.col, vector.col_segments), near_last=cols.near_last
-    )
-    row = vector.row - network.g_row * offset_row - network.g_rc * offset_col
-    col = vector.col - network.g_cr * offset_row - network.g_col * offset_col
-    unit = jnp.max(jnp.maximum(jnp.abs(row), jnp.abs(col)))
-    unit = jnp.where(unit > 0, unit, 1)
-    ends = v_row / unit, v_col / unit
-    return Injected(row / unit, col / unit, *ends, unit, offset_row, offset_col)
+    col = forces(network.col, vector.col_segments)
+    return offset_row.T, v_row, *ladder.offsets(col, near_last=cols.near_last)
 
 
 def round_from(lines: Lines, b: Injected, w: PerCell) -> Round:
@@ -96,7 +98,9 @@ def field(lines: Lines, b: Injected, vector: Field, x: Round) -> Field:
     j_row = ladder.currents(lost.T, x.i_row, near_last=rows.near_last).T
     lost = network.g_cr * x.a + network.g_col * x.w - b.col
     j_col = ladder.currents(lost, x.i_col, near_last=cols.near_last)
-    a, w = b.unit * x.a + b.offset_row, b.unit * x.w + b.offset_col
+    # made again rather than kept: two arrays less while the solver runs
+    offset_row, _, offset_col, _ = _offsets(lines, lax.optimization_barrier(vector))
+    a, w = b.unit * x.a + offset_row, b.unit * x.w + offset_col
     along_row = jnp.diff(a, axis=1, prepend=0, append=0)
     along_col = -jnp.diff(w, axis=0, prepend=0, append=0)
     y_row = _scaled_current(network.row, b.unit * j_row, along_row, vector.row_segments)

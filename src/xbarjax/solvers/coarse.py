@@ -1,0 +1,132 @@
+"""What is smooth along both lines, solved on a coarse grid.
+
+Conjugate gradients with column ladders as preconditioner are slow in voltages that rows and
+columns share over many cells. With `M = L_c + g_col`, and rows eliminated from `S` as in
+ladder_cg.py, eliminating the columns instead gives the exact identity (M. A. Woodbury, 1950)
+
+    S^-1 = M^-1 + M^-1 g_cr T^-1 g_rc M^-1,      T = L_r + g_row - g_rc M^-1 g_cr.
+
+`T^-1` is large exactly where the slow modes are, and they are smooth: so it is replaced by its
+Galerkin approximation with bilinear hat functions, `T_c = H^T T H`, which leaves a symmetric
+positive definite preconditioner and costs one more column ladder an iteration. `T_c` comes from
+the coarse conductances of cells, `H^T g H`, and of segments: a crossbar of a few lines.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from .._types import PerCell
+from ..network import Network, Segments
+
+STIFF = 10.0  # times g N^2: a segment of more conductance than that is as good as ideal
+SMALL = 128**2  # cells; below that, line solves are cheaper than anything coarse
+SLOW = 30.0  # N^2 r g from which fewer iterations pay for dearer ones
+
+
+class Coarse(NamedTuple):
+    """Hat functions over the rows and over the columns, and the inverse of `T_c`."""
+
+    over_rows: Float[Array, "rows p"]
+    over_cols: Float[Array, "cols q"]
+    inverse: Float[Array, "pq pq"]
+    pays: Bool[Array, ""]  # whether it is used at all
+
+
+def hats(rows: int, cols: int) -> tuple[int, int] | None:
+    """How many functions serve an array of that shape; none where it is small."""
+    count = lambda n: 16 if n >= 768 else min(max(n // 16, 1), 8)
+    return (count(rows), count(cols)) if rows * cols >= SMALL else None
+
+
+def factor(network: Network, count: tuple[int, int], dtype) -> Coarse:
+    """The coarse problem of a network in some dtype, with so many hat functions over its rows and
+    columns."""
+    rows, cols = network.g_rc.shape
+    h, k = _hats(rows, count[0], dtype), _hats(cols, count[1], dtype)
+    r = jnp.minimum(_typical(network.row.r, axis=0), _typical(network.col.r, axis=1))
+    pays = jnp.mean(network.g_rc) * r * (rows * cols) > SLOW
+    nothing = jnp.zeros((count[0] * count[1],) * 2, dtype)
+    inverse = lax.cond(pays, lambda: _inverse_of_t(network, h, k), lambda: nothing)
+    return Coarse(h, k, inverse, pays & jnp.isfinite(jnp.sum(inverse)))
+
+
+def _typical(r, axis: int):
+    """Mean resistance [ohm] of the segments between cells, without positions with a break."""
+    each = jnp.mean(r, axis)[1:-1]
+    unbroken = jnp.isfinite(each)
+    return jnp.sum(jnp.where(unbroken, each, 0)) / jnp.maximum(jnp.sum(unbroken), 1)
+
+
+def _inverse_of_t(network: Network, h, k) -> Float[Array, "pq pq"]:
+    stiff = STIFF * jnp.max(network.g_rc) * max(network.g_rc.shape) ** 2
+
+    def segments(line: Segments):
+        return jnp.minimum(line.alpha**2 / jnp.maximum(line.beta, 1 / stiff), stiff)
+
+    coarse = lambda h, x, k: _galerkin(h, x.astype(h.dtype), k)
+    with jax.default_matmul_precision("highest"):
+        coupling = coarse(h, network.g_rc, k)
+        own = coarse(_steps(h), segments(network.col), k)
+        own += coarse(h, network.g_col - network.g_cr, k)
+        t = coarse(h, segments(network.row), _steps(k))
+        t += coarse(h, network.g_row - network.g_rc, k)
+        # g_rc - g_rc (L_c + g_col)^-1 g_cr, without the cancellation in it
+        t += coupling @ _inverse(own + coupling) @ own
+        return _inverse((t + t.T) / 2)
+
+
+def currents(coarse: Coarse, network: Network, w: PerCell) -> PerCell:
+    """`g_cr H T_c^-1 H^T g_rc w`: what flows into the columns where the rows answer to column
+    drops `w`, as far as that is smooth."""
+    h, k, inverse, _ = coarse
+    with jax.default_matmul_precision("highest"):
+        e = inverse @ (h.T @ (network.g_rc * w) @ k).ravel()
+        return network.g_cr * (h @ e.reshape(h.shape[1], k.shape[1]) @ k.T)
+
+
+def _hats(n: int, count: int, dtype) -> Float[Array, "n count"]:
+    """Piecewise linear functions on `n` nodes that add to one."""
+    x = jnp.arange(n, dtype=dtype) * ((count - 1) / max(n - 1, 1))
+    return jnp.maximum(0, 1 - jnp.abs(x[:, None] - jnp.arange(count, dtype=dtype)))
+
+
+def _steps(h) -> Float[Array, "segments count"]:
+    """Their differences along every segment; both terminals are at 0."""
+    return jnp.diff(h, axis=0, prepend=0, append=0)
+
+
+def _galerkin(left, weight, right) -> Float[Array, "pq pq"]:
+    """`sum_ij weight_ij (left_ia right_ic) (left_ib right_id)`, as a matrix of `ac` by `bd`.
+
+    Only neighbouring hats overlap, so that few of the products of two are not zero."""
+    products = lambda f: jnp.concatenate([f * f, f[:, :-1] * f[:, 1:]], axis=1)
+    each = products(left).T @ weight @ products(right)
+    p, q = left.shape[1], right.shape[1]
+    full = jnp.einsum("sab,st,tcd->acbd", _neighbours(p), each, _neighbours(q))
+    return full.reshape(p * q, p * q).astype(weight.dtype)
+
+
+def _neighbours(n: int):
+    """Where each of `n` diagonal and `n - 1` off-diagonal elements stands in a matrix."""
+    unit = np.eye(n, dtype=np.float32)
+    above = unit[:-1, :, None] * unit[1:, None, :]
+    return np.concatenate([unit[:, :, None] * unit[:, None, :], above + above.transpose(0, 2, 1)])
+
+
+def _inverse(a) -> Float[Array, "n n"]:
+    """Of a symmetric positive definite matrix, by Gauss-Jordan sweeps: no library call that an
+    accelerator lacks, and no pivot."""
+
+    def sweep(i, a):
+        row = a[i] / a[i, i]
+        column = a[:, i]
+        a = a - column[:, None] * row
+        a = a.at[:, i].set(-column / column[i])
+        return a.at[i].set(row.at[i].set(1 / column[i]))
+
+    return lax.fori_loop(0, a.shape[0], sweep, a)
