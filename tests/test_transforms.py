@@ -93,6 +93,14 @@ def test_a_batch_member_does_not_depend_on_the_others() -> None:
     np.testing.assert_allclose(batch.num_steps, [s.num_steps for s in want], rtol=0, atol=1)
 
 
+def test_every_member_of_a_batch_stops_at_its_own_last_iteration() -> None:
+    """On a CPU, where they run one after the other: exactly the single read."""
+    scale = jnp.asarray([1.0, 1e2, 1e4, 1.0])[:, None, None]
+    each = jax.jit(jax.vmap(lambda r: read(G[0], r, V[0]).num_steps))(R * scale)
+    want = [int(jax.jit(read)(G[0], r, V[0]).num_steps) for r in R * scale]
+    assert each.tolist() == want and max(want) > 2 * min(want)
+
+
 def test_grad_of_vmap_equals_vmap_of_grad() -> None:
     weight = jnp.asarray(rng.normal(size=(BATCH, COLS)) * 1e5)
     total = lambda g, r, v, w: jnp.vdot(w, i_out(g, r, v))

@@ -12,6 +12,7 @@ positive definite preconditioner and costs one more column ladder an iteration. 
 the coarse conductances of cells, `H^T g H`, and of segments: a crossbar of a few lines.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from ..network import Network, Segments
 
 STIFF = 10.0  # times g N^2: a segment of more conductance than that is as good as ideal
 SMALL = 128**2  # cells; below that, line solves are cheaper than anything coarse
+LARGE = 768**2  # cells; from there on, a finer grid is worth its larger matrix
 SLOW = 30.0  # N^2 r g from which fewer iterations pay for dearer ones
 
 
@@ -38,8 +40,10 @@ class Coarse(NamedTuple):
 
 
 def hats(rows: int, cols: int) -> tuple[int, int] | None:
-    """How many functions serve an array of that shape; none where it is small."""
-    count = lambda n: 16 if n >= 768 else min(max(n // 16, 1), 8)
+    """How many functions serve an array of that shape, equally spaced; none where it is small."""
+    most = 256 if rows * cols >= LARGE else 64
+    spacing = math.sqrt(rows * cols / most)
+    count = lambda n: min(max(round(n / spacing), 1), most)
     return (count(rows), count(cols)) if rows * cols >= SMALL else None
 
 

@@ -1,0 +1,106 @@
+"""Many inputs of one array and many arrays, on as many cores as there are CPU devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+import xbarjax as xb
+
+from .circuits import circuit, crossbar, error, seconds
+
+
+def _i_out(g, v_in):
+    return xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0)), v_in).i_out
+
+
+def _on_all_cores(f, over: tuple[bool, ...]):
+    """`f`, with the first axis of the arguments that are split over the CPU's devices."""
+    mesh = jax.make_mesh((jax.device_count(),), ("cores",))
+    specs = tuple(PartitionSpec("cores") if split else PartitionSpec() for split in over)
+    split = jax.shard_map(
+        f, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("cores"), check_vma=False
+    )
+    place = lambda *args: [
+        jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip(args, specs, strict=True)
+    ]
+    return jax.jit(split), place
+
+
+def _batch(n: int, count: int, dtype: str):
+    rng = np.random.default_rng(1)
+    g = jnp.asarray(rng.uniform(1e-6, 1e-4, (count, n, n)), dtype)
+    return g, jnp.asarray(rng.uniform(0, 1, (count, n)), dtype)
+
+
+def dies(n: int, count: int, dtype: str, *, mapped: bool) -> dict:
+    """One input through many arrays: `vmap(read)`, or `lax.map(read)`, on every core."""
+    g, v = _batch(n, count, dtype)
+    if mapped:
+        one = lambda g, v: jax.lax.map(lambda g: _i_out(g, v), g)
+    else:
+        one = jax.vmap(_i_out, (0, None))
+    f, place = _on_all_cores(one, (True, False))
+    args = place(g, v[0])
+    got = np.asarray(f(*args))
+    exact = jax.jit(_i_out)
+    wanted = [exact(g[k].astype("float64"), v[0].astype("float64")) for k in range(0, count, 64)]
+    wrong = max(error(got[64 * k], x) for k, x in enumerate(wanted))
+    assert wrong < (1e-10 if dtype == "float64" else 1e-5), wrong
+    rate = count / np.median(seconds(lambda: f(*args), least=7))
+    kind = "lax.map" if mapped else "vmap"
+    return {"n": n, "count": count, "dtype": dtype, "by": kind, "a_second": rate, "error": wrong}
+
+
+def inputs(n: int, count: int, dtype: str) -> dict:
+    """Many inputs of one array: `vmap(read)` in one process, and in units of a single read."""
+    g, v = _batch(n, 1, dtype)[0][0], _batch(n, count, dtype)[1]
+    single, many = jax.jit(_i_out), jax.jit(jax.vmap(_i_out, (None, 0)))
+    wrong = error(many(g, v)[::512], [single(g, x) for x in v[::512]])
+    assert wrong < (1e-10 if dtype == "float64" else 1e-5), wrong
+    alone, together = [], []
+    for _ in range(3):
+        alone += seconds(lambda: single(g, v[0]), least=50)
+        together += seconds(lambda: many(g, v), least=2)
+    each = np.median(together) / count
+    return {
+        "n": n,
+        "count": count,
+        "dtype": dtype,
+        "single_s": np.median(alone),
+        "each_s": each,
+        "single_reads": each / np.median(alone),
+        "error": wrong,
+    }
+
+
+def through_transfer(n: int, count: int) -> dict:
+    """Many inputs of one array as a matrix product, against a transfer and a product apart."""
+    g, r_row, r_col, _ = circuit(n, False)
+    xbar, v = crossbar(g, r_row, r_col), _batch(n, count, "float64")[1]
+    product = jax.jit(lambda matrix, v: v @ matrix)
+    both = jax.jit(lambda xbar, v: v @ xb.transfer(xbar))
+    matrix = xb.transfer(xbar)
+    wrong = error(both(xbar, v)[0], xb.read(xbar, v[0]).i_out)
+    assert wrong < 1e-10, wrong
+    together, apart = [], []
+    for _ in range(3):
+        together += seconds(lambda: both(xbar, v), least=3)
+        transfers = seconds(lambda: xb.transfer(xbar), least=3)
+        apart.append(np.median(transfers) + np.median(seconds(lambda: product(matrix, v))))
+    ratio = np.median(together) / np.median(apart)
+    return {"n": n, "count": count, "together_s": np.median(together), "ratio": ratio}
+
+
+def gradient(n: int, count: int) -> dict:
+    """A gradient of a batch of dies, in batched reads."""
+    g, v = _batch(n, count, "float64")
+    total = lambda g: jnp.sum(jax.vmap(_i_out, (0, None))(g, v[0]) ** 2)
+    value, slope = jax.jit(total), jax.jit(jax.grad(total))
+    jax.block_until_ready((value(g), slope(g)))
+    reads, grads = [], []
+    for _ in range(3):
+        reads += seconds(lambda: value(g), least=2)
+        grads += seconds(lambda: slope(g), least=2)
+    ratio = np.median(grads) / np.median(reads)
+    return {"n": n, "count": count, "gradient_s": np.median(grads), "reads": ratio}

@@ -1,0 +1,42 @@
+"""The circuits that are timed, and how."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import xbarjax as xb
+
+G_MAX = 1e-4  # [S]
+
+
+def circuit(n: int, per_segment: bool, r_g: float = 1e-4, seed: int = 0):
+    """Conductances of 1 to 100 uS [S], segment resistances [ohm] for some `r Gmax`, and inputs [V]
+    of an n x n array."""
+    rng = np.random.default_rng(seed)
+    g = rng.uniform(G_MAX / 100, G_MAX, (n, n))
+    r = r_g / G_MAX
+    wire = (lambda: r * rng.uniform(0.5, 1.5, (n, n))) if per_segment else (lambda: r)
+    return g, wire(), wire(), rng.uniform(0, 1, n)
+
+
+def crossbar(g, r_row, r_col, dtype="float64") -> xb.Crossbar:
+    wires = (r if np.isscalar(r) else jnp.asarray(r, dtype) for r in (r_row, r_col))
+    return xb.Crossbar(xb.Ohmic(jnp.asarray(g, dtype)), xb.Wires(*wires))
+
+
+def seconds(f, least: int = 5, most: float = 10.0) -> list[float]:
+    """Run times of `f`, at least `least` of them unless they take longer than `most` in all."""
+    times = []
+    while len(times) < 2 or (len(times) < least and sum(times) < most):
+        start = time.perf_counter()
+        jax.block_until_ready(f())
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def error(got, wanted) -> float:
+    """Largest error, relative to the largest output."""
+    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())

@@ -1,0 +1,96 @@
+"""Reads over sizes, resistances and dtypes; the gradient; the transfer; the machine's own limit."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import xbarjax as xb
+
+from .. import reference
+from .circuits import circuit, crossbar, error, seconds
+
+
+def bandwidth() -> dict:
+    """What one core copies a second, read and written bytes counted, beyond the caches."""
+    source = np.ones(2**25)
+    target = np.empty_like(source)
+    copy = np.median(seconds(lambda: np.copyto(target, source), least=9))
+    return {"copy_bytes_a_second": 2 * source.nbytes / copy}
+
+
+def read(n: int, dtype: str) -> list[dict]:
+    """Reads of one size over r Gmax, compiled once; outputs against float64 where it is not that,
+    Kirchhoff's law where it is."""
+    compiled = jax.jit(lambda xbar, v: xb.read(xbar, v).i_out)
+    whole = jax.jit(lambda xbar, v: xb.read(xbar, v))
+    rows = []
+    for r_g in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1):
+        g, r_row, r_col, v = circuit(n, False, r_g)
+        xbar, v_in = crossbar(g, r_row, r_col, dtype), jnp.asarray(v, dtype)
+        solution = whole(xbar, v_in)
+        assert int(solution.status) == 0, (n, r_g, dtype, int(solution.status))
+        row = {"n": n, "r_g": r_g, "dtype": dtype, "iterations": int(solution.num_steps)}
+        if dtype == "float64":
+            row["residual"] = float(solution.residual / jnp.max(solution.i_out))
+            assert row["residual"] < 1e-10, row
+        else:
+            exact = whole(crossbar(g, r_row, r_col), jnp.asarray(v))
+            row["error"] = error(solution.i_out, exact.i_out)
+        del solution
+        times = seconds(partial(compiled, xbar, v_in), least=3 if n >= 1024 else 11)
+        rows.append(row | {"read_s": np.median(times)})
+    return rows
+
+
+def gradient(n: int) -> dict:
+    """A gradient with respect to every leaf of the circuit, in units of its own read."""
+    g, r_row, r_col, v = circuit(n, True)
+    xbar, v_in = crossbar(g, r_row, r_col), jnp.asarray(v)
+    loss = lambda xbar, v_in: jnp.sum(xb.read(xbar, v_in).i_out ** 2)
+    value = jax.jit(loss)
+    slope = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    reads, grads = [], []
+    jax.block_until_ready((value(xbar, v_in), slope(xbar, v_in)))
+    for _ in range(7):
+        reads += seconds(lambda: value(xbar, v_in))
+        grads += seconds(lambda: slope(xbar, v_in))
+    ratio = np.median(grads) / np.median(reads)
+    return {"n": n, "gradient_s": np.median(grads), "reads": ratio}
+
+
+def transfer(n: int) -> dict:
+    g, r_row, r_col, v = circuit(n, False)
+    xbar = crossbar(g, r_row, r_col)
+    wrong = error(v @ xb.transfer(xbar), reference.solve(g, r_row, r_col, v))
+    assert wrong < 1e-10, wrong
+    times = seconds(lambda: xb.transfer(xbar))
+    return {"n": n, "transfer_s": np.median(times), "error": wrong}
+
+
+def fresh(n: int) -> dict:
+    """First and later reads of a process of its own, and the memory it takes."""
+    g, r_row, r_col, v = circuit(n, False)
+    xbar, v_in = crossbar(g, r_row, r_col), jnp.asarray(v)
+    before = _peak_bytes()
+    first = seconds(lambda: xb.read(xbar, v_in), least=1)[0]
+    later = float(np.median(seconds(lambda: xb.read(xbar, v_in))))
+    solution = xb.read(xbar, v_in)
+    assert solution.residual < 1e-10 * jnp.max(solution.i_out)
+    compiled = jax.jit(lambda xbar, v: xb.read(xbar, v).i_out).lower(xbar, v_in).compile()
+    return {
+        "n": n,
+        "first_read_s": first,
+        "read_s": later,
+        "process_bytes": _peak_bytes(),
+        "bytes_a_cell": (_peak_bytes() - before) / n**2,
+        "temporary_bytes_a_cell": compiled.memory_analysis().temp_size_in_bytes / n**2,
+    }
+
+
+def _peak_bytes() -> int:
+    """The most memory this process has held (getrusage would report its parent's, on Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
