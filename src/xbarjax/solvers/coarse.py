@@ -25,7 +25,7 @@ from .._types import PerCell
 from ..network import Network, Segments
 
 STIFF = 10.0  # times g N^2: a segment of more conductance than that is as good as ideal
-SMALL = 128**2  # cells; below that, line solves are cheaper than anything coarse
+SMALL = 160**2  # cells; below that, little is gained, and compilation takes longer
 LARGE = 768**2  # cells; from there on, a finer grid is worth its larger matrix
 SLOW = 30.0  # N^2 r g from which fewer iterations pay for dearer ones
 
