@@ -33,8 +33,8 @@ def transfer(
 
     - `crossbar`: an array of linear cells.
     - `solver`: how the network is solved.
-    - `chunk`: how many solves run at once; they share memory bandwidth, so that few are faster
-        than all on a CPU.
+    - `chunk`: how many solves are held at once. An accelerator runs them together; a CPU one
+        after the other, so that there it matters for memory alone.
 
     **Returns:** conductances [S], shape `(rows, cols)`; all NaN where a solve did not converge.
 

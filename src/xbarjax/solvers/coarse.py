@@ -2,7 +2,8 @@
 
 Conjugate gradients with column ladders as preconditioner are slow in voltages that rows and
 columns share over many cells. With `M = L_c + g_col`, and rows eliminated from `S` as in
-ladder_cg.py, eliminating the columns instead gives the exact identity (M. A. Woodbury, 1950)
+ladder_cg.py, eliminating the columns instead gives the exact identity (Woodbury's; W. W. Hager,
+SIAM Review 31, 221, 1989, doi:10.1137/1031049)
 
     S^-1 = M^-1 + M^-1 g_cr T^-1 g_rc M^-1,      T = L_r + g_row - g_rc M^-1 g_cr.
 
@@ -112,7 +113,7 @@ def _galerkin(left, weight, right) -> Float[Array, "pq pq"]:
     each = products(left).T @ weight @ products(right)
     p, q = left.shape[1], right.shape[1]
     full = jnp.einsum("sab,st,tcd->acbd", _neighbours(p), each, _neighbours(q))
-    return full.reshape(p * q, p * q).astype(weight.dtype)
+    return full.reshape(p * q, p * q)
 
 
 def _neighbours(n: int):

@@ -1,5 +1,6 @@
 """The one place where a network is solved and differentiated."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -22,10 +23,16 @@ class Factored(eqx.Module):
 
 def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
     """Prepares a network for any number of right-hand sides."""
-    init = one_by_one(lambda network: solver.init(network, {}))
-    state = init(lax.stop_gradient(network))
-    transposed, _ = solver.transpose(state, {})
-    return Factored(network, solver, state, transposed)
+    state = one_by_one(partial(_init, solver))(lax.stop_gradient(network))
+    return Factored(network, solver, state, _transposed(solver, state))
+
+
+def _init(solver: lx.AbstractLinearSolver, network: Network):
+    return solver.init(network, {})
+
+
+def _transposed(solver: lx.AbstractLinearSolver, state):
+    return solver.transpose(state, {})[0]
 
 
 def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
@@ -39,25 +46,18 @@ def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
 
     Returns the solution and the solver's statistics, which have no derivative.
     """
-
     solver, network = factored.solver, factored.network
     source = lax.stop_gradient(network)
 
-    def by(init, state):
+    def by(state, made_of):
         def compute(state, _, b):
             x, _, stats = solver.compute(state, b, {})
             return x, stats
 
         def own(network, b):
-            return compute(init(network), network, b)
+            return compute(made_of(network), network, b)
 
         return lambda _, b: one_by_one(compute, own)(state, source, b)
-
-    def init(network):
-        return solver.init(network, {})
-
-    def init_transposed(network):
-        return solver.transpose(init(network), {})[0]
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
     # none (jax 0.10); the barrier gives all of them one, at no cost. Equal leaves stay one array.
@@ -68,8 +68,8 @@ def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
     return lax.custom_linear_solve(
         network.mv,
         vector,
-        by(init, factored.state),
-        by(init_transposed, factored.transposed),
+        by(factored.state, partial(_init, solver)),
+        by(factored.transposed, lambda network: _transposed(solver, _init(solver, network))),
         network.symmetric,
         has_aux=True,
     )

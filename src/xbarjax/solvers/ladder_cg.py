@@ -42,7 +42,7 @@ from .lines import (
 MAX_PASSES = 6  # of conjugate gradients in either dtype; mostly two are enough
 ROUNDING = 1  # unit of rounding of the injected currents: less is not asked for
 NOISE = 0.01  # of the error bound of a float32 pass is what it errs by in practice
-COARSE = 1e-6  # what a pass in float32 leaves of its residual
+FACTOR = 1e-6  # what a pass in float32 leaves of its residual
 
 
 class Factors(NamedTuple):
@@ -71,8 +71,8 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
         arrays that are large and resistive enough to gain by it.
 
     Cost: one ladder along the rows and one along the columns an iteration (two with the coarse
-    grid), and a round of them in float64 before, between and after passes. Refuses networks that
-    are not symmetric.
+    grid), and a round of them in float64 before the first pass and after each. Refuses networks
+    that are not symmetric.
     """
 
     rtol: float | None = eqx.field(static=True, default=None)
@@ -142,7 +142,7 @@ def _passes(lines: Lines, b: Injected, x: Round, enough, within: Factors, max_st
         x, left, _, _, gain, steps, count = carry
         off = (_left(lines, x)[0] / left).astype(dtype)  # of size 1
         r = network.g_cr * row_drops(within.lines, off)
-        target = jnp.maximum(enough / (gain * left), 0.0 if exact else COARSE).astype(dtype)
+        target = jnp.maximum(enough / (gain * left), 0.0 if exact else FACTOR).astype(dtype)
         begin = x.w / left if exact else jnp.zeros_like(r)
         dw, gain, more = conjugate_gradients(*within, begin, r, target, max_steps)
         if exact:
