@@ -19,15 +19,21 @@ and on the way out again `d_k = kappa_k d_{k-1} + rho_k c_k` with `rho = beta / 
 is a sum of terms that are not negative: nothing cancels, in float32 either. A node behind an ideal
 far end (`r = 0`) has no Norton equivalent: it is pinned at 0, and its `s` is infinite.
 
-Arrays run along axis 0, and every other axis is a lane. The near end is at index 0, or last.
+Arrays run along axis 0, and every other axis is a lane. The near end is at index 0, or last. A CPU
+goes from node to node (sweeps.py); accelerators compose halves of the line (scans.py).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from ..network import Segments
+from . import scans, sweeps
+from .sweeps import divisor, ends, law, through
 
 
 class Ladder(eqx.Module):
@@ -39,118 +45,52 @@ class Ladder(eqx.Module):
     near_last: bool = eqx.field(static=True)
 
 
+@partial(jax.jit, static_argnames="near_last")
 def factor(r, shunt, *, near_last: bool) -> Ladder:
     """Factors lines with segments `r` [ohm] `(n + 1, lanes)`, far segment included, and node
     shunts [S] `(n, lanes)`."""
     n = shunt.shape[0]
-    far, near, inwards = _ends(n, near_last)
-    own = 1 if near_last else 0  # node i hangs on segment i + own; sliced, it would be copied
-
-    def gather(k, s):
-        i = far + inwards * k
-        behind = i - inwards
-        t = _through(*_law(_get(r, behind + own)), _get(s, behind))
-        return _set(s, _get(s, i) + t, i)
-
-    end = r[0 if near_last else n]
-    pin = jnp.full_like(end, jnp.inf)  # the terminal at the far end
-    s = _set(shunt, shunt[far] + _through(*_law(end), pin), far)
-    s = lax.fori_loop(1, n, gather, s)
-    a, beta = _law(r[own : n + own])
-    pinned, divisor = jnp.isinf(s), _divisor(a, beta, s)
-    kappa = jnp.where(pinned, 0, a / divisor)
-    rho = jnp.where(pinned, 0, beta / divisor)
-    return Ladder(kappa, rho, _through(a[near], beta[near], s[near]), near_last)
+    _, near, _ = ends(n, near_last)
+    s = _here(sweeps.conductances, scans.conductances, near_last)(r, shunt)
+    own = 1 if near_last else 0  # node i hangs on segment i + own
+    a, beta = law(r[own : n + own])
+    pinned, total = jnp.isinf(s), divisor(a, beta, s)
+    kappa = jnp.where(pinned, 0, a / total)
+    rho = jnp.where(pinned, 0, beta / total)
+    return Ladder(kappa, rho, through(a[near], beta[near], s[near]), near_last)
 
 
-def _law(r):
-    segment = Segments(r)
-    return segment.alpha**2, segment.beta
-
-
-def _through(a, beta, s):
-    """Conductance seen into a segment with `s` behind it; infinite if a pin shows through."""
-    behind_pin = jnp.where(a == 0, 0, a / beta)
-    return jnp.where(jnp.isinf(s), behind_pin, a * s / _divisor(a, beta, s))
-
-
-def _divisor(a, beta, s):
-    """`a + beta s`, which is 0 only behind a break where nothing is connected."""
-    divisor = a + beta * s
-    return jnp.where(divisor == 0, 1, divisor)
-
-
-# The sweeps write over their input, node by node. A scan would fill a second array with zeros
-# first, and moving memory is most of what an iteration costs.
-
-
-def _get(x, i):
-    return lax.dynamic_index_in_dim(x, i, 0, keepdims=False, allow_negative_indices=False)
-
-
-def _set(x, value, i):
-    return lax.dynamic_update_index_in_dim(x, value, i, 0, allow_negative_indices=False)
-
-
-def _ends(n: int, near_last: bool) -> tuple[int, int, int]:
-    """Index of the far node, of the near one, and the step from far to near."""
-    return (0, n - 1, 1) if near_last else (n - 1, 0, -1)
-
-
-def _sweep_in(ladder: Ladder, b):
-    """Norton currents [A] at every node for injected currents `b` [A]."""
-    far, _, inwards = _ends(b.shape[0], ladder.near_last)
-
-    def gather(k, c):
-        i = far + inwards * k
-        behind = i - inwards
-        return _set(c, _get(c, i) + _get(ladder.kappa, behind) * _get(c, behind), i)
-
-    return lax.fori_loop(1, b.shape[0], gather, b)
-
-
-def _sweep_out(ladder: Ladder, c, v: ArrayLike = 0) -> Float[Array, "n lanes"]:
-    """Node drops [V] for Norton currents `c` [A] and a near end at `v` [V]."""
-    _, near, inwards = _ends(c.shape[0], ladder.near_last)
-
-    def spread(k, d):
-        i = near - inwards * k
-        before = _get(d, i + inwards)
-        return _set(d, _get(ladder.kappa, i) * before + _get(ladder.rho, i) * _get(d, i), i)
-
-    first = ladder.kappa[near] * v + ladder.rho[near] * c[near]
-    return lax.fori_loop(1, c.shape[0], spread, _set(c, first, near))
-
-
+@jax.jit
 def drops(ladder: Ladder, b, v: ArrayLike = 0):
     """Node drops [V] `(n, lanes)` for currents `b` [A] injected into the nodes and a near end at
     the drop `v` [V], and the current [A] `(lanes,)` in the near segment."""
-    _, near, _ = _ends(b.shape[0], ladder.near_last)
-    c = _sweep_in(ladder, b)
-    return _sweep_out(ladder, c, v), ladder.kappa[near] * c[near] - ladder.t_near * v
+    near_last = ladder.near_last
+    _, near, _ = ends(b.shape[0], near_last)
+    c = _here(sweeps.gather, scans.gather, near_last)(ladder.kappa, b)
+    first = ladder.kappa[near] * v + ladder.rho[near] * c[near]
+    d = _here(sweeps.spread, scans.spread, near_last)(ladder.kappa, ladder.rho, c, first)
+    return d, ladder.kappa[near] * c[near] - ladder.t_near * v
 
 
+@partial(jax.jit, static_argnames="near_last")
 def currents(lost, i_near, *, near_last: bool) -> Float[Array, "segments lanes"]:
     """Segment currents [A] `(n + 1, lanes)` by Kirchhoff's current law, from the near one and
     what is lost at every node, `g d - b` [A] `(n, lanes)`."""
     j = jnp.concatenate([lost, i_near[None]] if near_last else [i_near[None], lost])
-    return _running_sum(j, outwards=True, near_last=near_last)
+    return _here(sweeps.running_sum, scans.running_sum, near_last)(j)
 
 
+@partial(jax.jit, static_argnames="near_last")
 def offsets(e, *, near_last: bool):
     """Drops [V] `(n, lanes)` that electromotive forces `e` [V] `(n + 1, lanes)` cause in a line
     without current, counted from its far end, and that of the near end itself, `(lanes,)`:
     `d_k - d_{k-1} = e_k`."""
-    total = _running_sum(e, outwards=False, near_last=near_last)
+    total = _here(sweeps.running_sum, scans.running_sum, not near_last)(e)
     return (-total[:-1], total[-1]) if near_last else (-total[1:], total[0])
 
 
-def _running_sum(x, *, outwards: bool, near_last: bool):
-    far, near, inwards = _ends(x.shape[0], near_last)
-    start, step = (near, -inwards) if outwards else (far, inwards)
-
-    def add(k, x):
-        i = start + step * k
-        return _set(x, _get(x, i) + _get(x, i - step), i)
-
-    return lax.fori_loop(1, x.shape[0], add, x)
+def _here(sweep: Callable, scan: Callable, direction: bool) -> Callable:
+    """Of the two forms of a recurrence, the one for the platform that it is compiled for."""
+    return lambda *x: lax.platform_dependent(
+        *x, cpu=partial(sweep, direction), default=partial(scan, direction)
+    )
