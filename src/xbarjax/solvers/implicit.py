@@ -35,7 +35,9 @@ def _transposed(solver: lx.AbstractLinearSolver, state):
     return solver.transpose(state, {})[0]
 
 
-def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
+def solve(
+    factored: Factored, vector: Field, guess: Field | None = None
+) -> tuple[Field, dict[str, Any]]:
     """Solves `network x = vector`, with the derivative of the solution, not of the solver.
 
     For `A x = b` the tangent is `A dx = db - dA x` and the cotangent a solve with the transpose:
@@ -44,6 +46,10 @@ def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
     compiled program; that needs a host callback, which accelerators and `jax.export` lack. The
     caller judges the solution by its residual instead.
 
+    A `guess` of the solution saves iterations where it is near, and has no derivative. It travels
+    as one more part of the system, `y = guess`: the tangent of that part is zero, which is where
+    the solves for derivatives begin.
+
     Returns the solution and the solver's statistics, which have no derivative.
     """
     solver, network = factored.solver, factored.network
@@ -51,8 +57,9 @@ def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
 
     def by(state, made_of):
         def compute(state, _, b):
-            x, _, stats = solver.compute(state, b, {})
-            return x, stats
+            vector, *guess = b
+            x, _, stats = solver.compute(state, vector, {"y0": guess[0]} if guess else {})
+            return (x, *guess), stats
 
         def own(network, b):
             return compute(made_of(network), network, b)
@@ -61,15 +68,17 @@ def solve(factored: Factored, vector: Field) -> tuple[Field, dict[str, Any]]:
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
     # none (jax 0.10); the barrier gives all of them one, at no cost. Equal leaves stay one array.
-    leaves, structure = jax.tree.flatten(vector)
+    b = (vector,) if guess is None else (vector, lax.stop_gradient(guess))
+    leaves, structure = jax.tree.flatten(b)
     names = first_of(leaves)
     distinct = lax.optimization_barrier(dict(zip(names, leaves, strict=True)))
-    vector = jax.tree.unflatten(structure, [distinct[name] for name in names])
-    return lax.custom_linear_solve(
-        network.mv,
-        vector,
+    b = jax.tree.unflatten(structure, [distinct[name] for name in names])
+    (x, *_), stats = lax.custom_linear_solve(
+        lambda x: (network.mv(x[0]), *x[1:]),
+        b,
         by(factored.state, partial(_init, solver)),
         by(factored.transposed, lambda network: _transposed(solver, _init(solver, network))),
         network.symmetric,
         has_aux=True,
     )
+    return x, stats

@@ -31,6 +31,7 @@ from .lines import (
     Injected,
     Lines,
     Round,
+    column_drops,
     factor,
     field,
     injected,
@@ -42,6 +43,7 @@ from .lines import (
 MAX_PASSES = 6  # of conjugate gradients in either dtype; mostly two are enough
 ROUNDING = 1  # unit of rounding of the injected currents: less is not asked for
 NOISE = 0.01  # of the error bound of a float32 pass is what it errs by in practice
+GLANCE = 0.01  # of the residual of a guess is what its first pass leaves at most
 FACTOR = 1e-6  # what a pass in float32 leaves of its residual
 
 
@@ -70,6 +72,9 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
     - `coarse`: whether modes that are smooth along both lines are corrected on a coarse grid, in
         arrays that are large and resistive enough to gain by it.
 
+    `compute` takes a field to begin from as `options["y0"]`, as lineax's iterative solvers do, and
+    uses its column drops: the rest follows from them.
+
     Cost: one ladder along the rows and one along the columns an iteration (two with the coarse
     grid), and a round of them in float64 before the first pass and after each. Refuses networks
     that are not symmetric.
@@ -97,20 +102,23 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
     def compute(
         self, state: Factors, vector: Field, options: dict[str, Any]
     ) -> tuple[Field, lx.RESULTS, dict[str, Any]]:
-        del options
         lines, grid = state
         double = vector.row.dtype == jnp.float64
         rtol = self.rtol if self.rtol is not None else (1e-12 if double else 1e-6)
         b = injected(lines, vector)
         single = _cast(lines, jnp.float32) if self.mixed else lines
-        x = round_from(lines, b, jnp.zeros_like(b.col))
+        guess = options.get("y0")
+        begin = jnp.zeros_like(b.col) if guess is None else column_drops(lines, b, vector, guess)
+        x = round_from(lines, b, begin)
         rounding = ROUNDING * jnp.finfo(b.row.dtype).eps * size(b.row)
         enough = jnp.maximum(rtol * x.reached, rounding)
         steps = jnp.asarray(0)
         if self.mixed and double:
-            x, steps = _passes(lines, b, x, enough, Factors(single, grid), self.max_steps)
-            grid = None  # what float32 leaves is rare, and seldom smooth
-        x, more = _passes(lines, b, x, enough, Factors(lines, grid), self.max_steps)
+            within = Factors(single, grid)
+            x, steps = _passes(lines, b, x, enough, within, self.max_steps, guess is not None)
+            grid = guess = None  # what float32 leaves is rare, and seldom smooth
+        within = Factors(lines, grid)
+        x, more = _passes(lines, b, x, enough, within, self.max_steps, guess is not None)
         return field(lines, b, vector, x), lx.RESULTS.successful, {"num_steps": steps + more}
 
     def transpose(self, state: Factors, options: dict[str, Any]):
@@ -129,12 +137,21 @@ def _left(lines: Lines, x: Round):
     return off, size(off)
 
 
-def _passes(lines: Lines, b: Injected, x: Round, enough, within: Factors, max_steps: int):
+def _passes(
+    lines: Lines,
+    b: Injected,
+    x: Round,
+    enough,
+    within: Factors,
+    max_steps: int,
+    guessed: bool,
+):
     """Corrects column drops by conjugate gradients `within` lines of the same or a lower precision,
     until `enough` is left violated or it is no longer halved. Also returns the iterations.
 
     A lower precision leaves noise, which slow modes of the array amplify by up to `gain`, without
-    much of a violation that would show it: that has to be small as well."""
+    much of a violation that would show it: that has to be small as well. What was `guessed` may err
+    by slow modes alone: it is never taken unseen."""
     network, dtype = within.lines.network, within.lines.network.g_row.dtype
     exact = dtype == b.row.dtype
 
@@ -143,6 +160,8 @@ def _passes(lines: Lines, b: Injected, x: Round, enough, within: Factors, max_st
         off = (_left(lines, x)[0] / left).astype(dtype)  # of size 1
         r = network.g_cr * row_drops(within.lines, off)
         target = jnp.maximum(enough / (gain * left), 0.0 if exact else FACTOR).astype(dtype)
+        if guessed:
+            target = jnp.minimum(target, GLANCE)
         begin = x.w / left if exact else jnp.zeros_like(r)
         dw, gain, more = conjugate_gradients(*within, begin, r, target, max_steps)
         if exact:
@@ -162,7 +181,8 @@ def _passes(lines: Lines, b: Injected, x: Round, enough, within: Factors, max_st
 
     left = _left(lines, x)[1]
     one = jnp.ones_like(left)
-    start = (x, left, jnp.inf * one, 0 * one, one, jnp.asarray(0), 0)
+    unknown = jnp.inf if guessed else 0.0
+    start = (x, left, jnp.inf * one, unknown * one, one, jnp.asarray(0), 0)
     x, *_, steps, _ = lax.while_loop(unfinished, one_pass, start)
     return x, steps
 

@@ -63,6 +63,12 @@ def injected(lines: Lines, vector: Field) -> Injected:
     return Injected(row / unit, col / unit, v_row / unit, v_col / unit, unit)
 
 
+def column_drops(lines: Lines, b: Injected, vector: Field, x: Field) -> PerCell:
+    """Column drops of some field, counted and scaled as those of a round are."""
+    _, _, offset_col, _ = _offsets(lines, vector)
+    return (x.col - offset_col) / b.unit
+
+
 def _offsets(lines: Lines, vector: Field):
     """Drops [V] that satisfy the forces of all segments without current, and their near ends."""
     network, rows, cols = lines
