@@ -24,7 +24,6 @@ from jaxtyping import Array, ArrayLike, Bool, PRNGKeyArray
 from ._types import PerCell, PerCol, Scalar, as_physical, is_concrete, require_finite
 from .crossbar import Crossbar
 from .mapping import AbstractMapping, Stack
-from .solvers import LadderCG
 from .transfer import transfer
 
 OnStep = Callable[[int, float], None]
@@ -37,7 +36,7 @@ class Problem(eqx.Module):
     k: Scalar  # [S per unit of weight]
     mapping: AbstractMapping
     build: Callable[[PerCell], Crossbar]
-    solver: lx.AbstractLinearSolver = eqx.field(static=True)
+    solver: lx.AbstractLinearSolver | None = eqx.field(static=True)
 
     def transfers(self, g: Stack) -> Stack:
         """Effective matrix [S] of every physical array."""
@@ -297,7 +296,7 @@ def compensate(
     *,
     scale: float = 1.0,
     method: AbstractMethod | None = None,
-    solver: lx.AbstractLinearSolver = LadderCG(),
+    solver: lx.AbstractLinearSolver | None = None,
     on_step: OnStep | None = None,
 ) -> Compensation:
     """Conductances with which the arrays, wires and all, compute with `weights`.
@@ -310,7 +309,7 @@ def compensate(
         `lambda g: Crossbar(Ohmic(g), Wires(1.0, 1.0))`.
     - `scale`: the part of the range that the largest weight takes, in (0, 1].
     - `method`: `FixedPoint()` (the default) or `Descent()`.
-    - `solver`: of the networks.
+    - `solver`: of the networks; by default what `transfer` finds fastest.
     - `on_step`: called with the step and its error, for progress.
 
     **Returns:** a `Compensation`; where the target cannot be reached it says so and holds the best

@@ -11,15 +11,21 @@ from .assembly import assemble, working_dtype
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
+from .network import Network
 from .read import _solution, raise_if_bad
 from .solution import Status
-from .solvers import LadderCG, factor
+from .solvers import LadderCG, elimination, factor, one_by_one
+
+# Where block elimination takes less time than a solve for each of the shorter side's lines, on the
+# two cores that experiments/speed was run on.
+SHORT = 16  # lines, at least
+LONG = 16  # times as long as short, at most
 
 
 def transfer(
     crossbar: Crossbar,
     *,
-    solver: lx.AbstractLinearSolver = LadderCG(),
+    solver: lx.AbstractLinearSolver | None = None,
     chunk: int = 8,
 ) -> PerCell:
     """The matrix that a linear array multiplies with, wires and all.
@@ -27,16 +33,20 @@ def transfer(
     `i_out = v_in @ transfer(crossbar)` for a readout at 0 V; `read(crossbar, 0).i_out` comes on
     top for another reference. It takes min(rows, cols) solves of one factorisation: by
     reciprocity the current out of column `j` for 1 V on row `i` is the current out of row `i`
-    for 1 V on column `j`, so the shorter side is driven.
+    for 1 V on column `j`, so the shorter side is driven. On a CPU, arrays that are not too long
+    for their width are eliminated as blocks instead, which is two to four times faster, and the
+    product is compared with a solve.
 
     **Arguments:**
 
     - `crossbar`: an array of linear cells.
-    - `solver`: how the network is solved.
+    - `solver`: how the network is solved, for each line of the shorter side. By default what is
+        faster: `LadderCG()` or block elimination.
     - `chunk`: how many solves are held at once. An accelerator runs them together; a CPU one
         after the other, so that there it matters for memory alone.
 
     **Returns:** conductances [S], shape `(rows, cols)`; all NaN where a solve did not converge.
+    Its gradient takes solves, as many again as the matrix itself.
 
     **Errors:** `ValueError` for cells that are not linear; on concrete values, those of `read`.
     """
@@ -47,24 +57,24 @@ def transfer(
         )
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
-    matrix, status = _transfer(crossbar, solver, chunk)
+    short, long = sorted(crossbar.shape)
+    if solver is None and short >= SHORT and long <= LONG * short:
+        matrix, status = _fastest(crossbar, chunk)
+    else:
+        matrix, status = _by_solves(crossbar, solver or LadderCG(), chunk)
     if is_concrete(status):
         raise_if_bad(Status(int(status)))
     return matrix
 
 
-@eqx.filter_jit
-def _transfer(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
+def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
+    """The network, and what solves it for any voltages of its shorter side: the currents out of the
+    longer one, and the status."""
     rows, cols = crossbar.shape
-    dtype = working_dtype(crossbar)
-    by_rows = rows <= cols
-    still = jnp.zeros((cols if by_rows else rows,), dtype)
-
-    def bias(v):
-        return Bias(v, v, still, still) if by_rows else Bias(still, still, v, v)
-
-    sides = min(rows, cols)
-    network, *_ = assemble(crossbar, bias(jnp.zeros((sides,), dtype)))
+    by_rows, dtype = rows <= cols, working_dtype(crossbar)
+    still = jnp.zeros((max(rows, cols),), dtype)
+    bias = lambda v: Bias(v, v, still, still) if by_rows else Bias(still, still, v, v)
+    network, *_ = assemble(crossbar, bias(jnp.zeros((min(rows, cols),), dtype)))
     network, undetermined = determined(network)
     factored = factor(network, solver)
 
@@ -73,12 +83,84 @@ def _transfer(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
         s = _solution(crossbar, bias(v), factored, vector, reference, undetermined)
         return s.i_out if by_rows else -jnp.sum(s.i_cell, axis=1), s.status
 
+    return network, one
+
+
+@eqx.filter_jit
+def _by_solves(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
+    size = min(crossbar.shape)
+    _, one = _prepared(crossbar, solver)
     # whole chunks: the solves of zeros that fill the last one take no iteration
-    chunks = -(-sides // chunk)
-    units = jnp.eye(chunks * chunk, sides, dtype=dtype).reshape(chunks, chunk, sides)
-    matrix, status = lax.map(jax.vmap(one), units)
-    matrix = matrix.reshape(chunks * chunk, -1)[:sides]
-    status = jnp.bitwise_or.reduce(status.ravel())
-    matrix = matrix if by_rows else matrix.T
+    chunks = -(-size // chunk)
+    units = jnp.eye(chunks * chunk, size, dtype=working_dtype(crossbar))
+    lines, status = lax.map(jax.vmap(one), units.reshape(chunks, chunk, size))
+    lines = lines.reshape(chunks * chunk, -1)[:size]
+    return _judged(crossbar, lines, jnp.bitwise_or.reduce(status.ravel()))
+
+
+def _judged(crossbar: Crossbar, lines, status):
+    """The matrix, from what every line of the shorter side gives, if it can be used."""
+    rows, cols = crossbar.shape
     good = (status & ~int(Status.FLOATING | Status.SPLIT)) == 0
-    return jnp.where(good, matrix, jnp.nan), status
+    return jnp.where(good, lines if rows <= cols else lines.T, jnp.nan), status
+
+
+@eqx.filter_custom_jvp
+def _fastest(crossbar: Crossbar, chunk: int):
+    """On a CPU by elimination, elsewhere by solves; its derivative by solves, too."""
+    return _by_platform(crossbar, chunk)
+
+
+@_fastest.def_jvp
+def _(primals, tangents):
+    crossbar, chunk = primals
+    return eqx.filter_jvp(lambda x: _by_solves(x, LadderCG(), chunk), (crossbar,), tangents[:1])
+
+
+@eqx.filter_jit
+def _by_platform(crossbar: Crossbar, chunk: int):
+    solves = lambda crossbar: _by_solves(crossbar, LadderCG(), chunk)
+    return lax.platform_dependent(crossbar, cpu=one_by_one(_by_elimination), default=solves)
+
+
+def _by_elimination(crossbar: Crossbar):
+    """Block elimination, held against a solve with all lines driven; where the two differ, and
+    where lines end in two terminals, so that it does not apply, a solve for each line."""
+    size = min(crossbar.shape)
+    network, one = _prepared(crossbar, LadderCG())
+    lines = _eliminated(network)
+    tolerance = 1e-11 if lines.dtype == jnp.float64 else 1e-5
+    probe = jnp.cos(jnp.arange(size) ** 2).astype(lines.dtype)  # no pattern an error could share
+    expected, bound = probe @ lines, tolerance * jnp.max(jnp.abs(probe) @ jnp.abs(lines))
+
+    def solve_next(carry):
+        k, _, lines, status = carry
+        is_probe = k < 0
+        line, new = one(jnp.where(is_probe, probe, jnp.arange(size) == k))
+        agrees = is_probe & jnp.all(jnp.abs(line - expected) <= bound)
+        line = jnp.where(is_probe, lines[0], line)
+        return k + 1, agrees, lines.at[jnp.maximum(k, 0)].set(line), status | new
+
+    def unfinished(carry):
+        k, agrees, *_ = carry
+        return ~agrees & (k < size)
+
+    start = jnp.asarray(-1), jnp.asarray(False), lines, jnp.zeros((), jnp.int32)
+    *_, lines, status = lax.while_loop(unfinished, solve_next, start)
+    return _judged(crossbar, lines, status)
+
+
+def _eliminated(network: Network):
+    """Conductances from every line of the shorter side to those of the longer one, by elimination
+    of the shorter ones as blocks, if they end in one terminal each; else zeros. By reciprocity
+    either side may be the one that is driven."""
+    rows, cols = network.g_rc.shape
+    network = network if cols <= rows else elimination.turned(network)
+    found = lax.cond(
+        elimination.far_ends_open(network),
+        elimination.near_currents,
+        lambda network: jnp.zeros_like(network.g_rc),
+        network,
+    )
+    found = found if cols <= rows else elimination.turn(found)
+    return found if rows <= cols else found.T

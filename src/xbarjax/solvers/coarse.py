@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._types import PerCell
 from ..network import Network, Segments
+from .inverse import inverse
 
 STIFF = 10.0  # times g N^2: a segment of more conductance than that is as good as ideal
 SMALL = 160**2  # cells; below that, little is gained, and compilation takes longer
@@ -56,8 +57,8 @@ def factor(network: Network, count: tuple[int, int], dtype) -> Coarse:
     r = jnp.minimum(_typical(network.row.r, axis=0), _typical(network.col.r, axis=1))
     pays = jnp.mean(network.g_rc) * r * (rows * cols) > SLOW
     nothing = jnp.zeros((count[0] * count[1],) * 2, dtype)
-    inverse = lax.cond(pays, lambda: _inverse_of_t(network, h, k), lambda: nothing)
-    return Coarse(h, k, inverse, pays & jnp.isfinite(jnp.sum(inverse)))
+    t = lax.cond(pays, lambda: _inverse_of_t(network, h, k), lambda: nothing)
+    return Coarse(h, k, t, pays & jnp.isfinite(jnp.sum(t)))
 
 
 def _typical(r, axis: int):
@@ -81,8 +82,8 @@ def _inverse_of_t(network: Network, h, k) -> Float[Array, "pq pq"]:
         t = coarse(h, segments(network.row), _steps(k))
         t += coarse(h, network.g_row - network.g_rc, k)
         # g_rc - g_rc (L_c + g_col)^-1 g_cr, without the cancellation in it
-        t += coupling @ _inverse(own + coupling) @ own
-        return _inverse((t + t.T) / 2)
+        t += coupling @ inverse(own + coupling) @ own
+        return inverse((t + t.T) / 2)
 
 
 def currents(coarse: Coarse, network: Network, w: PerCell) -> PerCell:
@@ -121,17 +122,3 @@ def _neighbours(n: int):
     unit = np.eye(n, dtype=np.float32)
     above = unit[:-1, :, None] * unit[1:, None, :]
     return np.concatenate([unit[:, :, None] * unit[:, None, :], above + above.transpose(0, 2, 1)])
-
-
-def _inverse(a) -> Float[Array, "n n"]:
-    """Of a symmetric positive definite matrix, by Gauss-Jordan sweeps: no library call that an
-    accelerator lacks, and no pivot."""
-
-    def sweep(i, a):
-        row = a[i] / a[i, i]
-        column = a[:, i]
-        a = a - column[:, None] * row
-        a = a.at[:, i].set(-column / column[i])
-        return a.at[i].set(row.at[i].set(1 / column[i]))
-
-    return lax.fori_loop(0, a.shape[0], sweep, a)

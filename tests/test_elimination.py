@@ -1,0 +1,142 @@
+"""`transfer` by block elimination against a solve for every line, and where it may not be used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xbarjax as xb
+from xbarjax.solvers import elimination
+from xbarjax.solvers.inverse import inverse
+
+module = import_module("xbarjax.transfer")  # the name in the package is the function
+SOLVES = xb.LadderCG()
+SHAPES = [(32, 32), (37, 20), (19, 41)]
+
+
+def crossbar(shape: tuple[int, int], dtype: Any = float, **parts: Any) -> xb.Crossbar:
+    """Segments of 0 to 100 ohm, shorts, breaks, dead cells and lines, and a strong cell."""
+    rng = np.random.default_rng(shape[0])
+    g, r_row, r_col = (rng.uniform(a, b, shape) for a, b in ((1e-6, 1e-4), (0, 100), (0, 100)))
+    g[3, 4], g[:, 9], g[11], g[5, 6], r_row[7], r_col[:, 2] = 0, 0, 0, 0.1, 0, 0
+    r_row[8, 5], r_col[4, 3], r_col[-1, 12], r_row[13, 0], r_row[2, 3] = (np.inf,) * 4 + (1e7,)
+    of = lambda x: jnp.asarray(x, dtype)
+    return xb.Crossbar(xb.Ohmic(of(g)), xb.Wires(of(r_row), of(r_col)), **parts)
+
+
+def at(xbar: xb.Crossbar, g: Any) -> xb.Crossbar:
+    return xb.Crossbar(xb.Ohmic(g), xbar.wires, xbar.drive, xbar.readout)
+
+
+def error(got: Any, want: Any) -> float:
+    return float(np.abs(np.asarray(got, float) - want).max() / np.abs(want).max())
+
+
+def eliminated(xbar: xb.Crossbar) -> Any:
+    """What is compared with a solve, before it is."""
+    lines = module._eliminated(module._prepared(xbar, SOLVES)[0])
+    return lines if xbar.shape[0] <= xbar.shape[1] else lines.T
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_elimination_equals_a_solve_a_line(shape: tuple[int, int], dtype: Any) -> None:
+    xbar = crossbar(shape, dtype, drive=xb.Drive(20.0), readout=xb.VirtualGround(30.0))
+    want = xb.transfer(crossbar(shape, drive=xbar.drive, readout=xbar.readout), solver=SOLVES)
+    tolerance = 1e-11 if dtype == jnp.float64 else 1e-5
+    assert error(eliminated(xbar), want) < tolerance
+    got = xb.transfer(xbar)
+    assert got.dtype == dtype and error(got, want) < tolerance
+    assert not np.asarray(got)[:, 9].any() and not np.asarray(got)[11].any()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_lines_with_two_terminals_are_left_to_solves(shape: tuple[int, int]) -> None:
+    """Where the shorter lines are sensed at both ends, or driven at both, some current leaves where
+    elimination does not look; the longer ones may end in two terminals."""
+    both = {"drive": xb.Drive(20.0, 5.0), "readout": xb.VirtualGround(30.0, 10.0)}
+    for part, of in both.items():
+        xbar = crossbar(shape, **{part: of})
+        want = xb.transfer(xbar, solver=SOLVES)
+        assert error(xb.transfer(xbar), want) < 1e-11, part
+        longer = "readout" if shape[0] < shape[1] else "drive"
+        assert bool(jnp.any(eliminated(xbar))) == (part == longer)
+
+
+def test_a_wrong_elimination_does_not_get_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = elimination.near_currents
+    wrong = lambda network: right(network).at[17, 5].mul(1 + 1e-7)
+    xbar = crossbar((40, 24))
+    want = xb.transfer(xbar, solver=SOLVES)
+    jax.clear_caches()
+    monkeypatch.setattr(elimination, "near_currents", wrong)
+    assert error(eliminated(xbar), want) > 1e-10
+    assert error(xb.transfer(xbar), want) < 1e-12
+    jax.clear_caches()
+
+
+def test_currents_are_those_of_the_oracle() -> None:
+    """Dense LU shares no code with either."""
+    xbar = crossbar((16, 17))
+    v = jnp.asarray(np.random.default_rng(0).uniform(-0.3, 0.3, 16))
+    want = xb.read(xbar, v, solver=xb.Dense()).i_out
+    assert error(v @ xb.transfer(xbar), np.asarray(want)) < 1e-11
+
+
+def test_its_gradient_is_that_of_the_solves() -> None:
+    xbar = crossbar((18, 16))
+    weight = jnp.asarray(np.random.default_rng(1).normal(size=(18, 16)))
+
+    def total(xbar: Any, solver: Any = None) -> Any:
+        return jnp.vdot(weight, xb.transfer(xbar, solver=solver)) * 1e4
+
+    for got, want in zip(
+        jax.tree.leaves(jax.jit(jax.grad(total))(xbar)),
+        jax.tree.leaves(jax.grad(lambda xbar: total(xbar, SOLVES))(xbar)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-10 * np.abs(want).max())
+    value, slope = jax.jvp(lambda g: total(at(xbar, g)), (xbar.cell.g,), (xbar.cell.g,))
+    np.testing.assert_allclose(value, total(xbar, SOLVES), rtol=1e-11)
+    want = jax.jvp(lambda g: total(at(xbar, g), SOLVES), (xbar.cell.g,), (xbar.cell.g,))[1]
+    np.testing.assert_allclose(slope, want, rtol=1e-11)
+
+
+def test_a_batch_is_its_members() -> None:
+    g = jnp.stack([crossbar((17, 16)).cell.g * k for k in (1.0, 2.0, 3.0)])
+    one = lambda g: xb.transfer(xb.Crossbar(xb.Ohmic(g), xb.Wires(2.0, 3.0)))
+    want = np.stack([one(x) for x in g])
+    assert error(jax.jit(jax.vmap(one))(g), want) < 1e-13
+
+
+def test_bad_cells_are_flagged() -> None:
+    xbar = crossbar((16, 16))
+    bad = jax.jit(lambda g: xb.transfer(xb.Crossbar(xb.Ohmic(g), xbar.wires)))
+    assert np.isnan(bad(xbar.cell.g.at[2, 2].set(-1e-5))).all()
+    assert np.isnan(bad(xbar.cell.g.at[2, 2].set(np.nan))).all()
+    assert np.isfinite(bad(xbar.cell.g)).all()
+
+
+def test_it_exports_to_every_platform() -> None:
+    f = jax.jit(lambda g: xb.transfer(xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0))))
+    shape = jax.ShapeDtypeStruct((20, 18), jnp.float32)
+    exported = jax.export.export(f, platforms=["cpu", "cuda", "tpu"])(shape)
+    assert "custom_call" not in exported.mlir_module()
+    g = crossbar((20, 18), jnp.float32).cell.g
+    np.testing.assert_allclose(exported.call(g), f(g), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 5, 16, 33])
+def test_inverse_of_a_conductance_matrix(n: int) -> None:
+    rng = np.random.default_rng(n)
+    a = -rng.uniform(0, 1, (n, n))
+    np.fill_diagonal(a, 0)
+    a += np.diag(rng.uniform(1e-3, 1, n) - a.sum(axis=0))
+    got = np.asarray(inverse(jnp.asarray(a)))
+    assert (got >= 0).all() and error(got @ a, np.eye(n)) < 1e-11
