@@ -48,7 +48,14 @@ def parts() -> dict:
         ],
         "gradient": of(sizes.gradient, (64, 128, 256, 512)),
         "gradient_small_pages": of(sizes.gradient, (64, 128, 256, 512)),
-        "transfer": of(sizes.transfer, (64, 128)),
+        "transfer": [
+            lambda n=n, m=m, d=d: sizes.transfer(n, m, d)
+            for n, m in ((32, 32), (64, 64), (128, 128), (256, 256), (64, 512), (512, 64))
+            for d in both
+        ],
+        "start": [
+            lambda n=n, g=g: sizes.start(n, g) for n in (128, 512) for g in (1e-4, 1e-2, 1e-1)
+        ],
         "dies": [
             lambda d=d, m=m: batches.dies(128, n_dies, d, mapped=m)
             for d in both

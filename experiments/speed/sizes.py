@@ -62,13 +62,41 @@ def gradient(n: int) -> dict:
     return {"n": n, "gradient_s": np.median(grads), "reads": ratio}
 
 
-def transfer(n: int) -> dict:
-    g, r_row, r_col, v = circuit(n, False)
-    xbar = crossbar(g, r_row, r_col)
-    wrong = error(v @ xb.transfer(xbar), reference.solve(g, r_row, r_col, v))
+def transfer(rows: int, cols: int, dtype: str) -> dict:
+    """The effective matrix as it comes, and by a solve for each line of its shorter side."""
+    g, r_row, r_col, v = circuit(max(rows, cols), False)
+    g, v = g[:rows, :cols], v[:rows]
+    xbar = crossbar(g, r_row, r_col, dtype)
+    ways = {"transfer_s": None, "by_solves_s": xb.LadderCG()}
+    wanted = reference.solve(g, r_row, r_col, v)
+    wrong = [error(v @ xb.transfer(xbar, solver=s), wanted) for s in ways.values()]
+    assert max(wrong) < (1e-10 if dtype == "float64" else 1e-5), wrong
+    times = {name: [] for name in ways}
+    for _ in range(5):
+        for name, solver in ways.items():
+            times[name] += seconds(lambda solver=solver: xb.transfer(xbar, solver=solver), least=2)
+    medians = {name: np.median(taken) for name, taken in times.items()}
+    return {"rows": rows, "cols": cols, "dtype": dtype, **medians, "error": max(wrong)}
+
+
+def start(n: int, r_g: float) -> dict:
+    """A read that begins from the solution of an array whose cells have since moved by 0.1 %."""
+    g, r_row, r_col, v = circuit(n, False, r_g)
+    moved = g * (1 + 1e-3 * np.random.default_rng(1).uniform(-1, 1, g.shape))
+    before, now, v_in = crossbar(g, r_row, r_col), crossbar(moved, r_row, r_col), jnp.asarray(v)
+    compiled = jax.jit(lambda xbar, v, start: xb.read(xbar, v, start=start))
+    of = {"cold": None, "warm": xb.read(before, v_in)}
+    solved = {name: compiled(now, v_in, s) for name, s in of.items()}
+    wrong = error(solved["warm"].i_out, solved["cold"].i_out)
     assert wrong < 1e-10, wrong
-    times = seconds(lambda: xb.transfer(xbar))
-    return {"n": n, "transfer_s": np.median(times), "error": wrong}
+    row = {"n": n, "r_g": r_g, "error": wrong}
+    times = {name: [] for name in of}
+    for _ in range(5):
+        for name, s in of.items():
+            times[name] += seconds(lambda s=s: compiled(now, v_in, s), least=2)
+    for name, x in solved.items():
+        row |= {f"{name}_iterations": int(x.num_steps), f"{name}_s": np.median(times[name])}
+    return row
 
 
 def fresh(n: int) -> dict:
