@@ -40,7 +40,7 @@ def read(
 
     **Returns:** a `Solution`. One example a call: batches of inputs or of arrays go through
     `jax.vmap`. Every array leaf of the crossbar and the input has a gradient, which costs about
-    one more read.
+    one more read; second derivatives go forward over reverse, as in `jax.hessian`.
 
     **Errors:** on concrete values raises `ValueError` for input that no circuit can have and
     `RuntimeError` for a read that did not converge, and warns of islands. Under a transformation

@@ -41,7 +41,9 @@ def solve(
     """Solves `network x = vector`, with the derivative of the solution, not of the solver.
 
     For `A x = b` the tangent is `A dx = db - dA x` and the cotangent a solve with the transpose:
-    whatever the solver does inside, a derivative of any order costs one more solve.
+    whatever the solver does inside, a derivative costs one more solve. Second derivatives are taken
+    forward over reverse, as `jax.hessian` does: JAX cannot transpose a solve with a right-hand side
+    that is known in part, which reverse over reverse asks for (an AssertionError of jax 0.10).
     `lineax.linear_solve` states the same rule, but its tangent solves raise from inside the
     compiled program; that needs a host callback, which accelerators and `jax.export` lack. The
     caller judges the solution by its residual instead.
