@@ -63,7 +63,7 @@ def draw(rows: list[dict]) -> Figure:
             left.loglog(x, y, style, color=color, label=label, markersize=4)
         right.loglog(x, [r["float64_iterations"] for r in mine], "k" + style, label=f"{n} x {n}")
     left.set_ylabel("output error / largest output")
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, ncols=2, loc=(0.03, 0.5))  # between the two dtypes
     right.set_ylabel("iterations to 1e-12, float64")
     right.legend(fontsize=7)
     for axis in (left, right):
