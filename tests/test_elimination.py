@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -69,16 +70,23 @@ def test_lines_with_two_terminals_are_left_to_solves(shape: tuple[int, int]) -> 
         assert bool(jnp.any(eliminated(xbar))) == (part == longer)
 
 
+@pytest.fixture
+def own_compilations() -> Iterator[None]:
+    """What is compiled in a test is not found by another, whether it passes or not."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.usefixtures("own_compilations")
 def test_a_wrong_elimination_does_not_get_out(monkeypatch: pytest.MonkeyPatch) -> None:
     right = elimination.near_currents
     wrong = lambda network: right(network).at[17, 5].mul(1 + 1e-7)
     xbar = crossbar((40, 24))
     want = xb.transfer(xbar, solver=SOLVES)
-    jax.clear_caches()
     monkeypatch.setattr(elimination, "near_currents", wrong)
     assert error(eliminated(xbar), want) > 1e-10
     assert error(xb.transfer(xbar), want) < 1e-12
-    jax.clear_caches()
 
 
 def test_currents_are_those_of_the_oracle() -> None:
