@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._types import PerCol, PerRow
+from .cells import linearise
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
@@ -59,8 +60,7 @@ def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]
     cell = _cast(crossbar.cell, dtype)
     at_row = jnp.broadcast_to(v_row[:, None], (rows, cols))
     at_col = jnp.broadcast_to(v_col[None, :], (rows, cols))
-    current = cell.current(at_row, at_col)
-    g_row, g_col = cell.conductances(at_row, at_col)
+    current, g_row, g_col = linearise(cell, at_row, at_col)
     network = Network(row, col, g_row, g_col, g_col, g_row, cell.is_reciprocal)
     return network, Field(current, e_row, current, e_col), Reference(v_row, v_col)
 

@@ -1,40 +1,74 @@
 import abc
-from typing import TYPE_CHECKING
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from equinox import AbstractVar
 
 from .._types import CellMask, PerCell
-
-if TYPE_CHECKING:
-    from typing import ClassVar as AbstractClassVar
-else:
-    from equinox import AbstractClassVar
 
 
 class AbstractCell(eqx.Module):
     """What sits at a crosspoint: the voltages of its two terminals give one current.
 
-    A cell is an array of devices, one a crosspoint, and is linear or not by its type. What the
-    network needs of it is the current [A] from row to column, and the two conductances [S] of
-    its linearisation, `dI/dv_row` and `-dI/dv_col`.
+    A cell is an array of devices, one a crosspoint, and is linear or not by its type. It states
+    its current; the conductances of its linearisation are derivatives of that. Its parameters are
+    scalars or arrays that broadcast to `(rows, cols)`.
     """
 
-    is_linear: AbstractClassVar[bool]  # the current is a conductance times voltages
-    is_reciprocal: AbstractClassVar[bool]  # two terminals: it sees v_row - v_col alone
+    is_linear: AbstractVar[bool]  # the current is a conductance times voltages
+    is_reciprocal: AbstractVar[bool]  # two terminals: it sees v_row - v_col alone
 
     @property
-    @abc.abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """`(rows, cols)`."""
+    def shape(self) -> tuple[int, ...]:
+        """`(rows, cols)`: what all parameters broadcast to."""
+        return np.broadcast_shapes(*(jnp.shape(x) for x in jax.tree.leaves(self)))
 
     @abc.abstractmethod
     def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
-        """Current [A] from row to column at terminal voltages [V]."""
-
-    @abc.abstractmethod
-    def conductances(self, v_row: PerCell, v_col: PerCell) -> tuple[PerCell, PerCell]:
-        """`(dI/dv_row, -dI/dv_col)` [S] at terminal voltages [V]."""
+        """Current [A] from row to column at terminal voltages [V]: 0 where they are equal, and
+        never falling as `v_row` rises or `v_col` falls."""
 
     @abc.abstractmethod
     def valid(self) -> CellMask:
         """Which cells have parameters that a device can have."""
+
+
+class AbstractRangedCell(AbstractCell):
+    """A cell whose model holds for some voltages only."""
+
+    @abc.abstractmethod
+    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        """Which cells are at voltages [V] that their model is meant for."""
+
+
+class AbstractGatedCell(AbstractCell):
+    """A cell with a third terminal that takes no current and sets what the other two do."""
+
+    @abc.abstractmethod
+    def gated(self, v_gate: PerCell) -> "AbstractGatedCell":
+        """The same devices with other gate voltages [V]."""
+
+    @abc.abstractmethod
+    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        """Which cells have a gate above threshold at terminal voltages [V]."""
+
+
+def linearise(cell: AbstractCell, v_row, v_col) -> tuple[PerCell, PerCell, PerCell]:
+    """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation.
+
+    A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
+    conductances are the same array."""
+    ones = jnp.ones_like(v_row)
+    current, g_row = jax.jvp(lambda v: cell.current(v, v_col), (v_row,), (ones,))
+    if cell.is_reciprocal:
+        return current, g_row, g_row
+    _, g_col = jax.jvp(lambda v: cell.current(v_row, v), (v_col,), (-ones,))
+    return current, g_row, g_col
+
+
+def in_range(cell: AbstractCell, v_row: PerCell, v_col: PerCell) -> CellMask:
+    """Where a model holds: everywhere, if it does not say."""
+    everywhere = jnp.ones(jnp.shape(v_row), bool)
+    return cell.in_range(v_row, v_col) if isinstance(cell, AbstractRangedCell) else everywhere

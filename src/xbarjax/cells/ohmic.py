@@ -30,16 +30,8 @@ class Ohmic(AbstractCell):
             )
         require_nonnegative(self.g, "g", "S", open_allowed=False)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.g.shape[0], self.g.shape[1]
-
     def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
         return self.g * (v_row - v_col)
-
-    def conductances(self, v_row: PerCell, v_col: PerCell) -> tuple[PerCell, PerCell]:
-        del v_row, v_col
-        return self.g, self.g
 
     def valid(self) -> CellMask:
         return (self.g >= 0) & jnp.isfinite(self.g)
