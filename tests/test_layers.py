@@ -19,6 +19,7 @@ LAYERS = (
     {"network"},
     {"connectivity", "assembly"},
     {"solvers", "solution"},
+    {"operating_point"},
     {"read"},
     {"transfer", "transient"},
     {"mapping", "calibration", "compensation", "nn", "sweep"},

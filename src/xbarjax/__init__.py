@@ -3,7 +3,28 @@
 __version__ = "0.1.0"
 
 from .calibration import Calibration as Calibration, calibrate as calibrate
-from .cells import AbstractCell as AbstractCell, Ohmic as Ohmic
+from .cells import (
+    VTEAM as VTEAM,
+    AbstractCell as AbstractCell,
+    AbstractGatedCell as AbstractGatedCell,
+    AbstractRangedCell as AbstractRangedCell,
+    AntiparallelDiodes as AntiparallelDiodes,
+    BackToBackDiodes as BackToBackDiodes,
+    Diode as Diode,
+    Level1Mosfet as Level1Mosfet,
+    Mosfet as Mosfet,
+    Ohmic as Ohmic,
+    Polynomial as Polynomial,
+    PooleFrenkel as PooleFrenkel,
+    Rectifying as Rectifying,
+    Schottky as Schottky,
+    Series as Series,
+    Sinh as Sinh,
+    StanfordPKU as StanfordPKU,
+    ThresholdSwitch as ThresholdSwitch,
+    Yakopcic as Yakopcic,
+    milo_rram as milo_rram,
+)
 from .compensation import (
     Compensation as Compensation,
     Descent as Descent,
@@ -22,7 +43,13 @@ from .mapping import (
 from .read import explain as explain, read as read
 from .readout import VirtualGround as VirtualGround
 from .solution import Solution as Solution, Status as Status
-from .solvers import Dense as Dense, LadderCG as LadderCG
+from .solvers import (
+    Dense as Dense,
+    LadderBiCGStab as LadderBiCGStab,
+    LadderCG as LadderCG,
+    Newton as Newton,
+    TwinLadders as TwinLadders,
+)
 from .transfer import transfer as transfer
 from .variability import Levels as Levels, Spread as Spread
 from .wires import Wires as Wires

@@ -1,12 +1,12 @@
-"""From a crossbar and its bias to the network and its right-hand side."""
+"""From a crossbar and its bias to Kirchhoff's law: a circuit, and its linearisation at a point."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Shaped
 
-from ._types import PerCol, PerRow
-from .cells import linearise
+from ._types import PerCell, PerCol
+from .cells import AbstractCell, AbstractGatedCell, linearise
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
@@ -16,33 +16,59 @@ class Reference(eqx.Module):
     """The voltages [V] from which drops are counted: the near terminal's, the far one's where the
     near end of a line is free, and one of the other family's where both are."""
 
-    v_row: PerRow
+    v_row: Float[Array, " lines"]
     v_col: PerCol
 
 
-def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]:
-    """Kirchhoff's law for the drops of a biased array.
+class Circuit(eqx.Module):
+    """A biased array in one dtype: what Kirchhoff's law holds for.
 
-    Returns the network, its right-hand side (the cell currents at zero drops are what is injected
-    into both families), and the reference of the drops.
-    """
+    The wires are linear, with electromotive forces `e` where a terminal differs from the
+    reference of its line; the cells give their currents at voltages counted from there."""
+
+    cell: AbstractCell
+    row: Segments
+    col: Segments
+    e_row: Float[Array, "..."]
+    e_col: Float[Array, "..."]
+    reference: Reference
+    free_row: Array  # lines that end in no terminal
+    free_col: Array
+    parallel: bool = eqx.field(static=True)
+
+    def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:
+        """Node voltages [V] at drops [V]."""
+        return self.of_row(self.reference.v_row) - a, self.reference.v_col[None] + w
+
+    def of_row(self, x: Shaped[Array, " lines"]) -> Array:
+        """What belongs to a line of the row family, at its cells."""
+        return x[None, :] if self.parallel else x[:, None]
+
+    def current(self, a: PerCell, w: PerCell) -> PerCell:
+        """Cell currents [A] at drops [V]."""
+        return self.cell.current(*self.voltages(a, w))
+
+
+def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
+    """A biased array, in its working dtype."""
     dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
     rows, cols = crossbar.shape
-    drive, readout = crossbar.drive, crossbar.readout
+    drive, readout, parallel = crossbar.drive, crossbar.readout, crossbar.wires.parallel
+    axis, lines = (0, cols) if parallel else (1, rows)
     wire = lambda r: jnp.broadcast_to(r, (rows, cols)).astype(dtype)
-    end = lambda r, n: jnp.broadcast_to(r, (n,)).astype(dtype)
-    first = jnp.arange(cols) == 0
+    end = lambda r, n, axis: jnp.expand_dims(jnp.broadcast_to(r, (n,)).astype(dtype), axis)
+    first = jnp.expand_dims(jnp.arange((rows, cols)[axis]) == 0, 1 - axis)
     last = (jnp.arange(rows) == rows - 1)[:, None]
-    near = jnp.where(first, end(drive.r_source, rows)[:, None], 0)
-    far = end(drive.r_source_far, rows)[:, None]
-    row = Segments(jnp.concatenate([wire(crossbar.wires.r_row) + near, far], axis=1))
-    near = jnp.where(last, end(readout.r_in, cols), 0)
-    far = end(readout.r_in_far, cols)[None]
+    near = jnp.where(first, end(drive.r_source, lines, axis), 0)
+    far = end(drive.r_source_far, lines, axis)
+    row = Segments(jnp.concatenate([wire(crossbar.wires.r_row) + near, far], axis))
+    near = jnp.where(last, end(readout.r_in, cols, 0), 0)
+    far = end(readout.r_in_far, cols, 0)
     col = Segments(jnp.concatenate([far, wire(crossbar.wires.r_col) + near], axis=0))
 
     # An end that is free has no voltage; the other one is then the reference. A line that is free
     # at both counts from a line of the other family, so that what is at rest has no current.
-    row_ends = row.alpha[:, 0] > 0, row.alpha[:, -1] > 0
+    row_ends = jnp.take(row.alpha, 0, axis) > 0, jnp.take(row.alpha, -1, axis) > 0
     col_ends = col.alpha[-1] > 0, col.alpha[0] > 0
     near, far = bias.v_row.astype(dtype), bias.v_row_far.astype(dtype)
     v_row = jnp.where(row_ends[0], near, far)
@@ -50,19 +76,61 @@ def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]
     held_row, held_col = row_ends[0] | row_ends[1], col_ends[0] | col_ends[1]
     rest_row, rest_col = _one(v_col, held_col), _one(v_row, held_row)
     v_row, v_col = jnp.where(held_row, v_row, rest_row), jnp.where(held_col, v_col, rest_col)
-    inner = jnp.zeros((rows, cols - 1), dtype)
-    e_row = jnp.concatenate([(v_row - near)[:, None], inner, (far - v_row)[:, None]], axis=1)
+    along = lambda x: jnp.expand_dims(x, axis)
+    inner = jnp.zeros((rows - 1, cols) if parallel else (rows, cols - 1), dtype)
+    e_row = jnp.concatenate([along(v_row - near), inner, along(far - v_row)], axis)
     near, far = bias.v_col.astype(dtype), bias.v_col_far.astype(dtype)
     inner = jnp.zeros((rows - 1, cols), dtype)
     e_col = jnp.concatenate([(v_col - far)[None], inner, (near - v_col)[None]], axis=0)
-    e_row, e_col = row.alpha * e_row, col.alpha * e_col
+    forces = row.alpha * e_row, col.alpha * e_col
 
-    cell = _cast(crossbar.cell, dtype)
-    at_row = jnp.broadcast_to(v_row[:, None], (rows, cols))
-    at_col = jnp.broadcast_to(v_col[None, :], (rows, cols))
-    current, g_row, g_col = linearise(cell, at_row, at_col)
-    network = Network(row, col, g_row, g_col, g_col, g_row, cell.is_reciprocal)
-    return network, Field(current, e_row, current, e_col), Reference(v_row, v_col)
+    cell = _gated(crossbar.cell, bias)
+    reference, free = Reference(v_row, v_col), (~held_row, ~held_col)
+    return Circuit(_cast(cell, dtype), row, col, *forces, reference, *free, parallel)
+
+
+def linearised(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[Network, Field]:
+    """Kirchhoff's law with every cell replaced by its tangent at drops `(a, w)` [V].
+
+    Returns the network and its right-hand side: what the tangents pass at zero drops is injected
+    into both families."""
+    current, g_row, g_col = linearise(circuit.cell, *circuit.voltages(a, w))
+    at_zero = current + g_row * a + g_col * w
+    return _network(circuit, g_row, g_col), Field(at_zero, circuit.e_row, at_zero, circuit.e_col)
+
+
+def at_rest(circuit: Circuit) -> tuple[Network, Field]:
+    """Kirchhoff's law for linear cells: the network, and its right-hand side. The cell currents at
+    zero drops are what is injected into both families."""
+    nothing = jnp.zeros((), circuit.row.r.dtype)
+    at = [jnp.broadcast_to(v, circuit.cell.shape) for v in circuit.voltages(nothing, nothing)]
+    current, g_row, g_col = linearise(circuit.cell, *at)
+    vector = Field(current, circuit.e_row, current, circuit.e_col)
+    return _network(circuit, g_row, g_col), vector
+
+
+def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]:
+    """The network of a biased array of linear cells, its right-hand side, and the reference of its
+    drops."""
+    circuit = circuit_of(crossbar, bias)
+    return *at_rest(circuit), circuit.reference
+
+
+def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
+    flags = circuit.cell.is_reciprocal, circuit.parallel
+    return Network(circuit.row, circuit.col, g_row, g_col, g_col, g_row, *flags)
+
+
+def _gated(cell: AbstractCell, bias: Bias) -> AbstractCell:
+    if bias.v_gate is None:
+        return cell
+    if not isinstance(cell, AbstractGatedCell):
+        raise ValueError(
+            f"bias.v_gate is given, but {type(cell).__name__} has no gate: leave it out, or put a"
+            " transistor in series with the cell."
+        )
+    v_gate = bias.v_gate
+    return cell.gated(v_gate[:, None] if v_gate.ndim == 1 else v_gate)
 
 
 def _one(v: Array, of: Array) -> Array:

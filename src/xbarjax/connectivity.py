@@ -27,11 +27,12 @@ class Undetermined(eqx.Module):
 
 def determined(network: Network) -> tuple[Network, Undetermined]:
     """The part of a network that is determined, and masks of the rest."""
-    row, row_split = _free_far_end(network.row, axis=1)
-    col, col_split = _free_far_end(network.col, axis=0)
-    row_grounded, col_grounded = _grounded(
-        jnp.isfinite(row.r), jnp.isfinite(col.r), (network.g_rc > 0) | (network.g_cr > 0)
-    )
+    axis = network.row_axis
+    row, row_split = _free_far_end(network.row, axis, far_last=True)
+    col, col_split = _free_far_end(network.col, 0, far_last=False)
+    links = jnp.isfinite(row.r), jnp.isfinite(col.r)
+    cells = (network.g_rc > 0) | (network.g_cr > 0)
+    row_grounded, col_grounded = _grounded(*links, cells, axis)
     floating = ~row_grounded, ~col_grounded
     cells = jnp.where(floating[0] | floating[1], 0, network.g_rc)  # those that touch an island
     masked = {id(network.g_rc): cells}  # cells without shunts stay one array, in four places
@@ -40,21 +41,22 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
         return masked.get(id(g), jnp.where(floating, 0, g))
 
     network = Network(
-        _cut(row, row_grounded, axis=1),
-        _cut(col, col_grounded, axis=0),
+        _cut(row, row_grounded, axis),
+        _cut(col, col_grounded, 0),
         without(floating[0], network.g_row),
         without(floating[1], network.g_col),
         cells,
         without(floating[0] | floating[1], network.g_cr),
         network.symmetric,
+        network.parallel,
     )
     return network, Undetermined(*floating, row_split, col_split)
 
 
-def _free_far_end(line: Segments, axis: int) -> tuple[Segments, Array]:
+def _free_far_end(line: Segments, axis: int, far_last: bool) -> tuple[Segments, Array]:
     split = jnp.all(line.r == 0, axis, keepdims=True)
     where = lax.broadcasted_iota(int, line.r.shape, axis)
-    freed = split & (where == (line.r.shape[1] - 1 if axis == 1 else 0))
+    freed = split & (where == (line.r.shape[axis] - 1 if far_last else 0))
     return Segments(jnp.where(freed, jnp.inf, line.r)), jnp.squeeze(split, axis)
 
 
@@ -67,29 +69,38 @@ def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
     return Segments(jnp.where(kept, line.r, jnp.inf))
 
 
-def _grounded(row_link, col_link, cell) -> tuple[CellMask, CellMask]:
+def _grounded(row_link, col_link, cell, row_axis: int) -> tuple[CellMask, CellMask]:
     """Nodes with a path to a terminal, spread from neighbour to neighbour until none is added.
 
     It starts from the lines that are whole and end in a terminal, so that in most circuits there
     is nothing to spread, and in most others a cell or two away.
     """
     shape = cell.shape
-    row = jnp.all(row_link[:, :-1], 1) | jnp.all(row_link[:, 1:], 1)
-    col = jnp.all(col_link[:-1], 0) | jnp.all(col_link[1:], 0)
-    start = jnp.broadcast_to(row[:, None], shape), jnp.broadcast_to(col[None], shape), True
+
+    def whole(link, axis: int):
+        n = link.shape[axis]
+        near = jnp.all(lax.slice_in_dim(link, 0, n - 1, axis=axis), axis, keepdims=True)
+        far = jnp.all(lax.slice_in_dim(link, 1, n, axis=axis), axis, keepdims=True)
+        return jnp.broadcast_to(near | far, shape)
+
+    def by_wire(link, node, axis: int):
+        n = node.shape[axis]
+        ends = [(1, 1) if k == axis else (0, 0) for k in range(2)]
+        wide = jnp.pad(node, ends, constant_values=True)  # with the terminals
+        take = lambda x, start: lax.slice_in_dim(x, start, start + n, axis=axis)
+        return (take(link, 0) & take(wide, 0)) | (take(link, 1) & take(wide, 2))
 
     def add(state):
         row, col, _ = state
-        wide = jnp.pad(row, ((0, 0), (1, 1)), constant_values=True)  # with the terminals
-        tall = jnp.pad(col, ((1, 1), (0, 0)), constant_values=True)
-        by_row = (row_link[:, :-1] & wide[:, :-2]) | (row_link[:, 1:] & wide[:, 2:])
-        by_col = (col_link[:-1] & tall[:-2]) | (col_link[1:] & tall[2:])
-        new_row, new_col = row | by_row | (cell & col), col | by_col | (cell & row)
+        new_row = row | by_wire(row_link, row, row_axis) | (cell & col)
+        new_col = col | by_wire(col_link, col, 0) | (cell & row)
         return new_row, new_col, jnp.any(new_row != row) | jnp.any(new_col != col)
 
     def unfinished(state):
         row, col, added = state
         return added & ~(jnp.all(row) & jnp.all(col))
 
-    row, col, _ = lax.while_loop(unfinished, add, start)
+    row, col, _ = lax.while_loop(
+        unfinished, add, (whole(row_link, row_axis), whole(col_link, 0), True)
+    )
     return row, col

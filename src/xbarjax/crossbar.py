@@ -38,10 +38,15 @@ class Crossbar(eqx.Module):
         self.readout = VirtualGround() if readout is None else readout
 
     def __check_init__(self):
+        if len(self.cell.shape) != 2 or 0 in self.cell.shape:
+            raise ValueError(
+                f"cell has the shape {self.cell.shape}; it must be (rows, cols) with at least one"
+                " of each: give one of its parameters that shape (batches go through jax.vmap)."
+            )
         rows, cols = self.shape
         for part, names, shape in (
             ("wires", ("r_row", "r_col"), (rows, cols)),
-            ("drive", ("r_source", "r_source_far"), (rows,)),
+            ("drive", ("r_source", "r_source_far"), (self.lines,)),
             ("readout", ("r_in", "r_in_far", "v_ref", "v_offset"), (cols,)),
         ):
             for name in names:
@@ -55,4 +60,12 @@ class Crossbar(eqx.Module):
     @property
     def shape(self) -> tuple[int, int]:
         """`(rows, cols)`."""
-        return self.cell.shape
+        rows, cols = self.cell.shape
+        return rows, cols
+
+    @property
+    def lines(self) -> int:
+        """How many lines the row family has: one a row, or one a column where they run along
+        the bit lines."""
+        rows, cols = self.shape
+        return cols if self.wires.parallel else rows

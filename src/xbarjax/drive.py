@@ -1,7 +1,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from ._types import PerCol, PerRow, physical, require_finite, require_nonnegative
+from ._types import PerCol, as_physical, physical, require_finite, require_nonnegative
 
 
 class Drive(eqx.Module):
@@ -10,7 +10,7 @@ class Drive(eqx.Module):
     **Arguments:**
 
     - `r_source`: resistance [ohm] between the source and the lead-in at column 0; inf leaves
-        that end free. A scalar or `(rows,)`.
+        that end free. A scalar or `(rows,)`, `(cols,)` for source lines along the bit lines.
     - `r_source_far`: the one more segment beyond the last column: resistance [ohm] of wire and
         source there; inf (the default) leaves the end free, 0 drives it ideally.
 
@@ -27,21 +27,32 @@ class Drive(eqx.Module):
 
 
 class Bias(eqx.Module):
-    """The voltages at both ends of both line families: the general input of a read.
+    """The voltages at both ends of both line families, and at the gates: the general input of a
+    read.
 
-    `read(crossbar, v_in)` is short for `v_in` at both ends of the word lines and the readout's
-    own reference at both ends of the bit lines. An end whose resistance is inf ignores its
-    voltage. Select schemes and transposed reads are biases.
+    `read(crossbar, v_in)` is short for `v_in` at both ends of the lines of the row family and the
+    readout's own reference at both ends of the bit lines. An end whose resistance is inf ignores
+    its voltage. Select schemes and transposed reads are biases.
 
-    **Arguments:** voltages [V] of shape `(rows,)`, `(rows,)`, `(cols,)`, `(cols,)`: word lines at
-    column 0 and beyond the last column, bit lines below the last row and above row 0.
+    **Arguments:** voltages [V].
+
+    - `v_row`, `v_row_far`: word lines at column 0 and beyond the last column, `(rows,)`; where the
+        lines of the row family run along the bit lines, source lines at row 0 and below the last
+        row, `(cols,)`.
+    - `v_col`, `v_col_far`: bit lines below the last row and above row 0, `(cols,)`.
+    - `v_gate`: gates of cells with a transistor, in place of their own `v_gate`: one a row,
+        `(rows,)`, one a column, `(1, cols)`, or one a cell, `(rows, cols)`.
     """
 
-    v_row: PerRow = physical("v_row")
-    v_row_far: PerRow = physical("v_row_far")
+    v_row: Float[Array, " lines"] = physical("v_row")
+    v_row_far: Float[Array, " lines"] = physical("v_row_far")
     v_col: PerCol = physical("v_col")
     v_col_far: PerCol = physical("v_col_far")
+    v_gate: Float[Array, "..."] | None = eqx.field(
+        converter=lambda x: None if x is None else as_physical(x, "v_gate"), default=None
+    )
 
     def __check_init__(self):
-        for name in ("v_row", "v_row_far", "v_col", "v_col_far"):
-            require_finite(getattr(self, name), name, "V")
+        for name in ("v_row", "v_row_far", "v_col", "v_col_far", "v_gate"):
+            if getattr(self, name) is not None:
+                require_finite(getattr(self, name), name, "V")

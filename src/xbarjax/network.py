@@ -16,6 +16,9 @@ So everything is polynomial in everything: r = 0 and r = inf are ordinary values
 derivatives, and the operator is symmetric where `g_rc = g_cr`. A cell `I(v_row, v_col)` enters by
 its two conductances, `dI/dv_row` in `g_row` and `g_cr`, `-dI/dv_col` in `g_col` and `g_rc`; a
 shunt at a node adds to `g_row` or `g_col`, an injected current to `b`, a source in a wire to `e`.
+
+The lines of the row family run along the rows, or, where they are source lines in parallel with the
+bit lines, along the columns.
 """
 
 from typing import Any, NamedTuple
@@ -78,40 +81,55 @@ class Network(lx.AbstractLinearOperator):
     """The linearised array. `mv` is Kirchhoff's law; see the module's docstring.
 
     Both families are stored as the array lies: rows run from column 0, columns from the last row.
+    Lines of the row family that are in parallel with the columns run from row 0.
     """
 
-    row: Segments  # (rows, cols + 1); the last is the far segment
+    row: Segments  # (rows, cols + 1), in parallel (rows + 1, cols); the last is the far segment
     col: Segments  # (rows + 1, cols); the first is the far segment
     g_row: PerCell
     g_col: PerCell
     g_rc: PerCell
     g_cr: PerCell
     symmetric: bool = eqx.field(static=True)
+    parallel: bool = eqx.field(static=True, default=False)
+
+    @property
+    def row_axis(self) -> int:
+        """The axis that lines of the row family run along."""
+        return 0 if self.parallel else 1
 
     def mv(self, vector: Field) -> Field:
         a, y_row, w, y_col = vector
-        j_row = self.row.alpha * y_row
-        j_col = self.col.alpha * y_col
+        wires = self.wires(vector)
+        return wires._replace(
+            row=wires.row + self.g_row * a + self.g_rc * w,
+            col=wires.col + self.g_cr * a + self.g_col * w,
+        )
+
+    def wires(self, vector: Field) -> Field:
+        """What wires alone add to Kirchhoff's law: `mv` of an array without cells."""
+        a, y_row, w, y_col = vector
+        axis = self.row_axis
         return Field(
-            j_row[:, :-1] - j_row[:, 1:] + self.g_row * a + self.g_rc * w,
-            self.row.alpha * jnp.diff(a, axis=1, prepend=0, append=0) - self.row.beta * y_row,
-            j_col[1:] - j_col[:-1] + self.g_cr * a + self.g_col * w,
+            -jnp.diff(self.row.alpha * y_row, axis=axis),
+            self.row.alpha * jnp.diff(a, axis=axis, prepend=0, append=0) - self.row.beta * y_row,
+            jnp.diff(self.col.alpha * y_col, axis=0),
             -self.col.alpha * jnp.diff(w, axis=0, prepend=0, append=0) - self.col.beta * y_col,
         )
 
     def in_structure(self) -> Any:
         shape, dtype = self.g_row.shape, self.g_row.dtype
         rows, cols = shape
-        shapes = shape, (rows, cols + 1), shape, (rows + 1, cols)
+        along_rows = (rows + 1, cols) if self.parallel else (rows, cols + 1)
+        shapes = shape, along_rows, shape, (rows + 1, cols)
         return Field._make(jax.ShapeDtypeStruct(s, dtype) for s in shapes)
 
     def out_structure(self) -> Any:
         return self.in_structure()
 
     def transpose(self) -> "Network":
-        return Network(
-            self.row, self.col, self.g_row, self.g_col, self.g_cr, self.g_rc, self.symmetric
-        )
+        flags = self.symmetric, self.parallel
+        return Network(self.row, self.col, self.g_row, self.g_col, self.g_cr, self.g_rc, *flags)
 
     def as_matrix(self) -> Float[Array, "size size"]:
         flat, unravel = ravel_pytree(
@@ -124,3 +142,9 @@ class Network(lx.AbstractLinearOperator):
 @lx.is_symmetric.register(Network)
 def _(operator: Network) -> bool:
     return operator.symmetric
+
+
+@lx.is_positive_semidefinite.register(Network)
+@lx.is_negative_semidefinite.register(Network)
+def _(operator: Network) -> bool:
+    return False  # drops and currents: a saddle

@@ -11,30 +11,35 @@ from jax import lax
 from jaxtyping import ArrayLike
 
 from ._types import as_physical, is_concrete, require_finite
-from .assembly import Reference, assemble
+from .assembly import Circuit, at_rest, circuit_of
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
-from .network import Field, Network, Segments
+from .network import Field, Segments
+from .operating_point import faults, linear_solver, operating_point
 from .solution import ADVICE, Solution, Status
-from .solvers import LadderCG, factor, solve
+from .solvers import Newton, factor, solve
 
 
 def read(
     crossbar: Crossbar,
     v_in: ArrayLike | Bias,
     *,
-    solver: lx.AbstractLinearSolver = LadderCG(),
+    solver: lx.AbstractLinearSolver | Newton | None = None,
     start: Solution | None = None,
 ) -> Solution:
     """Reads an array: solves Kirchhoff's laws for every node and wire.
 
+    Linear cells are one linear solve, others Newton's method over linear solves.
+
     **Arguments:**
 
     - `crossbar`: the array.
-    - `v_in`: voltages [V] of the word lines, shape `(rows,)`, or a `Bias` for both ends of both
-        line families.
-    - `solver`: how the network is solved: `LadderCG()` or `Dense()`.
+    - `v_in`: voltages [V] of the word lines, shape `(rows,)` (of source lines along the bit lines,
+        `(cols,)`), or a `Bias` for both ends of both line families and the gates.
+    - `solver`: how networks are solved: `LadderCG()`, `Dense()`, or for nonlinear cells
+        `Newton(...)`. By default what fits: `LadderCG` where cells see `v_row - v_col` alone,
+        `LadderBiCGStab` for transistors, `TwinLadders` for source lines along the bit lines.
     - `start`: the solution of a circuit of this shape to begin from. It saves iterations where it
         is near; the answer and its gradient are the same from any other.
 
@@ -43,17 +48,13 @@ def read(
     one more read; second derivatives go forward over reverse, as in `jax.hessian`.
 
     **Errors:** on concrete values raises `ValueError` for input that no circuit can have and
-    `RuntimeError` for a read that did not converge, and warns of islands. Under a transformation
-    it returns `Solution.status` instead.
+    `RuntimeError` for a read that did not converge (its attribute `solution` holds the best point),
+    and warns of islands and of gates that are all off. Under a transformation it returns
+    `Solution.status` instead.
     """
-    if not crossbar.cell.is_linear:
-        raise ValueError(
-            f"read solves linear cells, and {type(crossbar.cell).__name__} is not: pass Ohmic(g),"
-            " with the conductances [S] of its linearisation."
-        )
     bias = v_in if isinstance(v_in, Bias) else bias_of(crossbar, v_in)
-    rows, cols = crossbar.shape
-    for name, size in (("v_row", rows), ("v_row_far", rows), ("v_col", cols), ("v_col_far", cols)):
+    (rows, cols), n = crossbar.shape, crossbar.lines
+    for name, size in (("v_row", n), ("v_row_far", n), ("v_col", cols), ("v_col_far", cols)):
         if getattr(bias, name).shape != (size,):
             raise ValueError(
                 f"bias.{name} has shape {getattr(bias, name).shape}, but the array is"
@@ -64,6 +65,12 @@ def read(
             f"start is a solution of shape {start.drop_col.shape}, but the array is"
             f" {rows} x {cols}: begin from one of its own shape."
         )
+    gates = () if bias.v_gate is None else bias.v_gate.shape
+    if gates not in ((), (rows,), (rows, 1), (1, cols), (rows, cols)):
+        raise ValueError(
+            f"bias.v_gate has shape {gates}, but the array is {rows} x {cols}: it must be"
+            f" ({rows},), one a row, (1, {cols}), one a column, or ({rows}, {cols})."
+        )
     solution = _read(crossbar, bias, solver, start)
     if is_concrete(solution):
         _say(solution)
@@ -71,14 +78,15 @@ def read(
 
 
 def bias_of(crossbar: Crossbar, v_in: ArrayLike) -> Bias:
-    """The bias of an ordinary read: `v_in` [V] at both ends of every word line, the readout's
-    reference at both ends of every bit line."""
-    rows, cols = crossbar.shape
+    """The bias of an ordinary read: `v_in` [V] at both ends of every word line (or source line),
+    the readout's reference at both ends of every bit line."""
+    _, cols = crossbar.shape
     v_in = as_physical(v_in, "v_in")
-    if jnp.shape(v_in) != (rows,):
+    if jnp.shape(v_in) != (crossbar.lines,):
+        lines, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")
         raise ValueError(
-            f"v_in has shape {jnp.shape(v_in)}, but the array has {rows} rows: it must be"
-            f" ({rows},), one voltage a word line (batches go through jax.vmap)."
+            f"v_in has shape {jnp.shape(v_in)}, but the array has {crossbar.lines} {lines}: it must"
+            f" be ({crossbar.lines},), one voltage a {line} line (batches go through jax.vmap)."
         )
     require_finite(v_in, "v_in", "V")
     v_col = crossbar.readout.voltage(cols).astype(v_in.dtype)
@@ -87,28 +95,37 @@ def bias_of(crossbar: Crossbar, v_in: ArrayLike) -> Bias:
 
 @eqx.filter_jit
 def _read(
-    crossbar: Crossbar, bias: Bias, solver: lx.AbstractLinearSolver, start: Solution | None
+    crossbar: Crossbar,
+    bias: Bias,
+    solver: lx.AbstractLinearSolver | Newton | None,
+    start: Solution | None,
 ) -> Solution:
-    network, vector, reference = assemble(crossbar, bias)
+    circuit = circuit_of(crossbar, bias)
+    if not crossbar.cell.is_linear:
+        newton = solver if isinstance(solver, Newton) else Newton(solver)
+        guess = None if start is None else _guess(circuit, start)
+        return _nonlinear(crossbar, bias, circuit, newton, guess)
+    network, vector = at_rest(circuit)
     network, undetermined = determined(network)
-    factored = factor(network, solver)
-    guess = None if start is None else _guess(network, reference, start)
-    return _solution(crossbar, bias, factored, vector, reference, undetermined, guess)
+    linear = solver.linear if isinstance(solver, Newton) else solver
+    kind = {"symmetric": network.symmetric, "parallel": network.parallel}
+    factored = factor(network, linear_solver(**kind) if linear is None else linear)
+    guess = None if start is None else _guess(circuit, start)
+    return _solution(crossbar, bias, factored, vector, circuit.reference, undetermined, guess)
 
 
-def _guess(network: Network, reference: Reference, start: Solution) -> Field:
-    """A solution as an unknown of a network, in its dtype."""
+def _guess(circuit: Circuit, start: Solution) -> Field:
+    """A solution as an unknown of a circuit, in its dtype."""
 
     def scaled(line: Segments, j):
         broken = line.alpha == 0
         return jnp.where(broken, 0, j / jnp.where(broken, 1, line.alpha))
 
-    fallen, risen = reference.v_row[:, None] - start.v_row, start.v_col - reference.v_col
-    y_row, y_col = (
-        scaled(network.row, start.i_row_segments),
-        scaled(network.col, start.i_col_segments),
-    )
-    dtype = network.g_rc.dtype
+    reference = circuit.reference
+    fallen, risen = circuit.of_row(reference.v_row) - start.v_row, start.v_col - reference.v_col
+    y_row = scaled(circuit.row, start.i_row_segments)
+    y_col = scaled(circuit.col, start.i_col_segments)
+    dtype = circuit.row.r.dtype
     return Field(*(x.astype(dtype) for x in (fallen, y_row, risen, y_col)))
 
 
@@ -119,11 +136,46 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined, guess=N
     injected = jnp.where(floating, 0, at_rest)  # one array where both families share it
     vector = vector._replace(row=injected, col=injected)
     x, stats = solve(factored, vector, guess)
-    off = lax.stop_gradient(jax.tree.map(jnp.subtract, vector, network.mv(x)))
+    off = jax.tree.map(jnp.subtract, vector, network.mv(x))
+    i_cell = jnp.where(floating, 0, at_rest - network.g_cr * x.row - network.g_rc * x.col)
+    solved = x, i_cell, off, vector
+    none = jnp.asarray(0), None
+    num_steps = jnp.asarray(stats["num_steps"])
+    return _said(crossbar, bias, network, reference, undetermined, *solved, num_steps, *none, {})
+
+
+def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
+    x, network, undetermined, i_cell, off, stats = operating_point(circuit, newton, guess)
+    found, flags = faults(circuit, lax.stop_gradient(x))
+    flags[Status.NOT_CONVERGED] = ~stats.converged
+    vector = Field(i_cell, circuit.e_row, i_cell, circuit.e_col)
+    solved = x, i_cell, off, vector
+    steps = stats.num_steps, stats.newton_steps
+    return _said(
+        crossbar, bias, network, circuit.reference, undetermined, *solved, *steps, found, flags
+    )
+
+
+def _said(
+    crossbar,
+    bias,
+    network,
+    reference,
+    undetermined,
+    x,
+    i_cell,
+    off,
+    vector,
+    num_steps,
+    newton_steps,
+    found,
+    flags,
+) -> Solution:
+    """The solution, with what is to be said of it."""
+    off = lax.stop_gradient(off)
     residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
-    i_cell = jnp.where(floating, 0, at_rest - network.g_cr * x.row - network.g_rc * x.col)
     holds = _current_law_holds(network, residual, (i_row, i_col), vector)
     return Solution(
         x.row,
@@ -136,8 +188,11 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined, guess=N
         bias,
         undetermined,
         residual,
-        _status(crossbar, bias, undetermined, x, holds),
-        jnp.asarray(stats["num_steps"]),
+        _status(crossbar, bias, undetermined, x, holds, flags),
+        num_steps,
+        newton_steps,
+        found,
+        network.parallel,
     )
 
 
@@ -154,13 +209,13 @@ def _current_law_holds(network, residual, currents, injected):
     tolerance, flowing = 1e-8 if double else 1e-4, largest(currents)
     rounding = 64 * jnp.finfo(residual.dtype).eps * largest((injected.row, injected.col))
     row, col = network.row.alpha, network.col.alpha
-    no_row = jnp.all(row[:, 0] + row[:, -1] == 0)
+    no_row = jnp.all((row[0] + row[-1] if network.parallel else row[:, 0] + row[:, -1]) == 0)
     at_rest = no_row | jnp.all(col[0] + col[-1] == 0) | (double & (flowing <= rounding))
     bound = tolerance * flowing + jnp.where(at_rest, rounding, 0)
     return residual <= lax.stop_gradient(bound)
 
 
-def _status(crossbar, bias, undetermined, x, holds):
+def _status(crossbar, bias, undetermined, x, holds, more):
     wires, drive, readout = crossbar.wires, crossbar.drive, crossbar.readout
     resistances = (
         wires.r_row,
@@ -179,14 +234,14 @@ def _status(crossbar, bias, undetermined, x, holds):
     flags = {
         Status.FLOATING: jnp.any(undetermined.row) | jnp.any(undetermined.col),
         Status.SPLIT: jnp.any(undetermined.row_split) | jnp.any(undetermined.col_split),
-        Status.NOT_CONVERGED: ~holds,
+        Status.NOT_CONVERGED: ~holds | more.get(Status.NOT_CONVERGED, False),
         Status.NOT_FINITE: ~finite,
         Status.INVALID_CELL: ~jnp.all(crossbar.cell.valid()),
         Status.INVALID_WIRE: ~good_wires,
         Status.SHORT_CIRCUIT: shorted,
     }
     status = jnp.zeros((), jnp.int32)
-    for flag, holds in flags.items():
+    for flag, holds in (more | flags).items():
         status |= jnp.where(holds, int(flag), 0)
     return lax.stop_gradient(status)
 
@@ -209,6 +264,13 @@ def explain(solution: Solution) -> str:
                 if len(lines):
                     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
                     sentences.append(f"{family} line {lines[0]}{more} {advice}")
+        elif flag in status and flag in (Status.NEGATIVE_RESISTANCE, Status.OUT_OF_RANGE):
+            mask = solution.negative if flag == Status.NEGATIVE_RESISTANCE else solution.beyond
+            cells = np.argwhere(np.asarray(mask))
+            more = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
+            where = tuple(cells[0].tolist())
+            v = float(solution.v_cell[where])
+            sentences.append(f"cell {where}{more}, at {v:.4g} V, {advice}")
         elif flag in status:
             sentences.append(advice)
     return "; ".join(sentences)
@@ -218,15 +280,18 @@ def _say(solution: Solution) -> None:
     """Raises on a concrete solution that cannot be used, warns of nodes that float. A batch is
     judged as a whole."""
     status = Status(int(np.bitwise_or.reduce(np.asarray(solution.status), axis=None)))
-    raise_if_bad(status)
-    if Status.FLOATING in status and solution.status.ndim == 0:
+    single = solution.status.ndim == 0
+    raise_if_bad(status, solution if single else None)
+    if status & (Status.FLOATING | Status.GATES_OFF) and single:
         warnings.warn(explain(solution), stacklevel=3)
 
 
-def raise_if_bad(status: Status) -> None:
+def raise_if_bad(status: Status, solution: Solution | None = None) -> None:
     """Raises what a status of concrete values calls for: `ValueError` for the input's faults,
-    `RuntimeError` for the solver's."""
+    `RuntimeError` for the solver's. The solution comes along as an attribute of the error."""
     faults = [flag for flag in ADVICE if flag in status and flag.is_error]
     if faults:
-        said = "; ".join(ADVICE[flag] for flag in faults)
-        raise (RuntimeError if faults == [Status.NOT_CONVERGED] else ValueError)(said)
+        said = "; ".join(ADVICE[flag] for flag in faults) if solution is None else explain(solution)
+        error = (RuntimeError if faults == [Status.NOT_CONVERGED] else ValueError)(said)
+        error.solution = solution  # pyright: ignore[reportAttributeAccessIssue]
+        raise error

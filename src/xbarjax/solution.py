@@ -4,7 +4,8 @@ import enum
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from .connectivity import Undetermined
 from .drive import Bias
@@ -21,11 +22,15 @@ class Status(enum.IntFlag):
     INVALID_CELL = 16
     INVALID_WIRE = 32
     SHORT_CIRCUIT = 64
+    NEGATIVE_RESISTANCE = 128
+    OUT_OF_RANGE = 256
+    GATES_OFF = 512
 
     @property
     def is_error(self) -> bool:
-        """Whether the numbers cannot be used; `FLOATING` and `SPLIT` leave the rest right."""
-        return bool(self & ~(Status.FLOATING | Status.SPLIT))
+        """Whether the numbers cannot be used: `FLOATING` and `SPLIT` leave the rest right, and
+        with `GATES_OFF` all of it is."""
+        return bool(self & ~(Status.FLOATING | Status.SPLIT | Status.GATES_OFF))
 
 
 ADVICE = {
@@ -43,7 +48,21 @@ ADVICE = {
     " (open)",
     Status.SHORT_CIRCUIT: "a line of ideal wire joins two ideal terminals at different voltages:"
     " give the wire or one of the terminals a resistance",
+    Status.NEGATIVE_RESISTANCE: "has a negative differential resistance where it is read, so that"
+    " Kirchhoff's laws may have several solutions: read it below its peak, or give a switch its"
+    " state (ThresholdSwitch(on=...)) and read it there",
+    Status.OUT_OF_RANGE: "is beyond the range of its model: lower the voltages, put resistance in"
+    " series, or use a model that holds there",
+    Status.GATES_OFF: "no row has a gate above threshold, so that only leakage flows: raise v_gate"
+    " of the rows that are to be read",
 }
+
+
+class Faults(eqx.Module):
+    """Cells that a status is about, `(rows, cols)`."""
+
+    negative: Bool[Array, "*batch rows cols"]  # differential resistance below 0
+    beyond: Bool[Array, "*batch rows cols"]  # the range of the model
 
 
 class Solution(eqx.Module):
@@ -55,7 +74,7 @@ class Solution(eqx.Module):
         `(cols,)`.
     - `v_row`, `v_col`: node voltages, `(rows, cols)`; `drop_row`, `drop_col`: how far row nodes
         have fallen below their source and column nodes risen above their readout.
-    - `i_cell`: cell currents, `(rows, cols)`.
+    - `i_cell`: cell currents, `(rows, cols)`; `v_cell`: the voltage across each, row to column.
     - `i_row[i, j]`, `i_col[i, j]`: current in the segment that enters cell `(i, j)` from the
         driver's side, and in the one that leaves it towards the sense side; `i_row_far`
         `(rows,)` leaves the last column for the far source, `i_col_far` `(cols,)` enters row 0
@@ -67,7 +86,12 @@ class Solution(eqx.Module):
     - `floating_row`, `floating_col` `(rows, cols)`, `split_row` `(rows,)`, `split_col` `(cols,)`:
         what the circuit leaves open.
     - `residual`: largest mismatch [A] of Kirchhoff's current law over all nodes.
-    - `status`: a `Status`; 0 is good. `num_steps`: iterations of the solver.
+    - `status`: a `Status`; 0 is good. `num_steps`: iterations of the solver; `newton_steps`:
+        linearisations of the cells, 0 for linear ones.
+    - `negative`, `beyond` `(rows, cols)`: cells that the status is about; None for linear cells.
+
+    Where the lines of the row family run along the bit lines, whatever belongs to a line is
+    `(cols,)`, and to its segments `(rows + 1, cols)`: `i_row[i, j]` comes from row 0.
 
     Every attribute holds for batches too, with the batch in front.
     """
@@ -75,19 +99,30 @@ class Solution(eqx.Module):
     drop_row: Float[Array, "*batch rows cols"]
     drop_col: Float[Array, "*batch rows cols"]
     i_cell: Float[Array, "*batch rows cols"]
-    i_row_segments: Float[Array, "*batch rows cols+1"]
+    i_row_segments: Float[Array, "*batch line_rows line_cols"]
     i_col_segments: Float[Array, "*batch rows+1 cols"]
-    v_row_reference: Float[Array, "*batch rows"]
+    v_row_reference: Float[Array, "*batch lines"]
     v_col_reference: Float[Array, "*batch cols"]
     bias: Bias
     undetermined: Undetermined
     residual: Float[Array, "*batch"]
     status: Int[Array, "*batch"]
     num_steps: Int[Array, "*batch"]
+    newton_steps: Int[Array, "*batch"]
+    faults: Faults | None
+    parallel: bool = eqx.field(static=True)
+
+    @property
+    def _along(self) -> int:
+        """The axis that lines of the row family run along."""
+        return -2 if self.parallel else -1
+
+    def _of_row(self, segment: int) -> Array:
+        return lax.index_in_dim(self.i_row_segments, segment, self._along, keepdims=False)
 
     @property
     def v_row(self) -> Array:
-        v = self.v_row_reference[..., :, None] - self.drop_row
+        v = jnp.expand_dims(self.v_row_reference, self._along) - self.drop_row
         return jnp.where(self.floating_row, 0, v)
 
     @property
@@ -96,12 +131,17 @@ class Solution(eqx.Module):
         return jnp.where(self.floating_col, 0, v)
 
     @property
+    def v_cell(self) -> Array:
+        return self.v_row - self.v_col
+
+    @property
     def i_row(self) -> Array:
-        return self.i_row_segments[..., :, :-1]
+        n = self.i_row_segments.shape[self._along]
+        return lax.slice_in_dim(self.i_row_segments, 0, n - 1, axis=self._along)
 
     @property
     def i_row_far(self) -> Array:
-        return self.i_row_segments[..., :, -1]
+        return self._of_row(-1)
 
     @property
     def i_col(self) -> Array:
@@ -125,7 +165,7 @@ class Solution(eqx.Module):
 
     @property
     def i_in_near(self) -> Array:
-        return self.i_row_segments[..., :, 0]
+        return self._of_row(0)
 
     @property
     def i_in_far(self) -> Array:
@@ -137,15 +177,16 @@ class Solution(eqx.Module):
 
     @property
     def p_cell(self) -> Array:
-        return self.i_cell * (self.v_row - self.v_col)
+        return self.i_cell * self.v_cell
 
     @property
     def p_row(self) -> Array:
         near = (self.bias.v_row, self.v_row_reference)
         far = (self.bias.v_row_far, self.v_row_reference)
-        ends = [(reference - v)[..., :, None] for v, reference in (near, far)]
-        drop = jnp.concatenate([ends[0], self.drop_row, ends[1]], axis=-1)
-        return self.i_row_segments * jnp.diff(drop, axis=-1)
+        axis = self._along
+        ends = [jnp.expand_dims(reference - v, axis) for v, reference in (near, far)]
+        drop = jnp.concatenate([ends[0], self.drop_row, ends[1]], axis)
+        return self.i_row_segments * jnp.diff(drop, axis=axis)
 
     @property
     def p_col(self) -> Array:
@@ -165,6 +206,14 @@ class Solution(eqx.Module):
         rows = self.bias.v_row * self.i_in_near + self.bias.v_row_far * self.i_in_far
         cols = self.bias.v_col * self.i_out_near + self.bias.v_col_far * self.i_out_far
         return jnp.sum(rows, axis=-1) - jnp.sum(cols, axis=-1)
+
+    @property
+    def negative(self) -> Array | None:
+        return None if self.faults is None else self.faults.negative
+
+    @property
+    def beyond(self) -> Array | None:
+        return None if self.faults is None else self.faults.beyond
 
     @property
     def floating_row(self) -> Array:

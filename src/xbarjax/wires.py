@@ -13,16 +13,24 @@ class Wires(eqx.Module):
     on top, in `Drive` and in the readout, which also own the one more segment beyond the far
     end of each line.
 
+    In arrays with a selector at every cell, the lines of the row family are source lines, and the
+    word lines are the gates. Source lines may run along the bit lines: then `r_row[i, j]` enters
+    cell `(i, j)` of source line `j` from row 0, where it is driven.
+
     **Arguments:**
 
     - `r_row`, `r_col`: [ohm a segment], a scalar or an array `(rows, cols)`; 0 is an ideal wire,
         inf a broken one.
+    - `parallel`: whether the lines of the row family run along the bit lines, one a column. Then
+        whatever belongs to one of them has the shape `(cols,)`.
 
     Raises `ValueError` for a negative or NaN resistance; `TypeError` for an integer array.
     """
 
     r_row: Float[Array, "*rows_cols"] = physical("r_row", 0.0)
     r_col: Float[Array, "*rows_cols_"] = physical("r_col", 0.0)
+
+    parallel: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         require_nonnegative(self.r_row, "r_row", "ohm", open_allowed=True)

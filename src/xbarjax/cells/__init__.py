@@ -5,4 +5,18 @@ from .cell import (
     in_range as in_range,
     linearise as linearise,
 )
+from .compact import VTEAM as VTEAM, StanfordPKU as StanfordPKU, Yakopcic as Yakopcic
+from .junction import (
+    AntiparallelDiodes as AntiparallelDiodes,
+    BackToBackDiodes as BackToBackDiodes,
+    Diode as Diode,
+    Schottky as Schottky,
+)
+from .mosfet import Level1Mosfet as Level1Mosfet, Mosfet as Mosfet
 from .ohmic import Ohmic as Ohmic
+from .polynomial import Polynomial as Polynomial, milo_rram as milo_rram
+from .poole_frenkel import PooleFrenkel as PooleFrenkel
+from .rectifying import Rectifying as Rectifying
+from .series import Series as Series
+from .sinh import Sinh as Sinh
+from .threshold import ThresholdSwitch as ThresholdSwitch

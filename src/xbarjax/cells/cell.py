@@ -1,12 +1,17 @@
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from equinox import AbstractVar
 
 from .._types import CellMask, PerCell
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar  # for checkers, a class variable of most cells
 
 
 class AbstractCell(eqx.Module):

@@ -61,6 +61,17 @@ def factor(r, shunt, *, near_last: bool) -> Ladder:
 
 
 @jax.jit
+def around(r, shunt) -> Float[Array, "n lanes"]:
+    """Conductance [S] from every node into its line, both ways, without its own shunt; infinite
+    where an ideal wire pins the node."""
+    ways = [
+        jnp.maximum(_here(sweeps.conductances, scans.conductances, way)(r, shunt) - shunt, 0)
+        for way in (False, True)
+    ]
+    return ways[0] + ways[1]
+
+
+@jax.jit
 def drops(ladder: Ladder, b, v: ArrayLike = 0):
     """Node drops [V] `(n, lanes)` for currents `b` [A] injected into the nodes and a near end at
     the drop `v` [V], and the current [A] `(lanes,)` in the near segment."""

@@ -18,33 +18,15 @@ doi:10.1145/321386.321394).
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
-from jax import lax
 
 from ..network import Field, Network
 from . import coarse
 from .coarse import Coarse
 from .conjugate_gradients import conjugate_gradients
-from .lines import (
-    Injected,
-    Lines,
-    Round,
-    column_drops,
-    factor,
-    field,
-    injected,
-    round_from,
-    row_drops,
-    size,
-)
-
-MAX_PASSES = 6  # of conjugate gradients in either dtype; mostly two are enough
-ROUNDING = 1  # unit of rounding of the injected currents: less is not asked for
-NOISE = 0.01  # of the error bound of a float32 pass is what it errs by in practice
-GLANCE = 0.01  # of the residual of a guess is what its first pass leaves at most
-FACTOR = 1e-6  # what a pass in float32 leaves of its residual
+from .lines import Lines, factor
+from .passes import iterated
 
 
 class Factors(NamedTuple):
@@ -73,7 +55,8 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
         arrays that are large and resistive enough to gain by it.
 
     `compute` takes a field to begin from as `options["y0"]`, as lineax's iterative solvers do, and
-    uses its column drops: the rest follows from them.
+    uses its column drops: the rest follows from them. `options["rtol"]` asks for less than `rtol`,
+    as an inexact Newton method does.
 
     Cost: one ladder along the rows and one along the columns an iteration (two with the coarse
     grid), and a round of them in float64 before the first pass and after each. Refuses networks
@@ -92,7 +75,12 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
         if not operator.symmetric:
             raise ValueError(
                 "LadderCG needs a symmetric network (cells that see v_row - v_col alone); this one"
-                " is not: use Dense."
+                " is not: use LadderBiCGStab."
+            )
+        if operator.parallel:
+            raise ValueError(
+                "LadderCG needs lines that cross; here both families run along the columns: use"
+                " TwinLadders, which solves each pair of lines exactly."
             )
         count = coarse.hats(*operator.g_rc.shape) if self.coarse else None
         dtype = jnp.float32 if self.mixed else operator.g_rc.dtype
@@ -103,23 +91,13 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
         self, state: Factors, vector: Field, options: dict[str, Any]
     ) -> tuple[Field, lx.RESULTS, dict[str, Any]]:
         lines, grid = state
-        double = vector.row.dtype == jnp.float64
-        rtol = self.rtol if self.rtol is not None else (1e-12 if double else 1e-6)
-        b = injected(lines, vector)
-        single = _cast(lines, jnp.float32) if self.mixed else lines
-        guess = options.get("y0")
-        begin = jnp.zeros_like(b.col) if guess is None else column_drops(lines, b, vector, guess)
-        x = round_from(lines, b, begin)
-        rounding = ROUNDING * jnp.finfo(b.row.dtype).eps * size(b.row)
-        enough = jnp.maximum(rtol * x.reached, rounding)
-        steps = jnp.asarray(0)
-        if self.mixed and double:
-            within = Factors(single, grid)
-            x, steps = _passes(lines, b, x, enough, within, self.max_steps, guess is not None)
-            grid = guess = None  # what float32 leaves is rare, and seldom smooth
-        within = Factors(lines, grid)
-        x, more = _passes(lines, b, x, enough, within, self.max_steps, guess is not None)
-        return field(lines, b, vector, x), lx.RESULTS.successful, {"num_steps": steps + more}
+
+        def krylov(lines, first, w, r, target):
+            # what a lower precision leaves is rare, and seldom smooth
+            return conjugate_gradients(lines, grid if first else None, w, r, target, self.max_steps)
+
+        x, steps = iterated(lines, vector, options, krylov, rtol=self.rtol, mixed=self.mixed)
+        return x, lx.RESULTS.successful, {"num_steps": steps}
 
     def transpose(self, state: Factors, options: dict[str, Any]):
         return state, options  # symmetric, or init would have refused
@@ -129,63 +107,3 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
 
     def assume_full_rank(self) -> bool:
         return True
-
-
-def _left(lines: Lines, x: Round):
-    """The violation of Kirchhoff's law that a round leaves, and its size."""
-    off = lines.network.g_rc * (x.w - x.seen)
-    return off, size(off)
-
-
-def _passes(
-    lines: Lines,
-    b: Injected,
-    x: Round,
-    enough,
-    within: Factors,
-    max_steps: int,
-    guessed: bool,
-):
-    """Corrects column drops by conjugate gradients `within` lines of the same or a lower precision,
-    until `enough` is left violated or it is no longer halved. Also returns the iterations.
-
-    A lower precision leaves noise, which slow modes of the array amplify by up to `gain`, without
-    much of a violation that would show it: that has to be small as well. What was `guessed` may err
-    by slow modes alone: it is never taken unseen."""
-    network, dtype = within.lines.network, within.lines.network.g_row.dtype
-    exact = dtype == b.row.dtype
-
-    def one_pass(carry):
-        x, left, _, _, gain, steps, count = carry
-        off = (_left(lines, x)[0] / left).astype(dtype)  # of size 1
-        r = network.g_cr * row_drops(within.lines, off)
-        target = jnp.maximum(enough / (gain * left), 0.0 if exact else FACTOR).astype(dtype)
-        if guessed:
-            target = jnp.minimum(target, GLANCE)
-        begin = x.w / left if exact else jnp.zeros_like(r)
-        dw, gain, more = conjugate_gradients(*within, begin, r, target, max_steps)
-        if exact:
-            w, noise, gain = left * dw, jnp.zeros_like(left), jnp.ones_like(left)
-        else:  # a correction that overflowed is none
-            sound = jnp.isfinite(jnp.sum(dw)) & jnp.isfinite(gain)
-            w = x.w + left * jnp.where(sound, dw, 0)
-            gain = jnp.where(sound, gain, 1).astype(left.dtype)
-            noise = gain**2 * left * jnp.finfo(dtype).eps * NOISE
-        x = round_from(lines, b, w)
-        return x, _left(lines, x)[1], left, noise, gain, steps + more, count + 1
-
-    def unfinished(carry):
-        _, left, before, noise, gain, _, count = carry
-        done = (gain * left <= enough) & (noise <= enough)
-        return ~done & (left > 0) & ~(left >= 0.5 * before) & (count < MAX_PASSES)
-
-    left = _left(lines, x)[1]
-    one = jnp.ones_like(left)
-    unknown = jnp.inf if guessed else 0.0
-    start = (x, left, jnp.inf * one, unknown * one, one, jnp.asarray(0), 0)
-    x, *_, steps, _ = lax.while_loop(unfinished, one_pass, start)
-    return x, steps
-
-
-def _cast(tree, dtype):
-    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)

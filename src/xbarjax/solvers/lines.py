@@ -73,14 +73,16 @@ def _offsets(lines: Lines, vector: Field):
     """Drops [V] that satisfy the forces of all segments without current, and their near ends."""
     network, rows, cols = lines
 
-    def forces(line: Segments, e):
-        ideal_break = line.alpha == 0  # its force moves no charge
-        return jnp.where(ideal_break, 0, e / jnp.where(ideal_break, 1, line.alpha))
-
     turned = forces(network.row, vector.row_segments).T
     offset_row, v_row = ladder.offsets(turned, near_last=rows.near_last)
     col = forces(network.col, vector.col_segments)
     return offset_row.T, v_row, *ladder.offsets(col, near_last=cols.near_last)
+
+
+def forces(line: Segments, e):
+    """Electromotive forces [V] of segments, from the right-hand side of their law."""
+    ideal_break = line.alpha == 0  # its force moves no charge
+    return jnp.where(ideal_break, 0, e / jnp.where(ideal_break, 1, line.alpha))
 
 
 def round_from(lines: Lines, b: Injected, w: PerCell) -> Round:
@@ -90,6 +92,18 @@ def round_from(lines: Lines, b: Injected, w: PerCell) -> Round:
     reached = b.col - network.g_cr * a.T
     better, i_col = ladder.drops(cols, reached, b.v_col)
     return Round(a.T, better, w, i_row, i_col, size(reached))
+
+
+def local_resistances(network: Network) -> tuple[PerCell, PerCell]:
+    """Resistance [ohm] from every node into its own line, without its own cell and with the other
+    lines at rest: by how much the node yields to its cell's current. Infinite where it is cut off.
+    """
+    row, g_row = network.row.r, network.g_row
+    if network.parallel:
+        rows = ladder.around(row, g_row)
+    else:
+        rows = ladder.around(row.T, g_row.T).T
+    return 1 / rows, 1 / ladder.around(network.col.r, network.g_col)
 
 
 def row_drops(lines: Lines, b: PerCell) -> PerCell:
@@ -109,12 +123,12 @@ def field(lines: Lines, b: Injected, vector: Field, x: Round) -> Field:
     a, w = b.unit * x.a + offset_row, b.unit * x.w + offset_col
     along_row = jnp.diff(a, axis=1, prepend=0, append=0)
     along_col = -jnp.diff(w, axis=0, prepend=0, append=0)
-    y_row = _scaled_current(network.row, b.unit * j_row, along_row, vector.row_segments)
-    y_col = _scaled_current(network.col, b.unit * j_col, along_col, vector.col_segments)
+    y_row = scaled_current(network.row, b.unit * j_row, along_row, vector.row_segments)
+    y_col = scaled_current(network.col, b.unit * j_col, along_col, vector.col_segments)
     return Field(a, y_row, w, y_col)
 
 
-def _scaled_current(line: Segments, j, along, e):
+def scaled_current(line: Segments, j, along, e):
     """`y` of a segment: its current where `alpha = 1`, from its own law beyond `R_BROKEN`."""
     ordinary = line.alpha == 1
     return jnp.where(ordinary, j, (line.alpha * along - e) / jnp.where(ordinary, 1, line.beta))

@@ -1,0 +1,113 @@
+"""Compact models of memristors at a given state: what their state equations are to a read."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import CellMask, PerCell, physical, require_nonnegative
+from .cell import AbstractCell, AbstractRangedCell
+from .exponential import sinhc, usual
+
+
+class VTEAM(AbstractCell):
+    """The VTEAM model at rest: a resistance between two, linear in the state.
+
+    `I = v / R`, `R = r_on + (r_off - r_on) (w - w_on) / (w_off - w_on)`. Source: S. Kvatinsky et
+    al., IEEE Trans. Circuits Syst. II 62, 786 (2015), doi:10.1109/TCSII.2015.2433536; the defaults
+    are those of MemTorch.
+
+    **Arguments:** scalars or `(rows, cols)`.
+
+    - `w`: state [m], between `w_on` and `w_off` [m].
+    - `r_on`, `r_off`: [ohm], above 0.
+    """
+
+    w: Float[Array, "..."] = physical("w")
+    r_on: Float[Array, "..."] = physical("r_on", 50.0)
+    r_off: Float[Array, "..."] = physical("r_off", 1000.0)
+    w_on: Float[Array, "..."] = physical("w_on", 0.0)
+    w_off: Float[Array, "..."] = physical("w_off", 3e-9)
+    is_linear: ClassVar[bool] = True
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
+        require_nonnegative(self.r_on, "r_on", "ohm", open_allowed=False)
+        require_nonnegative(self.r_off, "r_off", "ohm", open_allowed=False)
+
+    def _share(self) -> Array:
+        return (self.w - self.w_on) / (self.w_off - self.w_on)
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        return (v_row - v_col) / (self.r_on + (self.r_off - self.r_on) * self._share())
+
+    def valid(self) -> CellMask:
+        share = self._share()
+        return (share >= 0) & (share <= 1) & (self.r_on > 0) & (self.r_off > 0)
+
+
+class StanfordPKU(AbstractRangedCell):
+    """The Stanford-PKU model at rest: tunnelling through the gap that a filament leaves.
+
+    `I = i_0 exp(-gap / g_0) sinh(v / v_0)`. Source: Z. Jiang et al., IEEE Trans. Electron Devices
+    63, 1884 (2016), doi:10.1109/TED.2016.2545412; the defaults are those of MemTorch, for gaps of
+    0.2 to 1.7 nm: 542 ohm to 219 kohm at 0.1 V.
+
+    **Arguments:** scalars or `(rows, cols)`.
+
+    - `gap`: [m], at least 0. - `i_0`: [A]. - `g_0`: [m]. - `v_0`: [V].
+    """
+
+    gap: Float[Array, "..."] = physical("gap")
+    i_0: Float[Array, "..."] = physical("i_0", 1e-3)
+    g_0: Float[Array, "..."] = physical("g_0", 0.25e-9)
+    v_0: Float[Array, "..."] = physical("v_0", 0.25)
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
+        for name, unit in (("gap", "m"), ("i_0", "A"), ("g_0", "m"), ("v_0", "V")):
+            require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        x = (v_row - v_col) / self.v_0
+        return self.i_0 * jnp.exp(-self.gap / self.g_0) * x * sinhc(x)
+
+    def valid(self) -> CellMask:
+        return (self.gap >= 0) & (self.i_0 >= 0) & (self.g_0 > 0) & (self.v_0 > 0)
+
+    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        return usual((v_row - v_col) / self.v_0)
+
+
+class Yakopcic(AbstractRangedCell):
+    """Yakopcic's model at rest: `I = a x sinh(b v)`, `a = a_1` for `v >= 0` and `a_2` below.
+
+    Source: C. Yakopcic et al., IEEE Electron Device Lett. 32, 1436 (2011),
+    doi:10.1109/LED.2011.2163292.
+
+    **Arguments:** scalars or `(rows, cols)`.
+
+    - `x`: state, 0 to 1. - `a_1`, `a_2`: [A]. - `b`: [1/V].
+    """
+
+    x: Float[Array, "..."] = physical("x")
+    a_1: Float[Array, "..."] = physical("a_1")
+    a_2: Float[Array, "..."] = physical("a_2")
+    b: Float[Array, "..."] = physical("b")
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
+        for name, unit in (("x", ""), ("a_1", "A"), ("a_2", "A"), ("b", "1/V")):
+            require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        v = v_row - v_col
+        return jnp.where(v >= 0, self.a_1, self.a_2) * self.x * self.b * v * sinhc(self.b * v)
+
+    def valid(self) -> CellMask:
+        return (self.x >= 0) & (self.x <= 1) & (self.a_1 >= 0) & (self.a_2 >= 0) & (self.b >= 0)
+
+    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        return usual(self.b * (v_row - v_col))

@@ -1,0 +1,36 @@
+"""Exponentials that a solver may meet far outside of where they are meant to be used."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+X_MAX = 40.0  # beyond it exponentials go on as straight lines: exp(40) = 2e17
+_SMALL = 0.1  # below it, series of quotients that are 0/0 at 0
+
+
+def exp(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`exp(x)`, above `X_MAX` its tangent there."""
+    within = jnp.minimum(x, X_MAX)
+    return jnp.exp(within) * (1 + (x - within))
+
+
+def expm1(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`exp(x) - 1` without cancellation, above `X_MAX` its tangent there."""
+    within = jnp.minimum(x, X_MAX)
+    return jnp.expm1(within) + jnp.exp(within) * (x - within)
+
+
+def sinhc(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`sinh(x) / x`, 1 at 0; beyond `X_MAX` the tangents of the hyperbolic sine there."""
+    small = jnp.abs(x) < _SMALL
+    square = jnp.where(small, x, 0) ** 2
+    series = 1 + square / 6 * (1 + square / 20 * (1 + square / 42 * (1 + square / 72)))
+    far = jnp.where(small, 1, x)
+    size = jnp.abs(far)
+    within = jnp.minimum(size, X_MAX)
+    sinh = jnp.sinh(within) + jnp.cosh(within) * (size - within)
+    return jnp.where(small, series, sinh / size)
+
+
+def usual(x: Float[Array, "..."]) -> Bool[Array, "..."]:
+    """Where these functions are the exponentials they stand for."""
+    return jnp.abs(x) <= X_MAX

@@ -1,0 +1,147 @@
+"""Transistors as selectors: the channel is the cell, the gate a voltage, the bulk a reference."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import CellMask, PerCell, physical, require_finite, require_nonnegative
+from .cell import AbstractGatedCell
+from .constants import ROOM, thermal_voltage
+
+
+class Mosfet(AbstractGatedCell):
+    """An n-channel transistor in all regions, from weak to strong inversion (EKV):
+
+        I = i_s (1 + lam |v_D - v_S|) (F((v_P - v_S) / v_T) - F((v_P - v_D) / v_T)),
+        F(x) = ln(1 + exp(x / 2))^2,   v_P = (v_gate - v_t) / n,   i_s = 2 n beta v_T^2,
+
+    with all voltages against the bulk. Drain is the row side and source the column side; the
+    channel is symmetric, so that a current the other way needs nothing else. Source: C. C. Enz, F.
+    Krummenacher, E. A. Vittoz, Analog Integr. Circuits Signal Process. 8, 83 (1995),
+    doi:10.1007/BF01239381; the channel-length factor is that of level 1.
+
+    **Arguments:** scalars, or arrays that broadcast to `(rows, cols)`: a gate voltage a row is
+    `v_gate[:, None]`.
+
+    - `beta`: `mu C_ox W / L` [A/V^2], at least 0.
+    - `v_t`: threshold [V].
+    - `v_gate`: [V]; a `Bias` with gate voltages goes before it.
+    - `n`: slope factor, at least 1.
+    - `lam`: channel-length modulation [1/V], at least 0.
+    - `v_bulk`: [V].
+    - `temperature`: [K].
+    """
+
+    beta: Float[Array, "..."] = physical("beta")
+    v_t: Float[Array, "..."] = physical("v_t")
+    v_gate: Float[Array, "..."] = physical("v_gate")
+    n: Float[Array, "..."] = physical("n", 1.3)
+    lam: Float[Array, "..."] = physical("lam", 0.0)
+    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0)
+    temperature: Float[Array, "..."] = physical("temperature", ROOM)
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = False
+
+    def __check_init__(self):
+        for name, unit in (("beta", "A/V^2"), ("n", ""), ("lam", "1/V"), ("temperature", "K")):
+            require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
+        for name in ("v_t", "v_gate", "v_bulk"):
+            require_finite(getattr(self, name), name, "V")
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        v_t = thermal_voltage(self.temperature)
+        pinch_off = (self.v_gate - self.v_bulk - self.v_t) / self.n
+        ahead = jax.nn.softplus((pinch_off - (v_col - self.v_bulk)) / (2 * v_t))
+        back = jax.nn.softplus((pinch_off - (v_row - self.v_bulk)) / (2 * v_t))
+        modulation = 1 + self.lam * jnp.abs(v_row - v_col)
+        i_s = 2 * self.n * self.beta * v_t**2
+        return i_s * modulation * (ahead - back) * (ahead + back)
+
+    def valid(self) -> CellMask:
+        sound = (self.beta >= 0) & (self.n >= 1) & (self.lam >= 0) & (self.temperature > 0)
+        return sound & jnp.isfinite(self.beta + self.n + self.v_t + self.v_gate + self.v_bulk)
+
+    def gated(self, v_gate: PerCell) -> "Mosfet":
+        parts = self.beta, self.v_t, v_gate, self.n, self.lam, self.v_bulk, self.temperature
+        return Mosfet(*parts)
+
+    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        source = jnp.minimum(v_row, v_col) - self.v_bulk
+        return (self.v_gate - self.v_bulk - self.v_t) / self.n > source
+
+
+class Level1Mosfet(AbstractGatedCell):
+    """An n-channel transistor as in SPICE's level 1: a quadratic law with a body effect.
+
+    With `v_S` the lower of the two terminals, `v_DS` what is between them and all voltages against
+    the bulk, `v_th = v_t + gamma (sqrt(phi + v_S) - sqrt(phi))`, `v_ov = v_gate - v_S - v_th`:
+
+        I = 0                                          v_ov <= 0
+        I = beta (1 + lam v_DS) v_DS (v_ov - v_DS / 2)   v_DS < v_ov
+        I = beta (1 + lam v_DS) v_ov^2 / 2               else.
+
+    Below the bulk the root goes on as its tangent, as simulators have it. Below threshold nothing
+    flows, and nothing has a gradient: to learn through transistors, use `Mosfet`. Source: H.
+    Shichman, D. A. Hodges, IEEE J. Solid-State Circuits 3, 285 (1968),
+    doi:10.1109/JSSC.1968.1049902.
+
+    **Arguments:** scalars, or arrays that broadcast to `(rows, cols)`.
+
+    - `beta`: `KP W / L` [A/V^2], at least 0.
+    - `v_t`: threshold [V] without body effect (`VTO`).
+    - `v_gate`: [V]; a `Bias` with gate voltages goes before it.
+    - `lam`: channel-length modulation [1/V], at least 0.
+    - `gamma`: body effect [V^0.5], at least 0.
+    - `phi`: surface potential [V], above 0.
+    - `v_bulk`: [V].
+    """
+
+    beta: Float[Array, "..."] = physical("beta")
+    v_t: Float[Array, "..."] = physical("v_t")
+    v_gate: Float[Array, "..."] = physical("v_gate")
+    lam: Float[Array, "..."] = physical("lam", 0.0)
+    gamma: Float[Array, "..."] = physical("gamma", 0.0)
+    phi: Float[Array, "..."] = physical("phi", 0.6)
+    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0)
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = False
+
+    def __check_init__(self):
+        for name, unit in (
+            ("beta", "A/V^2"),
+            ("lam", "1/V"),
+            ("gamma", "V^0.5"),
+            ("phi", "V"),
+        ):
+            require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
+        for name in ("v_t", "v_gate", "v_bulk"):
+            require_finite(getattr(self, name), name, "V")
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        v = v_row - v_col
+        v_ds = jnp.where(v >= 0, v, -v)  # not abs, which has no slope at 0
+        v_ov = jnp.maximum(self._overdrive(v_row, v_col), 0)
+        v_sat = jnp.where(v_ds < v_ov, v_ds, v_ov)
+        size = self.beta * (1 + self.lam * v_ds) * v_sat * (v_ov - v_sat / 2)
+        return jnp.where(v >= 0, size, -size)
+
+    def _overdrive(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        v_s = jnp.where(v_row >= v_col, v_col, v_row) - self.v_bulk
+        root = jnp.sqrt(self.phi)
+        above = jnp.sqrt(self.phi + jnp.maximum(v_s, 0))
+        below = jnp.maximum(root + v_s / (2 * root), 0)
+        body = self.gamma * (jnp.where(v_s >= 0, above, below) - root)
+        return self.v_gate - self.v_bulk - v_s - self.v_t - body
+
+    def valid(self) -> CellMask:
+        sound = (self.beta >= 0) & (self.lam >= 0) & (self.gamma >= 0) & (self.phi > 0)
+        return sound & jnp.isfinite(self.beta + self.v_t + self.v_gate + self.v_bulk)
+
+    def gated(self, v_gate: PerCell) -> "Level1Mosfet":
+        parts = self.beta, self.v_t, v_gate, self.lam, self.gamma, self.phi, self.v_bulk
+        return Level1Mosfet(*parts)
+
+    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        return self._overdrive(v_row, v_col) > 0

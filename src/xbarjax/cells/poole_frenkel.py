@@ -1,0 +1,43 @@
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import CellMask, PerCell, physical, require_nonnegative
+from .cell import AbstractCell
+
+V_SMOOTH = 1e-3  # [V] below which the square root of the voltage is rounded off
+
+
+class PooleFrenkel(AbstractCell):
+    """Carriers that the field helps out of traps: `I = g v exp(sqrt(|v| / v_pf))`.
+
+    With `v = v_row - v_col`: the field lowers the depth of a charged trap by
+    `q sqrt(q |v| / (pi eps d))` in a film of permittivity `eps` and thickness `d`, which makes
+    `v_pf = pi eps d (k T)^2 / q^3`. The root is infinitely steep at 0 V: `|v|` stands for
+    `sqrt(v^2 + (1 mV)^2)`, and the exponent is counted from its value there, so that `g` is the
+    conductance at 0 V. Source: J. Frenkel, Phys. Rev. 54, 647 (1938),
+    doi:10.1103/PhysRev.54.647.
+
+    **Arguments:** scalars or `(rows, cols)`.
+
+    - `g`: conductance at 0 V [S], at least 0.
+    - `v_pf`: the voltage [V] that lowers the traps by `k T`, above 0.
+    """
+
+    g: Float[Array, "..."] = physical("g")
+    v_pf: Float[Array, "..."] = physical("v_pf")
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
+        require_nonnegative(self.g, "g", "S", open_allowed=False)
+        require_nonnegative(self.v_pf, "v_pf", "V", open_allowed=False)
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        v = v_row - v_col
+        lowering = (v**2 + V_SMOOTH**2) ** 0.25 - V_SMOOTH**0.5
+        return self.g * v * jnp.exp(lowering / jnp.sqrt(self.v_pf))
+
+    def valid(self) -> CellMask:
+        return (self.g >= 0) & (self.v_pf > 0) & jnp.isfinite(self.g * self.v_pf)

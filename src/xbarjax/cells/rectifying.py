@@ -1,0 +1,52 @@
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import CellMask, PerCell, physical, require_nonnegative
+from .cell import AbstractRangedCell
+from .exponential import sinhc, usual
+
+
+class Rectifying(AbstractRangedCell):
+    """A self-rectifying cell: a hyperbolic sine forwards, `ratio` times less backwards.
+
+    With `v = v_row - v_col` and `s(v) = (g / b) sinh(b v)`,
+
+        I = s(v) / ratio + (1 - 1 / ratio) s(h),    h = v^3 / (v^2 + v_knee^2) for v > 0, else 0.
+
+    So it opens within some `v_knee` of 0 V, with a continuous slope, and no current leaks backwards
+    but that of the ratio.
+
+    **Arguments:** scalars or `(rows, cols)`.
+
+    - `g`: forward conductance [S] beyond the knee, at least 0.
+    - `b`: nonlinearity [1/V], at least 0.
+    - `ratio`: rectification, the forward over the backward current at one voltage, at least 1.
+    - `v_knee`: width of the knee [V], above 0.
+    """
+
+    g: Float[Array, "..."] = physical("g")
+    b: Float[Array, "..."] = physical("b")
+    ratio: Float[Array, "..."] = physical("ratio")
+    v_knee: Float[Array, "..."] = physical("v_knee", 0.01)
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
+        for name, unit in (("g", "S"), ("b", "1/V"), ("ratio", ""), ("v_knee", "V")):
+            require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        v = v_row - v_col
+        forward = jnp.maximum(v, 0)
+        h = forward**3 / (forward**2 + self.v_knee**2)
+        back, ahead = v * sinhc(self.b * v), h * sinhc(self.b * h)
+        return self.g * (back / self.ratio + (1 - 1 / self.ratio) * ahead)
+
+    def valid(self) -> CellMask:
+        sound = (self.g >= 0) & (self.b >= 0) & (self.ratio >= 1) & (self.v_knee > 0)
+        return sound & jnp.isfinite(self.g * self.b * self.ratio * self.v_knee)
+
+    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        return usual(self.b * (v_row - v_col))

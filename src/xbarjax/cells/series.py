@@ -1,0 +1,115 @@
+"""Two devices in series at a crosspoint: 1T1R, 1S1R, 1D1R."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+
+from .._types import CellMask, PerCell
+from .cell import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range, linearise
+
+MAX_STEPS = 100  # of the inner node; 50 halvings alone are the precision of a float64
+
+
+class Series(AbstractGatedCell, AbstractRangedCell):
+    """Two devices one after the other, `first` on the row side and `second` on the column side.
+
+    The voltage `m` of the node between them, which nothing else hangs on, obeys
+
+        I_first(v_row, m) = I_second(m, v_col)
+
+    and lies between the terminals. It is found by Newton's method inside a bracket, and its
+    derivative is that of the solution: with `p = dI/dv_row`, `q = -dI/dv_col` of both devices,
+
+        dI/dv_row = p_1 p_2 / (q_1 + p_2),     -dI/dv_col = q_1 q_2 / (q_1 + p_2).
+
+    **Arguments:**
+
+    - `first`, `second`: cells, for example `Mosfet(...)` and `Ohmic(g)`: a transistor on the source
+        line's side. Their parameters broadcast against each other.
+    """
+
+    first: AbstractCell
+    second: AbstractCell
+
+    @property
+    def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return False
+
+    @property
+    def is_reciprocal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.first.is_reciprocal and self.second.is_reciprocal
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        m = self.v_inner(v_row, v_col)
+        i_1, _, q_1 = linearise(self.first, v_row, m)
+        i_2, p_2, _ = linearise(self.second, m, v_col)
+        # what either says, by the other's weight: an error of m does not show in first order
+        total = q_1 + p_2
+        open_ = total == 0
+        q_1, p_2, total = (lax.stop_gradient(x) for x in (q_1, p_2, jnp.where(open_, 1, total)))
+        return jnp.where(open_, i_2, (q_1 * i_2 + p_2 * i_1) / total)
+
+    def v_inner(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        """Voltage [V] of the node between the two devices."""
+        return _inner(self, v_row, v_col)
+
+    def valid(self) -> CellMask:
+        return self.first.valid() & self.second.valid()
+
+    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        m = self.v_inner(v_row, v_col)
+        return in_range(self.first, v_row, m) & in_range(self.second, m, v_col)
+
+    def gated(self, v_gate: PerCell) -> "Series":
+        of = lambda x: x.gated(v_gate) if isinstance(x, AbstractGatedCell) else x
+        return Series(of(self.first), of(self.second))
+
+    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        m = self.v_inner(v_row, v_col)
+        on = jnp.ones(jnp.shape(m), bool)
+        if isinstance(self.first, AbstractGatedCell):
+            on &= self.first.conducts(v_row, m)
+        if isinstance(self.second, AbstractGatedCell):
+            on &= self.second.conducts(m, v_col)
+        return on
+
+
+@eqx.filter_custom_jvp
+def _inner(cell: Series, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def step(carry):
+        m, low, high, before, k = carry
+        i_1, _, q_1 = linearise(cell.first, v_row, m)
+        i_2, p_2, _ = linearise(cell.second, m, v_col)
+        excess, slope = i_1 - i_2, q_1 + p_2
+        low, high = jnp.where(excess >= 0, m, low), jnp.where(excess <= 0, m, high)
+        newton = excess / jnp.where(slope > 0, slope, 1)
+        # a step that leaves the bracket, or does not halve the last one, gives way to a halving
+        good = (slope > 0) & (m + newton >= low) & (m + newton <= high)
+        good &= jnp.abs(newton) <= 0.5 * before
+        new = jnp.where(good, m + newton, (low + high) / 2)
+        return new, low, high, jnp.abs(new - m), k + 1
+
+    def unfinished(carry):
+        m, _, _, before, k = carry
+        # Newton's last step squares what is left, and the current squares it once more
+        enough = jnp.finfo(m.dtype).eps ** 0.5 * jnp.maximum(jnp.abs(v_row), jnp.abs(v_col))
+        return jnp.any(before > enough) & (k < MAX_STEPS)
+
+    low, high = jnp.minimum(v_row, v_col), jnp.maximum(v_row, v_col)
+    start = ((low + high) / 2, low, high, jnp.full_like(low, jnp.inf), 0)
+    return lax.while_loop(unfinished, step, start)[0]
+
+
+@_inner.def_jvp
+def _(primals, tangents):
+    cell, v_row, v_col = primals
+    m = _inner(cell, v_row, v_col)
+
+    def excess(cell, v_row, v_col):
+        return cell.first.current(v_row, m) - cell.second.current(m, v_col)
+
+    _, moved = eqx.filter_jvp(excess, primals, tangents)
+    _, _, q_1 = linearise(cell.first, v_row, m)
+    _, p_2, _ = linearise(cell.second, m, v_col)
+    total = q_1 + p_2
+    return m, jnp.where(total > 0, moved / jnp.where(total > 0, total, 1), 0)

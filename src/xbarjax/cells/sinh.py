@@ -1,0 +1,43 @@
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import CellMask, PerCell, physical, require_nonnegative
+from .cell import AbstractRangedCell
+from .exponential import sinhc, usual
+
+
+class Sinh(AbstractRangedCell):
+    """A conductance that grows with voltage: `I = (g / b) sinh(b v)`, `v = v_row - v_col`.
+
+    It is the odd current of tunnelling and hopping through a thin film, and the static part of many
+    compact models. The nonlinearity of a read at `V`, `I(V) / (2 I(V/2)) = cosh(b V / 2)`, gives
+    `b = (2 / V) acosh(nonlinearity)`; the selectivity at half bias is `2 cosh(b V / 2)`.
+
+    **Arguments:** scalars or `(rows, cols)`.
+
+    - `g`: conductance at 0 V [S], at least 0.
+    - `b`: [1/V], at least 0; 0 is an ohmic cell.
+
+    Beyond `|b v| = 40` the curve goes on as its tangent, and the read is flagged as out of range.
+    """
+
+    g: Float[Array, "..."] = physical("g")
+    b: Float[Array, "..."] = physical("b")
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
+        require_nonnegative(self.g, "g", "S", open_allowed=False)
+        require_nonnegative(self.b, "b", "1/V", open_allowed=False)
+
+    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+        v = v_row - v_col
+        return self.g * v * sinhc(self.b * v)
+
+    def valid(self) -> CellMask:
+        return (self.g >= 0) & (self.b >= 0) & jnp.isfinite(self.g * self.b)
+
+    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        return usual(self.b * (v_row - v_col))

@@ -1,0 +1,100 @@
+"""The operating point of an array of nonlinear cells: what Newton's method needs of a circuit."""
+
+import jax.numpy as jnp
+import lineax as lx
+
+from ._types import CellMask, PerCell
+from .assembly import Circuit, linearised
+from .cells import AbstractGatedCell, in_range, linearise
+from .connectivity import Undetermined, determined
+from .network import Field, Network
+from .solution import Faults, Status
+from .solvers import Equations, LadderBiCGStab, LadderCG, Newton, Stats, TwinLadders, root
+
+
+def linear_solver(*, symmetric: bool, parallel: bool) -> lx.AbstractLinearSolver:
+    """The solver that fits a network of that kind."""
+    if parallel:
+        return TwinLadders()
+    return LadderCG() if symmetric else LadderBiCGStab()
+
+
+def operating_point(
+    circuit: Circuit, newton: Newton, start: Field | None
+) -> tuple[Field, Network, Undetermined, PerCell, Field, Stats]:
+    """Drops and currents of a circuit, its network of tangents there, what it leaves open, its cell
+    currents, by how much Kirchhoff's laws are violated, and what Newton's method took."""
+    kind = {"symmetric": circuit.cell.is_reciprocal, "parallel": circuit.parallel}
+    linear = newton.linear if newton.linear is not None else linear_solver(**kind)
+    guess = _at_rest(circuit) if start is None else start
+    point = _first_point(circuit) if start is None else (start.row, start.col)
+    x, stats = root(EQUATIONS, newton, linear, circuit, point, guess)
+    network, undetermined = determined(linearised(circuit, x.row, x.col)[0])
+    floating = undetermined.row | undetermined.col
+    i_cell = jnp.where(floating, 0, circuit.current(x.row, x.col))
+    return x, network, undetermined, i_cell, _violated(circuit, network, i_cell, x), stats
+
+
+def faults(circuit: Circuit, x: Field) -> tuple[Faults, dict[Status, CellMask]]:
+    """Cells that are read where they should not be, and the flags that say so."""
+    v = circuit.voltages(x.row, x.col)
+    _, g_row, g_col = linearise(circuit.cell, *v)
+    negative, beyond = (g_row < 0) | (g_col < 0), ~in_range(circuit.cell, *v)
+    flags = {
+        Status.NEGATIVE_RESISTANCE: jnp.any(negative),
+        Status.OUT_OF_RANGE: jnp.any(beyond),
+    }
+    if isinstance(circuit.cell, AbstractGatedCell):
+        flags[Status.GATES_OFF] = ~jnp.any(circuit.cell.conducts(*v))
+    return Faults(negative, beyond), flags
+
+
+def _at_rest(circuit: Circuit) -> Field:
+    zeros = jnp.zeros_like
+    shape = circuit.cell.shape
+    nodes = jnp.zeros(shape, circuit.row.r.dtype)
+    return Field(nodes, zeros(circuit.row.r), nodes, zeros(circuit.col.r))
+
+
+def _first_point(circuit: Circuit) -> tuple[PerCell, PerCell]:
+    """Zero drops, and no voltage across the cells of a line that ends in no terminal: where it
+    will settle is for the first network to say."""
+    v_row = jnp.broadcast_to(circuit.of_row(circuit.reference.v_row), circuit.cell.shape)
+    v_col = jnp.broadcast_to(circuit.reference.v_col[None], circuit.cell.shape)
+    free_row, free_col = circuit.of_row(circuit.free_row), circuit.free_col[None]
+    return (
+        jnp.where(free_row, v_row - v_col, 0),
+        jnp.where(free_col & ~free_row, v_row - v_col, 0),
+    )
+
+
+def _tangents(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[Network, Field, CellMask]:
+    network, vector = linearised(circuit, a, w)
+    network, undetermined = determined(network)
+    floating = undetermined.row | undetermined.col
+    injected = jnp.where(floating, 0, vector.row)
+    return network, vector._replace(row=injected, col=injected), floating
+
+
+def _residual(circuit: Circuit, x: Field) -> Field:
+    network, _, floating = _tangents(circuit, x.row, x.col)
+    i_cell = jnp.where(floating, 0, circuit.current(x.row, x.col))
+    return _violated(circuit, network, i_cell, x)
+
+
+def _violated(circuit: Circuit, network: Network, i_cell: PerCell, x: Field) -> Field:
+    wires = network.wires(x)
+    return Field(
+        i_cell - wires.row,
+        circuit.e_row - wires.row_segments,
+        i_cell - wires.col,
+        circuit.e_col - wires.col_segments,
+    )
+
+
+def _across(circuit: Circuit, a: PerCell, w: PerCell) -> PerCell:
+    v_row, v_col = circuit.voltages(a, w)
+    return v_row - v_col
+
+
+EQUATIONS = Equations(_tangents, Circuit.current, _across, _residual)

@@ -1,0 +1,113 @@
+"""The array whose cells see more than a difference of voltages: a general Krylov method.
+
+A transistor's current depends on its gate and on where its source is, so that `g_rc` and `g_cr`
+differ and `S` of ladder_cg.py is not symmetric. Row elimination and column ladders are the same:
+
+    S = (L_c + g_col) - g_cr R g_rc = (1 - E) M,    E = g_cr R g_rc M^-1,    M = L_c + g_col.
+
+`E` has no negative entry and takes from every current some of it to the terminals, so that its
+columns sum to less than one: passing currents back and forth between rows and columns would
+converge by itself, and BiCGStab (H. A. van der Vorst, SIAM J. Sci. Stat. Comput. 13, 631, 1992,
+doi:10.1137/0913035) sums that series faster.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import lineax as lx
+from jax import lax
+
+from ..network import Field, Network
+from . import ladder
+from .lines import Lines, factor, row_drops
+from .passes import iterated
+
+
+class LadderBiCGStab(lx.AbstractLinearSolver[Lines]):
+    """Exact solve of any linear array by BiCGStab preconditioned with line solves.
+
+    Its stop is that of `LadderCG`, and so is what `compute` takes as options. It is meant for
+    networks that are not symmetric; where one is, `LadderCG` takes half the work.
+
+    **Arguments:** `rtol`, `max_steps` and `mixed` as of `LadderCG`.
+
+    Cost: two ladders along the rows and two along the columns an iteration.
+    """
+
+    rtol: float | None = eqx.field(static=True, default=None)
+    max_steps: int = eqx.field(static=True, default=10_000)
+    mixed: bool = eqx.field(static=True, default=True)
+
+    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Lines:
+        del options
+        if not isinstance(operator, Network):
+            raise TypeError(f"LadderBiCGStab solves a Network, not a {type(operator).__name__}.")
+        if operator.parallel:
+            raise ValueError(
+                "LadderBiCGStab needs lines that cross; here both families run along the columns:"
+                " use TwinLadders, which solves each pair of lines exactly."
+            )
+        return factor(operator)
+
+    def compute(
+        self, state: Lines, vector: Field, options: dict[str, Any]
+    ) -> tuple[Field, lx.RESULTS, dict[str, Any]]:
+        def krylov(lines, first, w, r, target):
+            del first
+            return _bicgstab(lines, w, r, target, self.max_steps)
+
+        x, steps = iterated(state, vector, options, krylov, rtol=self.rtol, mixed=self.mixed)
+        return x, lx.RESULTS.successful, {"num_steps": steps}
+
+    def transpose(self, state: Lines, options: dict[str, Any]):
+        return state._replace(network=state.network.transpose()), options  # the same ladders
+
+    def conj(self, state: Lines, options: dict[str, Any]):
+        return state, options  # real
+
+    def assume_full_rank(self) -> bool:
+        return True
+
+
+def _bicgstab(lines: Lines, w, r, enough, max_steps: int):
+    """Corrects `w`, whose residual is `r`, until that is below `enough` as a 2-norm, or the method
+    breaks down; the next pass then begins with another shadow. A last line solve follows.
+
+    Also returns the largest step length, which slow modes make large, and the number of steps."""
+    network, _, cols = lines
+    shadow = r
+
+    def s_times(p):
+        """`p' = M^-1 p` and `S p'`."""
+        solved, _ = ladder.drops(cols, p)
+        return solved, p - network.g_cr * row_drops(lines, network.g_rc * solved)
+
+    def ratio(a, b):
+        sound = jnp.isfinite(a) & jnp.isfinite(b) & (b != 0)
+        return jnp.where(sound, a, 0) / jnp.where(sound, b, 1)
+
+    def unfinished(carry):
+        *_, rr, alive, _, step = carry
+        return (rr > enough**2) & alive & (step < max_steps)
+
+    def iterate(carry):
+        w, r, p, s_p, rho_before, alpha, omega, _, _, largest, step = carry
+        rho = jnp.sum(shadow * r)
+        p = r + ratio(rho, rho_before) * ratio(alpha, omega) * (p - omega * s_p)
+        p_solved, s_p = s_times(p)
+        alpha = ratio(rho, jnp.sum(shadow * s_p))
+        half = r - alpha * s_p
+        half_solved, s_half = s_times(half)
+        omega = ratio(jnp.sum(s_half * half), jnp.sum(s_half * s_half))
+        w = w + alpha * p_solved + omega * half_solved
+        r = half - omega * s_half
+        rr = jnp.sum(r * r)
+        alive = (alpha != 0) & ((omega != 0) | (rr <= enough**2)) & jnp.isfinite(rr)
+        largest = jnp.maximum(largest, jnp.maximum(jnp.abs(alpha), jnp.abs(omega)))
+        return w, r, p, s_p, rho, alpha, omega, rr, alive, largest, step + 1
+
+    one, none = jnp.ones((), r.dtype), jnp.zeros_like(r)
+    start = (w, r, none, none, one, one, one, jnp.sum(r * r), jnp.asarray(True), one, 0)
+    w, r, *_, largest, steps = lax.while_loop(unfinished, iterate, start)
+    return w + ladder.drops(cols, r)[0], largest, steps

@@ -1,0 +1,53 @@
+"""Nonlinear cells against circuits solved by ngspice (tests/golden/devices) and by tests/newton."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import devices as of
+import newton
+import xbarjax as xb
+from golden import devices
+
+TOL = 1e-9
+FILES = {path.stem: path for path in sorted(Path(devices.HERE).glob("*.json"))}
+every_circuit = pytest.mark.parametrize("name", FILES)
+QUANTITIES = ("v_row", "v_col", "i_cell", "i_out")
+
+
+def test_every_circuit_is_stored() -> None:
+    assert set(FILES) == set(devices.CIRCUITS)
+    for path in FILES.values():
+        assert devices.load(path)["ngspice"].startswith("ngspice-")
+
+
+def difference(got: Any, want: Any, name: str) -> float:
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape, (name, got.shape, want.shape)
+    return float(np.max(np.abs(got - want)) / np.max(np.abs(want)))
+
+
+@every_circuit
+def test_a_read_agrees_with_ngspice(name: str) -> None:
+    record = devices.load(FILES[name])
+    crossbar, bias = of.circuit(record["inputs"])
+    solution = xb.read(crossbar, bias)
+    assert int(solution.status) == 0 and int(solution.newton_steps) <= 12
+    for quantity, want in record["outputs"].items():
+        assert difference(getattr(solution, quantity), want, quantity) < TOL, quantity
+
+
+@every_circuit
+def test_the_newton_reference_agrees_with_ngspice(name: str) -> None:
+    record = devices.load(FILES[name])
+    x = record["inputs"]
+    cell = newton.build(x["cell"])
+    solution = newton.solve(cell, **{k: v for k, v in x.items() if k != "cell"})
+    for quantity, want in record["outputs"].items():
+        assert difference(getattr(solution, quantity), want, quantity) < 1e-11, quantity
