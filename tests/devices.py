@@ -1,4 +1,4 @@
-"""Circuits with nonlinear cells as the package has them, from the dictionaries of golden/devices."""
+"""Circuits of golden/devices as the package has them, from their dictionaries."""
 
 from __future__ import annotations
 

@@ -40,6 +40,13 @@ class Circuit(eqx.Module):
         """Node voltages [V] at drops [V]."""
         return self.of_row(self.reference.v_row) - a, self.reference.v_col[None] + w
 
+    @property
+    def rest(self) -> tuple[PerCell, PerCell]:
+        """Node voltages [V] at zero drops."""
+        shape, of = self.cell.shape, self.reference
+        v_row = jnp.broadcast_to(self.of_row(of.v_row), shape)
+        return v_row, jnp.broadcast_to(of.v_col[None], shape)
+
     def of_row(self, x: Shaped[Array, " lines"]) -> Array:
         """What belongs to a line of the row family, at its cells."""
         return x[None, :] if self.parallel else x[:, None]
@@ -102,9 +109,7 @@ def linearised(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[Network, Field
 def at_rest(circuit: Circuit) -> tuple[Network, Field]:
     """Kirchhoff's law for linear cells: the network, and its right-hand side. The cell currents at
     zero drops are what is injected into both families."""
-    nothing = jnp.zeros((), circuit.row.r.dtype)
-    at = [jnp.broadcast_to(v, circuit.cell.shape) for v in circuit.voltages(nothing, nothing)]
-    current, g_row, g_col = linearise(circuit.cell, *at)
+    current, g_row, g_col = linearise(circuit.cell, *circuit.rest)
     vector = Field(current, circuit.e_row, current, circuit.e_col)
     return _network(circuit, g_row, g_col), vector
 

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import lineax as lx
+from jaxtyping import Array, Bool
 
 from ._types import CellMask, PerCell
 from .assembly import Circuit, linearised
@@ -35,7 +36,7 @@ def operating_point(
     return x, network, undetermined, i_cell, _violated(circuit, network, i_cell, x), stats
 
 
-def faults(circuit: Circuit, x: Field) -> tuple[Faults, dict[Status, CellMask]]:
+def faults(circuit: Circuit, x: Field) -> tuple[Faults, dict[Status, Bool[Array, ""]]]:
     """Cells that are read where they should not be, and the flags that say so."""
     v = circuit.voltages(x.row, x.col)
     _, g_row, g_col = linearise(circuit.cell, *v)
@@ -59,8 +60,7 @@ def _at_rest(circuit: Circuit) -> Field:
 def _first_point(circuit: Circuit) -> tuple[PerCell, PerCell]:
     """Zero drops, and no voltage across the cells of a line that ends in no terminal: where it
     will settle is for the first network to say."""
-    v_row = jnp.broadcast_to(circuit.of_row(circuit.reference.v_row), circuit.cell.shape)
-    v_col = jnp.broadcast_to(circuit.reference.v_col[None], circuit.cell.shape)
+    v_row, v_col = circuit.rest
     free_row, free_col = circuit.of_row(circuit.free_row), circuit.free_col[None]
     return (
         jnp.where(free_row, v_row - v_col, 0),

@@ -15,6 +15,12 @@ meets the load line of the wires next to it,
 with `rho` the local resistance of its two lines. At `rho = 0` that is the plain step in voltage, at
 `rho = inf` the step in current with which circuit simulators limit junctions (L. W. Nagel, UCB/ERL
 M520, 1975); both are Newton's method, and near the solution nothing of it is left to see.
+
+Where that does not get anywhere, steps are shortened. Reciprocal cells whose current rises with
+voltage make the solution the minimum of a convex function, the co-content, whose slope along a step
+is the power that currents miss by, `sum (I(v) - i) dv` (W. Millar, Phil. Mag. 42, 1150, 1951,
+doi:10.1080/14786445108561362): the step ends where that is zero, and nothing can keep it from
+converging.
 """
 
 from collections.abc import Callable
@@ -38,6 +44,7 @@ FALLING = 0.25  # the plain step is also taken where the last one took so much o
 FORCING = 0.01  # of what the next tangents may miss by is what a linear solve may leave
 LOOSE = 1e-2  # the least exact linear solve
 HALVINGS = 12  # of the bracket of a cell's load line: a point to linearise at need not be exact
+PATIENCE = 6  # steps without an improvement, before steps are shortened for good
 LOCAL = 1e-9  # of the largest voltage: what every cell may be off by, however little it conducts
 
 
@@ -75,6 +82,8 @@ class Stats(NamedTuple):
 
 class _Step(NamedTuple):
     point: tuple[PerCell, PerCell]  # drops [V] at which the cells are linearised
+    here: tuple[PerCell, PerCell, PerCell]  # drops, and currents with which Kirchhoff's law holds
+    idle: Array  # steps since the best
     x: Field  # the solution of the last network
     missed: Scalar  # by its tangents, relative to the largest current
     best: Field
@@ -139,17 +148,25 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
         local = jnp.abs(off) <= LOCAL * (network.g_cr + network.g_rc) * jnp.max(jnp.abs(v))
         close = (missed <= rtol) & jnp.all(local | (off == 0))
         stalled = (missed <= slack) & (missed > 0.5 * s.missed)  # the dtype is exhausted
-        plain = (missed <= NEAR) | (missed <= FALLING * s.missed)
-        point = lax.cond(
-            plain,
-            lambda: (x.row, x.col),
-            lambda: _on_load_lines(equations, circuit, network, x, i, off, v),
+        plain = (missed <= NEAR) | (missed <= FALLING * s.missed) | (s.idle == PATIENCE)
+        there = x.row, x.col, i
+        choice = jnp.where(s.idle > PATIENCE, 2, jnp.where(plain, 0, 1))
+        point, here = lax.switch(
+            choice,
+            (
+                lambda: (there[:2], there),
+                lambda: (_on_load_lines(equations, circuit, network, x, i, off, v), there),
+                lambda: _shortened(equations, circuit, floating, s.here, there),
+            ),
         )
         better = finite & (missed < s.least)
+        idle = jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + 1)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), x, s.best)
         converged = finite & ((close & (asked <= exact)) | stalled)
         return _Step(
             point,
+            here,
+            idle,
             x,
             missed,
             best,
@@ -165,10 +182,35 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
 
     infinite = jnp.full((), jnp.inf, dtype)
     no, zero = jnp.asarray(False), jnp.asarray(0)
-    start = _Step(point, guess, infinite, guess, infinite, no, no, zero, zero)
+    here = *point, jnp.zeros_like(guess.row)
+    start = _Step(point, here, zero, guess, infinite, guess, infinite, no, no, zero, zero)
     end = lax.while_loop(unfinished, step, start)
     x = jax.tree.map(lambda x, best: jnp.where(end.converged, x, best), end.x, end.best)
     return x, Stats(end.steps, end.linear_steps, end.converged)
+
+
+def _shortened(equations, circuit, floating, here, there):
+    """Where a step from `here` to `there` is to end, for the power that currents miss by."""
+    step = jax.tree.map(jnp.subtract, there, here)
+    at = lambda t: jax.tree.map(lambda x, dx: x + t * dx, here, step)
+    dv = -(step[0] + step[1])  # drops of rows and rises of columns take voltage off a cell
+
+    def power(t):
+        a, w, i = at(t)
+        return jnp.sum(jnp.where(floating, 0, (equations.current(circuit, a, w) - i) * dv))
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = (low + high) / 2
+        before = power(middle) < 0
+        return jnp.where(before, middle, low), jnp.where(before, high, middle)
+
+    zero, one = jnp.zeros((), dv.dtype), jnp.ones((), dv.dtype)
+    first, last = power(zero), power(one)
+    low, high = lax.fori_loop(0, 2 * HALVINGS, halve, (zero, one))
+    whole = ~(first < 0) | ~(last > 0.5 * jnp.abs(first))
+    end = at(jnp.where(whole, one, (low + high) / 2))
+    return end[:2], end
 
 
 def _on_load_lines(equations, circuit, network, x: Field, i, off, v):
