@@ -21,8 +21,8 @@ LAYERS = (
     {"solvers", "solution"},
     {"operating_point"},
     {"read"},
-    {"transfer", "transient"},
-    {"mapping", "calibration", "compensation", "nn", "sweep"},
+    {"transfer", "transient", "schemes", "switching"},
+    {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
     {"plot", "spice", "files"},
     {"cli"},
 )

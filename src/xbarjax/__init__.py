@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from . import schemes as schemes
 from .calibration import Calibration as Calibration, calibrate as calibrate
 from .cells import (
     VTEAM as VTEAM,
@@ -34,6 +35,7 @@ from .compensation import (
 )
 from .crossbar import Crossbar as Crossbar
 from .drive import Bias as Bias, Drive as Drive
+from .fit import Fit as Fit, fit as fit
 from .mapping import (
     AbstractMapping as AbstractMapping,
     DifferentialPair as DifferentialPair,
@@ -50,6 +52,7 @@ from .solvers import (
     Newton as Newton,
     TwinLadders as TwinLadders,
 )
+from .switching import settle as settle, switched as switched
 from .transfer import transfer as transfer
 from .variability import Levels as Levels, Spread as Spread
 from .wires import Wires as Wires

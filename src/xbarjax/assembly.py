@@ -96,12 +96,13 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     return Circuit(_cast(cell, dtype), row, col, *forces, reference, *free, parallel)
 
 
-def linearised(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[Network, Field]:
-    """Kirchhoff's law with every cell replaced by its tangent at drops `(a, w)` [V].
+def linearised(circuit: Circuit, a: PerCell, w: PerCell, tangents) -> tuple[Network, Field]:
+    """Kirchhoff's law with every cell replaced by its tangent at drops `(a, w)` [V], given as what
+    `linearise` says.
 
     Returns the network and its right-hand side: what the tangents pass at zero drops is injected
     into both families."""
-    current, g_row, g_col = linearise(circuit.cell, *circuit.voltages(a, w))
+    current, g_row, g_col = tangents
     at_zero = current + g_row * a + g_col * w
     return _network(circuit, g_row, g_col), Field(at_zero, circuit.e_row, at_zero, circuit.e_col)
 

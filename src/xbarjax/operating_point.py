@@ -30,17 +30,19 @@ def operating_point(
     guess = _at_rest(circuit) if start is None else start
     point = _first_point(circuit) if start is None else (start.row, start.col)
     x, stats = root(EQUATIONS, newton, linear, circuit, point, guess)
-    network, undetermined = determined(linearised(circuit, x.row, x.col)[0])
+    tangents = _tangents(circuit, x.row, x.col)
+    network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
     floating = undetermined.row | undetermined.col
-    i_cell = jnp.where(floating, 0, circuit.current(x.row, x.col))
+    i_cell = jnp.where(floating, 0, tangents[0])
     return x, network, undetermined, i_cell, _violated(circuit, network, i_cell, x), stats
 
 
-def faults(circuit: Circuit, x: Field) -> tuple[Faults, dict[Status, Bool[Array, ""]]]:
+def faults(
+    circuit: Circuit, network: Network, x: Field
+) -> tuple[Faults, dict[Status, Bool[Array, ""]]]:
     """Cells that are read where they should not be, and the flags that say so."""
     v = circuit.voltages(x.row, x.col)
-    _, g_row, g_col = linearise(circuit.cell, *v)
-    negative, beyond = (g_row < 0) | (g_col < 0), ~in_range(circuit.cell, *v)
+    negative, beyond = (network.g_cr < 0) | (network.g_rc < 0), ~in_range(circuit.cell, *v)
     flags = {
         Status.NEGATIVE_RESISTANCE: jnp.any(negative),
         Status.OUT_OF_RANGE: jnp.any(beyond),
@@ -68,8 +70,14 @@ def _first_point(circuit: Circuit) -> tuple[PerCell, PerCell]:
     )
 
 
-def _tangents(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[Network, Field, CellMask]:
-    network, vector = linearised(circuit, a, w)
+def _tangents(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell, PerCell]:
+    return linearise(circuit.cell, *circuit.voltages(a, w))
+
+
+def _network(
+    circuit: Circuit, a: PerCell, w: PerCell, tangents: tuple[PerCell, PerCell, PerCell]
+) -> tuple[Network, Field, CellMask]:
+    network, vector = linearised(circuit, a, w, tangents)
     network, undetermined = determined(network)
     floating = undetermined.row | undetermined.col
     injected = jnp.where(floating, 0, vector.row)
@@ -77,8 +85,9 @@ def _tangents(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[Network, Field,
 
 
 def _residual(circuit: Circuit, x: Field) -> Field:
-    network, _, floating = _tangents(circuit, x.row, x.col)
-    i_cell = jnp.where(floating, 0, circuit.current(x.row, x.col))
+    tangents = _tangents(circuit, x.row, x.col)
+    network, _, floating = _network(circuit, x.row, x.col, tangents)
+    i_cell = jnp.where(floating, 0, tangents[0])
     return _violated(circuit, network, i_cell, x)
 
 
@@ -97,4 +106,4 @@ def _across(circuit: Circuit, a: PerCell, w: PerCell) -> PerCell:
     return v_row - v_col
 
 
-EQUATIONS = Equations(_tangents, Circuit.current, _across, _residual)
+EQUATIONS = Equations(_tangents, _network, Circuit.current, _across, _residual)

@@ -146,7 +146,7 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined, guess=N
 
 def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
     x, network, undetermined, i_cell, off, stats = operating_point(circuit, newton, guess)
-    found, flags = faults(circuit, lax.stop_gradient(x))
+    found, flags = faults(*lax.stop_gradient((circuit, network, x)))
     flags[Status.NOT_CONVERGED] = ~stats.converged
     vector = Field(i_cell, circuit.e_row, i_cell, circuit.e_col)
     solved = x, i_cell, off, vector

@@ -66,11 +66,12 @@ def linearise(cell: AbstractCell, v_row, v_col) -> tuple[PerCell, PerCell, PerCe
     A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
     conductances are the same array."""
     ones = jnp.ones_like(v_row)
-    current, g_row = jax.jvp(lambda v: cell.current(v, v_col), (v_row,), (ones,))
     if cell.is_reciprocal:
-        return current, g_row, g_row
-    _, g_col = jax.jvp(lambda v: cell.current(v_row, v), (v_col,), (-ones,))
-    return current, g_row, g_col
+        current, g = jax.jvp(lambda v: cell.current(v, v_col), (v_row,), (ones,))
+        return current, g, g
+    current, tangent = jax.linearize(cell.current, v_row, v_col)
+    none = jnp.zeros_like(ones)
+    return current, tangent(ones, none), tangent(none, -ones)
 
 
 def in_range(cell: AbstractCell, v_row: PerCell, v_col: PerCell) -> CellMask:

@@ -19,6 +19,11 @@ def expm1(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.expm1(within) + jnp.exp(within) * (x - within)
 
 
+def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`ln(1 + exp(x))`, whose derivative takes no exponential more."""
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
 def sinhc(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`sinh(x) / x`, 1 at 0; beyond `X_MAX` the tangents of the hyperbolic sine there."""
     small = jnp.abs(x) < _SMALL

@@ -2,13 +2,13 @@
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import CellMask, PerCell, physical, require_finite, require_nonnegative
 from .cell import AbstractGatedCell
 from .constants import ROOM, thermal_voltage
+from .exponential import softplus
 
 
 class Mosfet(AbstractGatedCell):
@@ -53,8 +53,8 @@ class Mosfet(AbstractGatedCell):
     def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
         v_t = thermal_voltage(self.temperature)
         pinch_off = (self.v_gate - self.v_bulk - self.v_t) / self.n
-        ahead = jax.nn.softplus((pinch_off - (v_col - self.v_bulk)) / (2 * v_t))
-        back = jax.nn.softplus((pinch_off - (v_row - self.v_bulk)) / (2 * v_t))
+        ahead = softplus((pinch_off - (v_col - self.v_bulk)) / (2 * v_t))
+        back = softplus((pinch_off - (v_row - self.v_bulk)) / (2 * v_t))
         modulation = 1 + self.lam * jnp.abs(v_row - v_col)
         i_s = 2 * self.n * self.beta * v_t**2
         return i_s * modulation * (ahead - back) * (ahead + back)

@@ -12,7 +12,7 @@ class Ohmic(AbstractCell):
     **Arguments:**
 
     - `g`: conductances [S], shape `(rows, cols)`, at least 0. A cell that is stuck off may be
-        exactly 0.
+        exactly 0. A scalar serves as part of another cell.
 
     Raises `ValueError` for an empty array, another number of axes, or a negative or non-finite
     conductance; `TypeError` for an integer array.
@@ -23,7 +23,7 @@ class Ohmic(AbstractCell):
     is_reciprocal: ClassVar[bool] = True
 
     def __check_init__(self):
-        if jnp.ndim(self.g) != 2 or 0 in jnp.shape(self.g):
+        if jnp.ndim(self.g) not in (0, 2) or 0 in jnp.shape(self.g):
             raise ValueError(
                 f"g has shape {jnp.shape(self.g)}; it must be (rows, cols) with at least one of"
                 " each (batches go through jax.vmap)."

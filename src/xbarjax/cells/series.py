@@ -1,11 +1,13 @@
 """Two devices in series at a crosspoint: 1T1R, 1S1R, 1D1R."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from .._types import CellMask, PerCell
 from .cell import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range, linearise
+from .threshold import ThresholdSwitch
 
 MAX_STEPS = 100  # of the inner node; 50 halvings alone are the precision of a float64
 
@@ -57,6 +59,8 @@ class Series(AbstractGatedCell, AbstractRangedCell):
         return self.first.valid() & self.second.valid()
 
     def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        if not any(isinstance(x, AbstractRangedCell) for x in (self.first, self.second)):
+            return jnp.ones(jnp.shape(v_row), bool)
         m = self.v_inner(v_row, v_col)
         return in_range(self.first, v_row, m) & in_range(self.second, m, v_col)
 
@@ -64,25 +68,52 @@ class Series(AbstractGatedCell, AbstractRangedCell):
         of = lambda x: x.gated(v_gate) if isinstance(x, AbstractGatedCell) else x
         return Series(of(self.first), of(self.second))
 
-    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def switched(self, v_row: PerCell, v_col: PerCell) -> "Series":
+        """The devices after a read at terminal voltages [V]: threshold switches in their next
+        state, all others as they are."""
         m = self.v_inner(v_row, v_col)
-        on = jnp.ones(jnp.shape(m), bool)
-        if isinstance(self.first, AbstractGatedCell):
-            on &= self.first.conducts(v_row, m)
-        if isinstance(self.second, AbstractGatedCell):
-            on &= self.second.conducts(m, v_col)
+
+        def after(part, v_row, v_col):
+            switches = isinstance(part, (Series, ThresholdSwitch))
+            return part.switched(v_row, v_col) if switches else part
+
+        return Series(after(self.first, v_row, m), after(self.second, m, v_col))
+
+    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+        """Whether both would, with the other one short: what is on the other side of a channel
+        that is off comes down to its source anyway."""
+        on = jnp.ones(jnp.shape(v_row), bool)
+        for part in (self.first, self.second):
+            if isinstance(part, AbstractGatedCell):
+                on &= part.conducts(v_row, v_col)
         return on
 
 
 @eqx.filter_custom_jvp
 def _inner(cell: Series, v_row: PerCell, v_col: PerCell) -> PerCell:
+    m = (v_row + v_col) / 2
+    if m.dtype == jnp.float64:  # most of the way in half the time
+        single = jax.tree.map(lambda x: x.astype(jnp.float32), (cell, v_row, v_col, m))
+        rough = _search(*single).astype(m.dtype)
+        m = jnp.clip(rough, jnp.minimum(v_row, v_col), jnp.maximum(v_row, v_col))
+    return _search(cell, v_row, v_col, m)
+
+
+def _search(cell: Series, v_row: PerCell, v_col: PerCell, m: PerCell) -> PerCell:
+    """Newton's method from `m`, until a step is small enough for the next to be lost in rounding:
+    it squares what is left, and the current does so once more."""
+    enough = 1e-6 if m.dtype == jnp.float64 else 1e-4
+    enough = enough * jnp.maximum(jnp.abs(v_row), jnp.abs(v_col))
+
     def step(carry):
         m, low, high, before, k = carry
-        i_1, _, q_1 = linearise(cell.first, v_row, m)
-        i_2, p_2, _ = linearise(cell.second, m, v_col)
-        excess, slope = i_1 - i_2, q_1 + p_2
-        low, high = jnp.where(excess >= 0, m, low), jnp.where(excess <= 0, m, high)
-        newton = excess / jnp.where(slope > 0, slope, 1)
+        excess, slope = jax.jvp(
+            lambda m: cell.second.current(m, v_col) - cell.first.current(v_row, m),
+            (m,),
+            (jnp.ones_like(m),),
+        )
+        low, high = jnp.where(excess <= 0, m, low), jnp.where(excess >= 0, m, high)
+        newton = -excess / jnp.where(slope > 0, slope, 1)
         # a step that leaves the bracket, or does not halve the last one, gives way to a halving
         good = (slope > 0) & (m + newton >= low) & (m + newton <= high)
         good &= jnp.abs(newton) <= 0.5 * before
@@ -90,14 +121,11 @@ def _inner(cell: Series, v_row: PerCell, v_col: PerCell) -> PerCell:
         return new, low, high, jnp.abs(new - m), k + 1
 
     def unfinished(carry):
-        m, _, _, before, k = carry
-        # Newton's last step squares what is left, and the current squares it once more
-        enough = jnp.finfo(m.dtype).eps ** 0.5 * jnp.maximum(jnp.abs(v_row), jnp.abs(v_col))
+        *_, before, k = carry
         return jnp.any(before > enough) & (k < MAX_STEPS)
 
     low, high = jnp.minimum(v_row, v_col), jnp.maximum(v_row, v_col)
-    start = ((low + high) / 2, low, high, jnp.full_like(low, jnp.inf), 0)
-    return lax.while_loop(unfinished, step, start)[0]
+    return lax.while_loop(unfinished, step, (m, low, high, jnp.full_like(low, jnp.inf), 0))[0]
 
 
 @_inner.def_jvp

@@ -64,11 +64,16 @@ class Newton(eqx.Module):
     max_steps: int = eqx.field(static=True, default=100)
 
 
+Tangents = tuple[PerCell, PerCell, PerCell]
+
+
 class Equations(NamedTuple):
     """What Newton's method needs to know of a circuit, as functions of it and of drops `a, w`."""
 
-    # the network of tangents, its right-hand side, and cells that are cut off
-    tangents: Callable[[Any, PerCell, PerCell], tuple[Network, Field, CellMask]]
+    # current [A] and conductances [S] of the cells
+    tangents: Callable[[Any, PerCell, PerCell], Tangents]
+    # the network of such tangents, its right-hand side, and cells that are cut off
+    network: Callable[[Any, PerCell, PerCell, Tangents], tuple[Network, Field, CellMask]]
     current: Callable[[Any, PerCell, PerCell], PerCell]  # [A] of the cells
     across: Callable[[Any, PerCell, PerCell], PerCell]  # voltage [V] across the cells
     residual: Callable[[Any, Field], Field]  # by how much Kirchhoff's laws are violated
@@ -82,6 +87,7 @@ class Stats(NamedTuple):
 
 class _Step(NamedTuple):
     point: tuple[PerCell, PerCell]  # drops [V] at which the cells are linearised
+    tangents: Tangents  # there
     here: tuple[PerCell, PerCell, PerCell]  # drops, and currents with which Kirchhoff's law holds
     idle: Array  # steps since the best
     x: Field  # the solution of the last network
@@ -121,7 +127,8 @@ def root(
         circuit, begin = primals
         x, stats = solution(circuit, begin)
         _, moved = eqx.filter_jvp(lambda c: equations.residual(c, x), (circuit,), tangents[:1])
-        network, *_ = equations.tangents(circuit, x.row, x.col)
+        at = x.row, x.col
+        network, *_ = equations.network(circuit, *at, equations.tangents(circuit, *at))
         dx, _ = solve(factor(network, linear), moved)
         return (x, stats), (dx, jax.tree.map(lambda _: None, stats))
 
@@ -134,13 +141,13 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
     rtol = exact if newton.rtol is None else newton.rtol
 
     def step(s: _Step) -> _Step:
-        network, vector, floating = equations.tangents(circuit, *s.point)
+        network, vector, floating = equations.network(circuit, *s.point, s.tangents)
         asked = jnp.clip(FORCING * s.missed**2, exact, LOOSE)
         options = {"y0": s.x, "rtol": asked}
         x, _, stats = linear.compute(linear.init(network, {}), vector, options)
         i = vector.row - network.g_row * x.row - network.g_rc * x.col
-        off = equations.current(circuit, x.row, x.col) - i
-        off = jnp.where(floating, 0, off)
+        tangents = equations.tangents(circuit, x.row, x.col)
+        off = jnp.where(floating, 0, tangents[0] - i)
         v = jnp.where(floating, 0, equations.across(circuit, x.row, x.col))
         largest = jnp.max(jnp.abs(i))
         missed = jnp.max(jnp.abs(off)) / jnp.where(largest > 0, largest, 1)
@@ -151,20 +158,24 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
         plain = (missed <= NEAR) | (missed <= FALLING * s.missed) | (s.idle == PATIENCE)
         there = x.row, x.col, i
         choice = jnp.where(s.idle > PATIENCE, 2, jnp.where(plain, 0, 1))
-        point, here = lax.switch(
-            choice,
-            (
-                lambda: (there[:2], there),
-                lambda: (_on_load_lines(equations, circuit, network, x, i, off, v), there),
-                lambda: _shortened(equations, circuit, floating, s.here, there),
-            ),
-        )
+
+        def on_load_lines():
+            point = _on_load_lines(equations, circuit, network, x, i, off, v)
+            return point, equations.tangents(circuit, *point), there
+
+        def shortened():
+            end = _shortened(equations, circuit, floating, s.here, there)
+            return end[:2], equations.tangents(circuit, *end[:2]), end
+
+        as_it_is = lambda: (there[:2], tangents, there)
+        point, tangents, here = lax.switch(choice, (as_it_is, on_load_lines, shortened))
         better = finite & (missed < s.least)
         idle = jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + 1)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), x, s.best)
         converged = finite & ((close & (asked <= exact)) | stalled)
         return _Step(
             point,
+            tangents,
             here,
             idle,
             x,
@@ -183,7 +194,8 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
     infinite = jnp.full((), jnp.inf, dtype)
     no, zero = jnp.asarray(False), jnp.asarray(0)
     here = *point, jnp.zeros_like(guess.row)
-    start = _Step(point, here, zero, guess, infinite, guess, infinite, no, no, zero, zero)
+    first = equations.tangents(circuit, *point)
+    start = _Step(point, first, here, zero, guess, infinite, guess, infinite, no, no, zero, zero)
     end = lax.while_loop(unfinished, step, start)
     x = jax.tree.map(lambda x, best: jnp.where(end.converged, x, best), end.x, end.best)
     return x, Stats(end.steps, end.linear_steps, end.converged)
@@ -209,8 +221,7 @@ def _shortened(equations, circuit, floating, here, there):
     first, last = power(zero), power(one)
     low, high = lax.fori_loop(0, 2 * HALVINGS, halve, (zero, one))
     whole = ~(first < 0) | ~(last > 0.5 * jnp.abs(first))
-    end = at(jnp.where(whole, one, (low + high) / 2))
-    return end[:2], end
+    return at(jnp.where(whole, one, (low + high) / 2))
 
 
 def _on_load_lines(equations, circuit, network, x: Field, i, off, v):

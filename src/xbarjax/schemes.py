@@ -1,0 +1,162 @@
+"""Select schemes: how one cell of an array is addressed, and what that does to all others.
+
+A scheme is a function `(crossbar, row, col, v) -> (crossbar, bias)`, so that
+`read(*half(crossbar, row, col, v))` is the array while the cell at `(row, col)` sees `v` volts,
+less what the wires take. The selected column stays at its readout's voltage, `ref` below, and its
+cell is selected from the row. `row` and `col` may be traced: any scheme maps over them.
+
+| scheme     | other rows    | other columns | other cells see                                 |
+|------------|---------------|---------------|-------------------------------------------------|
+| `half`     | `ref + v/2`   | `ref + v/2`   | `v/2` on the two selected lines, else 0          |
+| `third`    | `ref + v/3`   | `ref + 2v/3`  | `v/3` on the two selected lines, else `-v/3`     |
+| `grounded` | `ref`         | `ref`         | `v` on the selected row, else 0                 |
+| `floating` | no terminal   | no terminal   | what the sneak paths leave                      |
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, ArrayLike, Int
+
+from ._types import PerCell, as_physical
+from .crossbar import Crossbar
+from .drive import Bias, Drive
+from .read import read
+from .readout import VirtualGround
+
+Scheme = Callable[[Crossbar, Any, Any, Any], tuple[Crossbar, Bias]]
+
+
+def half(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
+    """The V/2 scheme: unselected rows and columns half way."""
+    return _biased(crossbar, row, col, v, 1 / 2, 1 / 2)
+
+
+def third(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
+    """The V/3 scheme: unselected rows at a third, unselected columns at two thirds."""
+    return _biased(crossbar, row, col, v, 1 / 3, 2 / 3)
+
+
+def grounded(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
+    """All unselected lines at the voltage of the selected column."""
+    return _biased(crossbar, row, col, v, 0.0, 0.0)
+
+
+def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
+    """Unselected lines without any terminal: their ends are opened."""
+    rows, cols = crossbar.shape
+    of_row, of_col = jnp.arange(rows) == row, jnp.arange(cols) == col
+    drive, readout = crossbar.drive, crossbar.readout
+    opened = lambda r, selected: jnp.where(selected, r, jnp.inf)
+    drive = Drive(opened(drive.r_source, of_row), opened(drive.r_source_far, of_row))
+    ends = opened(readout.r_in, of_col), opened(readout.r_in_far, of_col)
+    readout = VirtualGround(*ends, readout.v_ref, readout.v_offset)
+    _, bias = _biased(crossbar, row, col, v, 0.0, 0.0)
+    return Crossbar(crossbar.cell, crossbar.wires, drive, readout), bias
+
+
+def gated(
+    crossbar: Crossbar, on: ArrayLike, v_read: ArrayLike, v_on: ArrayLike, v_off: ArrayLike = 0.0
+) -> Bias:
+    """Binary inputs on the gates: rows that are on conduct, the others are disconnected.
+
+    **Arguments:**
+
+    - `crossbar`: an array with a transistor in every cell.
+    - `on`: 1 or 0 a row, `(rows,)`, floating.
+    - `v_read`: voltage [V] of all lines of the row family.
+    - `v_on`, `v_off`: gate voltages [V].
+
+    **Returns:** a `Bias`. **Errors:** `ValueError` for another shape of `on`.
+    """
+    rows, cols = crossbar.shape
+    on = as_physical(on, "on")
+    if on.shape != (rows,):
+        raise ValueError(f"on has shape {on.shape}; it must be ({rows},), one input a row.")
+    v_row = jnp.broadcast_to(jnp.asarray(v_read, on.dtype), (crossbar.lines,))
+    v_col = crossbar.readout.voltage(cols).astype(on.dtype)
+    return Bias(v_row, v_row, v_col, v_col, jnp.asarray(v_off) + on * (v_on - jnp.asarray(v_off)))
+
+
+def _biased(crossbar, row, col, v, at_rows: float, at_cols: float) -> tuple[Crossbar, Bias]:
+    if crossbar.wires.parallel:
+        raise ValueError(
+            "a select scheme needs rows that cross the columns; with source lines along the bit"
+            " lines, cells are selected by their gates: use xbarjax.schemes.gated."
+        )
+    rows, cols = crossbar.shape
+    v = as_physical(v, "v")
+    held = crossbar.readout.voltage(cols).astype(v.dtype)
+    ref = held[col]
+    v_row = ref + jnp.where(jnp.arange(rows) == row, v, at_rows * v)
+    v_col = jnp.where(jnp.arange(cols) == col, held, ref + at_cols * v)
+    return crossbar, Bias(v_row, v_row, v_col, v_col)
+
+
+def sneak(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating) -> Array:
+    """The current [A] in the selected column that did not come through the selected cell."""
+    solution = read(*scheme(crossbar, row, col, v))
+    return solution.i_out[col] - solution.i_cell[row, col]
+
+
+def read_margin(
+    on: Crossbar, off: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating
+) -> Array:
+    """By how much of the read voltage the output tells the two states of a cell apart.
+
+    `(V_on - V_off) / v` with `V = r_in i_out` across the input resistance of the selected column,
+    which is the load of the read. With ideal wires, other cells of resistance `R` and floating
+    lines, the sneak path beside the cell is
+
+        R_sneak = R / (cols - 1) + R / ((rows - 1) (cols - 1)) + R / (rows - 1),
+
+    and `V / v = r_in / (R_cell || R_sneak + r_in)`.
+
+    **Arguments:**
+
+    - `on`, `off`: the array with the selected cell in either state; the other cells decide how bad
+        it is, and are at their worst where all conduct.
+    - `row`, `col`: the selected cell. The farthest from driver and sense is `(0, cols - 1)`.
+    - `v`: [V]; `scheme`: one of this module, or your own.
+
+    **Returns:** the margin, 1 at most. For arrays with wires and nonlinear cells the general model
+    is that of A. Chen, IEEE Trans. Electron Devices 60, 1318 (2013), doi:10.1109/TED.2013.2246791.
+    """
+    r_in = jnp.broadcast_to(on.readout.r_in, (on.shape[1],))[col]
+    i_on, i_off = (read(*scheme(x, row, col, v)).i_out[col] for x in (on, off))
+    return r_in * (i_on - i_off) / v
+
+
+class WriteMap(NamedTuple):
+    """What writing does, for each cell in turn: arrays `(rows, cols)`."""
+
+    v_selected: PerCell  # [V] across the cell itself
+    v_disturb: PerCell  # [V] largest across any other cell, of either sign
+    i_row: PerCell  # [A] that its row's driver delivers, half-selected cells included
+    status: Int[Array, "rows cols"]
+
+
+@eqx.filter_jit
+def write_map(crossbar: Crossbar, v: ArrayLike, scheme: Scheme = half) -> WriteMap:
+    """What each cell sees while it is written, and what the others see meanwhile.
+
+    One read a cell, `rows cols` of them, one after the other.
+
+    **Arguments:** `v`: the write voltage [V]; `scheme`: one of this module, or your own.
+    """
+    rows, cols = crossbar.shape
+
+    def one(k):
+        row, col = k // cols, k % cols
+        solution = read(*scheme(crossbar, row, col, v))
+        across = solution.v_cell
+        selected = across[row, col]
+        others = jnp.abs(across).at[row, col].set(0)
+        return selected, jnp.max(others), solution.i_in[row], solution.status
+
+    found = lax.map(one, jnp.arange(rows * cols))
+    return WriteMap(*jax.tree.map(lambda x: x.reshape(rows, cols), found))
