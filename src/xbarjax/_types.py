@@ -28,6 +28,8 @@ PerCol: TypeAlias = Float[Array, " cols"]
 PerRowSegment: TypeAlias = Float[Array, "rows cols+1"]
 PerColSegment: TypeAlias = Float[Array, "rows+1 cols"]
 CellMask: TypeAlias = Bool[Array, "rows cols"]
+PerDevice: TypeAlias = Float[Array, "..."]  # devices, in an array of them or not
+DeviceMask: TypeAlias = Bool[Array, "..."]
 Scalar: TypeAlias = Float[Array, ""]
 
 

@@ -21,7 +21,7 @@ class Undetermined(eqx.Module):
 
     row: CellMask  # row nodes of islands
     col: CellMask  # column nodes of islands
-    row_split: Bool[Array, " rows"]  # word lines of ideal wire between two ideal sources
+    row_split: Bool[Array, " lines"]  # word lines of ideal wire between two ideal sources
     col_split: Bool[Array, " cols"]  # bit lines of ideal wire between two ideal grounds
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import CellMask, PerCell
+from .._types import DeviceMask, PerDevice
 
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractVar
@@ -31,12 +31,12 @@ class AbstractCell(eqx.Module):
         return np.broadcast_shapes(*(jnp.shape(x) for x in jax.tree.leaves(self)))
 
     @abc.abstractmethod
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         """Current [A] from row to column at terminal voltages [V]: 0 where they are equal, and
         never falling as `v_row` rises or `v_col` falls."""
 
     @abc.abstractmethod
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         """Which cells have parameters that a device can have."""
 
 
@@ -44,7 +44,7 @@ class AbstractRangedCell(AbstractCell):
     """A cell whose model holds for some voltages only."""
 
     @abc.abstractmethod
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         """Which cells are at voltages [V] that their model is meant for."""
 
 
@@ -52,15 +52,15 @@ class AbstractGatedCell(AbstractCell):
     """A cell with a third terminal that takes no current and sets what the other two do."""
 
     @abc.abstractmethod
-    def gated(self, v_gate: PerCell) -> "AbstractGatedCell":
+    def gated(self, v_gate: PerDevice) -> "AbstractGatedCell":
         """The same devices with other gate voltages [V]."""
 
     @abc.abstractmethod
-    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         """Which cells have a gate above threshold at terminal voltages [V]."""
 
 
-def linearise(cell: AbstractCell, v_row, v_col) -> tuple[PerCell, PerCell, PerCell]:
+def linearise(cell: AbstractCell, v_row, v_col) -> tuple[PerDevice, PerDevice, PerDevice]:
     """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation.
 
     A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
@@ -74,7 +74,7 @@ def linearise(cell: AbstractCell, v_row, v_col) -> tuple[PerCell, PerCell, PerCe
     return current, tangent(ones, none), tangent(none, -ones)
 
 
-def in_range(cell: AbstractCell, v_row: PerCell, v_col: PerCell) -> CellMask:
+def in_range(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
     """Where a model holds: everywhere, if it does not say."""
     everywhere = jnp.ones(jnp.shape(v_row), bool)
     return cell.in_range(v_row, v_col) if isinstance(cell, AbstractRangedCell) else everywhere

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, physical, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractCell, AbstractRangedCell
 from .exponential import sinhc, usual
 
@@ -38,10 +38,10 @@ class VTEAM(AbstractCell):
     def _share(self) -> Array:
         return (self.w - self.w_on) / (self.w_off - self.w_on)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return (v_row - v_col) / (self.r_on + (self.r_off - self.r_on) * self._share())
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         share = self._share()
         return (share >= 0) & (share <= 1) & (self.r_on > 0) & (self.r_off > 0)
 
@@ -69,14 +69,14 @@ class StanfordPKU(AbstractRangedCell):
         for name, unit in (("gap", "m"), ("i_0", "A"), ("g_0", "m"), ("v_0", "V")):
             require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         x = (v_row - v_col) / self.v_0
         return self.i_0 * jnp.exp(-self.gap / self.g_0) * x * sinhc(x)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return (self.gap >= 0) & (self.i_0 >= 0) & (self.g_0 > 0) & (self.v_0 > 0)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return usual((v_row - v_col) / self.v_0)
 
 
@@ -102,12 +102,12 @@ class Yakopcic(AbstractRangedCell):
         for name, unit in (("x", ""), ("a_1", "A"), ("a_2", "A"), ("b", "1/V")):
             require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         return jnp.where(v >= 0, self.a_1, self.a_2) * self.x * self.b * v * sinhc(self.b * v)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return (self.x >= 0) & (self.x <= 1) & (self.a_1 >= 0) & (self.a_2 >= 0) & (self.b >= 0)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return usual(self.b * (v_row - v_col))

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, physical, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractRangedCell
 from .constants import ROOM, thermal_voltage
 from .exponential import X_MAX, expm1, sinhc, usual
@@ -37,13 +37,13 @@ class Diode(AbstractRangedCell):
     def __check_init__(self):
         _check(self)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.i_s * expm1(_scaled(self, v_row - v_col))
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return _sound(self)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return _scaled(self, v_row - v_col) <= X_MAX
 
 
@@ -62,14 +62,14 @@ class AntiparallelDiodes(AbstractRangedCell):
     def __check_init__(self):
         _check(self)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         x = _scaled(self, v_row - v_col)
         return 2 * self.i_s * x * sinhc(x)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return _sound(self)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return usual(_scaled(self, v_row - v_col))
 
 
@@ -89,13 +89,13 @@ class BackToBackDiodes(AbstractRangedCell):
     def __check_init__(self):
         _check(self)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.i_s * jnp.tanh(_scaled(self, v_row - v_col) / 2)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return _sound(self)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return jnp.isfinite(v_row - v_col)
 
 
@@ -128,7 +128,7 @@ class Schottky(AbstractRangedCell):
         _check(self)
         require_nonnegative(self.v_b, "v_b", "V", open_allowed=True)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         size = jnp.sqrt(v**2 + V_SMOOTH**2)
         # (size - v) / 2 cancels forwards
@@ -137,17 +137,17 @@ class Schottky(AbstractRangedCell):
         lowering = (jnp.sqrt(u) - (V_SMOOTH / 2) ** 0.5) / jnp.sqrt(self.v_b)
         return self.i_s * jnp.exp(lowering) * expm1(_scaled(self, v))
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return _sound(self) & (self.v_b > 0)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return _scaled(self, v_row - v_col) <= X_MAX
 
 
 Junction = Diode | AntiparallelDiodes | BackToBackDiodes | Schottky
 
 
-def _scaled(cell: Junction, v: PerCell) -> PerCell:
+def _scaled(cell: Junction, v: PerDevice) -> PerDevice:
     return v / (cell.n * thermal_voltage(cell.temperature))
 
 
@@ -156,6 +156,6 @@ def _check(cell: Junction) -> None:
         require_nonnegative(getattr(cell, name), name, unit, open_allowed=False)
 
 
-def _sound(cell: Junction) -> CellMask:
+def _sound(cell: Junction) -> DeviceMask:
     sound = (cell.i_s >= 0) & (cell.n > 0) & (cell.temperature > 0)
     return sound & jnp.isfinite(cell.i_s * cell.n * cell.temperature)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, physical, require_finite, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_finite, require_nonnegative
 from .cell import AbstractGatedCell
 from .constants import ROOM, thermal_voltage
 from .exponential import softplus
@@ -50,7 +50,7 @@ class Mosfet(AbstractGatedCell):
         for name in ("v_t", "v_gate", "v_bulk"):
             require_finite(getattr(self, name), name, "V")
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v_t = thermal_voltage(self.temperature)
         pinch_off = (self.v_gate - self.v_bulk - self.v_t) / self.n
         ahead = softplus((pinch_off - (v_col - self.v_bulk)) / (2 * v_t))
@@ -59,15 +59,15 @@ class Mosfet(AbstractGatedCell):
         i_s = 2 * self.n * self.beta * v_t**2
         return i_s * modulation * (ahead - back) * (ahead + back)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         sound = (self.beta >= 0) & (self.n >= 1) & (self.lam >= 0) & (self.temperature > 0)
         return sound & jnp.isfinite(self.beta + self.n + self.v_t + self.v_gate + self.v_bulk)
 
-    def gated(self, v_gate: PerCell) -> "Mosfet":
+    def gated(self, v_gate: PerDevice) -> "Mosfet":
         parts = self.beta, self.v_t, v_gate, self.n, self.lam, self.v_bulk, self.temperature
         return Mosfet(*parts)
 
-    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         source = jnp.minimum(v_row, v_col) - self.v_bulk
         return (self.v_gate - self.v_bulk - self.v_t) / self.n > source
 
@@ -119,7 +119,7 @@ class Level1Mosfet(AbstractGatedCell):
         for name in ("v_t", "v_gate", "v_bulk"):
             require_finite(getattr(self, name), name, "V")
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         v_ds = jnp.where(v >= 0, v, -v)  # not abs, which has no slope at 0
         v_ov = jnp.maximum(self._overdrive(v_row, v_col), 0)
@@ -127,7 +127,7 @@ class Level1Mosfet(AbstractGatedCell):
         size = self.beta * (1 + self.lam * v_ds) * v_sat * (v_ov - v_sat / 2)
         return jnp.where(v >= 0, size, -size)
 
-    def _overdrive(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def _overdrive(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v_s = jnp.where(v_row >= v_col, v_col, v_row) - self.v_bulk
         root = jnp.sqrt(self.phi)
         above = jnp.sqrt(self.phi + jnp.maximum(v_s, 0))
@@ -135,13 +135,13 @@ class Level1Mosfet(AbstractGatedCell):
         body = self.gamma * (jnp.where(v_s >= 0, above, below) - root)
         return self.v_gate - self.v_bulk - v_s - self.v_t - body
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         sound = (self.beta >= 0) & (self.lam >= 0) & (self.gamma >= 0) & (self.phi > 0)
         return sound & jnp.isfinite(self.beta + self.v_t + self.v_gate + self.v_bulk)
 
-    def gated(self, v_gate: PerCell) -> "Level1Mosfet":
+    def gated(self, v_gate: PerDevice) -> "Level1Mosfet":
         parts = self.beta, self.v_t, v_gate, self.lam, self.gamma, self.phi, self.v_bulk
         return Level1Mosfet(*parts)
 
-    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return self._overdrive(v_row, v_col) > 0

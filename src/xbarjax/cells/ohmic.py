@@ -2,7 +2,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from .._types import CellMask, PerCell, physical, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractCell
 
 
@@ -18,7 +18,7 @@ class Ohmic(AbstractCell):
     conductance; `TypeError` for an integer array.
     """
 
-    g: PerCell = physical("g")
+    g: PerDevice = physical("g")
     is_linear: ClassVar[bool] = True
     is_reciprocal: ClassVar[bool] = True
 
@@ -30,8 +30,8 @@ class Ohmic(AbstractCell):
             )
         require_nonnegative(self.g, "g", "S", open_allowed=False)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.g * (v_row - v_col)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return (self.g >= 0) & jnp.isfinite(self.g)

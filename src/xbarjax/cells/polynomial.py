@@ -3,7 +3,14 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, as_physical, physical, require_finite, require_nonnegative
+from .._types import (
+    DeviceMask,
+    PerDevice,
+    as_physical,
+    physical,
+    require_finite,
+    require_nonnegative,
+)
 from .cell import AbstractRangedCell
 
 
@@ -33,14 +40,14 @@ class Polynomial(AbstractRangedCell):
         require_finite(self.g_3, "g_3", "S/V^2")
         require_nonnegative(self.v_max, "v_max", "V", open_allowed=True)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         return v * (self.g + v * (self.g_2 + v * self.g_3))
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return (self.g >= 0) & jnp.isfinite(self.g + self.g_2 + self.g_3)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return jnp.abs(v_row - v_col) <= self.v_max
 
 

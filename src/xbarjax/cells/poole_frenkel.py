@@ -3,7 +3,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, physical, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractCell
 
 V_SMOOTH = 1e-3  # [V] below which the square root of the voltage is rounded off
@@ -34,10 +34,10 @@ class PooleFrenkel(AbstractCell):
         require_nonnegative(self.g, "g", "S", open_allowed=False)
         require_nonnegative(self.v_pf, "v_pf", "V", open_allowed=False)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         lowering = (v**2 + V_SMOOTH**2) ** 0.25 - V_SMOOTH**0.5
         return self.g * v * jnp.exp(lowering / jnp.sqrt(self.v_pf))
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return (self.g >= 0) & (self.v_pf > 0) & jnp.isfinite(self.g * self.v_pf)

@@ -3,7 +3,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, physical, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractRangedCell
 from .exponential import sinhc, usual
 
@@ -37,16 +37,16 @@ class Rectifying(AbstractRangedCell):
         for name, unit in (("g", "S"), ("b", "1/V"), ("ratio", ""), ("v_knee", "V")):
             require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         forward = jnp.maximum(v, 0)
         h = forward**3 / (forward**2 + self.v_knee**2)
         back, ahead = v * sinhc(self.b * v), h * sinhc(self.b * h)
         return self.g * (back / self.ratio + (1 - 1 / self.ratio) * ahead)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         sound = (self.g >= 0) & (self.b >= 0) & (self.ratio >= 1) & (self.v_knee > 0)
         return sound & jnp.isfinite(self.g * self.b * self.ratio * self.v_knee)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return usual(self.b * (v_row - v_col))

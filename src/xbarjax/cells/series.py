@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._types import CellMask, PerCell
+from .._types import DeviceMask, PerDevice
 from .cell import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range, linearise
 from .threshold import ThresholdSwitch
 
@@ -41,7 +41,7 @@ class Series(AbstractGatedCell, AbstractRangedCell):
     def is_reciprocal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.first.is_reciprocal and self.second.is_reciprocal
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         m = self.v_inner(v_row, v_col)
         i_1, _, q_1 = linearise(self.first, v_row, m)
         i_2, p_2, _ = linearise(self.second, m, v_col)
@@ -51,24 +51,24 @@ class Series(AbstractGatedCell, AbstractRangedCell):
         q_1, p_2, total = (lax.stop_gradient(x) for x in (q_1, p_2, jnp.where(open_, 1, total)))
         return jnp.where(open_, i_2, (q_1 * i_2 + p_2 * i_1) / total)
 
-    def v_inner(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def v_inner(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         """Voltage [V] of the node between the two devices."""
         return _inner(self, v_row, v_col)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return self.first.valid() & self.second.valid()
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         if not any(isinstance(x, AbstractRangedCell) for x in (self.first, self.second)):
             return jnp.ones(jnp.shape(v_row), bool)
         m = self.v_inner(v_row, v_col)
         return in_range(self.first, v_row, m) & in_range(self.second, m, v_col)
 
-    def gated(self, v_gate: PerCell) -> "Series":
+    def gated(self, v_gate: PerDevice) -> "Series":
         of = lambda x: x.gated(v_gate) if isinstance(x, AbstractGatedCell) else x
         return Series(of(self.first), of(self.second))
 
-    def switched(self, v_row: PerCell, v_col: PerCell) -> "Series":
+    def switched(self, v_row: PerDevice, v_col: PerDevice) -> "Series":
         """The devices after a read at terminal voltages [V]: threshold switches in their next
         state, all others as they are."""
         m = self.v_inner(v_row, v_col)
@@ -79,7 +79,7 @@ class Series(AbstractGatedCell, AbstractRangedCell):
 
         return Series(after(self.first, v_row, m), after(self.second, m, v_col))
 
-    def conducts(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         """Whether both would, with the other one short: what is on the other side of a channel
         that is off comes down to its source anyway."""
         on = jnp.ones(jnp.shape(v_row), bool)
@@ -90,7 +90,7 @@ class Series(AbstractGatedCell, AbstractRangedCell):
 
 
 @eqx.filter_custom_jvp
-def _inner(cell: Series, v_row: PerCell, v_col: PerCell) -> PerCell:
+def _inner(cell: Series, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
     m = (v_row + v_col) / 2
     if m.dtype == jnp.float64:  # most of the way in half the time
         single = jax.tree.map(lambda x: x.astype(jnp.float32), (cell, v_row, v_col, m))
@@ -99,7 +99,7 @@ def _inner(cell: Series, v_row: PerCell, v_col: PerCell) -> PerCell:
     return _search(cell, v_row, v_col, m)
 
 
-def _search(cell: Series, v_row: PerCell, v_col: PerCell, m: PerCell) -> PerCell:
+def _search(cell: Series, v_row: PerDevice, v_col: PerDevice, m: PerDevice) -> PerDevice:
     """Newton's method from `m`, until a step is small enough for the next to be lost in rounding:
     it squares what is left, and the current does so once more."""
     enough = 1e-6 if m.dtype == jnp.float64 else 1e-4

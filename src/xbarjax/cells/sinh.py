@@ -3,7 +3,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, physical, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractRangedCell
 from .exponential import sinhc, usual
 
@@ -32,12 +32,12 @@ class Sinh(AbstractRangedCell):
         require_nonnegative(self.g, "g", "S", open_allowed=False)
         require_nonnegative(self.b, "b", "1/V", open_allowed=False)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         return self.g * v * sinhc(self.b * v)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         return (self.g >= 0) & (self.b >= 0) & jnp.isfinite(self.g * self.b)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return usual(self.b * (v_row - v_col))

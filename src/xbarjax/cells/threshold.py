@@ -3,7 +3,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import CellMask, PerCell, physical, require_nonnegative
+from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractRangedCell
 from .poole_frenkel import PooleFrenkel
 
@@ -53,7 +53,7 @@ class ThresholdSwitch(AbstractRangedCell):
         ):
             require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
 
-    def current(self, v_row: PerCell, v_col: PerCell) -> PerCell:
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         leak = PooleFrenkel(self.g_off, self.v_pf).current(v_row, v_col)
         size = jnp.where(v >= 0, v, -v)
@@ -61,7 +61,7 @@ class ThresholdSwitch(AbstractRangedCell):
         held = beyond**2 / (beyond + V_SMOOTH) / self.r_on
         return leak + jnp.where(self.on > 0.5, jnp.where(v >= 0, held, -held), 0)
 
-    def switched(self, v_row: PerCell, v_col: PerCell) -> "ThresholdSwitch":
+    def switched(self, v_row: PerDevice, v_col: PerDevice) -> "ThresholdSwitch":
         """The switch after a read at terminal voltages [V]: on above its threshold, off below its
         holding current, else as before."""
         current = jnp.abs(self.current(v_row, v_col))
@@ -70,10 +70,10 @@ class ThresholdSwitch(AbstractRangedCell):
         parts = self.g_off, self.v_pf, self.v_threshold, self.v_hold, self.r_on, self.i_hold
         return ThresholdSwitch(jnp.where(fires | stays, 1.0, 0.0).astype(self.on.dtype), *parts)
 
-    def valid(self) -> CellMask:
+    def valid(self) -> DeviceMask:
         sound = ((self.on == 0) | (self.on == 1)) & (self.g_off >= 0) & (self.v_pf > 0)
         sound &= (self.r_on > 0) & (self.v_threshold >= self.v_hold) & (self.v_hold >= 0)
         return sound & jnp.isfinite(self.g_off * self.v_pf * self.r_on * self.v_threshold)
 
-    def in_range(self, v_row: PerCell, v_col: PerCell) -> CellMask:
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return self.switched(v_row, v_col).on == self.on

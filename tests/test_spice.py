@@ -1,0 +1,298 @@
+"""Netlists run by ngspice against reads of the same arrays."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import devices as of
+import xbarjax as xb
+from golden import devices
+from xbarjax import spice
+from xbarjax._types import physical
+
+TOL = 1e-9
+INF = np.inf
+needs_ngspice = pytest.mark.skipif(
+    shutil.which("ngspice") is None, reason="ngspice is not installed"
+)
+
+
+def difference(crossbar: xb.Crossbar, v_in: Any, solution: xb.Solution | None = None) -> float:
+    """Largest error of what ngspice finds, each quantity relative to its largest."""
+    if solution is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of islands
+            solution = xb.read(crossbar, v_in)
+    found = spice.simulate(crossbar, v_in)
+    errors = []
+    for name, got in found._asdict().items():
+        want = np.asarray(getattr(solution, name))
+        assert got.shape == want.shape and np.abs(want).max() > 0
+        errors.append(np.abs(got - want).max() / np.abs(want).max())
+    return max(errors)
+
+
+def array(seed: int, low: float, high: float, shape: tuple[int, ...] = (5, 4)) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).uniform(low, high, shape))
+
+
+def decades(seed: int, low: float, high: float) -> jax.Array:
+    return 10 ** array(seed, low, high)
+
+
+G = decades(1, -6, -4)
+HALF = jnp.asarray(np.arange(20).reshape(5, 4) % 2, float)  # in every row and column
+CELLS = {
+    "ohmic": (xb.Ohmic(G * HALF), 0.3),
+    "sinh": (xb.Sinh(G, array(2, 1, 3)), 1.0),
+    "sinh_straight": (xb.Sinh(G, 0.0), 1.0),
+    "polynomial": (xb.milo_rram(array(3, 5e-5, 2e-4)), 0.4),
+    "poole_frenkel": (xb.PooleFrenkel(G, array(4, 0.05, 0.2)), 1.0),
+    "rectifying": (xb.Rectifying(G, array(5, 1, 3), decades(6, 2, 4)), 1.0),
+    "schottky": (xb.Schottky(decades(7, -8, -6), array(8, 0.05, 0.2), 1.2, 310.0), 0.4),
+    "schottky_fixed": (xb.Schottky(decades(7, -8, -6), INF), 0.4),
+    "diode": (xb.Diode(decades(9, -12, -11), 1.5), 0.6),
+    "antiparallel": (xb.AntiparallelDiodes(decades(10, -12, -11), 1.5, 350.0), 0.6),
+    "back_to_back": (xb.BackToBackDiodes(decades(11, -7, -5), 1.5), 0.5),
+    "ekv_below_threshold": (xb.Mosfet(array(12, 1e-3, 2e-3), 0.9, 0.0, lam=0.05), 0.2),
+    "ekv_bulk": (xb.Mosfet(1e-3, array(13, 0.4, 0.5), 1.2, v_bulk=-0.3), 0.2),
+    "level1": (
+        xb.Level1Mosfet(1e-3, array(14, 0.4, 0.5), 1.2, 0.05, 0.45, 0.8, v_bulk=-0.35),
+        0.3,
+    ),
+    "threshold": (xb.ThresholdSwitch(HALF, decades(15, -8, -7), 0.1, 1.2, 0.3, 2e3), 1.0),
+    "vteam": (xb.VTEAM(array(16, 0, 3e-9)), 0.2),
+    "stanford": (xb.StanfordPKU(array(17, 0.2e-9, 1.7e-9)), 0.3),
+    "yakopcic": (xb.Yakopcic(array(18, 0, 1), 3e-5, 4e-5, 1.5), 1.0),
+    "series": (xb.Series(xb.AntiparallelDiodes(decades(19, -12, -11), 1.5), xb.Ohmic(G)), 1.0),
+}
+
+
+@needs_ngspice
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_carries_its_current(name: str) -> None:
+    """Between ideal wires a read is a sum of cell currents, so that nothing is to be compiled."""
+    cell, v = CELLS[name]
+    v_row = array(20, 0.2 * v, v, (5,)) * jnp.asarray([1.0, -1, 1, -1, 1])
+    v_col = array(21, -0.1 * v, 0.1 * v, (4,))
+    if name.startswith(("ekv", "level1")):
+        v_row, v_col = jnp.abs(v_row), jnp.abs(v_col)  # the channel, not the bulk below it
+    found = spice.simulate(xb.Crossbar(cell), xb.Bias(v_row, v_row, v_col, v_col))
+    at = jnp.broadcast_to(v_row[:, None], (5, 4)), jnp.broadcast_to(v_col, (5, 4))
+    want = np.asarray(cell.current(*at).sum(0))
+    assert np.abs(found.i_out - want).max() < 1e-11 * np.abs(want).max()
+    np.testing.assert_allclose(found.v_row, at[0], rtol=1e-14)
+    np.testing.assert_allclose(found.v_col, at[1], rtol=1e-14)
+
+
+@needs_ngspice
+def test_series_cells_may_be_nested() -> None:
+    cell = xb.Series(xb.Series(xb.Ohmic(G), xb.VTEAM(array(16, 0, 3e-9))), xb.Ohmic(2 * G))
+    r = 1 / G + 50 + 950 * cell.first.second.w / 3e-9 + 1 / (2 * G)
+    crossbar, v_in = xb.Crossbar(cell, xb.Wires(2.0, 3.0)), array(20, 0.1, 0.3, (5,))
+    assert re.search(r"\nr_cell_0_0a.* m_0_0a m_0_0 ", spice.netlist(crossbar, v_in))
+    solution = xb.read(xb.Crossbar(xb.Ohmic(1 / r), xb.Wires(2.0, 3.0)), v_in)
+    assert difference(crossbar, v_in, solution) < 1e-12
+
+
+def test_every_cell_of_the_package_is_here() -> None:
+    def types(cell: Any) -> set[type]:
+        parts = [getattr(cell, name, None) for name in ("first", "second")]
+        inner = [types(x) for x in parts if isinstance(x, xb.AbstractCell)]
+        return {type(cell)}.union(*inner)
+
+    here = set().union(*(types(cell) for cell, _ in CELLS.values()))
+    every = {x for x in vars(xb).values() if isinstance(x, type) and issubclass(x, xb.AbstractCell)}
+    assert here == {x for x in every if not x.__name__.startswith("Abstract")}
+
+
+@needs_ngspice
+@pytest.mark.parametrize("name", ["sinh_wires", "ekv_wires"])
+def test_wires_and_ends_agree_with_a_read(name: str) -> None:
+    crossbar, bias = of.circuit(devices.load(Path(devices.HERE) / f"{name}.json")["inputs"])
+    assert difference(crossbar, bias) < TOL
+
+
+@needs_ngspice
+def test_an_array_of_transistors_and_resistors_agrees_with_a_read() -> None:
+    crossbar, bias = of.circuit(devices.load(Path(devices.HERE) / "ekv_row_32.json")["inputs"])
+    assert difference(crossbar, bias) < 1e-10
+
+
+@needs_ngspice
+@pytest.mark.parametrize("parallel", [False, True])
+def test_gates_of_a_bias_and_offsets_reach_the_netlist(parallel: bool) -> None:
+    cell = xb.Series(xb.Ohmic(G), xb.Level1Mosfet(jnp.full((5, 4), 1e-3), 0.45, 0.0, gamma=0.4))
+    readout = xb.VirtualGround(30.0, array(21, 5, 50, (4,)), 0.05, array(22, -1e-3, 1e-3, (4,)))
+    crossbar = xb.Crossbar(cell, xb.Wires(2.0, 1.0, parallel), xb.Drive(10.0, 5.0), readout)
+    v_row = array(23, 0.1, 0.3, (crossbar.lines,))
+    v_col = readout.voltage(4)
+    v_gate = jnp.asarray([1.8, 0.0, 1.2, -0.25, 1.8])
+    bias = xb.Bias(v_row, v_row + 0.01, v_col, v_col - 0.01, v_gate)
+    assert difference(crossbar, bias) < TOL
+    text = spice.netlist(crossbar, bias)
+    assert text.count("\nv_gate_1p8 ") == 1 and "\nv_gate_m0p25 gate_m0p25 0 -0.25\n" in text
+    assert text.count(".model ") == 1
+
+
+def faulty() -> tuple[xb.Crossbar, jax.Array]:
+    """Broken, ideal and very resistive wires, islands, an ideal line between two ideal ends."""
+    r_row, r_col = np.full((5, 4), 2.0), np.full((5, 4), 3.0)
+    r_row[0], r_col[:, 1] = 0, 0
+    r_row[2, 2], r_col[2, 0], r_row[1, 3] = INF, INF, 1e7
+    r_row[4, :3] = INF  # cell (4, 0) has a node to itself, and
+    g = np.array(G)
+    g[4, :2] = 0  # so have they: islands
+    ends = xb.Drive(jnp.asarray([0.0, 10, 0, 5, INF]), jnp.asarray([0.0, INF, 20, INF, 30]))
+    readout = xb.VirtualGround(jnp.asarray([0.0, 0, INF, 4]), jnp.asarray([INF, 0, 50, 0]))
+    wires = xb.Wires(jnp.asarray(r_row), jnp.asarray(r_col))
+    return xb.Crossbar(xb.Ohmic(jnp.asarray(g)), wires, ends, readout), array(24, 0.1, 0.3, (5,))
+
+
+@needs_ngspice
+def test_ideal_and_broken_wires_and_islands_agree_with_a_read() -> None:
+    assert difference(*faulty()) < TOL
+    text = spice.netlist(*faulty())
+    assert "inf" not in text and " w_4_0 " not in text and "v_col_far_1 " not in text
+
+
+@needs_ngspice
+@pytest.mark.parametrize("r", [1.0, 0.01])
+def test_lines_that_float_lose_no_digits_in_wires(r: float) -> None:
+    ends = np.where(np.arange(8) == 3, 0, INF)
+    ends = xb.Drive(jnp.asarray(ends)), xb.VirtualGround(jnp.asarray(ends))
+    g = 1e-3 * 10 ** array(25, -5, -3, (8, 8))
+    crossbar = xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r), *ends)
+    assert difference(crossbar, jnp.ones(8)) < 1e-11
+
+
+@needs_ngspice
+def test_the_comparison_can_fail() -> None:
+    crossbar = xb.Crossbar(xb.Ohmic(G), xb.Wires(2.0, 3.0))
+    v_in = array(26, 0.1, 0.3, (5,))
+    solution = xb.read(crossbar, v_in)
+    other = eqx.tree_at(lambda x: x.cell.g, crossbar, G.at[2, 1].multiply(1 + 1e-6))
+    assert difference(crossbar, v_in, solution) < 1e-12
+    assert difference(other, v_in, solution) > TOL
+
+
+class Cubic(xb.AbstractCell):
+    """Of a user: `I = g v + g_3 v^3`."""
+
+    g: jax.Array = physical("g")
+    g_3: jax.Array = physical("g_3")
+    is_linear = False
+    is_reciprocal = True
+
+    def current(self, v_row, v_col):
+        v = v_row - v_col
+        return self.g * v + self.g_3 * v**3
+
+    def valid(self):
+        return self.g >= 0
+
+
+@needs_ngspice
+def test_a_cell_of_the_user_is_registered() -> None:
+    crossbar = xb.Crossbar(Cubic(G, 1e-5), xb.Wires(2.0, 3.0))
+    v_in = array(27, 0.1, 1, (5,))
+    with pytest.raises(TypeError, match=r"does not know Cubic: .*element\.register\(Cubic\)"):
+        spice.netlist(crossbar, v_in)
+
+    @spice.element.register(Cubic)
+    def _(cell: Cubic, name: str, plus: str, minus: str) -> list[str]:
+        assert isinstance(cell.g, float) and isinstance(cell.g_3, float)
+        v = f"V({plus},{minus})"
+        return [
+            f"r_user_{name} {plus} {minus} {1 / cell.g!r}",
+            f"b_user_{name} {plus} {minus} I={cell.g_3!r}*{v}*{v}*{v}",
+        ]
+
+    assert difference(crossbar, v_in) < TOL
+
+
+@needs_ngspice
+def test_a_netlist_runs_as_it_is(tmp_path: Path) -> None:
+    crossbar = xb.Crossbar(xb.Ohmic(G))
+    text = spice.netlist(crossbar, jnp.ones(5), title="Vector 7", data="Result.txt")
+    assert text.startswith("* Vector 7\n* 5 rows x 4 columns")
+    (tmp_path / "a.cir").write_text(text)
+    done = subprocess.run(["ngspice", "-b", "a.cir"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names, numbers = ((tmp_path / "Result.txt").read_text().split("\n") + [""])[:2]
+    found = dict(zip(names.split(), map(float, numbers.split())))
+    assert found["i_out_2"] == pytest.approx(float(G[:, 2].sum()), rel=1e-12)
+    assert found["w_4_3"] == 1.0
+
+
+def test_errors() -> None:
+    crossbar, v_in = xb.Crossbar(xb.Ohmic(G)), jnp.ones(5)
+    with pytest.raises(ValueError, match="concrete"):
+        jax.jit(lambda v: (spice.netlist(crossbar, v), v)[1])(v_in)
+    with pytest.raises(ValueError, match="concrete"):
+        jax.vmap(lambda g: (spice.netlist(xb.Crossbar(xb.Ohmic(g)), v_in), g)[1])(G[None])
+    with pytest.raises(ValueError, match="no batch"):
+        spice.netlist(jax.tree.map(lambda x: x[None], crossbar), v_in)
+    with pytest.raises(ValueError, match=r"v_in has shape \(4,\)"):
+        spice.netlist(crossbar, jnp.ones(4))
+    with pytest.raises(ValueError, match=r"bias\.v_col has shape \(5,\).*must be \(4,\)"):
+        spice.netlist(crossbar, xb.Bias(v_in, v_in, v_in, v_in))
+    four = jnp.zeros(4)
+    with pytest.raises(ValueError, match="has no gate"):
+        spice.netlist(crossbar, xb.Bias(v_in, v_in, four, four, v_in))
+    with pytest.raises(ValueError, match=r"bias\.v_gate has shape \(3,\)"):
+        spice.netlist(crossbar, xb.Bias(v_in, v_in, four, four, jnp.ones(3)))
+    with pytest.raises(ValueError, match=r"cell \(1, 2\) has parameters"):
+        bad = eqx.tree_at(lambda x: x.cell.g, crossbar, G.at[1, 2].set(-1.0))
+        spice.netlist(bad, v_in)
+    with pytest.raises(ValueError, match="r_row"):
+        spice.netlist(eqx.tree_at(lambda x: x.wires.r_row, crossbar, jnp.asarray(-1.0)), v_in)
+    with pytest.raises(ValueError, match="line 0 of the rows is ideal wire"):
+        both = xb.Crossbar(xb.Ohmic(G), drive=xb.Drive(0.0, 0.0))
+        spice.netlist(both, xb.Bias(v_in, 2 * v_in, four, four))
+    with pytest.raises(ValueError, match="no line of the array ends"):
+        nothing = xb.Drive(INF), xb.VirtualGround(INF)
+        spice.netlist(xb.Crossbar(xb.Ohmic(G), xb.Wires(1.0, 1.0), *nothing), v_in)
+    with pytest.raises(ValueError, match="one line"):
+        spice.netlist(crossbar, v_in, title="a\nb")
+    for name in ("out", "a b.dat", ""):
+        with pytest.raises(ValueError, match="data is"):
+            spice.netlist(crossbar, v_in, data=name)
+
+
+def test_without_ngspice_a_simulation_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FileNotFoundError, match="ngspice is not installed"):
+        spice.simulate(xb.Crossbar(xb.Ohmic(G)), jnp.ones(5))
+
+
+@needs_ngspice
+def test_a_failure_of_ngspice_is_told() -> None:
+    class Broken(xb.AbstractCell):
+        g: jax.Array = physical("g")
+        is_linear = True
+        is_reciprocal = True
+
+        def current(self, v_row, v_col):
+            return self.g * (v_row - v_col)
+
+        def valid(self):
+            return self.g >= 0
+
+    @spice.element.register(Broken)
+    def _(cell: Any, name: str, plus: str, minus: str) -> list[str]:
+        return [f"x_{name} {plus} {minus} nowhere"]
+
+    with pytest.raises(RuntimeError, match=r"(?s)found no operating point.*nowhere"):
+        spice.simulate(xb.Crossbar(Broken(G)), jnp.ones(5))
