@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ..network import Field, Network, Segments
@@ -13,14 +14,23 @@ from ..network import Field, Network, Segments
 Factors = tuple[Float[Array, "lines size size"], Array]
 
 
-class DenseState(NamedTuple):
+class Columns(NamedTuple):
+    """Of source lines along bit lines: every column of cells is a circuit of its own."""
+
+    network: Network
+    factors: Factors
+
+
+class Crossing(NamedTuple):
+    """Of rows that cross the columns: every line, and the array over the column drops."""
+
     network: Network
     rows: Factors
     cols: Factors
     array: tuple[Float[Array, "cells cells"], Array]
 
 
-class Dense(lx.AbstractLinearSolver[DenseState]):
+class Dense(lx.AbstractLinearSolver[Crossing | Columns]):
     """Exact solve by dense LU, for small arrays and as the oracle of other solvers.
 
     Every line is the saddle matrix `[[g, B alpha], [alpha B', -beta]]` of its drops and currents.
@@ -28,13 +38,18 @@ class Dense(lx.AbstractLinearSolver[DenseState]):
     `(1 - C g_cr R g_rc) w = C (b_col - g_cr R b_row)`. One step of iterative refinement follows.
 
     Cost: `(rows cols)^3` operations and `(rows cols)^2` numbers: 64x64 takes 130 MB. Symmetric or
-    not. On a GPU it calls the vendor's LU.
+    not. Where source lines run along bit lines, one matrix a column. On a GPU it calls the
+    vendor's LU.
     """
 
-    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> DenseState:
+    def init(
+        self, operator: lx.AbstractLinearOperator, options: dict[str, Any]
+    ) -> Crossing | Columns:
         del options
         if not isinstance(operator, Network):
             raise TypeError(f"Dense solves a Network, not a {type(operator).__name__}.")
+        if operator.parallel:
+            return Columns(operator, lax.map(_column_lu, _columns(operator)))
         # one line after the other: batched LAPACK calls can wait for each other on few cores
         rows = lax.map(lambda x: _line_lu(*x), (operator.row, operator.g_row))
         cols = lax.map(lambda x: _line_lu(*x), (_downwards(operator.col), operator.g_col.T))
@@ -44,10 +59,10 @@ class Dense(lx.AbstractLinearSolver[DenseState]):
         through = operator.g_cr[:, :, None] * across * operator.g_rc[:, None, :]
         coupled = jnp.einsum("jik,kjl->ijkl", along, through).reshape(m * n, m * n)
         array = jax.scipy.linalg.lu_factor(jnp.eye(m * n, dtype=coupled.dtype) - coupled)
-        return DenseState(operator, rows, cols, array)
+        return Crossing(operator, rows, cols, array)
 
     def compute(
-        self, state: DenseState, vector: Field, options: dict[str, Any]
+        self, state: Crossing | Columns, vector: Field, options: dict[str, Any]
     ) -> tuple[Field, lx.RESULTS, dict[str, Any]]:
         del options
         x = _substitute(state, vector)
@@ -55,12 +70,12 @@ class Dense(lx.AbstractLinearSolver[DenseState]):
         x = jax.tree.map(jnp.add, x, _substitute(state, residual))
         return x, lx.RESULTS.successful, {"num_steps": 1}
 
-    def transpose(self, state: DenseState, options: dict[str, Any]):
+    def transpose(self, state: Crossing | Columns, options: dict[str, Any]):
         if state.network.symmetric:
             return state, options
         return self.init(state.network.transpose(), options), options
 
-    def conj(self, state: DenseState, options: dict[str, Any]):
+    def conj(self, state: Crossing | Columns, options: dict[str, Any]):
         return state, options  # real
 
     def assume_full_rank(self) -> bool:
@@ -91,7 +106,9 @@ def _inverse(lu, n: int) -> Float[Array, "n n"]:
     return jax.scipy.linalg.lu_solve(lu, jnp.eye(size, n, dtype=lu[0].dtype))[:n]
 
 
-def _substitute(state: DenseState, vector: Field) -> Field:
+def _substitute(state: Crossing | Columns, vector: Field) -> Field:
+    if isinstance(state, Columns):
+        return _substitute_columns(state, vector)
     network, rows, cols, array = state
     m, n = vector.row.shape
 
@@ -112,3 +129,24 @@ def _substitute(state: DenseState, vector: Field) -> Field:
     a, y_row = solve_rows(w)
     w, y_col = solve_cols(a)
     return Field(a, y_row, w, y_col)
+
+
+def _columns(network: Network) -> Network:
+    """Each column of cells as a network, one after the other in front."""
+    return jax.tree.map(lambda x: x.T[:, :, None], network)
+
+
+def _column_lu(network: Network) -> Factors:
+    matrix = network.as_matrix()
+    alone = jnp.all(matrix == 0, axis=1)  # an equation 0 = 0
+    return jax.scipy.linalg.lu_factor(matrix + jnp.diag(alone.astype(matrix.dtype)))
+
+
+def _substitute_columns(state: Columns, vector: Field) -> Field:
+    def solve(x):
+        factors, vector = x
+        flat, unravel = ravel_pytree(vector)
+        return unravel(jax.scipy.linalg.lu_solve(factors, flat))
+
+    columns = jax.tree.map(lambda x: x.T[:, :, None], vector)
+    return jax.tree.map(lambda x: x[:, :, 0].T, lax.map(solve, (state.factors, columns)))

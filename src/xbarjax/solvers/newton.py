@@ -86,12 +86,18 @@ class Stats(NamedTuple):
 
 
 class _Step(NamedTuple):
-    point: tuple[PerCell, PerCell]  # drops [V] at which the cells are linearised
-    tangents: Tangents  # there
-    here: tuple[PerCell, PerCell, PerCell]  # drops, and currents with which Kirchhoff's law holds
+    """Where Newton's method is: at the solution `x` of the last network, or about to linearise the
+    cells elsewhere."""
+
+    point: tuple[PerCell, PerCell]  # drops [V] at which the cells are looked at next
+    is_x: Array  # whether those are the drops of x
+    x: Field
+    i: PerCell  # [A] of the tangents at x
+    g: tuple[PerCell, PerCell]  # [S] of those tangents, by row and by column
+    asked: Scalar  # of the linear solve that made x
+    missed: Scalar  # by the tangents before, relative to the largest current
+    here: tuple[PerCell, PerCell, PerCell]  # drops and currents that a step begins from
     idle: Array  # steps since the best
-    x: Field  # the solution of the last network
-    missed: Scalar  # by its tangents, relative to the largest current
     best: Field
     least: Scalar
     converged: Array
@@ -141,62 +147,66 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
     rtol = exact if newton.rtol is None else newton.rtol
 
     def step(s: _Step) -> _Step:
-        network, vector, floating = equations.network(circuit, *s.point, s.tangents)
-        asked = jnp.clip(FORCING * s.missed**2, exact, LOOSE)
-        options = {"y0": s.x, "rtol": asked}
-        x, _, stats = linear.compute(linear.init(network, {}), vector, options)
-        i = vector.row - network.g_row * x.row - network.g_rc * x.col
-        tangents = equations.tangents(circuit, x.row, x.col)
-        off = jnp.where(floating, 0, tangents[0] - i)
-        v = jnp.where(floating, 0, equations.across(circuit, x.row, x.col))
-        largest = jnp.max(jnp.abs(i))
+        tangents = equations.tangents(circuit, *s.point)
+        network, vector, floating = equations.network(circuit, *s.point, tangents)
+        there = s.x.row, s.x.col, s.i
+        off = jnp.where(floating, 0, tangents[0] - s.i)
+        v = jnp.where(floating, 0, equations.across(circuit, *there[:2]))
+        largest = jnp.max(jnp.abs(s.i))
         missed = jnp.max(jnp.abs(off)) / jnp.where(largest > 0, largest, 1)
-        finite = jnp.isfinite(missed) & jnp.isfinite(jnp.sum(x.row) + jnp.sum(x.col))
-        local = jnp.abs(off) <= LOCAL * (network.g_cr + network.g_rc) * jnp.max(jnp.abs(v))
-        close = (missed <= rtol) & jnp.all(local | (off == 0))
+        finite = jnp.isfinite(missed) & jnp.isfinite(jnp.sum(s.x.row) + jnp.sum(s.x.col))
+        local = jnp.abs(off) <= LOCAL * (s.g[0] + s.g[1]) * jnp.max(jnp.abs(v))
+        close = (missed <= rtol) & jnp.all(local | (off == 0)) & (s.asked <= exact)
         stalled = (missed <= slack) & (missed > 0.5 * s.missed)  # the dtype is exhausted
+        converged = s.is_x & finite & (close | stalled)
         plain = (missed <= NEAR) | (missed <= FALLING * s.missed) | (s.idle == PATIENCE)
-        there = x.row, x.col, i
-        choice = jnp.where(s.idle > PATIENCE, 2, jnp.where(plain, 0, 1))
-
-        def on_load_lines():
-            point = _on_load_lines(equations, circuit, network, x, i, off, v)
-            return point, equations.tangents(circuit, *point), there
-
-        def shortened():
-            end = _shortened(equations, circuit, floating, s.here, there)
-            return end[:2], equations.tangents(circuit, *end[:2]), end
-
-        as_it_is = lambda: (there[:2], tangents, there)
-        point, tangents, here = lax.switch(choice, (as_it_is, on_load_lines, shortened))
-        better = finite & (missed < s.least)
-        idle = jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + 1)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), x, s.best)
-        converged = finite & ((close & (asked <= exact)) | stalled)
-        return _Step(
-            point,
-            tangents,
-            here,
-            idle,
-            x,
-            missed,
-            best,
-            jnp.where(better, missed, s.least),
-            converged,
-            converged | ~finite,
-            s.steps + 1,
-            s.linear_steps + stats["num_steps"],
+        better = s.is_x & finite & (missed < s.least)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), s.x, s.best)
+        judged = s._replace(
+            missed=jnp.where(s.is_x, missed, s.missed),
+            here=jax.tree.map(lambda x, old: jnp.where(s.is_x, x, old), there, s.here),
+            idle=jnp.where(s.is_x, jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + 1), s.idle),
+            best=best,
+            least=jnp.where(better, missed, s.least),
+            converged=converged,
+            ended=s.is_x & (converged | ~finite | (s.steps >= newton.max_steps)),
         )
 
-    def unfinished(s: _Step):
-        return ~s.ended & (s.steps < newton.max_steps)
+        def solved() -> _Step:
+            asked = jnp.clip(FORCING * judged.missed**2, exact, LOOSE)
+            options = {"y0": s.x, "rtol": asked}
+            x, _, stats = linear.compute(linear.init(network, {}), vector, options)
+            return judged._replace(
+                point=(x.row, x.col),
+                is_x=jnp.asarray(True),
+                x=x,
+                i=vector.row - network.g_row * x.row - network.g_rc * x.col,
+                g=(network.g_cr, network.g_rc),
+                asked=asked,
+                steps=s.steps + 1,
+                linear_steps=s.linear_steps + jnp.asarray(stats["num_steps"]),
+            )
 
-    infinite = jnp.full((), jnp.inf, dtype)
-    no, zero = jnp.asarray(False), jnp.asarray(0)
-    here = *point, jnp.zeros_like(guess.row)
-    first = equations.tangents(circuit, *point)
-    start = _Step(point, first, here, zero, guess, infinite, guess, infinite, no, no, zero, zero)
-    end = lax.while_loop(unfinished, step, start)
+        def on_load_lines() -> _Step:
+            rho = local_resistances(eqx.tree_at(lambda n: (n.g_row, n.g_col), network, s.g))
+            point = _on_load_lines(equations, circuit, rho, s.x, s.i, off, v)
+            return judged._replace(point=point, is_x=jnp.asarray(False))
+
+        def shortened() -> _Step:
+            end = _shortened(equations, circuit, floating, s.here, there)
+            return judged._replace(point=end[:2], is_x=jnp.asarray(False), here=end)
+
+        choice = jnp.where(plain, 0, jnp.where(s.idle > PATIENCE, 2, 1))
+        choice = jnp.where(s.is_x, jnp.where(s.idle > PATIENCE, 2, choice), 0)
+        choice = jnp.where(judged.ended, 3, choice)
+        return lax.switch(choice, (solved, on_load_lines, shortened, lambda: judged))
+
+    inf, no, none = jnp.full((), jnp.inf, dtype), jnp.asarray(False), jnp.zeros_like(guess.row)
+    zero, here = jnp.asarray(0), (*point, none)
+    start = _Step(
+        point, no, guess, none, (none, none), inf, inf, here, zero, guess, inf, no, no, zero, zero
+    )
+    end = lax.while_loop(lambda s: ~s.ended, step, start)
     x = jax.tree.map(lambda x, best: jnp.where(end.converged, x, best), end.x, end.best)
     return x, Stats(end.steps, end.linear_steps, end.converged)
 
@@ -207,48 +217,42 @@ def _shortened(equations, circuit, floating, here, there):
     at = lambda t: jax.tree.map(lambda x, dx: x + t * dx, here, step)
     dv = -(step[0] + step[1])  # drops of rows and rises of columns take voltage off a cell
 
-    def power(t):
+    def look(k, bracket):
+        low, high, first, last = bracket
+        t = jnp.where(k == 0, 0, jnp.where(k == 1, 1, (low + high) / 2)).astype(dv.dtype)
         a, w, i = at(t)
-        return jnp.sum(jnp.where(floating, 0, (equations.current(circuit, a, w) - i) * dv))
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2
-        before = power(middle) < 0
-        return jnp.where(before, middle, low), jnp.where(before, high, middle)
+        power = jnp.sum(jnp.where(floating, 0, (equations.current(circuit, a, w) - i) * dv))
+        low = jnp.where((k > 1) & (power < 0), t, low)
+        high = jnp.where((k > 1) & ~(power < 0), t, high)
+        return low, high, jnp.where(k == 0, power, first), jnp.where(k == 1, power, last)
 
     zero, one = jnp.zeros((), dv.dtype), jnp.ones((), dv.dtype)
-    first, last = power(zero), power(one)
-    low, high = lax.fori_loop(0, 2 * HALVINGS, halve, (zero, one))
+    low, high, first, last = lax.fori_loop(0, 2 * HALVINGS + 2, look, (zero, one, zero, zero))
     whole = ~(first < 0) | ~(last > 0.5 * jnp.abs(first))
     return at(jnp.where(whole, one, (low + high) / 2))
 
 
-def _on_load_lines(equations, circuit, network, x: Field, i, off, v):
+def _on_load_lines(equations, circuit, rho, x: Field, i, off, v):
     """Drops at which each cell's curve meets its load line: `tau` [V] less across the cell than at
     `x`, with `I = i + tau / rho`. It is bracketed, and halved so often that it will do."""
-    rho_row, rho_col = local_resistances(network)
-    g = 1 / (rho_row + rho_col)
-    cut = jnp.isinf(rho_row), jnp.isinf(rho_col)
-    total = jnp.where(cut[0] | cut[1] | (rho_row + rho_col == 0), 1, rho_row + rho_col)
-    share = jnp.where(cut[0], jnp.where(cut[1], 0.5, 1), jnp.where(cut[1], 0, rho_row / total))
+    total = rho[0] + rho[1]
+    cut = jnp.isinf(rho[0]), jnp.isinf(rho[1])
+    share = rho[0] / jnp.where(cut[0] | cut[1] | (total == 0), 1, total)
+    share = jnp.where(cut[0], jnp.where(cut[1], 0.5, 1), jnp.where(cut[1], 0, share))
     at = lambda tau: (x.row + share * tau, x.col + (1 - share) * tau)
 
-    stiff = jnp.isinf(g)  # ideal wires hold both terminals
-    g = jnp.where(stiff, 0, g)
-    same = lambda tau: jnp.sign(equations.current(circuit, *at(tau)) - i - g * tau) == sign
+    stiff = total == 0  # ideal wires hold both terminals
+    g = jnp.where(stiff, 0, 1 / total)
     sign = jnp.sign(off)
     at_rest = jnp.where(sign * v > 0, v, 0)  # no voltage is left across the cell
-    past = same(at_rest)
     most = jnp.minimum(jnp.abs(off) / jnp.where(g > 0, g, 1e-30), jnp.max(jnp.abs(v)))
-    near = jnp.where(past, at_rest, 0)
-    far = jnp.where(past, at_rest + sign * most, at_rest)
 
-    def halve(_, bracket):
+    def look(k, bracket):
         near, far = bracket
-        middle = (near + far) / 2
-        before = same(middle)
-        return jnp.where(before, middle, near), jnp.where(before, far, middle)
+        tau = jnp.where(k == 0, at_rest, (near + far) / 2)
+        before = jnp.sign(equations.current(circuit, *at(tau)) - i - g * tau) == sign
+        beyond = jnp.where(k == 0, at_rest + sign * most, far)
+        return jnp.where(before, tau, near), jnp.where(before, beyond, tau)
 
-    near, far = lax.fori_loop(0, HALVINGS, halve, (near, far))
+    near, far = lax.fori_loop(0, HALVINGS + 1, look, (jnp.zeros_like(v), at_rest))
     return at(jnp.where(stiff | (off == 0), 0, (near + far) / 2))
