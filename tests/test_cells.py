@@ -71,7 +71,13 @@ CELLS: dict[str, tuple[xb.AbstractCell, float]] = {
     "three in series": (xb.Series(xb.Series(xb.Diode(1e-9), EKV), xb.Ohmic(G)), 1.0),
     "hopping": (Hopping(G, uniform(9, 0.5, 1.0)), 1.0),
 }
-IN_ARRAYS = [name for name in CELLS if name != "three in series"]  # compiles for a minute
+# Each compiles for several seconds, and three in series for a minute.
+FEW = ("sinh", "rectifying", "diode", "mosfet", "1T1R", "hopping")
+IN_ARRAYS = [
+    pytest.param(name, marks=() if name in FEW else pytest.mark.slow)
+    for name in CELLS
+    if name != "three in series"
+]
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 

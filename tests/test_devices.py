@@ -31,7 +31,11 @@ def difference(got: Any, want: Any, name: str) -> float:
     return float(np.max(np.abs(got - want)) / np.max(np.abs(want)))
 
 
-@every_circuit
+large = lambda name: pytest.param(name, marks=pytest.mark.slow if name.endswith("_32") else ())
+main_ones = ("sinh_high_32", "sinh_float_32", "ekv_row_32", "level1_col_along_32")
+
+
+@pytest.mark.parametrize("name", [name if name in main_ones else large(name) for name in FILES])
 def test_a_read_agrees_with_ngspice(name: str) -> None:
     record = devices.load(FILES[name])
     crossbar, bias = of.circuit(record["inputs"])

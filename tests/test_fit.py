@@ -19,10 +19,12 @@ FORWARD = np.linspace(0, 0.8, 41)
 R = 560.0
 
 
-def measured(cell: Any, v: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
-    """Currents [A] of a cell with Gaussian noise."""
-    exact = np.asarray(cell.current(jnp.asarray(v), jnp.zeros_like(jnp.asarray(v))))
-    return exact + sigma * np.random.default_rng(seed).normal(size=v.shape)
+def measured(
+    cell: Any, v: np.ndarray, sigma: float, seed: int = 0, repeats: tuple[int, ...] = ()
+) -> np.ndarray:
+    """Currents [A] of a cell with Gaussian noise: `(*repeats, points)`."""
+    exact = np.asarray(cell.current(jnp.asarray(v), jnp.zeros(v.shape)))
+    return exact + sigma * np.random.default_rng(seed).normal(size=(*repeats, *v.shape))
 
 
 # the true cell, where to begin, the voltages, the noise [A], and which parameters are fitted
@@ -64,17 +66,16 @@ CASES: dict[str, tuple[Any, Any, np.ndarray, float, Callable]] = {
         lambda c: (c.beta, c.v_t),
     ),
     "level 1": (
-        xb.Level1Mosfet(2e-4, 0.5, 1.2, 0.05),
+        xb.Level1Mosfet(2e-4, 0.5, 1.2, 0.2),
         xb.Level1Mosfet(1e-4, 0.3, 1.2, 0.01),
         FORWARD,
         1e-7,
         lambda c: (c.beta, c.v_t, c.lam),
     ),
 }
-every_case = pytest.mark.parametrize("name", CASES)
 
 
-@every_case
+@pytest.mark.parametrize("name", CASES)
 def test_a_fit_finds_what_made_the_curve(name: str) -> None:
     truth, begin, v, sigma, free = CASES[name]
     found = xb.fit(begin, v, measured(truth, v, sigma), free=free)
@@ -83,13 +84,8 @@ def test_a_fit_finds_what_made_the_curve(name: str) -> None:
         assert abs(float(value - want)) < 3 * float(std), (name, want, value, std)
         assert 0 < float(std) < 0.2 * abs(float(want)), (name, want, std)
     assert 0.7 * sigma < float(found.rms) < 1.2 * sigma
-
-
-@every_case
-def test_exact_curves_are_found_exactly(name: str) -> None:
-    truth, begin, v, _, free = CASES[name]
-    found = xb.fit(begin, v, measured(truth, v, 0.0), free=free)
-    for want, value in zip(free(truth), free(found.cell)):
+    exact = xb.fit(begin, v, measured(truth, v, 0.0), free=free)
+    for want, value in zip(free(truth), free(exact.cell)):
         np.testing.assert_allclose(value, want, rtol=1e-5)
 
 
@@ -116,14 +112,18 @@ def test_the_offset_is_fitted_too() -> None:
     assert float(without.rms) > 2 * float(found.rms)
 
 
-REPEATED = ("sinh", "polynomial", "diode and resistor", "sinh and a known shunt", "mosfet")
+REPEATED = (
+    ("sinh", False),
+    ("polynomial", False),
+    ("diode and resistor", False),
+    ("mosfet", True),
+)
 
 
-@pytest.mark.parametrize("known", (False, True), ids=("estimated", "sigma"))
-@pytest.mark.parametrize("name", REPEATED)
+@pytest.mark.parametrize("name, known", REPEATED)
 def test_standard_deviations_are_the_spread_of_repetitions(name: str, known: bool) -> None:
     truth, begin, v, sigma, free = CASES[name]
-    currents = jnp.stack([jnp.asarray(measured(truth, v, sigma, seed)) for seed in range(200)])
+    currents = jnp.asarray(measured(truth, v, sigma, repeats=(200,)))
     one = lambda i: xb.fit(begin, v, i, free=free, offset=True, sigma=sigma if known else None)
     found = jax.jit(jax.vmap(one))(currents)
     assert bool(jnp.all(found.converged))
@@ -204,17 +204,14 @@ def test_parameters_that_begin_above_0_stay_there() -> None:
     np.testing.assert_allclose(signed.cell.g_3, -1e-5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("bad", (np.nan, np.inf))
-def test_points_that_are_not_finite_are_left_out(bad: float) -> None:
+def test_points_that_are_not_finite_are_left_out() -> None:
     i = measured(xb.Sinh(5e-5, 2.5), V, 3e-7)
     lost = np.arange(V.size) % 5 == 2
     want = xb.fit(xb.Sinh(1e-5, 1.0), V[~lost], i[~lost])
-    for v, y in ((V, np.where(lost, bad, i)), (np.where(lost, bad, V), i)):
+    for v, y in ((V, np.where(lost, np.nan, i)), (np.where(lost, np.inf, V), i)):
         found = xb.fit(xb.Sinh(1e-5, 1.0), v, y)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(want)):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-30)
-    few = xb.fit(xb.Sinh(1e-5, 1.0), V, np.where(lost, bad, i), sigma=3e-7)
-    assert bool(few.converged) and np.isfinite(few.std.b)
 
 
 def test_many_devices_go_through_vmap() -> None:
@@ -272,7 +269,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
         "1 points for 2 parameters",
     ),
     "sigma": (SINH, {"v": V, "i": V, "sigma": V[:3] ** 2 + 1}, "sigma has shape (3,)"),
-    "sigma of 0": (SINH, {"v": V, "i": V, "sigma": 0.0}, "sigma is 0.0 A"),
+    "sigma of 0": (SINH, {"v": V, "i": V, "sigma": 0.0}, "the smallest sigma is 0.0 A"),
 }
 
 

@@ -43,7 +43,10 @@ V = jnp.linspace(0.1, 0.9, ROWS)
 # Against the reference in tests/newton.py
 
 
-@pytest.mark.parametrize("kind", ["sinh", "ekv", "ekv along"])
+slow = lambda *x: pytest.param(*x, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", [slow("sinh"), "ekv", slow("ekv along")])
 def test_64x64_agrees_with_the_newton_reference(kind: str) -> None:
     n, rng = 64, np.random.default_rng(4)
     g = 10 ** rng.uniform(-6, -4, (n, n))
@@ -90,7 +93,7 @@ def compare(seeds: range, sizes: tuple[int, ...]) -> list[int]:
 
 
 def test_random_circuits_agree_with_the_newton_reference() -> None:
-    assert np.median(compare(range(40), (12,))) <= 8
+    assert np.median(compare(range(12), (12,))) <= 8
 
 
 @pytest.mark.slow
@@ -179,6 +182,7 @@ def test_a_near_start_saves_steps_and_keeps_the_answer() -> None:
     np.testing.assert_allclose(warm.i_out, cold.i_out, rtol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [xb.Dense(), xb.LadderBiCGStab(), xb.Newton(xb.LadderCG())])
 def test_any_linear_solver_gives_the_same_read(solver: Any) -> None:
     want = xb.read(curved(), V)
@@ -187,6 +191,7 @@ def test_any_linear_solver_gives_the_same_read(solver: Any) -> None:
     np.testing.assert_allclose(got.v_col, want.v_col, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
 def test_dense_agrees_where_the_network_is_not_symmetric(parallel: bool) -> None:
     v = jnp.linspace(0.1, 0.4, COLS if parallel else ROWS)
@@ -195,7 +200,7 @@ def test_dense_agrees_where_the_network_is_not_symmetric(parallel: bool) -> None
     np.testing.assert_allclose(got.i_out, want.i_out, rtol=1e-11)
 
 
-@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("parallel", [slow(False), True])
 def test_gates_have_gradients(parallel: bool) -> None:
     """And both modes of differentiation agree, in an array that is not symmetric."""
     v = jnp.linspace(0.1, 0.4, COLS if parallel else ROWS)
@@ -225,7 +230,7 @@ def test_second_derivatives_match_differences_of_gradients() -> None:
     assert got == pytest.approx(want, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["sinh", "1T1R", "1T1R along"])
+@pytest.mark.parametrize("kind", ["sinh", slow("1T1R"), slow("1T1R along")])
 def test_float32_is_near_float64(kind: str) -> None:
     def circuit(dtype: Any) -> Any:
         parts = {"sinh": curved(), "1T1R": array(), "1T1R along": array(True)}
@@ -238,7 +243,7 @@ def test_float32_is_near_float64(kind: str) -> None:
     assert float(error) < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["sinh", "1T1R", "1T1R along"])
+@pytest.mark.parametrize("kind", ["sinh", "1T1R", slow("1T1R along")])
 def test_exports_to_every_platform_without_custom_calls(kind: str) -> None:
     xbar = {"sinh": curved(), "1T1R": array(), "1T1R along": array(True)}[kind]
     v = jnp.ones(COLS if "along" in kind else ROWS)
@@ -347,6 +352,14 @@ def test_the_floating_sneak_path_has_its_closed_form(shape: Any) -> None:
     assert float(got) == pytest.approx(margin(divider(r), divider(100 * r)), rel=1e-9)
 
 
+def test_a_margin_of_a_bad_array_is_nan_under_jit() -> None:
+    good = xb.Crossbar(xb.Ohmic(jnp.full((2, 2), 1e-5)), readout=xb.VirtualGround(1e5))
+    bad = lambda g: xb.Crossbar(xb.Ohmic(g), readout=xb.VirtualGround(1e5))
+    margin = jax.jit(lambda g: xb.schemes.read_margin(bad(g), good, 0, 1, 1.0))
+    assert np.isnan(margin(jnp.full((2, 2), -1e-5)))
+    assert np.isfinite(margin(jnp.full((2, 2), 1e-5)))
+
+
 def test_half_selected_cells_see_their_share() -> None:
     xbar = xb.Crossbar(xb.Sinh(jnp.full(SHAPE, 1e-5), 3.0), readout=xb.VirtualGround(v_ref=0.1))
     row, col, v = 1, 2, 1.2
@@ -374,6 +387,7 @@ def test_a_write_map_is_one_read_a_cell() -> None:
     assert float(found.v_disturb[3, 1]) == pytest.approx(others.max(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_threshold_switch_fires_holds_and_lets_go() -> None:
     off = xb.ThresholdSwitch(0.0, 1e-9, 0.05, 1.2, 0.7, 1e3, 1e-6)
     xbar = xb.Crossbar(xb.Series(off, xb.Ohmic(jnp.full(SHAPE, 1e-5))), xb.Wires(1.0, 1.0))

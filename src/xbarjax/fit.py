@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -47,10 +49,10 @@ def fit(
     v: ArrayLike,
     i: ArrayLike,
     *,
-    free: Callable[[Cell], Any] = lambda cell: jax.tree.leaves(eqx.filter(cell, eqx.is_array)),
+    free: Callable[[Cell], Any] = jax.tree.leaves,
     offset: bool = False,
     sigma: ArrayLike | None = None,
-    rtol: float = 1e-8,
+    rtol: float | None = None,
     max_steps: int = 256,
 ) -> Fit:
     """Finds the parameters with which a cell passes the measured currents: least squares,
@@ -72,13 +74,13 @@ def fit(
     - `offset`: whether a constant current of the instrument is fitted too.
     - `sigma`: standard deviation [A] of each current, scalar or `(points,)`. Without it all are
         taken to be equal, and estimated from what is left.
-    - `rtol`, `max_steps`: when the search ends.
+    - `rtol`, `max_steps`: when the search ends; 1e-8 by default, in float32 1e-5.
 
     **Returns:** a `Fit`. Its standard deviations are those of a linearised model with independent
     errors; what they do not know of is how wrong the model is.
 
-    **Errors:** `ValueError` for shapes that do not fit or fewer points than parameters; on concrete
-    values it warns where the search did not converge.
+    **Errors:** `ValueError` for shapes that do not fit, fewer points than parameters or a `sigma`
+    that is not above 0; on concrete values it warns where the search did not converge.
     """
     v, i = as_physical(v, "v"), as_physical(i, "i")
     if v.ndim != 1 or v.shape != i.shape:
@@ -91,11 +93,24 @@ def fit(
         raise ValueError(
             f"the free parameters have shapes {[x.shape for x in start]}; they must be scalars."
         )
-    if v.size < len(start) + offset:
+    if sigma is not None:
+        sigma = as_physical(sigma, "sigma")
+        if sigma.shape not in ((), v.shape):
+            raise ValueError(
+                f"sigma has shape {sigma.shape}; it must be a scalar or as v, {v.shape}."
+            )
+        if is_concrete(sigma) and not np.all(np.asarray(sigma) > 0):
+            raise ValueError(f"the smallest sigma is {np.min(sigma)} A; it must be above 0.")
+    points = v.size
+    if is_concrete((v, i)):
+        points = int(np.sum(np.isfinite(v) & np.isfinite(i)))
+    if points < len(start) + offset:
         raise ValueError(
-            f"there are {v.size} points for {len(start) + offset} parameters: measure more, or"
+            f"there are {points} points for {len(start) + offset} parameters: measure more, or"
             " choose fewer with free=."
         )
+    if rtol is None:
+        rtol = 1e-8 if v.dtype == jnp.float64 else 1e-5
     found = _fit(cell, v, i, free, offset, sigma, rtol, max_steps)
     if is_concrete(found.converged) and not bool(jnp.all(found.converged)):
         warnings.warn(
@@ -105,11 +120,13 @@ def fit(
     return found
 
 
+@eqx.filter_jit
 def _fit(cell, v, i, free, offset: bool, sigma, rtol: float, max_steps: int) -> Fit:
     start = jnp.stack([jnp.asarray(x, v.dtype) for x in jax.tree.leaves(free(cell))])
     counts = jnp.isfinite(v) & jnp.isfinite(i)
     v, i = jnp.where(counts, v, 0), jnp.where(counts, i, 0)
     unit = jnp.sqrt(jnp.sum(i**2) / jnp.maximum(jnp.sum(counts), 1))
+    unit = jnp.where(unit > 0, unit, 1)
     weight = jnp.where(counts, 1 / jnp.asarray(unit if sigma is None else sigma, v.dtype), 0)
 
     def filled(p):
@@ -131,10 +148,14 @@ def _fit(cell, v, i, free, offset: bool, sigma, rtol: float, max_steps: int) -> 
     at = lambda x: jnp.where(positive, begin * exponent(x), begin + scale * x)
 
     solver = optx.LevenbergMarquardt(rtol=rtol, atol=rtol)
-    objective = lambda x, _: left(at(x))
-    x0 = jnp.zeros_like(begin)
-    end = optx.least_squares(objective, solver, x0, max_steps=max_steps, throw=False)
-    p = at(end.value)
+    x0 = jnp.zeros(begin.shape)  # optimistix searches in the default float alone
+    objective = lambda x, _: left(at(x.astype(begin.dtype))).astype(x0.dtype)
+    # a singular value decomposition: what is kept or undetermined has no derivative of its own
+    adjoint = optx.ImplicitAdjoint(lx.SVD())
+    end = optx.least_squares(
+        objective, solver, x0, max_steps=max_steps, adjoint=adjoint, throw=False
+    )
+    p = at(end.value.astype(begin.dtype))
     std = _deviations(jax.jacfwd(left)(p), left(p), jnp.sum(counts), offset, sigma is None)
     rms = jnp.sqrt(jnp.sum(left(p) ** 2) / jnp.sum(counts)) * (unit if sigma is None else 1)
     none = jax.tree.map(lambda x: jnp.zeros_like(x) if eqx.is_array(x) else x, cell)

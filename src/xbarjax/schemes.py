@@ -27,6 +27,7 @@ from .crossbar import Crossbar
 from .drive import Bias, Drive
 from .read import read
 from .readout import VirtualGround
+from .solution import Solution, Status
 
 Scheme = Callable[[Crossbar, Any, Any, Any], tuple[Crossbar, Bias]]
 
@@ -98,9 +99,10 @@ def _biased(crossbar, row, col, v, at_rows: float, at_cols: float) -> tuple[Cros
 
 
 def sneak(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating) -> Array:
-    """The current [A] in the selected column that did not come through the selected cell."""
+    """The current [A] in the selected column that did not come through the selected cell; NaN where
+    the read failed under a transformation."""
     solution = read(*scheme(crossbar, row, col, v))
-    return solution.i_out[col] - solution.i_cell[row, col]
+    return _usable(solution, solution.i_out[col] - solution.i_cell[row, col])
 
 
 def read_margin(
@@ -123,12 +125,19 @@ def read_margin(
     - `row`, `col`: the selected cell. The farthest from driver and sense is `(0, cols - 1)`.
     - `v`: [V]; `scheme`: one of this module, or your own.
 
-    **Returns:** the margin, 1 at most. For arrays with wires and nonlinear cells the general model
+    **Returns:** the margin, 1 at most; NaN where a read failed under a transformation. For arrays with wires and nonlinear cells the general model
     is that of A. Chen, IEEE Trans. Electron Devices 60, 1318 (2013), doi:10.1109/TED.2013.2246791.
     """
     r_in = jnp.broadcast_to(on.readout.r_in, (on.shape[1],))[col]
-    i_on, i_off = (read(*scheme(x, row, col, v)).i_out[col] for x in (on, off))
+    reads = [read(*scheme(x, row, col, v)) for x in (on, off)]
+    i_on, i_off = (_usable(solution, solution.i_out[col]) for solution in reads)
     return r_in * (i_on - i_off) / v
+
+
+def _usable(solution: Solution, x: Array) -> Array:
+    """`x`, or NaN where the status says that it cannot be used: alone, a number carries none."""
+    harmless = int(Status.FLOATING | Status.SPLIT | Status.GATES_OFF)
+    return jnp.where((solution.status & ~harmless) == 0, x, jnp.nan)
 
 
 class WriteMap(NamedTuple):

@@ -24,6 +24,13 @@ def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
+def tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`tanh(x)`, whose slope stays above 0 where it no longer differs from 1."""
+    size = jnp.where(x >= 0, x, -x)
+    saturated = -jnp.expm1(-2 * size) / (1 + jnp.exp(-2 * size))
+    return jnp.where(x >= 0, saturated, -saturated)
+
+
 def sinhc(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`sinh(x) / x`, 1 at 0; beyond `X_MAX` the tangents of the hyperbolic sine there."""
     small = jnp.abs(x) < _SMALL

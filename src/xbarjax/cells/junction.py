@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractRangedCell
 from .constants import ROOM, thermal_voltage
-from .exponential import X_MAX, expm1, sinhc, usual
+from .exponential import X_MAX, expm1, sinhc, tanh, usual
 
 V_SMOOTH = 1e-3  # [V] within which a barrier begins to be lowered
 
@@ -90,7 +90,7 @@ class BackToBackDiodes(AbstractRangedCell):
         _check(self)
 
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
-        return self.i_s * jnp.tanh(_scaled(self, v_row - v_col) / 2)
+        return self.i_s * tanh(_scaled(self, v_row - v_col) / 2)
 
     def valid(self) -> DeviceMask:
         return _sound(self)

@@ -135,6 +135,8 @@ def root(
         _, moved = eqx.filter_jvp(lambda c: equations.residual(c, x), (circuit,), tangents[:1])
         at = x.row, x.col
         network, *_ = equations.network(circuit, *at, equations.tangents(circuit, *at))
+        filled = lambda dx, x: jnp.zeros_like(x) if dx is None else dx
+        moved = jax.tree.map(filled, moved, x, is_leaf=lambda dx: dx is None)
         dx, _ = solve(factor(network, linear), moved)
         return (x, stats), (dx, jax.tree.map(lambda _: None, stats))
 
