@@ -125,8 +125,9 @@ def read_margin(
     - `row`, `col`: the selected cell. The farthest from driver and sense is `(0, cols - 1)`.
     - `v`: [V]; `scheme`: one of this module, or your own.
 
-    **Returns:** the margin, 1 at most; NaN where a read failed under a transformation. For arrays with wires and nonlinear cells the general model
-    is that of A. Chen, IEEE Trans. Electron Devices 60, 1318 (2013), doi:10.1109/TED.2013.2246791.
+    **Returns:** the margin, 1 at most; NaN where a read failed under a transformation. For arrays
+    with wires and nonlinear cells the general model is that of A. Chen, IEEE Trans. Electron
+    Devices 60, 1318 (2013), doi:10.1109/TED.2013.2246791.
     """
     r_in = jnp.broadcast_to(on.readout.r_in, (on.shape[1],))[col]
     reads = [read(*scheme(x, row, col, v)) for x in (on, off)]
