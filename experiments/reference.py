@@ -94,3 +94,42 @@ def ngspice(g, r_row, r_col, v_in):
     if values.size != cols + 1:  # a scale column comes first
         raise RuntimeError(f"ngspice wrote {values.size} columns for {cols} currents")
     return values[1:]
+
+
+def ekv(v_d, v_s, v_gate, beta, v_t, n, lam, u_t):
+    """Current [A] of an EKV channel, and its slopes [S] by both terminals."""
+    pinch = (v_gate - v_t) / n
+    s, d = (np.logaddexp(0, (pinch - v) / (2 * u_t)) for v in (v_s, v_d))
+    slope_s, slope_d = (f * -np.expm1(-f) / u_t for f in (s, d))
+    i_s, modulation = 2 * n * beta * u_t**2, 1 + lam * np.abs(v_d - v_s)
+    difference, tilt = s**2 - d**2, lam * np.sign(v_d - v_s)
+    current = i_s * modulation * difference
+    by_d = i_s * (modulation * slope_d + tilt * difference)
+    return current, by_d, -i_s * (modulation * slope_s + tilt * difference)
+
+
+def newton_1t1r(g, r_row, r_col, v_in, tolerance: float = 1e-10, **transistor):
+    """Output currents [A] of a one-ended array of EKV transistors (row side) and conductances, by
+    Newton's method with sparse LU over `3 rows cols` nodes, and its iterations."""
+    wires, b = nodal_matrix(np.zeros_like(g), r_row, r_col, v_in)
+    size = g.size
+    w = np.arange(size)
+    c, m = w + size, w + 2 * size
+    wires = sparse.block_diag([wires, sparse.csc_matrix((size, size))]).tocsc()
+    b = np.concatenate([b, np.zeros(size)])
+    flat = g.ravel()
+    x = np.concatenate([np.repeat(v_in, g.shape[1]), np.zeros(size), np.zeros(size)])
+    for iteration in range(1, 50):
+        current, by_d, by_s = ekv(x[w], x[m], **transistor)
+        through = flat * (x[m] - x[c])
+        residual = wires @ x - b
+        residual += np.concatenate([current, -through, through - current])
+        entries = [by_d, by_s, -by_d, -by_s + flat, -flat, -flat, flat]
+        rows, cols = [w, w, m, m, m, c, c], [w, m, w, m, c, m, c]
+        where = np.concatenate(rows), np.concatenate(cols)
+        devices = sparse.coo_matrix((np.concatenate(entries), where), shape=wires.shape)
+        step = factor((wires + devices).tocsc()).solve(residual)
+        x -= step
+        if np.abs(step).max() < tolerance * np.abs(x).max():
+            return (flat * (x[m] - x[c])).reshape(g.shape).sum(axis=0), iteration
+    raise ArithmeticError("Newton's method did not converge")

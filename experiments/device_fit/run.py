@@ -232,7 +232,7 @@ def by_itself(c: Curves, top: np.ndarray, on_model: Callable[[str], None]) -> di
 
 def show(result: dict, check: dict, console: Console) -> None:
     percent = lambda x: f"{100 * x['median']:.2f} / {100 * x['p90']:.1f}"
-    table = Table(title=f"{check['cells']} held-out cells: rms errors, median / 90th percentile")
+    table = Table(title=f"{check['cells']} cells predicted: rms errors, median / 90th percentile")
     table.add_column("model", no_wrap=True)
     heads = ("shared", "in-sample [%]", f"above {V_USED} V [%]", "the same [uA]")
     for head in (*heads, f"one read at {V_READ} V [%]", "bias, weak third [%]"):
@@ -306,8 +306,8 @@ def draw(c: Curves, result: dict) -> Figure:
     for k, marker in zip(range(len(BANDS)), ("^", "s", "o")):
         chord = (c.i[band == k].mean(axis=0) - zero)[1:] / c.v[1:]
         style = {"color": "0.3", "markersize": 3, "mfc": "w"}
-        middle.plot(c.v[1:], 1e6 * chord, marker, label=f"{BANDS[k]} third", **style)
-    middle.set_title("means over the held-out cells", fontsize=9)
+        middle.plot(c.v[1:], 1e6 * chord, marker, label=BANDS[k], **style)
+    middle.set_title("means over thirds of the held-out cells", fontsize=9)
     middle.set_xlabel("bit-line voltage [V]")
     middle.set_ylabel("(current - offset) / voltage [uS]")
     middle.set_ylim(0, 135)

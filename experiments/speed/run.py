@@ -28,7 +28,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 
 def parts() -> dict:
     """Every part: its jobs, each of which gives a row or several."""
-    from . import batches, peers, sizes
+    from . import batches, nonlinear, peers, sizes
 
     both = ("float64", "float32")
     n_dies, n_inputs = 256, 4096
@@ -64,6 +64,7 @@ def parts() -> dict:
         "inputs": [lambda d=d: batches.inputs(128, n_inputs, d) for d in both],
         "inputs_through_transfer": [lambda: batches.through_transfer(128, n_inputs)],
         "gradient_of_batch": [lambda: batches.gradient(128, 64)],
+        "nonlinear": [*of(nonlinear.one_transistor, (64,)), *of(nonlinear.sinh, (64, 256, 512))],
         "fresh_64": [lambda: sizes.fresh(64)],
         "fresh_1024": [lambda: sizes.fresh(1024)],
     }

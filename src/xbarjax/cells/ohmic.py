@@ -12,7 +12,7 @@ class Ohmic(AbstractCell):
     **Arguments:**
 
     - `g`: conductances [S], shape `(rows, cols)`, at least 0. A cell that is stuck off may be
-        exactly 0. A scalar serves as part of another cell.
+        exactly 0.
 
     Raises `ValueError` for an empty array, another number of axes, or a negative or non-finite
     conductance; `TypeError` for an integer array.
@@ -23,11 +23,34 @@ class Ohmic(AbstractCell):
     is_reciprocal: ClassVar[bool] = True
 
     def __check_init__(self):
-        if jnp.ndim(self.g) not in (0, 2) or 0 in jnp.shape(self.g):
+        if jnp.ndim(self.g) != 2 or 0 in jnp.shape(self.g):
             raise ValueError(
                 f"g has shape {jnp.shape(self.g)}; it must be (rows, cols) with at least one of"
                 " each (batches go through jax.vmap)."
             )
+        require_nonnegative(self.g, "g", "S", open_allowed=False)
+
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
+        return self.g * (v_row - v_col)
+
+    def valid(self) -> DeviceMask:
+        return (self.g >= 0) & jnp.isfinite(self.g)
+
+
+class Conductor(AbstractCell):
+    """One conductance, `I = g (v_row - v_col)`, alone or for a whole array: the ohmic part of a
+    `Series`, or the model of one device.
+
+    **Arguments:**
+
+    - `g`: [S], a scalar or `(rows, cols)`, at least 0.
+    """
+
+    g: PerDevice = physical("g")
+    is_linear: ClassVar[bool] = True
+    is_reciprocal: ClassVar[bool] = True
+
+    def __check_init__(self):
         require_nonnegative(self.g, "g", "S", open_allowed=False)
 
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
