@@ -1,6 +1,7 @@
 """The static read: voltages in, currents out, everything in between."""
 
 import warnings
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,16 +9,16 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jax import lax
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike
 
-from ._types import as_physical, is_concrete, require_finite
-from .assembly import Circuit, at_rest, circuit_of
-from .connectivity import determined
+from ._types import PerCell, as_physical, is_concrete, require_finite
+from .assembly import Circuit, Reference, at_rest, circuit_of
+from .connectivity import Undetermined, determined
 from .crossbar import Crossbar
 from .drive import Bias
-from .network import Field, Segments
+from .network import Field, Network, Segments
 from .operating_point import faults, linear_solver, operating_point
-from .solution import ADVICE, Solution, Status
+from .solution import ADVICE, Faults, Solution, Status
 from .solvers import Newton, factor, solve
 
 
@@ -52,14 +53,8 @@ def read(
     and warns of islands and of gates that are all off. Under a transformation it returns
     `Solution.status` instead.
     """
-    bias = v_in if isinstance(v_in, Bias) else bias_of(crossbar, v_in)
-    (rows, cols), n = crossbar.shape, crossbar.lines
-    for name, size in (("v_row", n), ("v_row_far", n), ("v_col", cols), ("v_col_far", cols)):
-        if getattr(bias, name).shape != (size,):
-            raise ValueError(
-                f"bias.{name} has shape {getattr(bias, name).shape}, but the array is"
-                f" {rows} x {cols}: it must be ({size},)."
-            )
+    rows, cols = crossbar.shape
+    bias = bias_of(crossbar, v_in)
     if start is not None and start.drop_col.shape != (rows, cols):
         raise ValueError(
             f"start is a solution of shape {start.drop_col.shape}, but the array is"
@@ -77,16 +72,29 @@ def read(
     return solution
 
 
-def bias_of(crossbar: Crossbar, v_in: ArrayLike) -> Bias:
-    """The bias of an ordinary read: `v_in` [V] at both ends of every word line (or source line),
-    the readout's reference at both ends of every bit line."""
-    _, cols = crossbar.shape
+def bias_of(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
+    """A bias that fits the array: the one given, or that of an ordinary read, `v_in` [V] at both
+    ends of every word line (or source line) and the readout's reference at both ends of every bit
+    line."""
+    (rows, cols), lines = crossbar.shape, crossbar.lines
+    if isinstance(v_in, Bias):
+        fits: dict[str, list] = dict.fromkeys(("v_row", "v_row_far"), [(lines,)])
+        fits |= dict.fromkeys(("v_col", "v_col_far"), [(cols,)])
+        fits["v_gate"] = [(rows,), (rows, 1), (1, cols), (rows, cols), ()]  # () of None
+        for name, shapes in fits.items():
+            got = jnp.shape(getattr(v_in, name)) if getattr(v_in, name) is not None else ()
+            if got not in shapes:
+                raise ValueError(
+                    f"bias.{name} has shape {got}, but the array is {rows} x {cols}: it must be"
+                    f" {' or '.join(map(str, shapes[:4]))}."
+                )
+        return v_in
     v_in = as_physical(v_in, "v_in")
-    if jnp.shape(v_in) != (crossbar.lines,):
-        lines, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")
+    if jnp.shape(v_in) != (lines,):
+        many, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")
         raise ValueError(
-            f"v_in has shape {jnp.shape(v_in)}, but the array has {crossbar.lines} {lines}: it must"
-            f" be ({crossbar.lines},), one voltage a {line} line (batches go through jax.vmap)."
+            f"v_in has shape {jnp.shape(v_in)}, but the array has {lines} {many}: it must"
+            f" be ({lines},), one voltage a {line} line (batches go through jax.vmap)."
         )
     require_finite(v_in, "v_in", "V")
     v_col = crossbar.readout.voltage(cols).astype(v_in.dtype)
@@ -138,60 +146,59 @@ def _solution(crossbar, bias, factored, vector, reference, undetermined, guess=N
     x, stats = solve(factored, vector, guess)
     off = jax.tree.map(jnp.subtract, vector, network.mv(x))
     i_cell = jnp.where(floating, 0, at_rest - network.g_cr * x.row - network.g_rc * x.col)
-    solved = x, i_cell, off, vector
-    none = jnp.asarray(0), None
-    num_steps = jnp.asarray(stats["num_steps"])
-    return _said(crossbar, bias, network, reference, undetermined, *solved, num_steps, *none, {})
+    steps = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
+    found = _Found(network, reference, undetermined, x, i_cell, off, injected, *steps)
+    return _said(crossbar, bias, found, None, {})
 
 
 def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
     x, network, undetermined, i_cell, off, stats = operating_point(circuit, newton, guess)
-    found, flags = faults(*lax.stop_gradient((circuit, network, x)))
+    cells, flags = faults(*lax.stop_gradient((circuit, network, x)))
     flags[Status.NOT_CONVERGED] = ~stats.converged
-    vector = Field(i_cell, circuit.e_row, i_cell, circuit.e_col)
-    solved = x, i_cell, off, vector
     steps = stats.num_steps, stats.newton_steps
-    return _said(
-        crossbar, bias, network, circuit.reference, undetermined, *solved, *steps, found, flags
-    )
+    found = _Found(network, circuit.reference, undetermined, x, i_cell, off, i_cell, *steps)
+    return _said(crossbar, bias, found, cells, flags)
 
 
-def _said(
-    crossbar,
-    bias,
-    network,
-    reference,
-    undetermined,
-    x,
-    i_cell,
-    off,
-    vector,
-    num_steps,
-    newton_steps,
-    found,
-    flags,
-) -> Solution:
+class _Found(NamedTuple):
+    """What a linear solve or Newton's method leaves."""
+
+    network: Network
+    reference: Reference
+    undetermined: Undetermined
+    x: Field
+    i_cell: PerCell
+    off: Field  # by which Kirchhoff's laws are violated
+    injected: PerCell  # [A] into both families, of which rounding is a part
+    num_steps: Array
+    newton_steps: Array
+
+
+def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solution:
     """The solution, with what is to be said of it."""
-    off = lax.stop_gradient(off)
+    network, x, undetermined = found.network, found.x, found.undetermined
+    off = lax.stop_gradient(found.off)
     residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
-    holds = _current_law_holds(network, residual, (i_row, i_col), vector)
+    holds = _current_law_holds(network, residual, (i_row, i_col), found.injected)
+    not_converged = flags.get(Status.NOT_CONVERGED, False) | ~holds
+    flags = flags | {Status.NOT_CONVERGED: not_converged}
     return Solution(
         x.row,
         x.col,
-        i_cell,
+        found.i_cell,
         i_row,
         i_col,
-        reference.v_row,
-        reference.v_col,
+        found.reference.v_row,
+        found.reference.v_col,
         bias,
         undetermined,
         residual,
-        _status(crossbar, bias, undetermined, x, holds, flags),
-        num_steps,
-        newton_steps,
-        found,
+        _status(crossbar, bias, undetermined, x, flags),
+        found.num_steps,
+        found.newton_steps,
+        cells,
         network.parallel,
     )
 
@@ -207,7 +214,7 @@ def _current_law_holds(network, residual, currents, injected):
     largest = lambda xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
     double = residual.dtype == jnp.float64
     tolerance, flowing = 1e-8 if double else 1e-4, largest(currents)
-    rounding = 64 * jnp.finfo(residual.dtype).eps * largest((injected.row, injected.col))
+    rounding = 64 * jnp.finfo(residual.dtype).eps * largest((injected,))
     row, col = network.row.alpha, network.col.alpha
     no_row = jnp.all((row[0] + row[-1] if network.parallel else row[:, 0] + row[:, -1]) == 0)
     at_rest = no_row | jnp.all(col[0] + col[-1] == 0) | (double & (flowing <= rounding))
@@ -215,7 +222,7 @@ def _current_law_holds(network, residual, currents, injected):
     return residual <= lax.stop_gradient(bound)
 
 
-def _status(crossbar, bias, undetermined, x, holds, more):
+def _status(crossbar, bias, undetermined, x, more):
     wires, drive, readout = crossbar.wires, crossbar.drive, crossbar.readout
     resistances = (
         wires.r_row,
@@ -234,7 +241,6 @@ def _status(crossbar, bias, undetermined, x, holds, more):
     flags = {
         Status.FLOATING: jnp.any(undetermined.row) | jnp.any(undetermined.col),
         Status.SPLIT: jnp.any(undetermined.row_split) | jnp.any(undetermined.col_split),
-        Status.NOT_CONVERGED: ~holds | more.get(Status.NOT_CONVERGED, False),
         Status.NOT_FINITE: ~finite,
         Status.INVALID_CELL: ~jnp.all(crossbar.cell.valid()),
         Status.INVALID_WIRE: ~good_wires,

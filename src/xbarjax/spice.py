@@ -152,19 +152,7 @@ def _checked(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
     bad = np.argwhere(~np.broadcast_to(crossbar.cell.valid(), crossbar.shape))
     if len(bad):
         raise ValueError(f"cell {tuple(bad[0].tolist())} has parameters that no device can have.")
-    bias = v_in if isinstance(v_in, Bias) else bias_of(crossbar, v_in)
-    (rows, cols), n = crossbar.shape, crossbar.lines
-    fits: dict[str, Any] = dict.fromkeys(("v_row", "v_row_far"), [(n,)])
-    fits |= dict.fromkeys(("v_col", "v_col_far"), [(cols,)])
-    fits["v_gate"] = [(rows,), (rows, 1), (1, cols), (rows, cols), ()]  # () of None
-    for name, shapes in fits.items():
-        got = np.shape(getattr(bias, name))
-        if got not in shapes:
-            raise ValueError(
-                f"bias.{name} has shape {got}, but the array is {rows} x {cols}: it must be"
-                f" {' or '.join(map(str, shapes))}."
-            )
-    return bias
+    return bias_of(crossbar, v_in)
 
 
 def _floats(x: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -41,7 +41,7 @@ def settle(
     `max_rounds`, the status of that read says so (`OUT_OF_RANGE`), and on concrete values it raises
     `ValueError`. The states have no gradient; the last read has.
     """
-    bias = v_in if isinstance(v_in, Bias) else bias_of(crossbar, v_in)
+    bias = bias_of(crossbar, v_in)
     crossbar = _settled(crossbar, bias, max_rounds)
     solution = _read(crossbar, bias, None, None)
     if is_concrete(solution.status):
