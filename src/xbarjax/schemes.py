@@ -27,7 +27,7 @@ from .crossbar import Crossbar
 from .drive import Bias, Drive
 from .read import read
 from .readout import VirtualGround
-from .solution import Solution, Status
+from .solution import Solution, usable
 
 Scheme = Callable[[Crossbar, Any, Any, Any], tuple[Crossbar, Bias]]
 
@@ -137,8 +137,7 @@ def read_margin(
 
 def _usable(solution: Solution, x: Array) -> Array:
     """`x`, or NaN where the status says that it cannot be used: alone, a number carries none."""
-    harmless = int(Status.FLOATING | Status.SPLIT | Status.GATES_OFF)
-    return jnp.where((solution.status & ~harmless) == 0, x, jnp.nan)
+    return jnp.where(usable(solution.status), x, jnp.nan)
 
 
 class WriteMap(NamedTuple):

@@ -33,6 +33,11 @@ class Status(enum.IntFlag):
         return bool(self & ~(Status.FLOATING | Status.SPLIT | Status.GATES_OFF))
 
 
+def usable(status: Int[Array, "*batch"]) -> Bool[Array, "*batch"]:
+    """Whether the numbers that come with a status may be used, for values that are traced too."""
+    return (status & ~int(Status.FLOATING | Status.SPLIT | Status.GATES_OFF)) == 0
+
+
 ADVICE = {
     Status.FLOATING: "has no path to any source or ground: its voltage is arbitrary (returned as"
     " 0 V) and it carries no current",

@@ -13,7 +13,7 @@ from .crossbar import Crossbar
 from .drive import Bias
 from .network import Network
 from .read import _solution, raise_if_bad
-from .solution import Status
+from .solution import Status, usable
 from .solvers import LadderCG, elimination, factor, one_by_one
 
 # Where block elimination takes less time than a solve for each of the shorter side's lines, on the
@@ -54,6 +54,11 @@ def transfer(
         raise ValueError(
             f"transfer needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
             " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
+        )
+    if crossbar.wires.parallel:
+        raise ValueError(
+            "transfer needs rows that cross the columns; with source lines along the bit lines,"
+            " column j answers to source line j alone: read it at 1 V on all of them."
         )
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
@@ -101,8 +106,7 @@ def _by_solves(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
 def _judged(crossbar: Crossbar, lines, status):
     """The matrix, from what every line of the shorter side gives, if it can be used."""
     rows, cols = crossbar.shape
-    good = (status & ~int(Status.FLOATING | Status.SPLIT)) == 0
-    return jnp.where(good, lines if rows <= cols else lines.T, jnp.nan), status
+    return jnp.where(usable(status), lines if rows <= cols else lines.T, jnp.nan), status
 
 
 @eqx.filter_custom_jvp
