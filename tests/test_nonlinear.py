@@ -37,6 +37,14 @@ def curved(b: Any = 3.0, r: float = 10.0) -> xb.Crossbar:
     return xb.Crossbar(xb.Sinh(uniform(0, 1e-5, 1e-4), b), xb.Wires(r, r))
 
 
+def pair() -> xb.Crossbar:
+    return xb.Crossbar(xb.Series(xb.AntiparallelDiodes(1e-9), xb.Ohmic(jnp.full(SHAPE, 1e-5))))
+
+
+def linear_along() -> xb.Crossbar:
+    return xb.Crossbar(xb.Ohmic(jnp.full(SHAPE, 1e-5)), xb.Wires(1.0, 1.0, parallel=True))
+
+
 V = jnp.linspace(0.1, 0.9, ROWS)
 
 
@@ -317,6 +325,11 @@ def test_floating_lines_of_cells_that_are_off_are_islands() -> None:
         (lambda: xb.read(curved(), jnp.ones(COLS)), "v_in"),
         (lambda: xb.read(array(True), jnp.ones(ROWS)), "source line"),
         (lambda: xb.read(curved(), xb.schemes.gated(curved(), jnp.ones(ROWS), 0.2, 1.8)), "gate"),
+        (
+            lambda: xb.read(pair(), xb.schemes.gated(pair(), jnp.ones(ROWS), 0.2, 1.8)),
+            "has no gate",
+        ),
+        (lambda: xb.transfer(linear_along()), "source line"),
         (lambda: xb.schemes.gated(array(), jnp.ones(COLS), 0.2, 1.8), r"\(6,\)"),
         (lambda: xb.schemes.half(array(True), 0, 0, 1.0), "gates"),
         (lambda: xb.transfer(curved()), "linear"),

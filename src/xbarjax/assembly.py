@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from ._types import PerCell, PerCol
-from .cells import AbstractCell, AbstractGatedCell, linearise
+from .cells import AbstractCell, AbstractGatedCell, has_gate, linearise
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
@@ -130,7 +130,7 @@ def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
 def _gated(cell: AbstractCell, bias: Bias) -> AbstractCell:
     if bias.v_gate is None:
         return cell
-    if not isinstance(cell, AbstractGatedCell):
+    if not (isinstance(cell, AbstractGatedCell) and has_gate(cell)):
         raise ValueError(
             f"bias.v_gate is given, but {type(cell).__name__} has no gate: leave it out, or put a"
             " transistor in series with the cell."

@@ -17,6 +17,6 @@ from .ohmic import Conductor as Conductor, Ohmic as Ohmic
 from .polynomial import Polynomial as Polynomial, milo_rram as milo_rram
 from .poole_frenkel import PooleFrenkel as PooleFrenkel
 from .rectifying import Rectifying as Rectifying
-from .series import Series as Series
+from .series import Series as Series, has_gate as has_gate
 from .sinh import Sinh as Sinh
 from .threshold import ThresholdSwitch as ThresholdSwitch

@@ -65,7 +65,7 @@ class Series(AbstractGatedCell, AbstractRangedCell):
         return in_range(self.first, v_row, m) & in_range(self.second, m, v_col)
 
     def gated(self, v_gate: PerDevice) -> "Series":
-        of = lambda x: x.gated(v_gate) if isinstance(x, AbstractGatedCell) else x
+        of = lambda x: x.gated(v_gate) if has_gate(x) else x
         return Series(of(self.first), of(self.second))
 
     def switched(self, v_row: PerDevice, v_col: PerDevice) -> "Series":
@@ -87,6 +87,13 @@ class Series(AbstractGatedCell, AbstractRangedCell):
             if isinstance(part, AbstractGatedCell):
                 on &= part.conducts(v_row, v_col)
         return on
+
+
+def has_gate(cell: AbstractCell) -> bool:
+    """Whether gate voltages mean anything to a cell."""
+    if isinstance(cell, Series):
+        return has_gate(cell.first) or has_gate(cell.second)
+    return isinstance(cell, AbstractGatedCell)
 
 
 @eqx.filter_custom_jvp
