@@ -22,6 +22,7 @@ lint: $(VENV)/ready
 
 golden: $(VENV)/ready
 	$(BIN)/python tests/golden/make.py
+	cd tests && ../$(BIN)/python -m golden.devices
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 import pytest
 
@@ -43,6 +45,26 @@ def test_a_read_agrees_with_ngspice(name: str) -> None:
     assert int(solution.status) == 0 and int(solution.newton_steps) <= 12
     for quantity, want in record["outputs"].items():
         assert difference(getattr(solution, quantity), want, quantity) < TOL, quantity
+
+
+def test_a_change_of_a_millionth_in_one_cell_would_be_seen() -> None:
+    record = devices.load(FILES["ekv_row"])
+    crossbar, bias = of.circuit(record["inputs"])
+    g = crossbar.cell.second.g
+    at = np.unravel_index(np.argmax(np.asarray(record["outputs"]["i_cell"])), g.shape)
+    changed = eqx.tree_at(lambda x: x.cell.second.g, crossbar, g.at[at].multiply(1 + 1e-6))
+    got = xb.read(changed, bias)
+    assert difference(got.i_out, record["outputs"]["i_out"], "i_out") > 10 * TOL
+
+
+@pytest.mark.parametrize("name", ["selector_float", "level1_col_along", "schottky"])
+def test_ngspice_still_gives_the_stored_values(name: str) -> None:
+    if shutil.which("ngspice") is None:
+        pytest.skip("ngspice is not on PATH: the stored circuits are not rerun")
+    record = devices.load(FILES[name])
+    again = devices.simulate(devices.inputs(name))
+    for quantity, want in record["outputs"].items():
+        assert difference(again[quantity], want, quantity) < 1e-12, quantity
 
 
 @every_circuit

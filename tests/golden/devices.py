@@ -1,7 +1,7 @@
 """Write the golden circuits with nonlinear cells: netlists from seeds, solved by ngspice, as JSON.
 
-    python tests/golden/devices.py                  # all circuits
-    python tests/golden/devices.py diode sinh_half  # those of these names
+    cd tests && python -m golden.devices                  # all circuits
+    cd tests && python -m golden.devices diode sinh_half  # those of these names
 
 Nothing here is shared with the package or with the Newton reference: the netlist is written element
 by element, series cells with the node between their two elements. Cells are B sources with explicit
@@ -15,7 +15,6 @@ of 0 ohm would silently become 1 mohm.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from golden.make import load as load, save, version
 
 Array = NDArray[np.float64]
 HERE = Path(__file__).with_suffix("")
@@ -338,39 +339,6 @@ def simulate(x: dict[str, Any]) -> dict[str, Array]:
         "i_cell": i_cell,
         "i_out": i_out,
     }
-
-
-def version() -> str:
-    """The version line of ngspice."""
-    out = subprocess.run(["ngspice", "--version"], capture_output=True, text=True).stdout
-    return next(w for w in out.split() if w.startswith("ngspice-"))
-
-
-def save(path: Path, record: dict[str, Any]) -> None:
-    """Strict JSON, which has no infinity: written as the string "inf"."""
-
-    def plain(x: Any) -> Any:
-        if isinstance(x, dict):
-            return {k: plain(v) for k, v in x.items()}
-        if isinstance(x, list):
-            return [plain(v) for v in x]
-        if isinstance(x, np.ndarray):
-            return plain(x.tolist())
-        return "inf" if x == np.inf else x
-
-    text = json.dumps(plain(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    path.write_text(text.replace('],"', '],\n"') + "\n")
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A record; its lists become float64 arrays."""
-
-    def arrays(x: Any) -> Any:
-        if isinstance(x, dict):
-            return {k: arrays(v) for k, v in x.items()}
-        return np.array(x, dtype=object).astype(float) if isinstance(x, list) else x
-
-    return arrays(json.loads(path.read_text()))
 
 
 def main() -> None:

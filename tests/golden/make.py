@@ -204,11 +204,14 @@ def save(path: Path, record: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A record with float64 arrays."""
-    record = json.loads(path.read_text())
-    for part in ("inputs", "outputs"):
-        record[part] = {k: np.array(v, dtype=object).astype(float) for k, v in record[part].items()}
-    return record
+    """A record; its lists become float64 arrays."""
+
+    def arrays(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {k: arrays(v) for k, v in x.items()}
+        return np.array(x, dtype=object).astype(float) if isinstance(x, list) else x
+
+    return arrays(json.loads(path.read_text()))
 
 
 def main() -> None:
