@@ -9,8 +9,12 @@ export JAX_PLATFORMS ?= cpu
 demo: $(VENV)/ready
 	$(BIN)/python -m experiments.digits.run --out out
 
+# Most of the time goes into compiling, a third of that into passes that make code faster but not
+# other: tests do without them.
+QUICK := XLA_FLAGS="--xla_llvm_disable_expensive_passes=true $(XLA_FLAGS)"
+
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(QUICK) $(BIN)/python -m pytest -n 2 -m "not slow"
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -q
 
 test-slow: $(VENV)/ready
