@@ -73,13 +73,19 @@ CELLS: dict[str, tuple[xb.AbstractCell, float]] = {
     "hopping": (Hopping(G, uniform(9, 0.5, 1.0)), 1.0),
 }
 # Each compiles for several seconds, and three in series for a minute.
-FEW = ("sinh", "rectifying", "diode", "mosfet", "1T1R", "hopping")
+FEW = ("sinh", "rectifying", "mosfet", "1T1R")
 IN_ARRAYS = [
     pytest.param(name, marks=() if name in FEW else pytest.mark.slow)
     for name in CELLS
     if name != "three in series"
 ]
-every_cell = pytest.mark.parametrize("name", CELLS)
+every_cell = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "three in series" else ())
+        for name in CELLS
+    ],
+)
 
 
 def voltages(v_max: float) -> Any:
