@@ -30,12 +30,15 @@ class Status(enum.IntFlag):
     def is_error(self) -> bool:
         """Whether the numbers cannot be used: `FLOATING` and `SPLIT` leave the rest right, and
         with `GATES_OFF` all of it is."""
-        return bool(self & ~(Status.FLOATING | Status.SPLIT | Status.GATES_OFF))
+        return bool(self & ~_HARMLESS)
+
+
+_HARMLESS = Status.FLOATING | Status.SPLIT | Status.GATES_OFF
 
 
 def usable(status: Int[Array, "*batch"]) -> Bool[Array, "*batch"]:
     """Whether the numbers that come with a status may be used, for values that are traced too."""
-    return (status & ~int(Status.FLOATING | Status.SPLIT | Status.GATES_OFF)) == 0
+    return (status & ~int(_HARMLESS)) == 0
 
 
 ADVICE = {
