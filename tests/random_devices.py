@@ -27,6 +27,11 @@ SCHEMES = ("plain", "half", "third", "float", "ground", "along")
 SIZES = (1, 2, 3, 5, 8, 13, 16, 24, 32, 48, 64, 96, 128)
 
 
+def kind_of(seed: int) -> str:
+    """The kind of cell of a random circuit."""
+    return str(np.random.default_rng(seed).choice(CELLS))
+
+
 def random_device_circuit(seed: int, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
     """A circuit drawn from one of many kinds: cells, select schemes, wires of `r` times the largest
     zero-bias conductance from 0 to 0.1, and voltages to 3 V.

@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import Array, Float
 
 import xbarjax as xb
-from xbarjax.cells import linearise
+from xbarjax.cells.exponential import softplus
 
 ROWS, COLS = 4, 3
 
@@ -98,9 +98,7 @@ def voltages(v_max: float) -> Any:
 @every_cell
 def test_a_cell_is_passive_and_monotone(name: str) -> None:
     cell, v_max = CELLS[name]
-    at = jax.vmap(
-        lambda a, b: linearise(cell, jnp.full((ROWS, COLS), a), jnp.full((ROWS, COLS), b))
-    )
+    at = jax.vmap(lambda a, b: cell.linearise(jnp.full((ROWS, COLS), a), jnp.full((ROWS, COLS), b)))
     v_row, v_col = voltages(v_max)[:, :, 0, 0]
     current, g_row, g_col = at(v_row, v_col)
     v = (v_row - v_col)[:, None, None]
@@ -118,7 +116,7 @@ def test_conductances_are_the_slopes_of_the_current(name: str) -> None:
     cell, v_max = CELLS[name]
     rng = np.random.default_rng(0)
     v_row, v_col = (jnp.asarray(rng.uniform(-v_max, v_max, (ROWS, COLS)) / 2) for _ in range(2))
-    _, g_row, g_col = linearise(cell, v_row, v_col)
+    _, g_row, g_col = cell.linearise(v_row, v_col)
     h = 1e-5
     for got, a, b in ((g_row, h, 0), (g_col, 0, -h)):
         ahead, back = cell.current(v_row + a, v_col + b), cell.current(v_row - a, v_col - b)
@@ -179,3 +177,20 @@ def test_laws_hold_in_an_array_and_gradients_match_differences(name: str) -> Non
         assert abs(got - want) <= 1e-6 * scale + 1e-13, (k, x.shape, got, want)
         tried += 1
     assert tried >= 5
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-15), (np.float32, 5e-7)])
+def test_softplus_to_the_last_digits(dtype: Any, tolerance: float) -> None:
+    x = np.concatenate([np.linspace(-80, 80, 20001), [0.0]]).astype(dtype)
+    exact = np.logaddexp(np.longdouble(0), x.astype(np.longdouble))
+    assert np.max(np.abs(np.asarray(softplus(jnp.asarray(x))) / exact - 1)) < tolerance
+
+
+def test_derivatives_of_softplus_also_at_0() -> None:
+    x = np.concatenate([np.linspace(-30, 30, 201), [0.0]])
+    logistic = 1 / (1 + np.exp(-x))
+    slope = jax.vmap(jax.grad(softplus))(x)
+    np.testing.assert_allclose(slope, logistic, rtol=1e-15)
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(jax.grad(softplus)))(x), logistic / (1 + np.exp(x)), rtol=1e-14
+    )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from ._types import PerCell, PerCol
-from .cells import AbstractCell, AbstractGatedCell, has_gate, linearise
+from .cells import AbstractCell, AbstractGatedCell, has_gate
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
@@ -98,7 +98,7 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
 
 def linearised(circuit: Circuit, a: PerCell, w: PerCell, tangents) -> tuple[Network, Field]:
     """Kirchhoff's law with every cell replaced by its tangent at drops `(a, w)` [V], given as what
-    `linearise` says.
+    a cell's `linearise` says.
 
     Returns the network and its right-hand side: what the tangents pass at zero drops is injected
     into both families."""
@@ -110,7 +110,7 @@ def linearised(circuit: Circuit, a: PerCell, w: PerCell, tangents) -> tuple[Netw
 def at_rest(circuit: Circuit) -> tuple[Network, Field]:
     """Kirchhoff's law for linear cells: the network, and its right-hand side. The cell currents at
     zero drops are what is injected into both families."""
-    current, g_row, g_col = linearise(circuit.cell, *circuit.rest)
+    current, g_row, g_col = circuit.cell.linearise(*circuit.rest)
     vector = Field(current, circuit.e_row, current, circuit.e_col)
     return _network(circuit, g_row, g_col), vector
 

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool
 
 from ._types import CellMask, PerCell
 from .assembly import Circuit, linearised
-from .cells import AbstractGatedCell, in_range, linearise
+from .cells import AbstractGatedCell, in_range
 from .connectivity import Undetermined, determined
 from .network import Field, Network
 from .solution import Faults, Status
@@ -71,7 +71,7 @@ def _first_point(circuit: Circuit) -> tuple[PerCell, PerCell]:
 
 
 def _tangents(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell, PerCell]:
-    return linearise(circuit.cell, *circuit.voltages(a, w))
+    return circuit.cell.linearise(*circuit.voltages(a, w))
 
 
 def _network(

@@ -3,7 +3,6 @@ from .cell import (
     AbstractGatedCell as AbstractGatedCell,
     AbstractRangedCell as AbstractRangedCell,
     in_range as in_range,
-    linearise as linearise,
 )
 from .compact import VTEAM as VTEAM, StanfordPKU as StanfordPKU, Yakopcic as Yakopcic
 from .junction import (

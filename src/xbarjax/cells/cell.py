@@ -39,6 +39,21 @@ class AbstractCell(eqx.Module):
     def valid(self) -> DeviceMask:
         """Which cells have parameters that a device can have."""
 
+    def linearise(
+        self, v_row: PerDevice, v_col: PerDevice
+    ) -> tuple[PerDevice, PerDevice, PerDevice]:
+        """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation.
+
+        A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
+        conductances are the same array."""
+        ones = jnp.ones_like(v_row)
+        if self.is_reciprocal:
+            current, g = jax.jvp(lambda v: self.current(v, v_col), (v_row,), (ones,))
+            return current, g, g
+        current, tangent = jax.linearize(self.current, v_row, v_col)
+        none = jnp.zeros_like(ones)
+        return current, tangent(ones, none), tangent(none, -ones)
+
 
 class AbstractRangedCell(AbstractCell):
     """A cell whose model holds for some voltages only."""
@@ -58,20 +73,6 @@ class AbstractGatedCell(AbstractCell):
     @abc.abstractmethod
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         """Which cells have a gate above threshold at terminal voltages [V]."""
-
-
-def linearise(cell: AbstractCell, v_row, v_col) -> tuple[PerDevice, PerDevice, PerDevice]:
-    """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation.
-
-    A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
-    conductances are the same array."""
-    ones = jnp.ones_like(v_row)
-    if cell.is_reciprocal:
-        current, g = jax.jvp(lambda v: cell.current(v, v_col), (v_row,), (ones,))
-        return current, g, g
-    current, tangent = jax.linearize(cell.current, v_row, v_col)
-    none = jnp.zeros_like(ones)
-    return current, tangent(ones, none), tangent(none, -ones)
 
 
 def in_range(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._types import DeviceMask, PerDevice
-from .cell import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range, linearise
+from .cell import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range
 from .threshold import ThresholdSwitch
 
 MAX_STEPS = 100  # of the inner node; 50 halvings alone are the precision of a float64
@@ -42,14 +42,21 @@ class Series(AbstractGatedCell, AbstractRangedCell):
         return self.first.is_reciprocal and self.second.is_reciprocal
 
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
+        return self.linearise(v_row, v_col)[0]
+
+    def linearise(
+        self, v_row: PerDevice, v_col: PerDevice
+    ) -> tuple[PerDevice, PerDevice, PerDevice]:
         m = self.v_inner(v_row, v_col)
-        i_1, _, q_1 = linearise(self.first, v_row, m)
-        i_2, p_2, _ = linearise(self.second, m, v_col)
+        i_1, p_1, q_1 = self.first.linearise(v_row, m)
+        i_2, p_2, q_2 = self.second.linearise(m, v_col)
+        closed = q_1 + p_2 > 0
+        total = jnp.where(closed, q_1 + p_2, 1)
         # what either says, by the other's weight: an error of m does not show in first order
-        total = q_1 + p_2
-        open_ = total == 0
-        q_1, p_2, total = (lax.stop_gradient(x) for x in (q_1, p_2, jnp.where(open_, 1, total)))
-        return jnp.where(open_, i_2, (q_1 * i_2 + p_2 * i_1) / total)
+        by_2, by_1 = lax.stop_gradient((q_1 / total, p_2 / total))
+        current = jnp.where(closed, by_2 * i_2 + by_1 * i_1, i_2)
+        g_row = p_1 / total * p_2
+        return current, g_row, g_row if self.is_reciprocal else q_2 / total * q_1
 
     def v_inner(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         """Voltage [V] of the node between the two devices."""
@@ -98,41 +105,36 @@ def has_gate(cell: AbstractCell) -> bool:
 
 @eqx.filter_custom_jvp
 def _inner(cell: Series, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
-    m = (v_row + v_col) / 2
-    if m.dtype == jnp.float64:  # most of the way in half the time
-        single = jax.tree.map(lambda x: x.astype(jnp.float32), (cell, v_row, v_col, m))
-        rough = _search(*single).astype(m.dtype)
-        m = jnp.clip(rough, jnp.minimum(v_row, v_col), jnp.maximum(v_row, v_col))
-    return _search(cell, v_row, v_col, m)
-
-
-def _search(cell: Series, v_row: PerDevice, v_col: PerDevice, m: PerDevice) -> PerDevice:
-    """Newton's method from `m`, until a step is small enough for the next to be lost in rounding:
-    it squares what is left, and the current does so once more."""
-    enough = 1e-6 if m.dtype == jnp.float64 else 1e-4
-    enough = enough * jnp.maximum(jnp.abs(v_row), jnp.abs(v_col))
+    """Newton's method from the middle, for every device until a step of its own is small enough for
+    the next to be lost in rounding: it squares what is left, and the current does so once more."""
+    enough = 1e-6 if v_row.dtype == jnp.float64 else 1e-4
+    enough = enough * jnp.max(jnp.maximum(jnp.abs(v_row), jnp.abs(v_col)))
 
     def step(carry):
-        m, low, high, before, k = carry
+        m, low, high, last, k = carry
         excess, slope = jax.jvp(
-            lambda m: cell.second.current(m, v_col) - cell.first.current(v_row, m),
+            lambda m: cell.first.current(v_row, m) - cell.second.current(m, v_col),
             (m,),
-            (jnp.ones_like(m),),
+            (-jnp.ones_like(m),),
         )
-        low, high = jnp.where(excess <= 0, m, low), jnp.where(excess >= 0, m, high)
-        newton = -excess / jnp.where(slope > 0, slope, 1)
+        # infinite where there is no slope, and out of the bracket; all that follows takes this
+        # quotient alone, or compilers make the currents again for everything that they go into
+        newton = excess / jnp.maximum(slope, 0)
+        low, high = jnp.where(newton >= 0, m, low), jnp.where(newton <= 0, m, high)
         # a step that leaves the bracket, or does not halve the last one, gives way to a halving
-        good = (slope > 0) & (m + newton >= low) & (m + newton <= high)
-        good &= jnp.abs(newton) <= 0.5 * before
-        new = jnp.where(good, m + newton, (low + high) / 2)
-        return new, low, high, jnp.abs(new - m), k + 1
+        new = m + newton
+        good = (new >= low) & (new <= high) & (jnp.abs(newton) <= 0.5 * last)
+        new = jnp.where(good, new, (low + high) / 2)
+        done = last <= enough
+        return jnp.where(done, m, new), low, high, jnp.where(done, last, jnp.abs(new - m)), k + 1
 
     def unfinished(carry):
-        *_, before, k = carry
-        return jnp.any(before > enough) & (k < MAX_STEPS)
+        *_, last, k = carry
+        return jnp.any(last > enough) & (k < MAX_STEPS)
 
     low, high = jnp.minimum(v_row, v_col), jnp.maximum(v_row, v_col)
-    return lax.while_loop(unfinished, step, (m, low, high, jnp.full_like(low, jnp.inf), 0))[0]
+    start = (low + high) / 2, low, high, jnp.full_like(low, jnp.inf), 0
+    return lax.while_loop(unfinished, step, start)[0]
 
 
 @_inner.def_jvp
@@ -144,7 +146,7 @@ def _(primals, tangents):
         return cell.first.current(v_row, m) - cell.second.current(m, v_col)
 
     _, moved = eqx.filter_jvp(excess, primals, tangents)
-    _, _, q_1 = linearise(cell.first, v_row, m)
-    _, p_2, _ = linearise(cell.second, m, v_col)
+    _, _, q_1 = cell.first.linearise(v_row, m)
+    _, p_2, _ = cell.second.linearise(m, v_col)
     total = q_1 + p_2
     return m, jnp.where(total > 0, moved / jnp.where(total > 0, total, 1), 0)
