@@ -36,7 +36,8 @@ def random_device_circuit(seed: int, sizes: tuple[int, ...] = SIZES) -> dict[str
     """A circuit drawn from one of many kinds: cells, select schemes, wires of `r` times the largest
     zero-bias conductance from 0 to 0.1, and voltages to 3 V.
 
-    Shapes come from a short list, so that few of them are compiled; "name" says what it is."""
+    Shapes come from a short list, so that few of them are compiled; "name" says what it is and
+    "g_max" [S] is that conductance."""
     rng = np.random.default_rng(seed)
     kind, scheme = str(rng.choice(CELLS)), str(rng.choice(SCHEMES))
     rows, cols = (int(n) for n in rng.choice(sizes, 2))
@@ -116,6 +117,7 @@ def random_device_circuit(seed: int, sizes: tuple[int, ...] = SIZES) -> dict[str
             r_col[0, others] = r_col[-1, others] = np.inf
     return {
         "name": f"{seed}: {kind} {scheme} {rows}x{cols} {v_max} V, r g = {r * g_max:g}",
+        "g_max": g_max,
         "along": along,
         "cell": cell,
         "r_row": r_row,
