@@ -108,9 +108,10 @@ def ekv(v_d, v_s, v_gate, beta, v_t, n, lam, u_t):
     return current, by_d, -i_s * (modulation * slope_s + tilt * difference)
 
 
-def newton_1t1r(g, r_row, r_col, v_in, tolerance: float = 1e-10, **transistor):
+def newton_1t1r(g, r_row, r_col, v_in, tolerance: float = 1e-10, lu=factor, **transistor):
     """Output currents [A] of a one-ended array of EKV transistors (row side) and conductances, by
-    Newton's method with sparse LU over `3 rows cols` nodes, and its iterations."""
+    Newton's method with sparse LU over `3 rows cols` nodes, and its iterations. `lu` factors: as
+    `factor` does, or SciPy's `splu` as it comes."""
     wires, b = nodal_matrix(np.zeros_like(g), r_row, r_col, v_in)
     size = g.size
     w = np.arange(size)
@@ -128,7 +129,7 @@ def newton_1t1r(g, r_row, r_col, v_in, tolerance: float = 1e-10, **transistor):
         rows, cols = [w, w, m, m, m, c, c], [w, m, w, m, c, m, c]
         where = np.concatenate(rows), np.concatenate(cols)
         devices = sparse.coo_matrix((np.concatenate(entries), where), shape=wires.shape)
-        step = factor((wires + devices).tocsc()).solve(residual)
+        step = lu((wires + devices).tocsc()).solve(residual)
         x -= step
         if np.abs(step).max() < tolerance * np.abs(x).max():
             return (flat * (x[m] - x[c])).reshape(g.shape).sum(axis=0), iteration
