@@ -194,3 +194,15 @@ def test_derivatives_of_softplus_also_at_0() -> None:
     np.testing.assert_allclose(
         jax.vmap(jax.grad(jax.grad(softplus)))(x), logistic / (1 + np.exp(x)), rtol=1e-14
     )
+
+
+@pytest.mark.parametrize("guess", [np.nan, -9.0, 0.3, 9.0])
+def test_a_guess_at_the_nodes_inside_changes_nothing(guess: float) -> None:
+    cell = xb.Series(
+        xb.Mosfet(1e-3, 0.45, 1.8), xb.Series(xb.AntiparallelDiodes(1e-9), xb.Ohmic(G))
+    )
+    v = uniform(21, -1.0, 1.0), uniform(22, -1.0, 1.0)
+    want = cell.linearise(*v)
+    inner = cell.inner(*v, jax.tree.map(lambda m: jnp.full_like(m, guess), cell.inner(*v)))
+    for a, b in zip(cell.linearise(*v, inner), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15)

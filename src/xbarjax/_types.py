@@ -20,7 +20,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 PerCell: TypeAlias = Float[Array, "rows cols"]
 PerRow: TypeAlias = Float[Array, " rows"]
@@ -30,6 +30,7 @@ PerColSegment: TypeAlias = Float[Array, "rows+1 cols"]
 CellMask: TypeAlias = Bool[Array, "rows cols"]
 PerDevice: TypeAlias = Float[Array, "..."]  # devices, in an array of them or not
 DeviceMask: TypeAlias = Bool[Array, "..."]
+Inner: TypeAlias = PyTree[PerDevice]  # nodes inside devices; None where none are known
 Scalar: TypeAlias = Float[Array, ""]
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from ._types import PerCell, PerCol
+from ._types import Inner, PerCell, PerCol
 from .cells import AbstractCell, AbstractGatedCell, has_gate
 from .crossbar import Crossbar
 from .drive import Bias
@@ -51,9 +51,14 @@ class Circuit(eqx.Module):
         """What belongs to a line of the row family, at its cells."""
         return x[None, :] if self.parallel else x[:, None]
 
-    def current(self, a: PerCell, w: PerCell) -> PerCell:
-        """Cell currents [A] at drops [V]."""
-        return self.cell.current(*self.voltages(a, w))
+    def tangents(
+        self, a: PerCell, w: PerCell, guess: Inner
+    ) -> tuple[tuple[PerCell, PerCell, PerCell], Inner]:
+        """What `linearise` says of the cells at drops [V], and the nodes inside them, which are
+        looked for from a `guess`."""
+        v = self.voltages(a, w)
+        inner = self.cell.inner(*v, guess)
+        return self.cell.linearise(*v, inner), inner
 
 
 def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:

@@ -1,16 +1,17 @@
 """The operating point of an array of nonlinear cells: what Newton's method needs of a circuit."""
 
+import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool
 
-from ._types import CellMask, PerCell
+from ._types import CellMask, Inner, PerCell
 from .assembly import Circuit, linearised
 from .cells import AbstractGatedCell, in_range
 from .connectivity import Undetermined, determined
 from .network import Field, Network
 from .solution import Faults, Status
-from .solvers import Equations, LadderBiCGStab, LadderCG, Newton, Stats, TwinLadders, root
+from .solvers import Begin, Equations, LadderBiCGStab, LadderCG, Newton, Stats, TwinLadders, root
 
 
 def linear_solver(*, symmetric: bool, parallel: bool) -> lx.AbstractLinearSolver:
@@ -29,8 +30,9 @@ def operating_point(
     linear = newton.linear if newton.linear is not None else linear_solver(**kind)
     guess = _at_rest(circuit) if start is None else start
     point = _first_point(circuit) if start is None else (start.row, start.col)
-    x, stats = root(EQUATIONS, newton, linear, circuit, point, guess)
-    tangents = _tangents(circuit, x.row, x.col)
+    begin = Begin(point, _middle(circuit, *point), guess)
+    x, inner, stats = root(EQUATIONS, newton, linear, circuit, begin)
+    tangents, _ = circuit.tangents(x.row, x.col, inner)
     network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
     floating = undetermined.row | undetermined.col
     i_cell = jnp.where(floating, 0, tangents[0])
@@ -70,8 +72,11 @@ def _first_point(circuit: Circuit) -> tuple[PerCell, PerCell]:
     )
 
 
-def _tangents(circuit: Circuit, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell, PerCell]:
-    return circuit.cell.linearise(*circuit.voltages(a, w))
+def _middle(circuit: Circuit, a: PerCell, w: PerCell) -> Inner:
+    """A first guess at the nodes inside the cells."""
+    v_row, v_col = circuit.voltages(a, w)
+    nodes = jax.eval_shape(circuit.cell.inner, v_row, v_col)
+    return jax.tree.map(lambda _: (v_row + v_col) / 2, nodes)
 
 
 def _network(
@@ -84,8 +89,8 @@ def _network(
     return network, vector._replace(row=injected, col=injected), floating
 
 
-def _residual(circuit: Circuit, x: Field) -> Field:
-    tangents = _tangents(circuit, x.row, x.col)
+def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
+    tangents, _ = circuit.tangents(x.row, x.col, inner)
     network, _, floating = _network(circuit, x.row, x.col, tangents)
     i_cell = jnp.where(floating, 0, tangents[0])
     return _violated(circuit, network, i_cell, x)
@@ -106,4 +111,8 @@ def _across(circuit: Circuit, a: PerCell, w: PerCell) -> PerCell:
     return v_row - v_col
 
 
-EQUATIONS = Equations(_tangents, _network, Circuit.current, _across, _residual)
+def _current(circuit: Circuit, a: PerCell, w: PerCell, inner: Inner) -> PerCell:
+    return circuit.tangents(a, w, inner)[0][0]
+
+
+EQUATIONS = Equations(Circuit.tangents, _network, _current, _across, _residual)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import DeviceMask, PerDevice
+from .._types import DeviceMask, Inner, PerDevice
 
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractVar
@@ -39,13 +39,21 @@ class AbstractCell(eqx.Module):
     def valid(self) -> DeviceMask:
         """Which cells have parameters that a device can have."""
 
+    def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
+        """Voltages [V] of nodes inside the cell, as a pytree: most have none. A search for them
+        begins at the `guess`, which may save steps and changes nothing else."""
+        del v_row, v_col, guess
+        return ()
+
     def linearise(
-        self, v_row: PerDevice, v_col: PerDevice
+        self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
-        """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation.
+        """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation;
+        `inner` is what the cell says of its own nodes there, if it was asked already.
 
         A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
         conductances are the same array."""
+        del inner
         ones = jnp.ones_like(v_row)
         if self.is_reciprocal:
             current, g = jax.jvp(lambda v: self.current(v, v_col), (v_row,), (ones,))

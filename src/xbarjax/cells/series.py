@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._types import DeviceMask, PerDevice
+from .._types import DeviceMask, Inner, PerDevice
 from .cell import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range
 from .threshold import ThresholdSwitch
 
@@ -44,12 +44,18 @@ class Series(AbstractGatedCell, AbstractRangedCell):
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.linearise(v_row, v_col)[0]
 
+    def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
+        """The node between the two devices, and what is inside each of them."""
+        m, in_1, in_2 = (None, None, None) if guess is None else guess
+        m = _between(self, v_row, v_col, m)
+        return m, self.first.inner(v_row, m, in_1), self.second.inner(m, v_col, in_2)
+
     def linearise(
-        self, v_row: PerDevice, v_col: PerDevice
+        self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
-        m = self.v_inner(v_row, v_col)
-        i_1, p_1, q_1 = self.first.linearise(v_row, m)
-        i_2, p_2, q_2 = self.second.linearise(m, v_col)
+        m, in_1, in_2 = self.inner(v_row, v_col) if inner is None else inner
+        i_1, p_1, q_1 = self.first.linearise(v_row, m, in_1)
+        i_2, p_2, q_2 = self.second.linearise(m, v_col, in_2)
         closed = q_1 + p_2 > 0
         total = jnp.where(closed, q_1 + p_2, 1)
         # what either says, by the other's weight: an error of m does not show in first order
@@ -60,7 +66,7 @@ class Series(AbstractGatedCell, AbstractRangedCell):
 
     def v_inner(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         """Voltage [V] of the node between the two devices."""
-        return _inner(self, v_row, v_col)
+        return _between(self, v_row, v_col, None)
 
     def valid(self) -> DeviceMask:
         return self.first.valid() & self.second.valid()
@@ -104,9 +110,13 @@ def has_gate(cell: AbstractCell) -> bool:
 
 
 @eqx.filter_custom_jvp
-def _inner(cell: Series, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
-    """Newton's method from the middle, for every device until a step of its own is small enough for
-    the next to be lost in rounding: it squares what is left, and the current does so once more."""
+def _between(
+    cell: Series, v_row: PerDevice, v_col: PerDevice, guess: PerDevice | None
+) -> PerDevice:
+    """The node's voltage by Newton's method, from the middle if there is no better guess.
+
+    Every device goes on until a step of its own is small enough for the next to be lost in
+    rounding: it squares what is left, and the current does so once more."""
     enough = 1e-6 if v_row.dtype == jnp.float64 else 1e-4
     enough = enough * jnp.max(jnp.maximum(jnp.abs(v_row), jnp.abs(v_col)))
 
@@ -133,19 +143,22 @@ def _inner(cell: Series, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return jnp.any(last > enough) & (k < MAX_STEPS)
 
     low, high = jnp.minimum(v_row, v_col), jnp.maximum(v_row, v_col)
-    start = (low + high) / 2, low, high, jnp.full_like(low, jnp.inf), 0
+    m = middle = (low + high) / 2
+    if guess is not None:
+        m = jnp.where(jnp.isnan(guess), middle, jnp.clip(guess, low, high))
+    start = m, low, high, jnp.full_like(low, jnp.inf), 0
     return lax.while_loop(unfinished, step, start)[0]
 
 
-@_inner.def_jvp
+@_between.def_jvp
 def _(primals, tangents):
-    cell, v_row, v_col = primals
-    m = _inner(cell, v_row, v_col)
+    cell, v_row, v_col, guess = primals
+    m = _between(cell, v_row, v_col, guess)
 
     def excess(cell, v_row, v_col):
         return cell.first.current(v_row, m) - cell.second.current(m, v_col)
 
-    _, moved = eqx.filter_jvp(excess, primals, tangents)
+    _, moved = eqx.filter_jvp(excess, primals[:3], tangents[:3])
     _, _, q_1 = cell.first.linearise(v_row, m)
     _, p_2, _ = cell.second.linearise(m, v_col)
     total = q_1 + p_2

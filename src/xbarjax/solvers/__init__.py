@@ -4,5 +4,11 @@ from .dense import Dense as Dense
 from .implicit import factor as factor, solve as solve
 from .ladder_bicgstab import LadderBiCGStab as LadderBiCGStab
 from .ladder_cg import LadderCG as LadderCG
-from .newton import Equations as Equations, Newton as Newton, Stats as Stats, root as root
+from .newton import (
+    Begin as Begin,
+    Equations as Equations,
+    Newton as Newton,
+    Stats as Stats,
+    root as root,
+)
 from .twin_ladders import TwinLadders as TwinLadders

@@ -33,7 +33,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from .._types import CellMask, PerCell, Scalar
+from .._types import CellMask, Inner, PerCell, Scalar
 from ..network import Field, Network
 from .batching import one_by_one
 from .implicit import factor, solve
@@ -68,15 +68,24 @@ Tangents = tuple[PerCell, PerCell, PerCell]
 
 
 class Equations(NamedTuple):
-    """What Newton's method needs to know of a circuit, as functions of it and of drops `a, w`."""
+    """What Newton's method needs to know of a circuit, as functions of it and of drops `a, w`, and
+    of a guess at the nodes inside the cells, which saves steps and changes nothing else."""
 
-    # current [A] and conductances [S] of the cells
-    tangents: Callable[[Any, PerCell, PerCell], Tangents]
+    # current [A] and conductances [S] of the cells, and the nodes inside them
+    tangents: Callable[[Any, PerCell, PerCell, Inner], tuple[Tangents, Inner]]
     # the network of such tangents, its right-hand side, and cells that are cut off
     network: Callable[[Any, PerCell, PerCell, Tangents], tuple[Network, Field, CellMask]]
-    current: Callable[[Any, PerCell, PerCell], PerCell]  # [A] of the cells
+    current: Callable[[Any, PerCell, PerCell, Inner], PerCell]  # [A] of the cells
     across: Callable[[Any, PerCell, PerCell], PerCell]  # voltage [V] across the cells
-    residual: Callable[[Any, Field], Field]  # by how much Kirchhoff's laws are violated
+    residual: Callable[[Any, Field, Inner], Field]  # by how much Kirchhoff's laws are violated
+
+
+class Begin(NamedTuple):
+    """Where Newton's method begins."""
+
+    point: tuple[PerCell, PerCell]  # drops [V] at which the cells are looked at first
+    inner: Inner  # a guess at the nodes inside them
+    x: Field  # a guess at the solution, for the first linear solve
 
 
 class Stats(NamedTuple):
@@ -91,6 +100,7 @@ class _Step(NamedTuple):
 
     point: tuple[PerCell, PerCell]  # drops [V] at which the cells are looked at next
     is_x: Array  # whether those are the drops of x
+    inner: Inner  # voltages [V] of the nodes inside the cells where they were looked at last
     x: Field
     i: PerCell  # [A] of the tangents at x
     g: tuple[PerCell, PerCell]  # [S] of those tangents, by row and by column
@@ -111,11 +121,10 @@ def root(
     newton: Newton,
     linear: lx.AbstractLinearSolver,
     circuit: Any,
-    point: tuple[PerCell, PerCell],
-    guess: Field,
-) -> tuple[Field, Stats]:
-    """Drops and currents that satisfy Kirchhoff's laws. The cells are first linearised at the
-    drops `point`, the first linear solve begins from `guess`.
+    begin: Begin,
+) -> tuple[Field, Inner, Stats]:
+    """Drops and currents that satisfy Kirchhoff's laws, and the nodes inside the cells where they
+    were looked at last: a guess, without a derivative.
 
     The derivative is that of the solution: one linear solve with its tangents, transposed or not,
     whatever the iterations did."""
@@ -124,32 +133,35 @@ def root(
     def solution(circuit, begin):
         arrays, rest = eqx.partition(circuit, eqx.is_array)
         search = lambda arrays, begin: _search(
-            equations, newton, linear, eqx.combine(arrays, rest), *begin
+            equations, newton, linear, eqx.combine(arrays, rest), begin
         )
         return one_by_one(search)(arrays, begin)
 
     @solution.def_jvp
     def _(primals, tangents):
         circuit, begin = primals
-        x, stats = solution(circuit, begin)
-        _, moved = eqx.filter_jvp(lambda c: equations.residual(c, x), (circuit,), tangents[:1])
+        x, inner, stats = solution(circuit, begin)
+        residual = lambda circuit: equations.residual(circuit, x, inner)
+        _, moved = eqx.filter_jvp(residual, (circuit,), tangents[:1])
         at = x.row, x.col
-        network, *_ = equations.network(circuit, *at, equations.tangents(circuit, *at))
+        network, *_ = equations.network(circuit, *at, equations.tangents(circuit, *at, inner)[0])
         filled = lambda dx, x: jnp.zeros_like(x) if dx is None else dx
         moved = jax.tree.map(filled, moved, x, is_leaf=lambda dx: dx is None)
         dx, _ = solve(factor(network, linear), moved)
-        return (x, stats), (dx, jax.tree.map(lambda _: None, stats))
+        none = jax.tree.map(lambda _: None, (inner, stats))
+        return (x, inner, stats), (dx, *none)
 
-    return solution(circuit, lax.stop_gradient((point, guess)))
+    return solution(circuit, lax.stop_gradient(begin))
 
 
-def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[Field, Stats]:
+def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[Field, Inner, Stats]:
+    point, inner, guess = begin
     dtype = guess.row.dtype
     exact, slack = (1e-12, 1e-8) if dtype == jnp.float64 else (1e-6, 1e-4)
     rtol = exact if newton.rtol is None else newton.rtol
 
     def step(s: _Step) -> _Step:
-        tangents = equations.tangents(circuit, *s.point)
+        tangents, inner = equations.tangents(circuit, *s.point, s.inner)
         network, vector, floating = equations.network(circuit, *s.point, tangents)
         there = s.x.row, s.x.col, s.i
         off = jnp.where(floating, 0, tangents[0] - s.i)
@@ -165,6 +177,7 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
         better = s.is_x & finite & (missed < s.least)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), s.x, s.best)
         judged = s._replace(
+            inner=inner,
             missed=jnp.where(s.is_x, missed, s.missed),
             here=jax.tree.map(lambda x, old: jnp.where(s.is_x, x, old), there, s.here),
             idle=jnp.where(s.is_x, jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + 1), s.idle),
@@ -191,11 +204,11 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
 
         def on_load_lines() -> _Step:
             rho = local_resistances(eqx.tree_at(lambda n: (n.g_row, n.g_col), network, s.g))
-            point = _on_load_lines(equations, circuit, rho, s.x, s.i, off, v)
+            point = _on_load_lines(equations, circuit, rho, s.x, s.i, inner, off, v)
             return judged._replace(point=point, is_x=jnp.asarray(False))
 
         def shortened() -> _Step:
-            end = _shortened(equations, circuit, floating, s.here, there)
+            end = _shortened(equations, circuit, floating, s.here, there, inner)
             return judged._replace(point=end[:2], is_x=jnp.asarray(False), here=end)
 
         choice = jnp.where(plain, 0, jnp.where(s.idle > PATIENCE, 2, 1))
@@ -204,16 +217,31 @@ def _search(equations, newton: Newton, linear, circuit, point, guess) -> tuple[F
         return lax.switch(choice, (solved, on_load_lines, shortened, lambda: judged))
 
     inf, no, none = jnp.full((), jnp.inf, dtype), jnp.asarray(False), jnp.zeros_like(guess.row)
-    zero, here = jnp.asarray(0), (*point, none)
+    zero = jnp.asarray(0)
     start = _Step(
-        point, no, guess, none, (none, none), inf, inf, here, zero, guess, inf, no, no, zero, zero
+        point=point,
+        is_x=no,
+        inner=inner,
+        x=guess,
+        i=none,
+        g=(none, none),
+        asked=inf,
+        missed=inf,
+        here=(*point, none),
+        idle=zero,
+        best=guess,
+        least=inf,
+        converged=no,
+        ended=no,
+        steps=zero,
+        linear_steps=zero,
     )
     end = lax.while_loop(lambda s: ~s.ended, step, start)
     x = jax.tree.map(lambda x, best: jnp.where(end.converged, x, best), end.x, end.best)
-    return x, Stats(end.steps, end.linear_steps, end.converged)
+    return x, end.inner, Stats(end.steps, end.linear_steps, end.converged)
 
 
-def _shortened(equations, circuit, floating, here, there):
+def _shortened(equations, circuit, floating, here, there, inner):
     """Where a step from `here` to `there` is to end, for the power that currents miss by."""
     step = jax.tree.map(jnp.subtract, there, here)
     at = lambda t: jax.tree.map(lambda x, dx: x + t * dx, here, step)
@@ -223,7 +251,7 @@ def _shortened(equations, circuit, floating, here, there):
         low, high, first, last = bracket
         t = jnp.where(k == 0, 0, jnp.where(k == 1, 1, (low + high) / 2)).astype(dv.dtype)
         a, w, i = at(t)
-        power = jnp.sum(jnp.where(floating, 0, (equations.current(circuit, a, w) - i) * dv))
+        power = jnp.sum(jnp.where(floating, 0, (equations.current(circuit, a, w, inner) - i) * dv))
         low = jnp.where((k > 1) & (power < 0), t, low)
         high = jnp.where((k > 1) & ~(power < 0), t, high)
         return low, high, jnp.where(k == 0, power, first), jnp.where(k == 1, power, last)
@@ -234,7 +262,7 @@ def _shortened(equations, circuit, floating, here, there):
     return at(jnp.where(whole, one, (low + high) / 2))
 
 
-def _on_load_lines(equations, circuit, rho, x: Field, i, off, v):
+def _on_load_lines(equations, circuit, rho, x: Field, i, inner, off, v):
     """Drops at which each cell's curve meets its load line: `tau` [V] less across the cell than at
     `x`, with `I = i + tau / rho`. It is bracketed, and halved so often that it will do."""
     total = rho[0] + rho[1]
@@ -252,7 +280,7 @@ def _on_load_lines(equations, circuit, rho, x: Field, i, off, v):
     def look(k, bracket):
         near, far = bracket
         tau = jnp.where(k == 0, at_rest, (near + far) / 2)
-        before = jnp.sign(equations.current(circuit, *at(tau)) - i - g * tau) == sign
+        before = jnp.sign(equations.current(circuit, *at(tau), inner) - i - g * tau) == sign
         beyond = jnp.where(k == 0, at_rest + sign * most, far)
         return jnp.where(before, tau, near), jnp.where(before, beyond, tau)
 
