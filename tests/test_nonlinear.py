@@ -419,3 +419,14 @@ def test_a_threshold_switch_fires_holds_and_lets_go() -> None:
     assert not np.any(gone.cell.first.on)
     with pytest.raises(ValueError, match="beyond the range"):
         xb.read(xbar, v)  # off, where it would have fired
+
+
+def test_tangents_of_saturated_cells_lead_nowhere_and_are_not_followed() -> None:
+    """Cells that saturate at 0.1 V, at 3 V behind floating lines: their tangents, nearly flat,
+    cross far beyond the sources, where nothing conducts and every node is an island."""
+    rng = np.random.default_rng(1)
+    cell = xb.BackToBackDiodes(jnp.asarray(10 ** rng.uniform(-9, -7, (24, 9))), 2.0)
+    chosen = xb.schemes.floating(xb.Crossbar(cell, xb.Wires(5.0, 5.0)), 3, 4, 3.0)
+    s = xb.read(*chosen)
+    assert int(s.status) == 0 and int(s.newton_steps) <= 12
+    assert float(jnp.min(s.v_row)) >= -1e-12 and float(jnp.max(s.v_col)) <= 3 + 1e-12

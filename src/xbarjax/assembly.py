@@ -3,13 +3,16 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jax import lax
+from jaxtyping import Array, Bool, Float, Shaped
 
-from ._types import Inner, PerCell, PerCol
+from ._types import Inner, PerCell, PerCol, Scalar
 from .cells import AbstractCell, AbstractGatedCell, has_gate
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
+
+BEYOND = 0.1  # of the largest voltage: what is less beyond the sources is not put right
 
 
 class Reference(eqx.Module):
@@ -34,6 +37,7 @@ class Circuit(eqx.Module):
     reference: Reference
     free_row: Array  # lines that end in no terminal
     free_col: Array
+    span: tuple[Scalar, Scalar]  # lowest and highest voltage [V] of terminals and references
     parallel: bool = eqx.field(static=True)
 
     def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:
@@ -46,6 +50,18 @@ class Circuit(eqx.Module):
         shape, of = self.cell.shape, self.reference
         v_row = jnp.broadcast_to(self.of_row(of.v_row), shape)
         return v_row, jnp.broadcast_to(of.v_col[None], shape)
+
+    def limited(self, a: PerCell, w: PerCell) -> tuple[tuple[PerCell, PerCell], Bool[Array, ""]]:
+        """Drops [V] whose voltages lie within those of the sources, where those of any solution
+        do, since cells are passive; and whether the given ones lie clearly outside."""
+        low, high = self.span
+        margin = BEYOND * jnp.maximum(high - low, jnp.maximum(jnp.abs(low), jnp.abs(high)))
+        v = self.voltages(a, w)
+        beyond = [jnp.any((x < low - margin) | (x > high + margin)) for x in v]
+        v_row, v_col = (jnp.clip(x, low, high) for x in v)
+        inside = self.of_row(self.reference.v_row) - v_row, v_col - self.reference.v_col[None]
+        out = beyond[0] | beyond[1]
+        return jax.tree.map(lambda x, d: jnp.where(out, x, d), inside, (a, w)), out
 
     def of_row(self, x: Shaped[Array, " lines"]) -> Array:
         """What belongs to a line of the row family, at its cells."""
@@ -98,7 +114,11 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
 
     cell = _gated(crossbar.cell, bias)
     reference, free = Reference(v_row, v_col), (~held_row, ~held_col)
-    return Circuit(_cast(cell, dtype), row, col, *forces, reference, *free, parallel)
+    far_row = jnp.where(row_ends[1], bias.v_row_far.astype(dtype), v_row)
+    far_col = jnp.where(col_ends[1], bias.v_col_far.astype(dtype), v_col)
+    sources = lax.stop_gradient(jnp.concatenate([v_row, v_col, far_row, far_col]))
+    span = jnp.min(sources), jnp.max(sources)
+    return Circuit(_cast(cell, dtype), row, col, *forces, reference, *free, span, parallel)
 
 
 def linearised(circuit: Circuit, a: PerCell, w: PerCell, tangents) -> tuple[Network, Field]:

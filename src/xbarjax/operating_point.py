@@ -115,4 +115,4 @@ def _current(circuit: Circuit, a: PerCell, w: PerCell, inner: Inner) -> PerCell:
     return circuit.tangents(a, w, inner)[0][0]
 
 
-EQUATIONS = Equations(Circuit.tangents, _network, _current, _across, _residual)
+EQUATIONS = Equations(Circuit.tangents, _network, _current, _across, Circuit.limited, _residual)

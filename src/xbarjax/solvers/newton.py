@@ -16,6 +16,10 @@ with `rho` the local resistance of its two lines. At `rho = 0` that is the plain
 `rho = inf` the step in current with which circuit simulators limit junctions (L. W. Nagel, UCB/ERL
 M520, 1975); both are Newton's method, and near the solution nothing of it is left to see.
 
+No node of a solution lies beyond the sources, since cells are passive; tangents of cells that
+saturate lead there, where no cell conducts any more. Then the next look is at the nearest voltages
+that a solution can have.
+
 Where that does not get anywhere, steps are shortened. Reciprocal cells whose current rises with
 voltage make the solution the minimum of a convex function, the co-content, whose slope along a step
 is the power that currents miss by, `sum (I(v) - i) dv` (W. Millar, Phil. Mag. 42, 1150, 1951,
@@ -77,6 +81,8 @@ class Equations(NamedTuple):
     network: Callable[[Any, PerCell, PerCell, Tangents], tuple[Network, Field, CellMask]]
     current: Callable[[Any, PerCell, PerCell, Inner], PerCell]  # [A] of the cells
     across: Callable[[Any, PerCell, PerCell], PerCell]  # voltage [V] across the cells
+    # drops within what a solution can have, and whether those given were not
+    limited: Callable[[Any, PerCell, PerCell], tuple[tuple[PerCell, PerCell], Bool[Array, ""]]]
     residual: Callable[[Any, Field, Inner], Field]  # by how much Kirchhoff's laws are violated
 
 
@@ -100,6 +106,7 @@ class _Step(NamedTuple):
 
     point: tuple[PerCell, PerCell]  # drops [V] at which the cells are looked at next
     is_x: Array  # whether those are the drops of x
+    out: Array  # whether they are not since x lies beyond the sources
     inner: Inner  # voltages [V] of the nodes inside the cells where they were looked at last
     x: Field
     i: PerCell  # [A] of the tangents at x
@@ -159,6 +166,7 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
     dtype = guess.row.dtype
     exact, slack = (1e-12, 1e-8) if dtype == jnp.float64 else (1e-6, 1e-4)
     rtol = exact if newton.rtol is None else newton.rtol
+    no = jnp.asarray(False)
 
     def step(s: _Step) -> _Step:
         tangents, inner = equations.tangents(circuit, *s.point, s.inner)
@@ -180,20 +188,22 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
             inner=inner,
             missed=jnp.where(s.is_x, missed, s.missed),
             here=jax.tree.map(lambda x, old: jnp.where(s.is_x, x, old), there, s.here),
-            idle=jnp.where(s.is_x, jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + 1), s.idle),
+            idle=jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + (s.is_x | s.out)),
             best=best,
             least=jnp.where(better, missed, s.least),
             converged=converged,
-            ended=s.is_x & (converged | ~finite | (s.steps >= newton.max_steps)),
+            ended=(s.is_x & (converged | ~finite)) | (s.steps >= newton.max_steps),
         )
 
         def solved() -> _Step:
             asked = jnp.clip(FORCING * judged.missed**2, exact, LOOSE)
             options = {"y0": s.x, "rtol": asked}
             x, _, stats = linear.compute(linear.init(network, {}), vector, options)
+            point, out = equations.limited(circuit, x.row, x.col)
             return judged._replace(
-                point=(x.row, x.col),
-                is_x=jnp.asarray(True),
+                point=point,
+                is_x=~out,
+                out=out,
                 x=x,
                 i=vector.row - network.g_row * x.row - network.g_rc * x.col,
                 g=(network.g_cr, network.g_rc),
@@ -205,22 +215,22 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
         def on_load_lines() -> _Step:
             rho = local_resistances(eqx.tree_at(lambda n: (n.g_row, n.g_col), network, s.g))
             point = _on_load_lines(equations, circuit, rho, s.x, s.i, inner, off, v)
-            return judged._replace(point=point, is_x=jnp.asarray(False))
+            return judged._replace(point=point, is_x=no, out=no)
 
         def shortened() -> _Step:
             end = _shortened(equations, circuit, floating, s.here, there, inner)
-            return judged._replace(point=end[:2], is_x=jnp.asarray(False), here=end)
+            return judged._replace(point=end[:2], is_x=no, out=no, here=end)
 
-        choice = jnp.where(plain, 0, jnp.where(s.idle > PATIENCE, 2, 1))
-        choice = jnp.where(s.is_x, jnp.where(s.idle > PATIENCE, 2, choice), 0)
+        shorten = (s.is_x | s.out) & (s.idle > PATIENCE)
+        choice = jnp.where(shorten, 2, jnp.where(s.is_x & ~plain, 1, 0))
         choice = jnp.where(judged.ended, 3, choice)
         return lax.switch(choice, (solved, on_load_lines, shortened, lambda: judged))
 
-    inf, no, none = jnp.full((), jnp.inf, dtype), jnp.asarray(False), jnp.zeros_like(guess.row)
-    zero = jnp.asarray(0)
+    inf, none, zero = jnp.full((), jnp.inf, dtype), jnp.zeros_like(guess.row), jnp.asarray(0)
     start = _Step(
         point=point,
         is_x=no,
+        out=no,
         inner=inner,
         x=guess,
         i=none,
