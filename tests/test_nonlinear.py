@@ -99,7 +99,8 @@ def compare(seeds: Iterable[int], sizes: tuple[int, ...]) -> list[int]:
         # a few volts, gates included, by 1e-15 V.
         rounding = 1e-15 * want.v_row.shape[0] * x["g_max"]
         error = np.max(np.abs(np.asarray(got.i_out) - want.i_out))
-        assert error < 1e-9 * np.max(np.abs(want.i_cell)) + rounding, (x["name"], error)
+        scale = max(np.max(np.abs(want.i_cell)), np.max(np.abs(want.i_out)))
+        assert error < 1e-9 * scale + rounding, (x["name"], error, scale)
         steps.append(int(got.newton_steps))
     return steps
 
