@@ -7,6 +7,7 @@ library is asked for huge pages (for all competitors alike), unless its name say
 
     python -m experiments.speed.run              # everything
     python -m experiments.speed.run --only dies  # one part, printed and not written
+    python -m experiments.speed.run --only dies --write  # put in place of what this machine had
 """
 
 import argparse
@@ -93,6 +94,7 @@ def run_apart(name: str) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(parts()), help="one part, printed and not written")
+    parser.add_argument("--write", action="store_true", help="with --only: write it all the same")
     parser.add_argument("--part", choices=list(parts()), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
@@ -106,7 +108,7 @@ def main() -> None:
             console.print(
                 "  ", *(f"{k} {v:.4g}" if type(v) is float else f"{k} {v}" for k, v in row.items())
             )
-    if arguments.only:
+    if arguments.only and not arguments.write:
         return
     from .figure import draw
 
@@ -115,6 +117,8 @@ def main() -> None:
         r"[^a-z0-9]+", "-", f"{result['machine']['processor']} {os.cpu_count()} cores".lower()
     )
     folder.mkdir(exist_ok=True)
+    if arguments.only and (folder / "result.json").exists():
+        result = json.loads((folder / "result.json").read_text()) | result
     write_json(folder / "result.json", result)
     write_figure(draw(result), folder / "figure.svg")
 
