@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[1] / "src" / "xbarjax"
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = (
     {"_types"},
-    {"cells", "wires", "drive", "readout"},
+    {"cells", "wires", "drive", "readout", "encoding"},
     {"crossbar"},
     {"network"},
     {"connectivity", "assembly"},

@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from . import schemes as schemes
+from . import encoding as encoding, schemes as schemes
 from .calibration import Calibration as Calibration, calibrate as calibrate
 from .cells import (
     VTEAM as VTEAM,
@@ -44,7 +44,14 @@ from .mapping import (
     OffsetColumn as OffsetColumn,
 )
 from .read import explain as explain, read as read
-from .readout import VirtualGround as VirtualGround
+from .readout import (
+    AbstractConverter as AbstractConverter,
+    Adc as Adc,
+    Flash as Flash,
+    Ramp as Ramp,
+    Sar as Sar,
+    VirtualGround as VirtualGround,
+)
 from .solution import Solution as Solution, Status as Status
 from .solvers import (
     Dense as Dense,

@@ -99,3 +99,9 @@ def require_finite(x: Any, name: str, unit: str) -> None:
         at = tuple(int(k) for k in np.argwhere(bad)[0])
         where = f"{name}[{', '.join(map(str, at))}]" if at else name
         raise ValueError(f"{where} is {values[at]} {unit}; it must be finite.")
+
+
+def require_bits(bits: int, name: str) -> None:
+    """Raises `ValueError` for what is no number of bits of a converter."""
+    if not (isinstance(bits, int) and 1 <= bits <= 16):
+        raise ValueError(f"{name} is {bits}; it must be a whole number of bits from 1 to 16.")

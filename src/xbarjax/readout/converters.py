@@ -1,0 +1,206 @@
+"""Analog to digital: what a converter makes of currents or voltages, with what spoils it.
+
+A converter has codes 0 to `n = 2^bits - 1` over a range from `lo` to `hi`, the first and the last
+code standing for its ends, and gives back what a code stands for,
+
+    y = lo + (hi - lo) k / n,    ideally    k = round(u),    u = n (x - lo) / (hi - lo),
+
+in the unit of `x`. Codes come from comparisons, so that gradients go straight through: `dy/dx` is 1
+within the range and 0 beyond. What the ends gain follows from the same rule, `dy/dlo = (u - k) / n`
+within and 1 below (learned step sizes: Esser et al., ICLR 2020, arXiv:1902.08153), so that ranges
+are learned like any other parameter.
+
+Parameters are scalars or broadcast against `x`: a range a column is an array `(cols,)`, and what is
+a list, of bits or thresholds, is its last axis.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from .._types import is_concrete, physical, require_bits, require_finite
+
+Signal = Float[Array, "..."]  # [A] or [V]
+Code = Int[Array, "..."]
+
+
+class AbstractConverter(eqx.Module):
+    """What turns a signal into codes, and codes into what they stand for."""
+
+    bits: eqx.AbstractVar[int]
+    lo: eqx.AbstractVar[Signal]
+    hi: eqx.AbstractVar[Signal]
+
+    @abc.abstractmethod
+    def code(self, x: Signal) -> Code:
+        """Codes of a signal, 0 to `2^bits - 1`."""
+
+    def __call__(self, x: Signal) -> Signal:
+        """What the codes of a signal stand for, in its unit, with a gradient straight through.
+
+        On concrete values raises `ValueError` where the whole signal lies beyond the range."""
+        u = self.scaled(x)
+        last = 2**self.bits - 1
+        if is_concrete((x, u)) and bool(jnp.all((u < 0) | (u > last))):
+            raise ValueError(
+                f"the whole signal lies beyond the converter's range, {self.lo} to {self.hi}:"
+                " nothing is left of it. Move lo and hi to where the signal is."
+            )
+        within = jnp.where(u < 0, 0, jnp.where(u > last, last, u))
+        code = self.code(x) + within - lax.stop_gradient(within)
+        return self.lo + (self.hi - self.lo) * code / last
+
+    def scaled(self, x: Signal) -> Signal:
+        """The signal in steps from `lo`."""
+        return (2**self.bits - 1) * (x - self.lo) / (self.hi - self.lo)
+
+
+class Adc(AbstractConverter):
+    """An ideal converter: the nearest code.
+
+    **Arguments:** `bits`, and the range from `lo` to `hi` in the unit of the signal. Raises
+    `ValueError` for a range without a width.
+    """
+
+    bits: int = eqx.field(static=True)
+    lo: Signal = physical("lo")
+    hi: Signal = physical("hi")
+
+    def __check_init__(self):
+        _require_range(self)
+
+    def code(self, x: Signal) -> Code:
+        return _clipped(jnp.round(self.scaled(x)), self.bits)
+
+
+class Sar(AbstractConverter):
+    """Successive approximation by capacitors that do not match.
+
+    Bit after bit, from the most significant one, the sum of the capacitors kept so far and of the
+    next is compared with the signal: `kept + C_b <= u + 1/2`, with `C_b` in proportion to
+    `2^b (1 + mismatch_b)` and all of them together `n`. The register takes the bits at their
+    nominal weights.
+
+    **Arguments:**
+
+    - `bits`, `lo`, `hi`: as of `Adc`.
+    - `mismatch`: relative errors of the capacitors, shape `(..., bits)`, the least significant bit
+        first. For unit capacitors of deviation `sigma` that of bit `b` is `sigma / sqrt(2^b)`.
+    - `offset`: of the comparator, in the unit of the signal.
+    """
+
+    bits: int = eqx.field(static=True)
+    lo: Signal = physical("lo")
+    hi: Signal = physical("hi")
+    mismatch: Float[Array, "... bits"] = physical("mismatch")
+    offset: Signal = physical("offset", 0.0)
+
+    def __check_init__(self):
+        _require_range(self)
+        require_finite(self.offset, "offset", "")
+        _require_last(self.mismatch, "mismatch", self.bits, "one error a capacitor")
+        if is_concrete(self.mismatch) and bool(jnp.any(self.mismatch <= -1)):
+            worst = float(jnp.min(self.mismatch))
+            raise ValueError(f"mismatch has an entry of {worst}; no capacitor is negative or none.")
+
+    def code(self, x: Signal) -> Code:
+        last = 2**self.bits - 1
+        capacitors = 2.0 ** jnp.arange(self.bits) * (1 + self.mismatch)
+        capacitors = last * capacitors / jnp.sum(capacitors, axis=-1, keepdims=True)
+        u = self.scaled(x + self.offset)
+        kept, code = jnp.zeros_like(u), jnp.zeros(jnp.shape(u), int)
+        for b in reversed(range(self.bits)):
+            keeps = kept + capacitors[..., b] <= u + 0.5
+            kept = jnp.where(keeps, kept + capacitors[..., b], kept)
+            code = code + jnp.where(keeps, 2**b, 0)
+        return code
+
+
+class Flash(AbstractConverter):
+    """As many comparators as there are steps, each with a threshold that is off by its own offset.
+    The code is how many of them are passed, so that thresholds out of order give no wild codes.
+
+    **Arguments:**
+
+    - `bits`, `lo`, `hi`: as of `Adc`.
+    - `offset`: of the comparators, in the unit of the signal, shape `(..., 2^bits - 1)`.
+    """
+
+    bits: int = eqx.field(static=True)
+    lo: Signal = physical("lo")
+    hi: Signal = physical("hi")
+    offset: Float[Array, "... thresholds"] = physical("offset")
+
+    def __check_init__(self):
+        _require_range(self)
+        _require_last(self.offset, "offset", 2**self.bits - 1, "one offset a comparator")
+
+    def code(self, x: Signal) -> Code:
+        last = 2**self.bits - 1
+        low, width = jnp.asarray(self.lo)[..., None], jnp.asarray(self.hi - self.lo)[..., None]
+        thresholds = low + width * (jnp.arange(last) + 0.5) / last + self.offset
+        return jnp.sum(x[..., None] > thresholds, axis=-1)
+
+
+class Ramp(eqx.Module):
+    """A ramp that all columns share: a comparator a column stops a counter when the ramp passes its
+    signal. The ramp need not be straight: its `levels` are what the codes stand for, so that a
+    learned ramp is a learned quantiser, and one that begins at 0 is a rectifier.
+
+    The code is that of the nearest level. A level's gradient is how often it is met; that of the
+    signal goes straight through, between the first and the last level.
+
+    **Arguments:**
+
+    - `levels`: the ramp at every count, rising, in the unit of the signal, shape `(2^bits,)`.
+    - `offset`: of the comparators, in the unit of the signal, a scalar or one a column.
+    """
+
+    levels: Float[Array, " codes"] = physical("levels")
+    offset: Signal = physical("offset", 0.0)
+
+    def __check_init__(self):
+        require_finite(self.levels, "levels", "")
+        require_finite(self.offset, "offset", "")
+        if jnp.ndim(self.levels) != 1 or jnp.size(self.levels) < 2:
+            raise ValueError(
+                f"levels have shape {jnp.shape(self.levels)}; a ramp needs two or more."
+            )
+        if is_concrete(self.levels) and not bool(jnp.all(jnp.diff(self.levels) > 0)):
+            at = int(jnp.argmin(jnp.diff(self.levels) > 0))
+            raise ValueError(f"levels do not rise after the one at {at}; a ramp has to.")
+
+    def code(self, x: Signal) -> Code:
+        """Codes of a signal, 0 to one less than there are levels."""
+        thresholds = (self.levels[1:] + self.levels[:-1]) / 2
+        return jnp.searchsorted(thresholds, x + self.offset, side="left")
+
+    def __call__(self, x: Signal) -> Signal:
+        """The levels nearest to a signal."""
+        first, last = lax.stop_gradient((self.levels[0], self.levels[-1]))
+        within = jnp.where(x < first, first, jnp.where(x > last, last, x))
+        return self.levels[self.code(x)] + within - lax.stop_gradient(within)
+
+
+def _clipped(code: Signal, bits: int) -> Code:
+    return jnp.clip(code, 0, 2**bits - 1).astype(int)
+
+
+def _require_range(converter: AbstractConverter) -> None:
+    require_bits(converter.bits, "bits")
+    lo, hi = converter.lo, converter.hi
+    require_finite(lo, "lo", "")
+    require_finite(hi, "hi", "")
+    if is_concrete((lo, hi)) and not bool(jnp.all(hi > lo)):
+        raise ValueError(
+            f"the range from lo = {lo} to hi = {hi} has no width: hi must be above lo."
+        )
+
+
+def _require_last(x: Array, name: str, n: int, what: str) -> None:
+    require_finite(x, name, "")
+    if jnp.ndim(x) == 0 or jnp.shape(x)[-1] != n:
+        raise ValueError(f"{name} has shape {jnp.shape(x)}; its last axis must be {n}, {what}.")
