@@ -17,8 +17,8 @@ with `rho` the local resistance of its two lines. At `rho = 0` that is the plain
 M520, 1975); both are Newton's method, and near the solution nothing of it is left to see.
 
 No node of a solution lies beyond the sources, since cells are passive; tangents of cells that
-saturate lead there, where no cell conducts any more. Then the next look is at the nearest voltages
-that a solution can have.
+saturate lead there, where no cell conducts any more. Then cells move along their load lines as
+well, and look no further than at voltages that a solution can have.
 
 Where that does not get anywhere, steps are shortened. Reciprocal cells whose current rises with
 voltage make the solution the minimum of a convex function, the co-content, whose slope along a step
@@ -214,7 +214,9 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
 
         def on_load_lines() -> _Step:
             rho = local_resistances(eqx.tree_at(lambda n: (n.g_row, n.g_col), network, s.g))
+            off = jnp.where(floating, 0, equations.current(circuit, *there[:2], inner) - s.i)
             point = _on_load_lines(equations, circuit, rho, s.x, s.i, inner, off, v)
+            point, _ = equations.limited(circuit, *point)
             return judged._replace(point=point, is_x=no, out=no)
 
         def shortened() -> _Step:
@@ -222,7 +224,7 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
             return judged._replace(point=end[:2], is_x=no, out=no, here=end)
 
         shorten = (s.is_x | s.out) & (s.idle > PATIENCE)
-        choice = jnp.where(shorten, 2, jnp.where(s.is_x & ~plain, 1, 0))
+        choice = jnp.where(shorten, 2, jnp.where(s.out | (s.is_x & ~plain), 1, 0))
         choice = jnp.where(judged.ended, 3, choice)
         return lax.switch(choice, (solved, on_load_lines, shortened, lambda: judged))
 
