@@ -19,7 +19,7 @@ LAYERS = (
     {"network"},
     {"connectivity", "assembly"},
     {"solvers", "solution"},
-    {"operating_point"},
+    {"operating_point", "amplifiers"},
     {"read"},
     {"transfer", "transient", "schemes", "switching"},
     {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},

@@ -46,11 +46,15 @@ from .mapping import (
 from .read import explain as explain, read as read
 from .readout import (
     AbstractConverter as AbstractConverter,
+    AbstractReadout as AbstractReadout,
     Adc as Adc,
+    Conveyor as Conveyor,
     Flash as Flash,
     Ramp as Ramp,
     Sar as Sar,
+    Tia as Tia,
     VirtualGround as VirtualGround,
+    VoltageSense as VoltageSense,
 )
 from .solution import Solution as Solution, Status as Status
 from .solvers import (

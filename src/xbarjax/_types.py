@@ -67,6 +67,11 @@ def physical(name: str, default: Any = None) -> Any:
     return eqx.field(converter=convert, default=default)
 
 
+def optional(name: str) -> Any:
+    """A `physical` field that may be left out: None by default."""
+    return eqx.field(converter=lambda x: None if x is None else as_physical(x, name), default=None)
+
+
 def is_concrete(tree: Any) -> bool:
     """Whether every leaf holds numbers, so that they may be looked at in Python."""
     return not any(
@@ -99,6 +104,16 @@ def require_finite(x: Any, name: str, unit: str) -> None:
         at = tuple(int(k) for k in np.argwhere(bad)[0])
         where = f"{name}[{', '.join(map(str, at))}]" if at else name
         raise ValueError(f"{where} is {values[at]} {unit}; it must be finite.")
+
+
+def require_strap(x: Any, name: str) -> None:
+    """Raises `ValueError` on the first entry that is no resistance of a strap: positive, or inf for
+    none; says nothing while tracing."""
+    if x is not None:
+        require_nonnegative(x, name, "ohm", open_allowed=True)
+        if is_concrete(x) and bool((np.asarray(x) == 0).any()):
+            at = tuple(int(k) for k in np.argwhere(np.asarray(x) == 0)[0])
+            raise ValueError(f"{name}{list(at) if at else ''} is 0 ohm; a strap has a resistance.")
 
 
 def require_bits(bits: int, name: str) -> None:

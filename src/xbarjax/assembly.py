@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from ._types import Inner, PerCell, PerCol, Scalar
 from .cells import AbstractCell, AbstractGatedCell, has_gate
+from .connectivity import Undetermined
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
@@ -21,6 +22,17 @@ class Reference(eqx.Module):
 
     v_row: Float[Array, " lines"]
     v_col: PerCol
+
+
+class Taps(eqx.Module):
+    """Straps from terminals to the nodes of a family of lines. At a drop `d` each carries
+    `i + g d`, into a row node and out of a column node."""
+
+    g: PerCell  # [S]
+    i: PerCell  # [A] at zero drops
+
+    def current(self, drop: PerCell) -> PerCell:
+        return self.i + self.g * drop
 
 
 class Circuit(eqx.Module):
@@ -37,6 +49,8 @@ class Circuit(eqx.Module):
     reference: Reference
     free_row: Array  # lines that end in no terminal
     free_col: Array
+    tap_row: Taps | None
+    tap_col: Taps | None
     span: tuple[Scalar, Scalar]  # lowest and highest voltage [V] of terminals and references
     parallel: bool = eqx.field(static=True)
 
@@ -112,55 +126,66 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     e_col = jnp.concatenate([(v_col - far)[None], inner, (near - v_col)[None]], axis=0)
     forces = row.alpha * e_row, col.alpha * e_col
 
-    cell = _gated(crossbar.cell, bias)
+    def taps(r, v):
+        if r is None:
+            return None
+        g = 1 / jnp.broadcast_to(r, (rows, cols)).astype(dtype)
+        return Taps(g, g * v)
+
+    of_line = (lambda x: x[None]) if parallel else (lambda x: x[:, None])
+    tap_row = taps(drive.r_tap, of_line(bias.v_row.astype(dtype) - v_row))
+    tap_col = taps(readout.r_tap, (v_col - bias.v_col.astype(dtype))[None])
+
+    cell = gated(crossbar.cell, bias.v_gate)
     reference, free = Reference(v_row, v_col), (~held_row, ~held_col)
     far_row = jnp.where(row_ends[1], bias.v_row_far.astype(dtype), v_row)
     far_col = jnp.where(col_ends[1], bias.v_col_far.astype(dtype), v_col)
     sources = lax.stop_gradient(jnp.concatenate([v_row, v_col, far_row, far_col]))
     span = jnp.min(sources), jnp.max(sources)
-    return Circuit(_cast(cell, dtype), row, col, *forces, reference, *free, span, parallel)
+    lines = row, col, *forces, reference, *free, tap_row, tap_col
+    return Circuit(_cast(cell, dtype), *lines, span, parallel)
 
 
-def linearised(circuit: Circuit, a: PerCell, w: PerCell, tangents) -> tuple[Network, Field]:
+def linearised(
+    circuit: Circuit, a: PerCell, w: PerCell, tangents: tuple[PerCell, PerCell, PerCell]
+) -> tuple[Network, PerCell]:
     """Kirchhoff's law with every cell replaced by its tangent at drops `(a, w)` [V], given as what
-    a cell's `linearise` says.
-
-    Returns the network and its right-hand side: what the tangents pass at zero drops is injected
-    into both families."""
+    a cell's `linearise` says: the network, and what the tangents pass at zero drops [A]."""
     current, g_row, g_col = tangents
-    at_zero = current + g_row * a + g_col * w
-    return _network(circuit, g_row, g_col), Field(at_zero, circuit.e_row, at_zero, circuit.e_col)
+    return _network(circuit, g_row, g_col), current + g_row * a + g_col * w
 
 
-def at_rest(circuit: Circuit) -> tuple[Network, Field]:
-    """Kirchhoff's law for linear cells: the network, and its right-hand side. The cell currents at
-    zero drops are what is injected into both families."""
+def at_rest(circuit: Circuit) -> tuple[Network, PerCell]:
+    """Kirchhoff's law for linear cells: the network, and cell currents [A] at zero drops."""
     current, g_row, g_col = circuit.cell.linearise(*circuit.rest)
-    vector = Field(current, circuit.e_row, current, circuit.e_col)
-    return _network(circuit, g_row, g_col), vector
+    return _network(circuit, g_row, g_col), current
 
 
-def assemble(crossbar: Crossbar, bias: Bias) -> tuple[Network, Field, Reference]:
-    """The network of a biased array of linear cells, its right-hand side, and the reference of its
-    drops."""
-    circuit = circuit_of(crossbar, bias)
-    return *at_rest(circuit), circuit.reference
+def right_hand_side(circuit: Circuit, i_cell: PerCell, cut: Undetermined) -> Field:
+    """That of a network whose cells pass those currents [A] at zero drops: they are injected into
+    both families, less what straps bring. Nothing is injected into islands."""
+    injected = jnp.where(cut.row | cut.col, 0, i_cell)
+    into = lambda taps, mask: injected if taps is None else injected - jnp.where(mask, 0, taps.i)
+    of_row, of_col = into(circuit.tap_row, cut.row), into(circuit.tap_col, cut.col)
+    return Field(of_row, circuit.e_row, of_col, circuit.e_col)
 
 
 def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
     flags = circuit.cell.is_reciprocal, circuit.parallel
-    return Network(circuit.row, circuit.col, g_row, g_col, g_col, g_row, *flags)
+    shunted = lambda g, taps: g if taps is None else g + taps.g
+    of_row, of_col = shunted(g_row, circuit.tap_row), shunted(g_col, circuit.tap_col)
+    return Network(circuit.row, circuit.col, of_row, of_col, g_col, g_row, *flags)
 
 
-def _gated(cell: AbstractCell, bias: Bias) -> AbstractCell:
-    if bias.v_gate is None:
+def gated(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:
+    """The cells at the gate voltages [V] of a bias, if it has any."""
+    if v_gate is None:
         return cell
     if not (isinstance(cell, AbstractGatedCell) and has_gate(cell)):
         raise ValueError(
             f"bias.v_gate is given, but {type(cell).__name__} has no gate: leave it out, or put a"
             " transistor in series with the cell."
         )
-    v_gate = bias.v_gate
     return cell.gated(v_gate[:, None] if v_gate.ndim == 1 else v_gate)
 
 

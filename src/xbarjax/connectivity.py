@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
-from ._types import CellMask
+from ._types import CellMask, PerCell
 from .network import Network, Segments
 
 
@@ -32,7 +32,8 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
     col, col_split = _free_far_end(network.col, 0, far_last=False)
     links = jnp.isfinite(row.r), jnp.isfinite(col.r)
     cells = (network.g_rc > 0) | (network.g_cr > 0)
-    row_grounded, col_grounded = _grounded(*links, cells, axis)
+    shunts = _shunts(network.g_row, network.g_cr), _shunts(network.g_col, network.g_rc)
+    row_grounded, col_grounded = _grounded(*links, cells, axis, shunts)
     floating = ~row_grounded, ~col_grounded
     cells = jnp.where(floating[0] | floating[1], 0, network.g_rc)  # those that touch an island
     masked = {id(network.g_rc): cells}  # cells without shunts stay one array, in four places
@@ -53,6 +54,11 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
     return network, Undetermined(*floating, row_split, col_split)
 
 
+def _shunts(g: PerCell, of_cells: PerCell) -> CellMask | bool:
+    """Nodes with more than their cell: a way to a terminal of their own."""
+    return False if g is of_cells else g > of_cells
+
+
 def _free_far_end(line: Segments, axis: int, far_last: bool) -> tuple[Segments, Array]:
     split = jnp.all(line.r == 0, axis, keepdims=True)
     where = lax.broadcasted_iota(int, line.r.shape, axis)
@@ -69,7 +75,7 @@ def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
     return Segments(jnp.where(kept, line.r, jnp.inf))
 
 
-def _grounded(row_link, col_link, cell, row_axis: int) -> tuple[CellMask, CellMask]:
+def _grounded(row_link, col_link, cell, row_axis: int, shunts) -> tuple[CellMask, CellMask]:
     """Nodes with a path to a terminal, spread from neighbour to neighbour until none is added.
 
     It starts from the lines that are whole and end in a terminal, so that in most circuits there
@@ -100,7 +106,6 @@ def _grounded(row_link, col_link, cell, row_axis: int) -> tuple[CellMask, CellMa
         row, col, added = state
         return added & ~(jnp.all(row) & jnp.all(col))
 
-    row, col, _ = lax.while_loop(
-        unfinished, add, (whole(row_link, row_axis), whole(col_link, 0), True)
-    )
+    seeds = whole(row_link, row_axis) | shunts[0], whole(col_link, 0) | shunts[1]
+    row, col, _ = lax.while_loop(unfinished, add, (*seeds, True))
     return row, col

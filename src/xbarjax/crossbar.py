@@ -3,7 +3,7 @@ import jax.numpy as jnp
 
 from .cells import AbstractCell
 from .drive import Drive
-from .readout import VirtualGround
+from .readout import AbstractReadout, VirtualGround
 from .wires import Wires
 
 
@@ -23,14 +23,14 @@ class Crossbar(eqx.Module):
     cell: AbstractCell
     wires: Wires
     drive: Drive
-    readout: VirtualGround
+    readout: AbstractReadout
 
     def __init__(
         self,
         cell: AbstractCell,
         wires: Wires | None = None,
         drive: Drive | None = None,
-        readout: VirtualGround | None = None,
+        readout: AbstractReadout | None = None,
     ):
         self.cell = cell
         self.wires = Wires() if wires is None else wires
@@ -44,13 +44,10 @@ class Crossbar(eqx.Module):
                 " of each: give one of its parameters that shape (batches go through jax.vmap)."
             )
         rows, cols = self.shape
-        for part, names, shape in (
-            ("wires", ("r_row", "r_col"), (rows, cols)),
-            ("drive", ("r_source", "r_source_far"), (self.lines,)),
-            ("readout", ("r_in", "r_in_far", "v_ref", "v_offset"), (cols,)),
-        ):
-            for name in names:
-                got = jnp.shape(getattr(getattr(self, part), name))
+        for part, line in (("wires", ()), ("drive", (self.lines,)), ("readout", (cols,))):
+            for name, value in vars(getattr(self, part)).items():
+                got = jnp.shape(value) if eqx.is_array_like(value) else ()
+                shape = (rows, cols) if part == "wires" or name == "r_tap" else line
                 if got not in ((), shape):
                     raise ValueError(
                         f"{part}.{name} has shape {got}, but the array is {rows} x {cols}:"

@@ -1,7 +1,15 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from ._types import PerCol, as_physical, physical, require_finite, require_nonnegative
+from ._types import (
+    PerCol,
+    as_physical,
+    optional,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_strap,
+)
 
 
 class Drive(eqx.Module):
@@ -14,16 +22,22 @@ class Drive(eqx.Module):
     - `r_source_far`: the one more segment beyond the last column: resistance [ohm] of wire and
         source there; inf (the default) leaves the end free, 0 drives it ideally.
 
+    - `r_tap`: straps from the source to nodes of its line, beside `r_source`: resistance [ohm] of
+        each, `(rows, cols)` or a scalar; positive, and inf where there is none.
+
     Both ends of a line are driven with the same voltage unless a `Bias` says otherwise.
-    Raises `ValueError` for a negative or NaN resistance.
+    Straps have the voltage of the near end.
+    Raises `ValueError` for a negative or NaN resistance, and for a strap of 0 ohm.
     """
 
     r_source: Float[Array, "*rows"] = physical("r_source", 0.0)
     r_source_far: Float[Array, "*rows_"] = physical("r_source_far", float("inf"))
+    r_tap: Float[Array, "*rows_cols"] | None = optional("r_tap")
 
     def __check_init__(self):
         require_nonnegative(self.r_source, "r_source", "ohm", open_allowed=True)
         require_nonnegative(self.r_source_far, "r_source_far", "ohm", open_allowed=True)
+        require_strap(self.r_tap, "r_tap")
 
 
 class Bias(eqx.Module):

@@ -6,7 +6,7 @@ import lineax as lx
 from jaxtyping import Array, Bool
 
 from ._types import CellMask, Inner, PerCell
-from .assembly import Circuit, linearised
+from .assembly import Circuit, linearised, right_hand_side
 from .cells import AbstractGatedCell, in_range
 from .connectivity import Undetermined, determined
 from .network import Field, Network
@@ -36,7 +36,8 @@ def operating_point(
     network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
     floating = undetermined.row | undetermined.col
     i_cell = jnp.where(floating, 0, tangents[0])
-    return x, network, undetermined, i_cell, _violated(circuit, network, i_cell, x), stats
+    off = _violated(circuit, network, i_cell, x, undetermined)
+    return x, network, undetermined, i_cell, off, stats
 
 
 def faults(
@@ -82,26 +83,32 @@ def _middle(circuit: Circuit, a: PerCell, w: PerCell) -> Inner:
 def _network(
     circuit: Circuit, a: PerCell, w: PerCell, tangents: tuple[PerCell, PerCell, PerCell]
 ) -> tuple[Network, Field, CellMask]:
-    network, vector = linearised(circuit, a, w, tangents)
+    network, i_rest = linearised(circuit, a, w, tangents)
     network, undetermined = determined(network)
     floating = undetermined.row | undetermined.col
-    injected = jnp.where(floating, 0, vector.row)
-    return network, vector._replace(row=injected, col=injected), floating
+    return network, right_hand_side(circuit, i_rest, undetermined), floating
 
 
 def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
     tangents, _ = circuit.tangents(x.row, x.col, inner)
-    network, _, floating = _network(circuit, x.row, x.col, tangents)
-    i_cell = jnp.where(floating, 0, tangents[0])
-    return _violated(circuit, network, i_cell, x)
+    network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
+    i_cell = jnp.where(undetermined.row | undetermined.col, 0, tangents[0])
+    return _violated(circuit, network, i_cell, x, undetermined)
 
 
-def _violated(circuit: Circuit, network: Network, i_cell: PerCell, x: Field) -> Field:
+def _violated(
+    circuit: Circuit, network: Network, i_cell: PerCell, x: Field, cut: Undetermined
+) -> Field:
+    taps = (circuit.tap_row, x.row, cut.row), (circuit.tap_col, x.col, cut.col)
+    of_row, of_col = (
+        i_cell if tap is None else i_cell - jnp.where(mask, 0, tap.current(drop))
+        for tap, drop, mask in taps
+    )
     wires = network.wires(x)
     return Field(
-        i_cell - wires.row,
+        of_row - wires.row,
         circuit.e_row - wires.row_segments,
-        i_cell - wires.col,
+        of_col - wires.col,
         circuit.e_col - wires.col_segments,
     )
 

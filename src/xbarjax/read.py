@@ -12,12 +12,14 @@ from jax import lax
 from jaxtyping import Array, ArrayLike
 
 from ._types import PerCell, as_physical, is_concrete, require_finite
-from .assembly import Circuit, Reference, at_rest, circuit_of
+from .amplifiers import start_with_readout, with_readout, without_readout
+from .assembly import Circuit, at_rest, circuit_of, right_hand_side
 from .connectivity import Undetermined, determined
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
 from .operating_point import faults, linear_solver, operating_point
+from .readout import is_linear
 from .solution import ADVICE, Faults, Solution, Status
 from .solvers import Newton, factor, solve
 
@@ -50,8 +52,8 @@ def read(
 
     **Errors:** on concrete values raises `ValueError` for input that no circuit can have and
     `RuntimeError` for a read that did not converge (its attribute `solution` holds the best point),
-    and warns of islands and of gates that are all off. Under a transformation it returns
-    `Solution.status` instead.
+    and warns of islands, of gates that are all off and of amplifiers that all saturate. Under a
+    transformation it returns `Solution.status` instead.
     """
     rows, cols = crossbar.shape
     bias = bias_of(crossbar, v_in)
@@ -108,18 +110,25 @@ def _read(
     solver: lx.AbstractLinearSolver | Newton | None,
     start: Solution | None,
 ) -> Solution:
+    if not is_linear(crossbar.readout):
+        return _with_readout(crossbar, bias, solver, start)
     circuit = circuit_of(crossbar, bias)
     if not crossbar.cell.is_linear:
         newton = solver if isinstance(solver, Newton) else Newton(solver)
         guess = None if start is None else _guess(circuit, start)
         return _nonlinear(crossbar, bias, circuit, newton, guess)
-    network, vector = at_rest(circuit)
-    network, undetermined = determined(network)
+    network, undetermined = determined(at_rest(circuit)[0])
     linear = solver.linear if isinstance(solver, Newton) else solver
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     factored = factor(network, linear_solver(**kind) if linear is None else linear)
     guess = None if start is None else _guess(circuit, start)
-    return _solution(crossbar, bias, factored, vector, circuit.reference, undetermined, guess)
+    return _solution(crossbar, bias, factored, circuit, undetermined, guess)
+
+
+def _with_readout(crossbar, bias, solver, start) -> Solution:
+    extended = with_readout(crossbar, bias)
+    solution = _read(*extended, solver, None if start is None else start_with_readout(start))
+    return without_readout(solution, crossbar, bias)
 
 
 def _guess(circuit: Circuit, start: Solution) -> Field:
@@ -137,17 +146,17 @@ def _guess(circuit: Circuit, start: Solution) -> Field:
     return Field(*(x.astype(dtype) for x in (fallen, y_row, risen, y_col)))
 
 
-def _solution(crossbar, bias, factored, vector, reference, undetermined, guess=None) -> Solution:
+def _solution(crossbar, bias, factored, circuit, undetermined, guess=None) -> Solution:
     network = factored.network
-    floating = undetermined.row | undetermined.col
-    at_rest = vector.row  # cell currents at zero drops
-    injected = jnp.where(floating, 0, at_rest)  # one array where both families share it
-    vector = vector._replace(row=injected, col=injected)
+    _, i_rest = at_rest(circuit)
+    vector = right_hand_side(circuit, i_rest, undetermined)
     x, stats = solve(factored, vector, guess)
     off = jax.tree.map(jnp.subtract, vector, network.mv(x))
-    i_cell = jnp.where(floating, 0, at_rest - network.g_cr * x.row - network.g_rc * x.col)
+    floating = undetermined.row | undetermined.col
+    i_cell = jnp.where(floating, 0, i_rest - network.g_cr * x.row - network.g_rc * x.col)
     steps = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
-    found = _Found(network, reference, undetermined, x, i_cell, off, injected, *steps)
+    injected = jnp.where(floating, 0, i_rest)
+    found = _Found(network, circuit, undetermined, x, i_cell, off, injected, *steps)
     return _said(crossbar, bias, found, None, {})
 
 
@@ -156,7 +165,7 @@ def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
     cells, flags = faults(*lax.stop_gradient((circuit, network, x)))
     flags[Status.NOT_CONVERGED] = ~stats.converged
     steps = stats.num_steps, stats.newton_steps
-    found = _Found(network, circuit.reference, undetermined, x, i_cell, off, i_cell, *steps)
+    found = _Found(network, circuit, undetermined, x, i_cell, off, i_cell, *steps)
     return _said(crossbar, bias, found, cells, flags)
 
 
@@ -164,7 +173,7 @@ class _Found(NamedTuple):
     """What a linear solve or Newton's method leaves."""
 
     network: Network
-    reference: Reference
+    circuit: Circuit
     undetermined: Undetermined
     x: Field
     i_cell: PerCell
@@ -176,29 +185,42 @@ class _Found(NamedTuple):
 
 def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solution:
     """The solution, with what is to be said of it."""
-    network, x, undetermined = found.network, found.x, found.undetermined
+    network, x, undetermined, circuit = found.network, found.x, found.undetermined, found.circuit
     off = lax.stop_gradient(found.off)
     residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
     holds = _current_law_holds(network, residual, (i_row, i_col), found.injected)
+    taps = (circuit.tap_row, undetermined.row, x.row), (circuit.tap_col, undetermined.col, x.col)
+    of_row, of_col = (
+        None if tap is None else jnp.where(cut, 0, tap.current(drop)) for tap, cut, drop in taps
+    )
     not_converged = flags.get(Status.NOT_CONVERGED, False) | ~holds
     flags = flags | {Status.NOT_CONVERGED: not_converged}
+    # No current flows into an input that is open, so that its line's end is at its voltage.
+    r_in, i_out = crossbar.readout.r_in, jnp.sum(found.i_cell, axis=0)
+    opened = jnp.isinf(r_in)
+    behind = bias.v_col + jnp.where(opened, 0, r_in) * i_col[-1]
+    v_sense = jnp.where(opened, circuit.reference.v_col + x.col[-1], behind).astype(x.col.dtype)
     return Solution(
         x.row,
         x.col,
         found.i_cell,
         i_row,
         i_col,
-        found.reference.v_row,
-        found.reference.v_col,
+        circuit.reference.v_row,
+        circuit.reference.v_col,
         bias,
+        v_sense,
+        crossbar.readout.output(i_out, v_sense).astype(x.col.dtype),
         undetermined,
         residual,
         _status(crossbar, bias, undetermined, x, flags),
         found.num_steps,
         found.newton_steps,
         cells,
+        of_row,
+        of_col,
         network.parallel,
     )
 
@@ -233,8 +255,10 @@ def _status(crossbar, bias, undetermined, x, more):
         readout.r_in_far,
     )
     every = lambda test, leaves: jnp.all(jnp.stack([jnp.all(test(x)) for x in leaves]))
+    straps = [r for r in (drive.r_tap, readout.r_tap) if r is not None]
     finite = every(lambda x: jnp.isfinite(jnp.sum(x)), [*x, *jax.tree.leaves(bias)])
     good_wires = every(lambda r: r >= 0, resistances)
+    good_wires &= every(lambda r: r > 0, straps) if straps else True
     shorted = jnp.any(undetermined.row_split & (bias.v_row != bias.v_row_far)) | jnp.any(
         undetermined.col_split & (bias.v_col != bias.v_col_far)
     )
@@ -288,7 +312,7 @@ def _say(solution: Solution) -> None:
     status = Status(int(np.bitwise_or.reduce(np.asarray(solution.status), axis=None)))
     single = solution.status.ndim == 0
     raise_if_bad(status, solution if single else None)
-    if status & (Status.FLOATING | Status.GATES_OFF) and single:
+    if status & (Status.FLOATING | Status.GATES_OFF | Status.SATURATED) and single:
         warnings.warn(explain(solution), stacklevel=3)
 
 

@@ -26,7 +26,7 @@ from ._types import PerCell, as_physical
 from .crossbar import Crossbar
 from .drive import Bias, Drive
 from .read import read
-from .readout import VirtualGround
+from .readout import VirtualGround, is_linear
 from .solution import Solution, usable
 
 Scheme = Callable[[Crossbar, Any, Any, Any], tuple[Crossbar, Bias]]
@@ -48,14 +48,20 @@ def grounded(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Cros
 
 
 def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
-    """Unselected lines without any terminal: their ends are opened."""
+    """Unselected lines without any terminal: their ends and straps are opened. An amplifier gives
+    way to the virtual ground that it is to the array; one with a swing raises `ValueError`."""
+    if not is_linear(crossbar.readout):
+        raise ValueError("floating needs a linear readout: leave v_low and v_high out.")
     rows, cols = crossbar.shape
     of_row, of_col = jnp.arange(rows) == row, jnp.arange(cols) == col
     drive, readout = crossbar.drive, crossbar.readout
     opened = lambda r, selected: jnp.where(selected, r, jnp.inf)
-    drive = Drive(opened(drive.r_source, of_row), opened(drive.r_source_far, of_row))
+    strapped = lambda r, selected: None if r is None else opened(r, selected)
+    ends = opened(drive.r_source, of_row), opened(drive.r_source_far, of_row)
+    drive = Drive(*ends, strapped(drive.r_tap, of_row[:, None]))
     ends = opened(readout.r_in, of_col), opened(readout.r_in_far, of_col)
-    readout = VirtualGround(*ends, readout.v_ref, readout.v_offset)
+    straps = strapped(readout.r_tap, of_col)
+    readout = VirtualGround(*ends, v_ref=readout.voltage(cols), r_tap=straps)
     _, bias = _biased(crossbar, row, col, v, 0.0, 0.0)
     return Crossbar(crossbar.cell, crossbar.wires, drive, readout), bias
 

@@ -25,15 +25,16 @@ class Status(enum.IntFlag):
     NEGATIVE_RESISTANCE = 128
     OUT_OF_RANGE = 256
     GATES_OFF = 512
+    SATURATED = 1024
 
     @property
     def is_error(self) -> bool:
         """Whether the numbers cannot be used: `FLOATING` and `SPLIT` leave the rest right, and
-        with `GATES_OFF` all of it is."""
+        with `GATES_OFF` and `SATURATED` all of it is."""
         return bool(self & ~_HARMLESS)
 
 
-_HARMLESS = Status.FLOATING | Status.SPLIT | Status.GATES_OFF
+_HARMLESS = Status.FLOATING | Status.SPLIT | Status.GATES_OFF | Status.SATURATED
 
 
 def usable(status: Int[Array, "*batch"]) -> Bool[Array, "*batch"]:
@@ -63,6 +64,8 @@ ADVICE = {
     " series, or use a model that holds there",
     Status.GATES_OFF: "no row has a gate above threshold, so that only leakage flows: raise v_gate"
     " of the rows that are to be read",
+    Status.SATURATED: "every amplifier is at an end of its swing, so that outputs do not depend on"
+    " the product any more: lower the feedback resistance or the inputs",
 }
 
 
@@ -80,6 +83,9 @@ class Solution(eqx.Module):
 
     - `i_out`, `i_out_near`, `i_out_far`: current into the readout, in all and at each end,
         `(cols,)`.
+    - `v_sense`: voltage at the input of the readout below the last row, `(cols,)`.
+    - `output`: what the readout puts out, `(cols,)`: the voltage [V] of an amplifier, the current
+        [A] of a mirror; `i_out` for a virtual ground.
     - `v_row`, `v_col`: node voltages, `(rows, cols)`; `drop_row`, `drop_col`: how far row nodes
         have fallen below their source and column nodes risen above their readout.
     - `i_cell`: cell currents, `(rows, cols)`; `v_cell`: the voltage across each, row to column.
@@ -88,6 +94,8 @@ class Solution(eqx.Module):
         `(rows,)` leaves the last column for the far source, `i_col_far` `(cols,)` enters row 0
         from the far readout.
     - `i_in`, `i_in_near`, `i_in_far`: current that each source delivers, `(rows,)`.
+    - `i_tap_row`, `i_tap_col` `(rows, cols)`: current that straps bring to nodes of word lines, and
+        take from nodes of bit lines; part of `i_in` and `i_out`. None where there are no straps.
     - `p_cell`, `p_row`, `p_col`: dissipated power, `(rows, cols)`, `(rows, cols + 1)` and
         `(rows + 1, cols)` (end resistances belong to their end segments); `p_dissipated` and
         `p_delivered` are totals, which Tellegen's theorem makes equal.
@@ -112,12 +120,16 @@ class Solution(eqx.Module):
     v_row_reference: Float[Array, "*batch lines"]
     v_col_reference: Float[Array, "*batch cols"]
     bias: Bias
+    v_sense: Float[Array, "*batch cols"]
+    output: Float[Array, "*batch cols"]
     undetermined: Undetermined
     residual: Float[Array, "*batch"]
     status: Int[Array, "*batch"]
     num_steps: Int[Array, "*batch"]
     newton_steps: Int[Array, "*batch"]
     faults: Faults | None
+    i_tap_row: Float[Array, "*batch rows cols"] | None
+    i_tap_col: Float[Array, "*batch rows cols"] | None
     parallel: bool = eqx.field(static=True)
 
     @property
@@ -181,7 +193,8 @@ class Solution(eqx.Module):
 
     @property
     def i_in(self) -> Array:
-        return self.i_in_near + self.i_in_far
+        ends = self.i_in_near + self.i_in_far
+        return ends if self.i_tap_row is None else ends + jnp.sum(self.i_tap_row, self._along)
 
     @property
     def p_cell(self) -> Array:
@@ -206,13 +219,21 @@ class Solution(eqx.Module):
 
     @property
     def p_dissipated(self) -> Array:
-        cells, rows, cols = (jnp.sum(p, (-2, -1)) for p in (self.p_cell, self.p_row, self.p_col))
-        return cells + rows + cols
+        parts = [self.p_cell, self.p_row, self.p_col]
+        if self.i_tap_row is not None:
+            v = jnp.expand_dims(self.bias.v_row, self._along)
+            parts.append(self.i_tap_row * (v - self.v_row))
+        if self.i_tap_col is not None:
+            parts.append(self.i_tap_col * (self.v_col - self.bias.v_col[..., None, :]))
+        return jnp.sum(jnp.stack([jnp.sum(p, (-2, -1)) for p in parts]), axis=0)
 
     @property
     def p_delivered(self) -> Array:
-        rows = self.bias.v_row * self.i_in_near + self.bias.v_row_far * self.i_in_far
-        cols = self.bias.v_col * self.i_out_near + self.bias.v_col_far * self.i_out_far
+        near_in, near_out = self.i_in - self.i_in_far, self.i_out_near
+        if self.i_tap_col is not None:
+            near_out = near_out + jnp.sum(self.i_tap_col, axis=-2)
+        rows = self.bias.v_row * near_in + self.bias.v_row_far * self.i_in_far
+        cols = self.bias.v_col * near_out + self.bias.v_col_far * self.i_out_far
         return jnp.sum(rows, axis=-1) - jnp.sum(cols, axis=-1)
 
     @property

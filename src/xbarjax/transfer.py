@@ -7,12 +7,13 @@ import lineax as lx
 from jax import lax
 
 from ._types import PerCell, is_concrete
-from .assembly import assemble, working_dtype
+from .assembly import at_rest, circuit_of, working_dtype
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Network
 from .read import _solution, raise_if_bad
+from .readout import is_linear
 from .solution import Status, usable
 from .solvers import LadderCG, elimination, factor, one_by_one
 
@@ -55,6 +56,11 @@ def transfer(
             f"transfer needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
             " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
         )
+    if not is_linear(crossbar.readout):
+        raise ValueError(
+            "transfer needs a linear readout, and an amplifier with a swing is not: leave v_low and"
+            " v_high out, or use jax.jacobian of a read."
+        )
     if crossbar.wires.parallel:
         raise ValueError(
             "transfer needs rows that cross the columns; with source lines along the bit lines,"
@@ -63,7 +69,8 @@ def transfer(
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
     short, long = sorted(crossbar.shape)
-    if solver is None and short >= SHORT and long <= LONG * short:
+    strapped = crossbar.drive.r_tap is not None or crossbar.readout.r_tap is not None
+    if solver is None and not strapped and short >= SHORT and long <= LONG * short:
         matrix, status = _fastest(crossbar, chunk)
     else:
         matrix, status = _by_solves(crossbar, solver or LadderCG(), chunk)
@@ -79,13 +86,13 @@ def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
     by_rows, dtype = rows <= cols, working_dtype(crossbar)
     still = jnp.zeros((max(rows, cols),), dtype)
     bias = lambda v: Bias(v, v, still, still) if by_rows else Bias(still, still, v, v)
-    network, *_ = assemble(crossbar, bias(jnp.zeros((min(rows, cols),), dtype)))
+    network, _ = at_rest(circuit_of(crossbar, bias(jnp.zeros((min(rows, cols),), dtype))))
     network, undetermined = determined(network)
     factored = factor(network, solver)
 
     def one(v):
-        _, vector, reference = assemble(crossbar, bias(v))
-        s = _solution(crossbar, bias(v), factored, vector, reference, undetermined)
+        circuit = circuit_of(crossbar, bias(v))
+        s = _solution(crossbar, bias(v), factored, circuit, undetermined)
         return s.i_out if by_rows else -jnp.sum(s.i_cell, axis=1), s.status
 
     return network, one

@@ -104,7 +104,11 @@ def inputs(name: str) -> dict[str, Any]:
     far one; "r_col": (rows + 1, cols) from the far end at the top to the near (sense) end. The
     first and the last segment of a line include the resistance of the terminal; inf there: no
     terminal. "v_row_near", "v_row_far", "v_col_near", "v_col_far": one voltage a line."""
-    kind, rows, cols, seed, drive = CIRCUITS[name]
+    return circuit(*CIRCUITS[name])
+
+
+def circuit(kind: str, rows: int, cols: int, seed: int, drive: str) -> dict[str, Any]:
+    """The same of a circuit that is not listed."""
     rng = np.random.default_rng(seed)
     scheme, *options = drive.split()
     along = scheme in ("along", "reverse")
@@ -307,22 +311,9 @@ def netlist(x: dict[str, Any], raw: str) -> str:
 
 
 def simulate(x: dict[str, Any]) -> dict[str, Array]:
-    """Run ngspice. The exit status says nothing about convergence, so the output is checked."""
+    """What ngspice finds, checked by Kirchhoff's law at the columns."""
     rows, cols = x["r_col"].shape[0] - 1, x["r_col"].shape[1]
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.cir").write_text(netlist(x, "out.raw"))
-        command = ["ngspice", "-b", "in.cir"]
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
-        log = run.stdout + run.stderr
-        raw = Path(folder) / "out.raw"
-        if not raw.exists() or any(w in log.lower() for w in ("singular", "error", "stepping")):
-            raise RuntimeError(f"ngspice failed:\n{log[-2000:]}")
-        head, _, body = raw.read_bytes().partition(b"Binary:\n")
-    names = [line.split("\t")[2] for line in head.decode().splitlines() if line.startswith("\t")]
-    data = np.frombuffer(body)
-    if len(data) != len(names) or not np.isfinite(data).all():
-        raise RuntimeError(f"{len(names)} columns expected, {len(data)} found, or not finite")
-    value = dict(zip(names, data))
+    value = run(netlist(x, "out.raw"))
 
     def collect(form: str) -> Array:
         return np.array([[value[form.format(i, j)] for j in range(cols)] for i in range(rows)])
@@ -339,6 +330,25 @@ def simulate(x: dict[str, Any]) -> dict[str, Array]:
         "i_cell": i_cell,
         "i_out": i_out,
     }
+
+
+def run(text: str) -> dict[str, float]:
+    """Every voltage and current by its name. ngspice's exit status says nothing about convergence,
+    so the output is checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "in.cir").write_text(text)
+        command = ["ngspice", "-b", "in.cir"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        log = done.stdout + done.stderr
+        raw = Path(folder) / "out.raw"
+        if not raw.exists() or any(w in log.lower() for w in ("singular", "error", "stepping")):
+            raise RuntimeError(f"ngspice failed:\n{log[-2000:]}")
+        head, _, body = raw.read_bytes().partition(b"Binary:\n")
+    names = [line.split("\t")[2] for line in head.decode().splitlines() if line.startswith("\t")]
+    data = np.frombuffer(body)[-len(names) :]  # of a sweep, the last point
+    if len(data) != len(names) or not np.isfinite(data).all():
+        raise RuntimeError(f"{len(names)} columns expected, {len(data)} found, or not finite")
+    return dict(zip(names, data.tolist()))
 
 
 def main() -> None:

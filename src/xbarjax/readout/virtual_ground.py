@@ -1,38 +1,54 @@
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import PerCol, physical, require_finite, require_nonnegative
+from .._types import (
+    PerCol,
+    optional,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_strap,
+)
+from .readout import AbstractReadout
 
 
-class VirtualGround(eqx.Module):
+class VirtualGround(AbstractReadout):
     """A bit line that ends in a current sense: `v_ref + v_offset` behind an input resistance.
 
-    A transimpedance amplifier of gain `A0` and feedback resistance `Rf` looks like this from the
-    array, with `r_in = Rf / (1 + A0)`.
+    Its output is the current [A] that enters it at both ends.
 
     **Arguments:** each a scalar or `(cols,)`.
 
     - `r_in`: input resistance [ohm] below the lead-out at the last row; inf leaves it free.
     - `r_in_far`: the one more segment above row 0: resistance [ohm] of wire and sense input
         there; inf (the default) leaves the end free. The output current is the sum of both ends.
+    - `r_tap`: straps from nodes of the line to the same sense, beside `r_in`: resistance [ohm] of
+        each, `(rows, cols)` or a scalar; positive, and inf where there is none. The output current
+        takes them in.
     - `v_ref`: reference voltage [V].
     - `v_offset`: offset voltage [V] of the amplifier, added to the reference.
 
-    Raises `ValueError` for a negative or NaN resistance or a voltage that is not finite.
+    Raises `ValueError` for a negative or NaN resistance, a strap of 0 ohm, or a voltage
+    that is not finite.
     """
 
     r_in: Float[Array, "*cols"] = physical("r_in", 0.0)
     r_in_far: Float[Array, "*cols_"] = physical("r_in_far", float("inf"))
     v_ref: Float[Array, "*cols__"] = physical("v_ref", 0.0)
     v_offset: Float[Array, "*cols___"] = physical("v_offset", 0.0)
+    r_tap: Float[Array, "*rows_cols"] | None = optional("r_tap")
 
     def __check_init__(self):
         require_nonnegative(self.r_in, "r_in", "ohm", open_allowed=True)
         require_nonnegative(self.r_in_far, "r_in_far", "ohm", open_allowed=True)
+        require_strap(self.r_tap, "r_tap")
         require_finite(self.v_ref, "v_ref", "V")
         require_finite(self.v_offset, "v_offset", "V")
 
     def voltage(self, cols: int) -> PerCol:
         """Voltage [V] that the input holds, shape `(cols,)`."""
         return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))
+
+    def output(self, i: PerCol, v: PerCol) -> PerCol:
+        del v
+        return i

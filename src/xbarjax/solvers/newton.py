@@ -171,6 +171,8 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
     def step(s: _Step) -> _Step:
         tangents, inner = equations.tangents(circuit, *s.point, s.inner)
         network, vector, floating = equations.network(circuit, *s.point, tangents)
+        a, w = s.point
+        rest = jnp.where(floating, 0, tangents[0] + tangents[1] * a + tangents[2] * w)
         there = s.x.row, s.x.col, s.i
         off = jnp.where(floating, 0, tangents[0] - s.i)
         v = jnp.where(floating, 0, equations.across(circuit, *there[:2]))
@@ -205,7 +207,7 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
                 is_x=~out,
                 out=out,
                 x=x,
-                i=vector.row - network.g_row * x.row - network.g_rc * x.col,
+                i=rest - network.g_cr * x.row - network.g_rc * x.col,
                 g=(network.g_cr, network.g_rc),
                 asked=asked,
                 steps=s.steps + 1,
@@ -213,7 +215,9 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
             )
 
         def on_load_lines() -> _Step:
-            rho = local_resistances(eqx.tree_at(lambda n: (n.g_row, n.g_col), network, s.g))
+            shunts = network.g_row - network.g_cr, network.g_col - network.g_rc
+            last = jax.tree.map(jnp.add, s.g, shunts)
+            rho = local_resistances(eqx.tree_at(lambda n: (n.g_row, n.g_col), network, last))
             off = jnp.where(floating, 0, equations.current(circuit, *there[:2], inner) - s.i)
             point = _on_load_lines(equations, circuit, rho, s.x, s.i, inner, off, v)
             point, _ = equations.limited(circuit, *point)

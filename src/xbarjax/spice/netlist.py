@@ -1,7 +1,5 @@
 """Netlists: the circuit that `read` solves, for ngspice and for whoever designs the periphery."""
 
-import functools
-import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -14,12 +12,13 @@ import jax.core
 import numpy as np
 from jaxtyping import ArrayLike
 
-from . import cells
-from .assembly import circuit_of
-from .cells.constants import thermal_voltage
-from .crossbar import Crossbar
-from .drive import Bias
-from .read import bias_of
+from ..assembly import circuit_of
+from ..crossbar import Crossbar
+from ..drive import Bias
+from ..read import bias_of
+from ..readout import AbstractReadout
+from .elements import GROUND, element
+from .sense import sense
 
 # The defaults of ngspice would put 1 pS across every junction and stop at 1e-3 of a current.
 OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20 itl1=500"
@@ -29,7 +28,6 @@ OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20 itl1=500"
 # wire is r times the current of an ammeter, with r in the matrix: 2e-13. The ammeter has to come
 # second: in front, ngspice eliminates by r where that is exactly 1 ohm, as bad as 1/r.
 WIRE = [".subckt wire a b r=1", "h1 a c v1 {r}", "v1 c b 0", ".ends"]
-GROUND = "0"
 Link = tuple[str, str, list[str]]  # two nodes, and the lines that join them
 
 
@@ -39,6 +37,7 @@ class OperatingPoint(NamedTuple):
     i_out: np.ndarray  # output currents [A], (cols,)
     v_row: np.ndarray  # node voltages [V], (rows, cols)
     v_col: np.ndarray
+    v_amp: np.ndarray  # outputs of amplifiers [V], (cols,); NaN where there are none
 
 
 def netlist(
@@ -72,10 +71,16 @@ def netlist(
     down = [[(i, j) for i in range(rows)] for j in range(cols)]
     r, ends = _floats(wires.r_row, (rows, cols)), (drive.r_source, drive.r_source_far)
     of, v = down if wires.parallel else across, (bias.v_row, bias.v_row_far)
-    word = list(_family("row source in w", of, r, ends, v))
-    r, ends = _floats(wires.r_col, (rows, cols)), (readout.r_in, readout.r_in_far)
+    taps = lambda r: None if r is None else _floats(r, (rows, cols))
+    word = list(_family("row source in w", of, r, ends, v, taps(drive.r_tap)))
+    inputs = [
+        sense(_one(readout, k), k, float(bias.v_col[k]), float(r))
+        for k, r in enumerate(_floats(readout.r_in, (cols,)))
+    ]
+    r, ends = _floats(wires.r_col, (rows, cols)), ([x.r for x in inputs], readout.r_in_far)
     of, v = [line[::-1] for line in down], (bias.v_col, bias.v_col_far)
-    bit = list(_family("col in out b", of, r, ends, v))
+    lines = [x.lines for x in inputs]
+    bit = list(_family("col in out b", of, r, ends, v, taps(readout.r_tap), lines))
     devices = list(_devices(crossbar, bias))
     grounded = _grounded([*word, *bit, *devices])
     if grounded == {GROUND}:
@@ -92,7 +97,8 @@ def netlist(
         f"* {rows} rows x {cols} columns of cells; units V, A, ohm; indices count from 0.",
         "* Nodes: w_i_j and b_i_j at the row and the column side of cell (i, j), m_i_j inside it;",
         "* row_k and col_k: sources of the lines below, sense inputs of bit lines; in_k and out_k:",
-        "* behind their resistances; row_far_k and col_far_k: at the other ends of the lines.",
+        "* behind their resistances; row_far_k and col_far_k: at the other ends of the lines;",
+        "* amp_k: outputs of amplifiers.",
         "* Ideal wires are sources of 0 V; open ones, cells of 0 S and islands are left out.",
         OPTIONS,
         *(WIRE if any(line.startswith("x_") for line in word + bit) else []),
@@ -137,7 +143,8 @@ def simulate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> OperatingPoint:
     collect = lambda form: np.array(
         [[values.get(form.format(i, j), 0.0) for j in range(cols)] for i in range(rows)]
     )
-    return OperatingPoint(collect("i_out_{1}")[0], collect("w_{}_{}"), collect("b_{}_{}"))
+    v_amp = np.array([values.get(f"amp_{j}", np.nan) for j in range(cols)])
+    return OperatingPoint(collect("i_out_{1}")[0], collect("w_{}_{}"), collect("b_{}_{}"), v_amp)
 
 
 def _checked(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
@@ -148,7 +155,7 @@ def _checked(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
             "a netlist is of one concrete array, no batch, outside of jit, vmap and grad."
         )
     for part in (crossbar.wires, crossbar.drive, crossbar.readout, crossbar):
-        part.__check_init__()
+        getattr(part, "__check_init__", lambda: None)()
     bad = np.argwhere(~np.broadcast_to(crossbar.cell.valid(), crossbar.shape))
     if len(bad):
         raise ValueError(f"cell {tuple(bad[0].tolist())} has parameters that no device can have.")
@@ -159,9 +166,22 @@ def _floats(x: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(np.asarray(x, float), shape)
 
 
-def _family(names: str, lines: list, r: np.ndarray, ends: Any, v: Any) -> Iterator[Link]:
+def _one(readout: AbstractReadout, k: int) -> AbstractReadout:
+    """That of one column, with Python floats."""
+    return jax.tree.map(lambda x: float(np.asarray(x).ravel()[k if np.ndim(x) else 0]), readout)
+
+
+def _family(
+    names: str,
+    lines: list,
+    r: np.ndarray,
+    ends: Any,
+    v: Any,
+    taps: np.ndarray | None,
+    inputs: list | None = None,
+) -> Iterator[Link]:
     """All lines of a family, each from its near end to its far one: the sources or grounds, what
-    stands before them, and the segments, one into every cell `(i, j)` of the line."""
+    stands before them, the segments, one into every cell `(i, j)` of the line, and the straps."""
     family, resistance, inner, letter = names.split()
     ends, v = ([_floats(x, (len(lines),)).tolist() for x in pair] for pair in (ends, v))
     for k, (line, near, far, v_near, v_far) in enumerate(zip(lines, *ends, *v)):
@@ -176,9 +196,15 @@ def _family(names: str, lines: list, r: np.ndarray, ends: Any, v: Any) -> Iterat
         start, end = f"{family}_{k}", f"{family}_far_{k}"
         nodes = [start, f"{inner}_{k}" if near else start, *(f"{letter}_{i}_{j}" for i, j in line)]
         tags = [f"{resistance}_{k}", *(f"{family}_{i}_{j}" for i, j in line), end]
-        for n, node, v_end in ((0, start, v_near), (-1, end, v_far)):
-            if chain[n] < np.inf:
-                yield node, GROUND, [f"v_{node} {node} {GROUND} {v_end!r}"]
+        strapped = {} if taps is None else {at: float(taps[at]) for at in line if taps[at] < np.inf}
+        if chain[0] < np.inf or strapped:
+            source = [f"v_{start} {start} {GROUND} {v_near!r}"]
+            yield start, GROUND, source if inputs is None else inputs[k]
+        if chain[-1] < np.inf:
+            yield end, GROUND, [f"v_{end} {end} {GROUND} {v_far!r}"]
+        for (i, j), x in strapped.items():
+            node = f"{letter}_{i}_{j}"
+            yield start, node, [f"r_tap_{node} {start} {node} {x!r}"]
         for n, (tag, a, b, x) in enumerate(zip(tags, nodes, [*nodes[1:], end], chain)):
             floats = min(max(chain[: n + 1]), max(chain[n:])) == np.inf
             if x == 0 and a != b:  # of a resistor of 0 ohm ngspice makes one of 1 mohm
@@ -206,131 +232,3 @@ def _grounded(links: list[Link]) -> set[str]:
             if a in seen or b in seen:
                 seen |= {a, b}
     return seen
-
-
-@functools.singledispatch
-def element(cell: cells.AbstractCell, name: str, plus: str, minus: str) -> list[str]:
-    """One device as lines of a netlist. For a cell of your own:
-
-        @xbarjax.spice.element.register(MyCell)
-        def _(cell, name, plus, minus):
-            return [f"r_cell_{name} {plus} {minus} {1 / cell.g!r}"]
-
-    **Arguments:**
-
-    - `cell`: the device: a cell whose parameters are Python floats.
-    - `name`: of the crosspoint, such as `0_1`: part of the names of elements and inner nodes.
-    - `plus`, `minus`: the nodes on the row and on the column side.
-
-    **Returns:** lines; none for a device that never conducts. A line that several cells return,
-    such as a `.model` card or the source of a gate voltage, is written once.
-
-    **Errors:** `TypeError` for a type of cell that is not registered.
-    """
-    kind = type(cell).__name__
-    raise TypeError(
-        f"spice does not know {kind}: register a function of (cell, name, plus, minus) that returns"
-        f" a list of lines, with @xbarjax.spice.element.register({kind})."
-    )
-
-
-@element.register
-def _(cell: cells.Ohmic | cells.Conductor, name: str, plus: str, minus: str) -> list[str]:
-    return [f"r_cell_{name} {plus} {minus} {1 / float(cell.g)!r}"] if cell.g > 0 else []
-
-
-@element.register
-def _(cell: cells.VTEAM, name: str, plus: str, minus: str) -> list[str]:
-    r = cell.r_on + (cell.r_off - cell.r_on) * (cell.w - cell.w_on) / (cell.w_off - cell.w_on)
-    return [f"r_cell_{name} {plus} {minus} {float(r)!r}"]
-
-
-def _constant(x: Any) -> str:
-    """A number in an expression. ngspice keeps 11 digits of one: others are sums of two."""
-    x = min(float(x), 1e300)  # there is no inf
-    high = float(f"{x:.10e}")
-    text = f"{x:.11g}" if high == x else f"({high:.11g}+({x - high:.11g}))"
-    return f"({text})" if text.startswith("-") else text
-
-
-# Currents by the names of parameters, where they depend on the voltage between both terminals, v,
-# alone; u_t is k T / q. Where all of FACTORS are 0, nothing flows.
-FACTORS = ("g", "g_2", "g_3", "g_off", "on", "i_s", "i_0", "x")
-LEAK = "*{v}*exp((sqrt(sqrt({v}*{v}+1e-6))-sqrt(1e-3))/sqrt({v_pf}))"
-HELD = "uramp(abs({v})-{v_hold})"
-EXPRESSIONS: dict[Any, str] = {
-    cells.Sinh: "{g}/{b}*sinh({b}*{v})",
-    cells.Polynomial: "{v}*({g}+{v}*({g_2}+{v}*{g_3}))",
-    cells.PooleFrenkel: "{g}" + LEAK,
-    cells.Rectifying: "{g}/{b}*(sinh({b}*{v})/{ratio}+({v}>0"
-    " ? (1-1/{ratio})*sinh({b}*{v}*{v}*{v}/({v}*{v}+{v_knee}*{v_knee})) : 0))",
-    cells.Diode: "{i_s}*(exp({v}/({n}*{u_t}))-1)",
-    cells.AntiparallelDiodes: "2*{i_s}*sinh({v}/({n}*{u_t}))",
-    cells.BackToBackDiodes: "{i_s}*tanh({v}/(2*{n}*{u_t}))",
-    cells.Schottky: "{i_s}*(exp({v}/({n}*{u_t}))-1)"
-    "*exp((sqrt((sqrt({v}*{v}+1e-6)-{v})/2)-sqrt(5e-4))/sqrt({v_b}))",
-    cells.ThresholdSwitch: "{g_off}" + LEAK + "+{on}*sgn({v})*HELD*HELD/(HELD+1e-3)/{r_on}",
-    cells.StanfordPKU: "{i_0}*exp(-{gap}/{g_0})*sinh({v}/{v_0})",
-    cells.Yakopcic: "({v}>=0 ? {a_1} : {a_2})*{x}*sinh({b}*{v})",
-}
-
-
-def _expression(cell: Any, name: str, plus: str, minus: str) -> list[str]:
-    parameters = vars(cell) | {"u_t": thermal_voltage(getattr(cell, "temperature", 0.0))}
-    form = EXPRESSIONS[type(cell)].replace("HELD", HELD)
-    if not any(parameters.get(k) for k in FACTORS):
-        return []
-    if "/{b}" in form and cell.b == 0:
-        parameters["b"] = 1e-6  # a straight line to 12 digits
-    constants = {k: _constant(x) for k, x in parameters.items()}
-    current = form.format(v=f"V({plus},{minus})", **constants)
-    return [f"b_cell_{name} {plus} {minus} I={current}"]
-
-
-for kind in EXPRESSIONS:
-    element.register(kind, _expression)
-
-
-# Far below threshold the logarithm would be of 1 and the rounding of 1.
-EKV = ".func ekv(x) {x>-23 ? ln(1+exp(x/2))*ln(1+exp(x/2)) : exp(x)*(1-exp(x/2))}"
-
-
-def _rail(what: str, v: Any) -> tuple[str, str]:
-    """A node at a voltage and its source: both are named by it, so that cells share them."""
-    node = f"{what}_{float(v)!r}".replace("-", "m").replace(".", "p")
-    return node, f"v_{node} {node} {GROUND} {float(v)!r}"
-
-
-@element.register
-def _(cell: cells.Mosfet, name: str, plus: str, minus: str) -> list[str]:
-    if cell.beta == 0:
-        return []
-    gate, source = _rail("gate", cell.v_gate)
-    u_t = thermal_voltage(cell.temperature)
-    v_t, n, bulk, lam = map(_constant, (cell.v_t, cell.n, cell.v_bulk, cell.lam))
-    below, above = (f"-{bulk}", f"+{bulk}") if cell.v_bulk else ("", "")
-    pinch_off = f"(V({gate}){below}-{v_t})/{n}{above}"
-    ahead, back = (f"ekv(({pinch_off}-V({node}))/{_constant(u_t)})" for node in (minus, plus))
-    size = f"{_constant(2 * cell.n * cell.beta * u_t**2)}*(1+{lam}*abs(V({plus},{minus})))"
-    return [EKV, source, f"b_cell_{name} {plus} {minus} I={size}*({ahead}-{back})"]
-
-
-@element.register
-def _(cell: cells.Level1Mosfet, name: str, plus: str, minus: str) -> list[str]:
-    if cell.beta == 0:
-        return []
-    (gate, source), (bulk, well) = _rail("gate", cell.v_gate), _rail("bulk", cell.v_bulk)
-    # the channel alone, without junctions to the bulk and at the temperature of its parameters
-    form = "nmos level=1 is=1e-30 tox=1e-3 tnom=27 kp={} vto={} lambda={} gamma={} phi={}"
-    fields = cell.beta, cell.v_t, cell.lam, cell.gamma, cell.phi
-    card = form.format(*(repr(float(x)) for x in fields))
-    model = "nmos_" + hashlib.sha256(card.encode()).hexdigest()[:12]
-    device = f"m_cell_{name} {plus} {gate} {minus} {bulk} {model} w=1u l=1u"
-    return [f".model {model} {card}", source, well, device]
-
-
-@element.register
-def _(cell: cells.Series, name: str, plus: str, minus: str) -> list[str]:
-    first = element(cell.first, f"{name}a", plus, f"m_{name}")
-    second = element(cell.second, f"{name}b", f"m_{name}", minus)
-    return first + second if first and second else []

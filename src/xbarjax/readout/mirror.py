@@ -1,0 +1,69 @@
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import PerCol, physical, require_finite, require_nonnegative
+from .readout import AbstractReadout
+
+
+class Conveyor(AbstractReadout):
+    """A regulated current conveyor: an amplifier holds the bit line through a transistor whose
+    current is mirrored out.
+
+    The line sees `r_in = 1 / (g_m (1 + A))`, and the output is `ratio (1 + mismatch) i`. The
+    mismatch of a mirror of area `W L` at the overdrive `v_ov` has a deviation of
+
+        sqrt(((2 A_vt / v_ov)^2 + A_beta^2) / (W L))
+
+    (M. J. M. Pelgrom, A. C. J. Duinmaijer, A. P. G. Welbers, IEEE J. Solid-State Circuits 24, 1433
+    (1989), doi:10.1109/JSSC.1989.572629): `mirror_mismatch`.
+
+    **Arguments:** each a scalar or `(cols,)`.
+
+    - `g_m`: transconductance [S] of the transistor. - `gain`: of the amplifier that regulates it.
+    - `ratio`, `mismatch`: of the mirror [1]. - `v_ref`, `v_offset`: [V], as of a `VirtualGround`.
+
+    Its output is a current [A].
+    """
+
+    g_m: Float[Array, "*cols"] = physical("g_m")
+    gain: Float[Array, "*cols_"] = physical("gain", 0.0)
+    ratio: Float[Array, "*cols__"] = physical("ratio", 1.0)
+    mismatch: Float[Array, "*cols___"] = physical("mismatch", 0.0)
+    v_ref: Float[Array, "*c"] = physical("v_ref", 0.0)
+    v_offset: Float[Array, "*c_"] = physical("v_offset", 0.0)
+
+    def __check_init__(self):
+        require_nonnegative(self.g_m, "g_m", "S", open_allowed=True)
+        require_nonnegative(self.gain, "gain", "", open_allowed=True)
+        for name, unit in (("ratio", ""), ("mismatch", ""), ("v_ref", "V"), ("v_offset", "V")):
+            require_finite(getattr(self, name), name, unit)
+
+    @property
+    def r_in(self) -> Float[Array, "*cols"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return 1 / (self.g_m * (1 + self.gain))
+
+    @property
+    def r_in_far(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return jnp.full((), jnp.inf, self.g_m.dtype)
+
+    @property
+    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None
+
+    def voltage(self, cols: int) -> PerCol:
+        return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))
+
+    def output(self, i: PerCol, v: PerCol) -> PerCol:
+        del v
+        return self.ratio * (1 + self.mismatch) * i
+
+
+def mirror_mismatch(
+    area: Float[Array, "..."], v_ov: Float[Array, "..."], a_vt: float, a_beta: float
+) -> Float[Array, "..."]:
+    """Standard deviation [1] of a mirror's mismatch, by the law in `Conveyor`.
+
+    **Arguments:** `area`: `W L` of each transistor [m^2]; `v_ov`: overdrive [V]; `a_vt`: [V m];
+    `a_beta`: [m].
+    """
+    return jnp.sqrt(((2 * a_vt / v_ov) ** 2 + a_beta**2) / area)

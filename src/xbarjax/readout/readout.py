@@ -1,0 +1,52 @@
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Bool, Float
+
+from .._types import PerCol
+
+
+class AbstractReadout(eqx.Module):
+    """What a bit line ends in: from the array, a voltage behind a resistance; to whoever comes
+    next, an output.
+
+    Every array field is a scalar or `(cols,)`, but for `r_tap`, `(rows, cols)`.
+    """
+
+    r_in: eqx.AbstractVar[Float[Array, "..."]]  # [ohm] below the lead-out at the last row
+    r_in_far: eqx.AbstractVar[Float[Array, "..."]]  # [ohm] above row 0
+    r_tap: eqx.AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
+
+    @abc.abstractmethod
+    def voltage(self, cols: int) -> PerCol:
+        """Voltage [V] behind the resistances, shape `(cols,)`."""
+
+    @abc.abstractmethod
+    def output(self, i: PerCol, v: PerCol) -> PerCol:
+        """What it puts out at a current [A] into it and a voltage [V] of its input."""
+
+
+class AbstractClampedReadout(AbstractReadout):
+    """A readout that need not be linear: part of its current depends on the voltage of its input in
+    another way than through a resistance."""
+
+    is_linear: eqx.AbstractVar[bool]
+
+    @abc.abstractmethod
+    def held(self, v_source: PerCol) -> tuple[PerCol, PerCol]:
+        """A voltage [V] and a resistance [ohm] that are part of it, in place of the linear ones
+        of `v_source` [V] and `r_in`."""
+
+    @abc.abstractmethod
+    def current(self, v: PerCol, v_source: PerCol) -> PerCol:
+        """What else flows into it [A] at a voltage [V] of its input, never falling as that
+        rises."""
+
+    @abc.abstractmethod
+    def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
+        """Whether an output [V] is at an end of what it can be."""
+
+
+def is_linear(readout: AbstractReadout) -> bool:
+    """Whether the array sees a voltage behind a resistance and nothing else."""
+    return not isinstance(readout, AbstractClampedReadout) or readout.is_linear

@@ -1,0 +1,111 @@
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._types import PerCol, is_concrete, optional, physical, require_finite, require_nonnegative
+from .readout import AbstractClampedReadout
+
+Optional = Float[Array, "*cols"] | None
+
+
+class Tia(AbstractClampedReadout):
+    """A transimpedance amplifier at the end of every bit line, with what makes it a real one.
+
+    The bit line ends in its inverting input at `v`, from which `r_f` leads to the output,
+
+        v_out = A (v_ref + v_offset - v),    i = (v - v_out) / r_f,
+
+    so that the array sees no ground but, exactly,
+
+        r_in = r_f / (1 + A)    to    v_source = A / (1 + A) (v_ref + v_offset),
+
+    and `v_out = v - r_f i`. With a swing the output saturates,
+
+        v_out = c + h tanh((A (v_ref + v_offset - v) - c) / h),    c, h = (v_high +- v_low) / 2,
+
+    the read is not linear any more, and where the output is at its end, the bit line is no virtual
+    ground: it rises, and disturbs the other columns through the word lines.
+
+    **Arguments:** each a scalar or `(cols,)`.
+
+    - `r_f`: feedback resistance [ohm].
+    - `gain`: open-loop gain `A` at DC; inf (the default) is an ideal amplifier.
+    - `v_ref`, `v_offset`: voltage [V] of the other input and the amplifier's own offset.
+    - `v_low`, `v_high`: ends of the output's swing [V], both or none.
+
+    Its output is `v_out` [V]. Raises `ValueError` for a resistance that is negative or not finite,
+    a gain that is not positive, a swing of no width or with one end only, or of an ideal amplifier.
+    """
+
+    r_f: Float[Array, "*cols"] = physical("r_f")
+    gain: Float[Array, "*cols_"] = physical("gain", float("inf"))
+    v_ref: Float[Array, "*cols__"] = physical("v_ref", 0.0)
+    v_offset: Float[Array, "*cols___"] = physical("v_offset", 0.0)
+    v_low: Optional = optional("v_low")
+    v_high: Optional = optional("v_high")
+
+    def __check_init__(self):
+        require_nonnegative(self.r_f, "r_f", "ohm", open_allowed=False)
+        require_finite(self.v_ref, "v_ref", "V")
+        require_finite(self.v_offset, "v_offset", "V")
+        if is_concrete(self.gain) and not bool(jnp.all(self.gain > 0)):
+            raise ValueError(f"gain is {jnp.min(self.gain)}; it must be positive, inf if ideal.")
+        if (self.v_low is None) != (self.v_high is None):
+            raise ValueError("a swing has two ends: give both v_low and v_high, or neither.")
+        if self.v_low is None or self.v_high is None:
+            return
+        require_finite(self.v_low, "v_low", "V")
+        require_finite(self.v_high, "v_high", "V")
+        if is_concrete((self.v_low, self.v_high)) and not bool(jnp.all(self.v_low < self.v_high)):
+            raise ValueError(f"v_low = {self.v_low} must lie below v_high = {self.v_high}.")
+        if is_concrete(self.gain) and bool(jnp.any(jnp.isinf(self.gain))):
+            raise ValueError(
+                "gain is inf, but an amplifier with a swing needs a finite one: 1e5 if in doubt."
+            )
+        if is_concrete(self.r_f) and bool(jnp.any(self.r_f == 0)):
+            raise ValueError("r_f is 0 ohm, but an amplifier with a swing needs a feedback.")
+
+    @property
+    def r_in(self) -> Float[Array, "*cols"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        loss = 1 / self.gain
+        return self.r_f * loss / (1 + loss)
+
+    @property
+    def r_in_far(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return jnp.full((), jnp.inf, self.r_f.dtype)
+
+    @property
+    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None
+
+    @property
+    def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.v_low is None
+
+    def voltage(self, cols: int) -> PerCol:
+        return jnp.broadcast_to((self.v_ref + self.v_offset) / (1 + 1 / self.gain), (cols,))
+
+    def output(self, i: PerCol, v: PerCol) -> PerCol:
+        return v - self.r_f * i
+
+    def held(self, v_source: PerCol) -> tuple[PerCol, PerCol]:
+        """The feedback resistor, to where the output is when no current flows."""
+        return jnp.clip(v_source, self.v_low, self.v_high), jnp.broadcast_to(
+            self.r_f, v_source.shape
+        )
+
+    def current(self, v: PerCol, v_source: PerCol) -> PerCol:
+        """What the output takes through that resistor as it moves away from there."""
+        center, half = self._swing()
+        wanted = v_source + self.gain * (v_source - v)  # A (v_ref + v_offset - v)
+        v_out = center + half * jnp.tanh((wanted - center) / half)
+        return (self.held(v_source)[0] - v_out) / self.r_f
+
+    def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
+        """Within a hundredth of the swing from either end."""
+        center, half = self._swing()
+        return jnp.abs(v_out - center) > 0.98 * half
+
+    def _swing(self) -> tuple[Array, Array]:
+        """Its center and half its width [V]."""
+        assert self.v_low is not None and self.v_high is not None
+        return (self.v_high + self.v_low) / 2, (self.v_high - self.v_low) / 2

@@ -1,0 +1,4 @@
+"""Netlists: the circuit that `read` solves, for ngspice and for whoever designs the periphery."""
+
+from .elements import element as element
+from .netlist import OperatingPoint as OperatingPoint, netlist as netlist, simulate as simulate

@@ -1,0 +1,42 @@
+"""Readouts as lines of a netlist."""
+
+import functools
+from typing import NamedTuple
+
+from ..readout import AbstractReadout, Tia
+from .elements import GROUND, constant
+
+
+class Input(NamedTuple):
+    """What a bit line ends in."""
+
+    r: float  # [ohm] in series with it
+    lines: list[str]  # from the node `col_k` to ground; its current is that of `v_col_k`
+
+
+@functools.singledispatch
+def sense(readout: AbstractReadout, k: int, v: float, r: float) -> Input:
+    """The readout of column `k`, whose parameters are Python floats: a voltage `v` [V] behind a
+    resistance `r` [ohm], unless its kind knows better."""
+    del readout
+    return Input(r, [f"v_col_{k} col_{k} {GROUND} {v!r}"])
+
+
+@sense.register
+def _(readout: Tia, k: int, v: float, r: float) -> Input:
+    if r == 0 or readout.gain == float("inf"):
+        return Input(r, [f"v_col_{k} col_{k} {GROUND} {v!r}"])
+    gain, v_plus = constant(readout.gain), constant(v * (1 + 1 / readout.gain))
+    v_out = f"{gain}*({v_plus}-V(neg_{k}))"
+    if readout.v_low is not None and readout.v_high is not None:
+        center = constant((readout.v_high + readout.v_low) / 2)
+        half = constant((readout.v_high - readout.v_low) / 2)
+        v_out = f"{center}+{half}*tanh(({v_out}-{center})/{half})"
+    return Input(
+        0.0,
+        [
+            f"v_col_{k} col_{k} neg_{k} 0",
+            f"r_f_{k} neg_{k} amp_{k} {readout.r_f!r}",
+            f"b_amp_{k} amp_{k} {GROUND} V={v_out}",
+        ],
+    )
