@@ -14,14 +14,14 @@ SRC = Path(__file__).parents[1] / "src" / "xbarjax"
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = (
     {"_types"},
-    {"cells", "wires", "drive", "readout", "encoding"},
+    {"cells", "wires", "drive", "readout", "encoding", "pairs"},
     {"crossbar"},
     {"network"},
     {"connectivity", "assembly"},
     {"solvers", "solution"},
     {"operating_point", "amplifiers"},
     {"read"},
-    {"transfer", "transient", "schemes", "switching"},
+    {"transfer", "transient", "schemes", "switching", "ports", "noise", "feeding"},
     {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
     {"plot", "spice", "files"},
     {"cli"},

@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from . import encoding as encoding, schemes as schemes
+from . import encoding as encoding, feeding as feeding, pairs as pairs, schemes as schemes
 from .calibration import Calibration as Calibration, calibrate as calibrate
 from .cells import (
     VTEAM as VTEAM,
@@ -43,6 +43,8 @@ from .mapping import (
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
 )
+from .noise import Noise as Noise, noise as noise
+from .ports import Ports as Ports, ports as ports
 from .read import explain as explain, read as read
 from .readout import (
     AbstractConverter as AbstractConverter,

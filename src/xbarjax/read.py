@@ -70,7 +70,7 @@ def read(
         )
     solution = _read(crossbar, bias, solver, start)
     if is_concrete(solution):
-        _say(solution)
+        say(solution)
     return solution
 
 
@@ -122,7 +122,7 @@ def _read(
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     factored = factor(network, linear_solver(**kind) if linear is None else linear)
     guess = None if start is None else _guess(circuit, start)
-    return _solution(crossbar, bias, factored, circuit, undetermined, guess)
+    return solve_linear(crossbar, bias, factored, circuit, undetermined, guess)
 
 
 def _with_readout(crossbar, bias, solver, start) -> Solution:
@@ -146,7 +146,8 @@ def _guess(circuit: Circuit, start: Solution) -> Field:
     return Field(*(x.astype(dtype) for x in (fallen, y_row, risen, y_col)))
 
 
-def _solution(crossbar, bias, factored, circuit, undetermined, guess=None) -> Solution:
+def solve_linear(crossbar, bias, factored, circuit, undetermined, guess=None) -> Solution:
+    """The solution of a circuit of linear cells, whose network is factored already."""
     network = factored.network
     _, i_rest = at_rest(circuit)
     vector = right_hand_side(circuit, i_rest, undetermined)
@@ -306,7 +307,7 @@ def explain(solution: Solution) -> str:
     return "; ".join(sentences)
 
 
-def _say(solution: Solution) -> None:
+def say(solution: Solution) -> None:
     """Raises on a concrete solution that cannot be used, warns of nodes that float. A batch is
     judged as a whole."""
     status = Status(int(np.bitwise_or.reduce(np.asarray(solution.status), axis=None)))
@@ -314,6 +315,25 @@ def _say(solution: Solution) -> None:
     raise_if_bad(status, solution if single else None)
     if status & (Status.FLOATING | Status.GATES_OFF | Status.SATURATED) and single:
         warnings.warn(explain(solution), stacklevel=3)
+
+
+def linear_only(crossbar: Crossbar, verb: str) -> None:
+    """Raises `ValueError` for an array that is no matrix."""
+    if not crossbar.cell.is_linear:
+        raise ValueError(
+            f"{verb} needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
+            " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
+        )
+    linear_readout(crossbar, verb)
+
+
+def linear_readout(crossbar: Crossbar, verb: str) -> None:
+    """Raises `ValueError` for a readout that is more than a voltage behind a resistance."""
+    if not is_linear(crossbar.readout):
+        raise ValueError(
+            f"{verb} needs a linear readout, and an amplifier with a swing is not: leave v_low and"
+            " v_high out, or use jax.jacobian of a read."
+        )
 
 
 def raise_if_bad(status: Status, solution: Solution | None = None) -> None:

@@ -89,6 +89,22 @@ def gated(
     return Bias(v_row, v_row, v_col, v_col, jnp.asarray(v_off) + on * (v_on - jnp.asarray(v_off)))
 
 
+def transposed(crossbar: Crossbar, v: ArrayLike) -> Bias:
+    """The same array from its other side: columns driven, rows sensed.
+
+    **Arguments:** `v`: voltages [V] of the columns, `(cols,)`. Word lines are at 0 V, and what
+    leaves them is `-read(crossbar, bias).i_in`, `(rows,)`: the product with the transpose of the
+    matrix, by reciprocity that of `transfer`. Resistances of drive and readout stay where they are.
+    """
+    v, still = as_physical(v, "v"), jnp.zeros((crossbar.lines,))
+    if v.shape != (crossbar.shape[1],):
+        raise ValueError(
+            f"v has shape {v.shape}; it must be ({crossbar.shape[1]},), one voltage a column."
+        )
+    still = still.astype(v.dtype)
+    return Bias(still, still, v, v)
+
+
 def _biased(crossbar, row, col, v, at_rows: float, at_cols: float) -> tuple[Crossbar, Bias]:
     if crossbar.wires.parallel:
         raise ValueError(

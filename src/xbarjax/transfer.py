@@ -12,8 +12,7 @@ from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Network
-from .read import _solution, raise_if_bad
-from .readout import is_linear
+from .read import linear_only, raise_if_bad, solve_linear
 from .solution import Status, usable
 from .solvers import LadderCG, elimination, factor, one_by_one
 
@@ -51,16 +50,7 @@ def transfer(
 
     **Errors:** `ValueError` for cells that are not linear; on concrete values, those of `read`.
     """
-    if not crossbar.cell.is_linear:
-        raise ValueError(
-            f"transfer needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
-            " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
-        )
-    if not is_linear(crossbar.readout):
-        raise ValueError(
-            "transfer needs a linear readout, and an amplifier with a swing is not: leave v_low and"
-            " v_high out, or use jax.jacobian of a read."
-        )
+    linear_only(crossbar, "transfer")
     if crossbar.wires.parallel:
         raise ValueError(
             "transfer needs rows that cross the columns; with source lines along the bit lines,"
@@ -92,7 +82,7 @@ def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
 
     def one(v):
         circuit = circuit_of(crossbar, bias(v))
-        s = _solution(crossbar, bias(v), factored, circuit, undetermined)
+        s = solve_linear(crossbar, bias(v), factored, circuit, undetermined)
         return s.i_out if by_rows else -jnp.sum(s.i_cell, axis=1), s.status
 
     return network, one

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..network import Field, Network, Segments
 
@@ -136,7 +136,7 @@ def _columns(network: Network) -> Network:
     return jax.tree.map(lambda x: x.T[:, :, None], network)
 
 
-def _column_lu(network: Network) -> Factors:
+def _column_lu(network: Network) -> tuple[Float[Array, "size size"], Int[Array, " size"]]:
     matrix = network.as_matrix()
     alone = jnp.all(matrix == 0, axis=1)  # an equation 0 = 0
     return jax.scipy.linalg.lu_factor(matrix + jnp.diag(alone.astype(matrix.dtype)))
