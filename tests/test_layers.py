@@ -21,7 +21,7 @@ LAYERS = (
     {"solvers", "solution"},
     {"operating_point", "amplifiers"},
     {"read"},
-    {"transfer", "transient", "schemes", "switching", "ports", "noise", "feeding"},
+    {"transfer", "transient", "schemes", "switching", "ports", "noise", "feeding", "cost"},
     {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
     {"plot", "spice", "files"},
     {"cli"},

@@ -3,7 +3,11 @@
 __version__ = "0.1.0"
 
 from . import encoding as encoding, feeding as feeding, pairs as pairs, schemes as schemes
-from .calibration import Calibration as Calibration, calibrate as calibrate
+from .calibration import (
+    Calibration as Calibration,
+    calibrate as calibrate,
+    quantised as quantised,
+)
 from .cells import (
     VTEAM as VTEAM,
     AbstractCell as AbstractCell,
@@ -34,11 +38,13 @@ from .compensation import (
     Report as Report,
     compensate as compensate,
 )
+from .cost import Cost as Cost, cost as cost
 from .crossbar import Crossbar as Crossbar
 from .drive import Bias as Bias, Drive as Drive
 from .fit import Fit as Fit, fit as fit
 from .mapping import (
     AbstractMapping as AbstractMapping,
+    ConstantSumPair as ConstantSumPair,
     DifferentialPair as DifferentialPair,
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
@@ -50,9 +56,12 @@ from .readout import (
     AbstractConverter as AbstractConverter,
     AbstractReadout as AbstractReadout,
     Adc as Adc,
+    Cco as Cco,
     Conveyor as Conveyor,
     Flash as Flash,
+    Integrator as Integrator,
     Ramp as Ramp,
+    SampleHold as SampleHold,
     Sar as Sar,
     Tia as Tia,
     VirtualGround as VirtualGround,

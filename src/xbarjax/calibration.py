@@ -2,9 +2,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from ._types import PerCol
+from ._types import PerCol, require_bits
 
 
 class Calibration(eqx.Module):
@@ -15,6 +16,26 @@ class Calibration(eqx.Module):
 
     def __call__(self, y: Float[Array, "*batch cols"]) -> Float[Array, "*batch cols"]:
         return self.gain * y + self.offset
+
+
+def quantised(calibration: Calibration, bits: int) -> Calibration:
+    """Coefficients as a chip keeps them: integers of `bits` bits, sign included, in steps that all
+    columns share,
+
+        c = step round(c / step),    step = max |c| / (2^(bits - 1) - 1),
+
+    for gains and for offsets. Gradients go straight through. Raises `ValueError` for less than two
+    bits."""
+    require_bits(bits, "bits")
+    if bits < 2:
+        raise ValueError(f"bits is {bits}; a coefficient with a sign has two at least.")
+
+    def rounded(c: PerCol) -> PerCol:
+        step = lax.stop_gradient(jnp.max(jnp.abs(c))) / (2 ** (bits - 1) - 1)
+        step = jnp.where(step > 0, step, 1)
+        return c + lax.stop_gradient(step * jnp.round(c / step) - c)
+
+    return Calibration(rounded(calibration.gain), rounded(calibration.offset))
 
 
 def calibrate(measured: Array, wanted: Array) -> Calibration:

@@ -109,6 +109,46 @@ class DifferentialPair(AbstractMapping):
         return g >= self.g_max
 
 
+class ConstantSumPair(AbstractMapping):
+    """A differential pair whose two sides always sum to `g_min + g_max`:
+
+        g_plus, g_minus = (g_min + g_max +- k w) / 2.
+
+    Every column of an array has the same sum then, so that floating bit lines (`VoltageSense`)
+    settle at voltages whose differences are products, all with the same factor
+    `rows (g_min + g_max) / 2`: no column needs a register for its own. Errors of conductances of
+    deviation `sigma` change the sums by `sigma / (sqrt(rows) g)` of theirs, with `g` the mean
+    conductance. (W. Wan et al., Nature 608, 504 (2022), doi:10.1038/s41586-022-04992-8, sense
+    voltages of pairs.)
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+    reach: ClassVar[float] = 1.0
+
+    def __check_init__(self):
+        _check_bounds(self.g_min, self.g_max)
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        middle = (self.g_min + self.g_max) / 2
+        return jnp.stack([middle + k * weights / 2, middle - k * weights / 2])
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0] - physical[1]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        return g + jnp.stack([change, -change]) / (2 * slope)
+
+    def used(self, g: Stack) -> PerCol:
+        middle, half = (self.g_max + self.g_min) / 2, (self.g_max - self.g_min) / 2
+        return jnp.max(jnp.abs(g - middle) / half, axis=(0, 1))
+
+    def saturated(self, g: Stack) -> Array:
+        return (g >= self.g_max) | (g <= self.g_min)
+
+
 class InterleavedPair(AbstractMapping):
     """A differential pair in neighbouring columns of one array, of twice the columns.
 

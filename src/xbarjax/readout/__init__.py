@@ -5,11 +5,18 @@ from .converters import (
     Ramp as Ramp,
     Sar as Sar,
 )
+from .integrator import Integrator as Integrator, reset_noise as reset_noise
 from .mirror import Conveyor as Conveyor, mirror_mismatch as mirror_mismatch
 from .readout import (
     AbstractClampedReadout as AbstractClampedReadout,
     AbstractReadout as AbstractReadout,
     is_linear as is_linear,
+)
+from .sampling import (
+    Cco as Cco,
+    SampleHold as SampleHold,
+    share_charge as share_charge,
+    turns as turns,
 )
 from .tia import Tia as Tia
 from .virtual_ground import VirtualGround as VirtualGround

@@ -1,0 +1,114 @@
+"""Between amplifier and converter: sampling, holding, counting, sharing charge."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, Key
+
+from .._types import is_concrete, physical, require_nonnegative
+from .integrator import reset_noise
+
+Signal = Float[Array, "..."]
+
+
+def _require_positive(x, name: str, unit: str, *, open_allowed: bool = False) -> None:
+    require_nonnegative(x, name, unit, open_allowed=open_allowed)
+    if is_concrete(x) and not bool(jnp.all(x > 0)):
+        raise ValueError(f"{name} is 0 {unit}; it must be positive.")
+
+
+class SampleHold(eqx.Module):
+    """A voltage on a capacitor, until its converter comes round.
+
+        v(t) = v exp(-t / (r_leak c)) + sqrt(k T / c) xi,    xi normal.
+
+    **Arguments:** `c`: capacitance [F]; `r_leak`: what it leaks through [ohm], inf by default;
+    `temperature`: [K]. Raises `ValueError` for a capacitance or a leak that is not positive.
+    """
+
+    c: Float[Array, "..."] = physical("c")
+    r_leak: Float[Array, "..."] = physical("r_leak", float("inf"))
+    temperature: Float[Array, "..."] = physical("temperature", 300.0)
+
+    def __check_init__(self):
+        _require_positive(self.c, "c", "F")
+        _require_positive(self.r_leak, "r_leak", "ohm", open_allowed=True)
+        require_nonnegative(self.temperature, "temperature", "K", open_allowed=False)
+
+    def __call__(
+        self, v: Signal, seconds: Signal | float = 0.0, *, key: Key[Array, ""] | None = None
+    ) -> Signal:
+        """The voltage [V] after a time [s]; with a `key`, with the noise of its sampling."""
+        held = v * jnp.exp(-jnp.asarray(seconds) / (self.r_leak * self.c))
+        if key is None:
+            return held
+        noise = jax.random.normal(key, jnp.shape(v), held.dtype)
+        return held + (reset_noise(self.c, self.temperature) * noise).astype(held.dtype)
+
+
+def turns(cols: int, shared_by: int, seconds: float) -> Float[Array, " cols"]:
+    """How long each column waits [s] for a converter that serves `shared_by` neighbouring columns
+    in turn, at `seconds` a conversion."""
+    if shared_by < 1:
+        raise ValueError(f"shared_by is {shared_by}; a converter serves one column at least.")
+    return (jnp.arange(cols) % shared_by) * seconds
+
+
+class Cco(eqx.Module):
+    """A current-controlled oscillator whose periods are counted: a converter of time.
+
+        f = min(k i, f_max),    code = floor(f t + phase),    y = (code + 1/2 - phase) / (k t),
+
+    and 0 below 0. What is left of a period stays in the oscillator: give it to the next
+    conversion as `phase`, and the error of a sum is that of its last term. Gradients go straight
+    through, and are 0 beyond the range. (The core of R. Khaddam-Aljameh et al., IEEE J. Solid-State
+    Circuits 57, 1027 (2022), doi:10.1109/JSSC.2022.3140414, converts in this way.)
+
+    **Arguments:** `k`: [Hz/A], a scalar or one a column; `seconds`: how long it counts [s];
+    `f_max`: [Hz], inf by default. Raises `ValueError` for one that is not positive.
+    """
+
+    k: Float[Array, "..."] = physical("k")
+    seconds: Float[Array, "..."] = physical("seconds")
+    f_max: Float[Array, "..."] = physical("f_max", float("inf"))
+
+    def __check_init__(self):
+        _require_positive(self.k, "k", "Hz/A")
+        _require_positive(self.seconds, "seconds", "s")
+        _require_positive(self.f_max, "f_max", "Hz", open_allowed=True)
+
+    def periods(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
+        """How many periods [1] have passed, whole and part."""
+        f = self.k * jnp.where(i > 0, i, 0)
+        return jnp.where(f > self.f_max, self.f_max, f) * self.seconds + phase
+
+    def code(self, i: Signal, phase: Signal | float = 0.0) -> Int[Array, "..."]:
+        """Whole periods of a current [A]."""
+        return jnp.floor(self.periods(i, phase)).astype(int)
+
+    def __call__(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
+        """The current [A] that a code stands for."""
+        passed = self.periods(i, phase)
+        code = self.code(i, phase) + passed - lax.stop_gradient(passed)
+        return (code + 0.5 - phase) / (self.k * self.seconds)
+
+
+def share_charge(
+    outputs: Float[Array, "phases ..."], c_sample: Signal | float, c_hold: Signal | float
+) -> Float[Array, "..."]:
+    """Phases added up by charge sharing, the least significant first.
+
+        v <- (c_hold v + c_sample x) / (c_hold + c_sample),    from 0 V on:
+
+    with equal capacitors every step halves what is there, so that `n` bits come out as
+    `sum_k 2^(k - n) x_k` without a register. Capacitors that do not match bend the weights.
+
+    **Arguments:** `outputs`: voltages [V], phases in front; `c_sample`, `c_hold`: [F].
+    """
+    c_sample, c_hold = jnp.asarray(c_sample, float), jnp.asarray(c_hold, float)
+    _require_positive(c_sample, "c_sample", "F")
+    _require_positive(c_hold, "c_hold", "F")
+    share = (c_sample / (c_sample + c_hold)).astype(outputs.dtype)
+    step = lambda v, x: ((1 - share) * v + share * x, None)
+    return lax.scan(step, jnp.zeros_like(outputs[0]), outputs)[0]
