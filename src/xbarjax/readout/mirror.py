@@ -1,5 +1,5 @@
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from .._types import PerCol, physical, require_finite, require_nonnegative
 from .readout import AbstractReadout
@@ -59,11 +59,12 @@ class Conveyor(AbstractReadout):
 
 
 def mirror_mismatch(
-    area: Float[Array, "..."], v_ov: Float[Array, "..."], a_vt: float, a_beta: float
+    area: ArrayLike, v_ov: ArrayLike, a_vt: ArrayLike, a_beta: ArrayLike
 ) -> Float[Array, "..."]:
     """Standard deviation [1] of a mirror's mismatch, by the law in `Conveyor`.
 
     **Arguments:** `area`: `W L` of each transistor [m^2]; `v_ov`: overdrive [V]; `a_vt`: [V m];
     `a_beta`: [m].
     """
-    return jnp.sqrt(((2 * a_vt / v_ov) ** 2 + a_beta**2) / area)
+    threshold = 2 * jnp.asarray(a_vt) / jnp.asarray(v_ov)
+    return jnp.sqrt((threshold**2 + jnp.asarray(a_beta) ** 2) / jnp.asarray(area))
