@@ -55,7 +55,11 @@ def test_every_circuit_is_stored() -> None:
     assert set(FILES) == set(readouts.CIRCUITS)
 
 
-@pytest.mark.parametrize("name", FILES)
+SLOW = ("clamp_32", "float_32", "pairs_32", "pairs_ekv", "taps_along")
+slow = lambda name: pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+
+
+@pytest.mark.parametrize("name", [slow(name) for name in FILES])
 def test_a_read_agrees_with_ngspice(name: str) -> None:
     record = readouts.load(FILES[name])
     crossbar, bias = circuit(record["inputs"])
