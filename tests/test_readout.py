@@ -242,6 +242,31 @@ def test_a_strap_alone_holds_a_line() -> None:
     np.testing.assert_allclose(s.i_out, v @ g / (1 + 10 * jnp.sum(g, 0)), rtol=1e-12)
 
 
+def test_straps_alone_hold_lines_of_nonlinear_cells() -> None:
+    """Beyond the voltages of all line ends, of which there are none in the family of rows."""
+    g, v = array()
+    r = np.full((8, 6), np.inf)
+    r[:, 2] = 10.0
+    drive = xb.Drive(np.inf, r_tap=r)
+    s = xb.read(xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(0.0, 0.0), drive), 5 * v)
+    assert int(s.status) == 0
+    at = np.asarray(s.v_row[:, 0])
+    drawn = np.sum(np.asarray(g) / 3 * np.sinh(3 * at[:, None]), axis=1)
+    np.testing.assert_allclose((5 * np.asarray(v) - at) / 10, drawn, rtol=1e-9)
+    np.testing.assert_allclose(s.i_in, drawn, rtol=1e-9)
+
+
+def test_impossible_amplifiers_are_flagged_where_nothing_can_be_raised() -> None:
+    g, v = array()
+    at = lambda gain: (
+        xb.read(
+            xb.Crossbar(xb.Ohmic(g), readout=xb.Tia(1e3, gain, v_low=-1.0, v_high=1.0)), v
+        ).status
+    )
+    assert int(jax.jit(at)(-1e3)) & Status.INVALID_CELL
+    assert int(jax.jit(at)(1e3)) == 0
+
+
 def test_gradients_of_straps_are_those_of_differences() -> None:
     g, v = array()
     r = np.full((8, 6), np.inf)
@@ -265,7 +290,7 @@ def test_gradients_of_straps_are_those_of_differences() -> None:
         (lambda: xb.Tia(1e3, 1e4, v_low=0.1, v_high=0.1), "must lie below"),
         (lambda: xb.Tia(1e3, v_low=-1.0, v_high=1.0), "finite"),
         (lambda: xb.Tia(0.0, 1e3, v_low=-1.0, v_high=1.0), "needs a feedback"),
-        (lambda: xb.Drive(r_tap=0.0), "a strap has a resistance"),
+        (lambda: xb.Drive(r_tap=0.0), "r_tap is 0 ohm"),
         (lambda: xb.VirtualGround(r_tap=jnp.full((2, 3), -1.0)), "r_tap"),
         (lambda: xb.Conveyor(-1.0), "g_m is -1"),
         (

@@ -20,6 +20,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 PerCell: TypeAlias = Float[Array, "rows cols"]
@@ -72,6 +73,11 @@ def optional(name: str) -> Any:
     return eqx.field(converter=lambda x: None if x is None else as_physical(x, name), default=None)
 
 
+def straight_through(x: Array) -> Array:
+    """0, with the gradient of `x`: what carries a gradient past a comparison."""
+    return x - lax.stop_gradient(x)
+
+
 def is_concrete(tree: Any) -> bool:
     """Whether every leaf holds numbers, so that they may be looked at in Python."""
     return not any(
@@ -106,14 +112,13 @@ def require_finite(x: Any, name: str, unit: str) -> None:
         raise ValueError(f"{where} is {values[at]} {unit}; it must be finite.")
 
 
-def require_strap(x: Any, name: str) -> None:
-    """Raises `ValueError` on the first entry that is no resistance of a strap: positive, or inf for
-    none; says nothing while tracing."""
-    if x is not None:
-        require_nonnegative(x, name, "ohm", open_allowed=True)
-        if is_concrete(x) and bool((np.asarray(x) == 0).any()):
-            at = tuple(int(k) for k in np.argwhere(np.asarray(x) == 0)[0])
-            raise ValueError(f"{name}{list(at) if at else ''} is 0 ohm; a strap has a resistance.")
+def require_positive(x: Any, name: str, unit: str, *, open_allowed: bool = False) -> None:
+    """Raises `ValueError` as `require_nonnegative` does, and on the first entry that is 0."""
+    require_nonnegative(x, name, unit, open_allowed=open_allowed)
+    if is_concrete(x) and bool((np.asarray(x) == 0).any()):
+        at = tuple(int(k) for k in np.argwhere(np.asarray(x) == 0)[0])
+        where = f"{name}[{', '.join(map(str, at))}]" if at else name
+        raise ValueError(f"{where} is 0 {unit}; it must be positive.")
 
 
 def require_bits(bits: int, name: str) -> None:

@@ -31,7 +31,7 @@ class WithReadout(AbstractGatedCell, AbstractRangedCell):
     - `cell`: of the array, `(rows, cols)`.
     - `readout`: one a column. - `v_source`, `v_line`: [V], `(cols,)`: what it is connected to, and
         where the line of its row is held.
-    - `rows`, `cols`: of the array.
+    - `rows`: of the array.
     """
 
     cell: AbstractCell
@@ -78,8 +78,8 @@ class WithReadout(AbstractGatedCell, AbstractRangedCell):
         return below(i, current), both, both if self.is_reciprocal else below(g_col, g)
 
     def valid(self) -> DeviceMask:
-        valid = jnp.broadcast_to(self.cell.valid(), (self.rows, self.shape[1]))
-        return jnp.concatenate([valid, self._true])
+        last = jnp.broadcast_to(self.readout.valid(), (1, self.shape[1]))
+        return jnp.concatenate([_full(self.cell.valid(), self), last])
 
     def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         cells = in_range(self.cell, v_row[:-1], v_col[:-1])
@@ -179,7 +179,6 @@ def start_with_readout(start: Solution) -> Solution:
     where = lambda s: (
         s.drop_row,
         s.drop_col,
-        s.i_cell,
         s.i_row_segments,
         s.i_col_segments,
         s.v_row_reference,
@@ -190,7 +189,6 @@ def start_with_readout(start: Solution) -> Solution:
     extended = (
         more(start.drop_row),
         jnp.concatenate([start.drop_col, sensed[None]]),
-        more(start.i_cell),
         more(start.i_row_segments),
         more(start.i_col_segments),
         per_line(start.v_row_reference),

@@ -17,22 +17,12 @@ BEYOND = 0.1  # of the largest voltage: what is less beyond the sources is not p
 
 
 class Reference(eqx.Module):
-    """The voltages [V] from which drops are counted: the near terminal's, the far one's where the
-    near end of a line is free, and one of the other family's where both are."""
+    """The voltages [V] from which drops are counted: the near terminal's, which straps lead to as
+    well, the far one's where a line has neither, and one of the other family's where it has none.
+    So no current flows through a strap at zero drop."""
 
     v_row: Float[Array, " lines"]
     v_col: PerCol
-
-
-class Taps(eqx.Module):
-    """Straps from terminals to the nodes of a family of lines. At a drop `d` each carries
-    `i + g d`, into a row node and out of a column node."""
-
-    g: PerCell  # [S]
-    i: PerCell  # [A] at zero drops
-
-    def current(self, drop: PerCell) -> PerCell:
-        return self.i + self.g * drop
 
 
 class Circuit(eqx.Module):
@@ -49,8 +39,8 @@ class Circuit(eqx.Module):
     reference: Reference
     free_row: Array  # lines that end in no terminal
     free_col: Array
-    tap_row: Taps | None
-    tap_col: Taps | None
+    tap_row: PerCell | None  # [S] of straps to the near terminals
+    tap_col: PerCell | None
     span: tuple[Scalar, Scalar]  # lowest and highest voltage [V] of terminals and references
     parallel: bool = eqx.field(static=True)
 
@@ -110,8 +100,12 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
 
     # An end that is free has no voltage; the other one is then the reference. A line that is free
     # at both counts from a line of the other family, so that what is at rest has no current.
-    row_ends = jnp.take(row.alpha, 0, axis) > 0, jnp.take(row.alpha, -1, axis) > 0
-    col_ends = col.alpha[-1] > 0, col.alpha[0] > 0
+    strap = lambda r: None if r is None else 1 / jnp.broadcast_to(r, (rows, cols)).astype(dtype)
+    tap_row, tap_col = strap(drive.r_tap), strap(readout.r_tap)
+    strapped = lambda g, axis: False if g is None else jnp.any(g > 0, axis)
+    near, far = jnp.take(row.alpha, 0, axis) > 0, jnp.take(row.alpha, -1, axis) > 0
+    row_ends = near | strapped(tap_row, axis), far
+    col_ends = (col.alpha[-1] > 0) | strapped(tap_col, 0), col.alpha[0] > 0
     near, far = bias.v_row.astype(dtype), bias.v_row_far.astype(dtype)
     v_row = jnp.where(row_ends[0], near, far)
     v_col = jnp.where(col_ends[0], bias.v_col.astype(dtype), bias.v_col_far.astype(dtype))
@@ -125,16 +119,6 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     inner = jnp.zeros((rows - 1, cols), dtype)
     e_col = jnp.concatenate([(v_col - far)[None], inner, (near - v_col)[None]], axis=0)
     forces = row.alpha * e_row, col.alpha * e_col
-
-    def taps(r, v):
-        if r is None:
-            return None
-        g = 1 / jnp.broadcast_to(r, (rows, cols)).astype(dtype)
-        return Taps(g, g * v)
-
-    of_line = (lambda x: x[None]) if parallel else (lambda x: x[:, None])
-    tap_row = taps(drive.r_tap, of_line(bias.v_row.astype(dtype) - v_row))
-    tap_col = taps(readout.r_tap, (v_col - bias.v_col.astype(dtype))[None])
 
     cell = gated(crossbar.cell, bias.v_gate)
     reference, free = Reference(v_row, v_col), (~held_row, ~held_col)
@@ -163,16 +147,14 @@ def at_rest(circuit: Circuit) -> tuple[Network, PerCell]:
 
 def right_hand_side(circuit: Circuit, i_cell: PerCell, cut: Undetermined) -> Field:
     """That of a network whose cells pass those currents [A] at zero drops: they are injected into
-    both families, less what straps bring. Nothing is injected into islands."""
+    both families, but not into islands."""
     injected = jnp.where(cut.row | cut.col, 0, i_cell)
-    into = lambda taps, mask: injected if taps is None else injected - jnp.where(mask, 0, taps.i)
-    of_row, of_col = into(circuit.tap_row, cut.row), into(circuit.tap_col, cut.col)
-    return Field(of_row, circuit.e_row, of_col, circuit.e_col)
+    return Field(injected, circuit.e_row, injected, circuit.e_col)
 
 
 def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
     flags = circuit.cell.is_reciprocal, circuit.parallel
-    shunted = lambda g, taps: g if taps is None else g + taps.g
+    shunted = lambda g, taps: g if taps is None else g + taps
     of_row, of_col = shunted(g_row, circuit.tap_row), shunted(g_col, circuit.tap_col)
     return Network(circuit.row, circuit.col, of_row, of_col, g_col, g_row, *flags)
 

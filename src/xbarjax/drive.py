@@ -8,7 +8,7 @@ from ._types import (
     physical,
     require_finite,
     require_nonnegative,
-    require_strap,
+    require_positive,
 )
 
 
@@ -37,7 +37,8 @@ class Drive(eqx.Module):
     def __check_init__(self):
         require_nonnegative(self.r_source, "r_source", "ohm", open_allowed=True)
         require_nonnegative(self.r_source_far, "r_source_far", "ohm", open_allowed=True)
-        require_strap(self.r_tap, "r_tap")
+        if self.r_tap is not None:
+            require_positive(self.r_tap, "r_tap", "ohm", open_allowed=True)
 
 
 class Bias(eqx.Module):

@@ -25,7 +25,6 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from ._types import (
@@ -35,6 +34,7 @@ from ._types import (
     require_bits,
     require_finite,
     require_nonnegative,
+    straight_through,
 )
 
 Numbers = Float[Array, " rows"]
@@ -79,7 +79,7 @@ class Dac(eqx.Module):
         size, sign = _size(x), _sign(x)
         code = jnp.round(last * size).astype(int)
         inl = jnp.broadcast_to(self.inl, (last + 1,))[code]
-        return sign * self.v_max * (code + inl + _through(last * size)) / last
+        return sign * self.v_max * (code + inl + straight_through(last * size)) / last
 
 
 def amplitude(x: ArrayLike, dac: Dac) -> Phases:
@@ -164,7 +164,7 @@ def _pulses(x, v_max, bits: int, on: Callable) -> Phases:
 def _phases(x: Numbers, levels: Float[Array, "phases rows"], v_max, weight) -> Phases:
     v_max = as_physical(v_max, "v_max")
     require_nonnegative(v_max, "v_max", "V", open_allowed=False)
-    v = _sign(x) * v_max * (levels + _through(_size(x)))
+    v = _sign(x) * v_max * (levels + straight_through(_size(x)))
     return Phases(v, jnp.asarray(weight, v.dtype))
 
 
@@ -187,8 +187,3 @@ def _sign(x: Numbers) -> Numbers:
 
 def _code(x: Numbers, bits: int) -> Array:
     return jnp.round((2**bits - 1) * _size(x)).astype(int)
-
-
-def _through(x: Numbers) -> Numbers:
-    """0, with the gradient of `x`."""
-    return x - lax.stop_gradient(x)

@@ -21,6 +21,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ._types import PerCol, as_physical, is_concrete, require_nonnegative
 from .assembly import circuit_of, linearised
+from .cells.constants import BOLTZMANN
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
@@ -30,8 +31,6 @@ from .read import bias_of, linear_readout, raise_if_bad, read
 from .readout import AbstractReadout, Tia, VoltageSense
 from .solution import Status, usable
 from .solvers import factor, solve
-
-K_B = 1.380649e-23  # J/K, exact since 2019
 
 
 class Noise(NamedTuple):
@@ -154,7 +153,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         x, _ = solve(adjoint, wanted)
         of_cell = jnp.where(floating, 0, x.row + x.col) + current
         e_col = network.col.alpha * x.col_segments
-        straps = 0 if circuit.tap_col is None else jnp.sum(x.col * circuit.tap_col.g, axis=0)
+        straps = 0 if circuit.tap_col is None else jnp.sum(x.col * circuit.tap_col, axis=0)
         source = e_col[-1] + straps + jnp.where(mine, direct, 0)
         own = jnp.where(mine, of_i, 0)
         return _Transfers(
@@ -170,13 +169,13 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         )
 
     def powers(j) -> Noise:
-        t, four = of_column(j), 4 * K_B * temperature * (high - low)
+        t, four = of_column(j), 4 * BOLTZMANN * temperature * (high - low)
         white = lambda h, s: jnp.sum(h**2 * s)
         g = (network.g_rc + network.g_cr) / 2
         r_row, r_col = _resistances(crossbar, circuit)
         wires = white(t.row, r_row) + white(t.col, r_col)
         for tap, h in ((circuit.tap_row, t.tap_row), (circuit.tap_col, t.tap_col)):
-            wires += 0 if tap is None else white(h, tap.g)
+            wires += 0 if tap is None else white(h, tap)
         current = white(t.into, i_n**2) + white(t.into_far, i_n**2)
         voltage = white(t.source, (e_n * _share(readout)) ** 2) + white(t.source_far, e_n**2)
         return Noise(

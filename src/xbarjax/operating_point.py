@@ -36,8 +36,7 @@ def operating_point(
     network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
     floating = undetermined.row | undetermined.col
     i_cell = jnp.where(floating, 0, tangents[0])
-    off = _violated(circuit, network, i_cell, x, undetermined)
-    return x, network, undetermined, i_cell, off, stats
+    return x, network, undetermined, i_cell, _violated(circuit, network, i_cell, x), stats
 
 
 def faults(
@@ -82,33 +81,29 @@ def _middle(circuit: Circuit, a: PerCell, w: PerCell) -> Inner:
 
 def _network(
     circuit: Circuit, a: PerCell, w: PerCell, tangents: tuple[PerCell, PerCell, PerCell]
-) -> tuple[Network, Field, CellMask]:
+) -> tuple[Network, Field, PerCell, CellMask]:
     network, i_rest = linearised(circuit, a, w, tangents)
     network, undetermined = determined(network)
     floating = undetermined.row | undetermined.col
-    return network, right_hand_side(circuit, i_rest, undetermined), floating
+    vector = right_hand_side(circuit, i_rest, undetermined)
+    return network, vector, jnp.where(floating, 0, i_rest), floating
 
 
 def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
     tangents, _ = circuit.tangents(x.row, x.col, inner)
     network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
     i_cell = jnp.where(undetermined.row | undetermined.col, 0, tangents[0])
-    return _violated(circuit, network, i_cell, x, undetermined)
+    return _violated(circuit, network, i_cell, x)
 
 
-def _violated(
-    circuit: Circuit, network: Network, i_cell: PerCell, x: Field, cut: Undetermined
-) -> Field:
-    taps = (circuit.tap_row, x.row, cut.row), (circuit.tap_col, x.col, cut.col)
-    of_row, of_col = (
-        i_cell if tap is None else i_cell - jnp.where(mask, 0, tap.current(drop))
-        for tap, drop, mask in taps
-    )
+def _violated(circuit: Circuit, network: Network, i_cell: PerCell, x: Field) -> Field:
+    # straps sit on nodes with a path to a terminal, so that they are never part of an island
+    left = lambda g, drop: i_cell if g is None else i_cell - g * drop
     wires = network.wires(x)
     return Field(
-        of_row - wires.row,
+        left(circuit.tap_row, x.row) - wires.row,
         circuit.e_row - wires.row_segments,
-        of_col - wires.col,
+        left(circuit.tap_col, x.col) - wires.col,
         circuit.e_col - wires.col_segments,
     )
 

@@ -192,10 +192,7 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
     holds = _current_law_holds(network, residual, (i_row, i_col), found.injected)
-    taps = (circuit.tap_row, undetermined.row, x.row), (circuit.tap_col, undetermined.col, x.col)
-    of_row, of_col = (
-        None if tap is None else jnp.where(cut, 0, tap.current(drop)) for tap, cut, drop in taps
-    )
+    through = lambda g, drop: None if g is None else g * drop
     not_converged = flags.get(Status.NOT_CONVERGED, False) | ~holds
     flags = flags | {Status.NOT_CONVERGED: not_converged}
     # No current flows into an input that is open, so that its line's end is at its voltage.
@@ -220,8 +217,8 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
         found.num_steps,
         found.newton_steps,
         cells,
-        of_row,
-        of_col,
+        through(circuit.tap_row, x.row),
+        through(circuit.tap_col, x.col),
         network.parallel,
     )
 

@@ -52,7 +52,7 @@ ADVICE = {
     Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, or for currents"
     " beyond the range of the dtype",
     Status.INVALID_CELL: "a cell has a negative or non-finite parameter: conductances are finite"
-    " and at least 0 S",
+    " and at least 0 S; or an amplifier has one that none can have",
     Status.INVALID_WIRE: "a resistance is negative or NaN: resistances run from 0 (ideal) to inf"
     " (open)",
     Status.SHORT_CIRCUIT: "a line of ideal wire joins two ideal terminals at different voltages:"

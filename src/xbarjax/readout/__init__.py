@@ -9,6 +9,7 @@ from .integrator import Integrator as Integrator, reset_noise as reset_noise
 from .mirror import Conveyor as Conveyor, mirror_mismatch as mirror_mismatch
 from .readout import (
     AbstractClampedReadout as AbstractClampedReadout,
+    AbstractNearReadout as AbstractNearReadout,
     AbstractReadout as AbstractReadout,
     is_linear as is_linear,
 )

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._types import is_concrete, physical, require_bits, require_finite
+from .._types import is_concrete, physical, require_bits, require_finite, straight_through
 
 Signal = Float[Array, "..."]  # [A] or [V]
 Code = Int[Array, "..."]
@@ -50,7 +50,7 @@ class AbstractConverter(eqx.Module):
                 " nothing is left of it. Move lo and hi to where the signal is."
             )
         within = jnp.where(u < 0, 0, jnp.where(u > last, last, u))
-        code = self.code(x) + within - lax.stop_gradient(within)
+        code = self.code(x) + straight_through(within)
         return self.lo + (self.hi - self.lo) * code / last
 
     def scaled(self, x: Signal) -> Signal:
@@ -182,7 +182,7 @@ class Ramp(eqx.Module):
         """The levels nearest to a signal."""
         first, last = lax.stop_gradient((self.levels[0], self.levels[-1]))
         within = jnp.where(x < first, first, jnp.where(x > last, last, x))
-        return self.levels[self.code(x)] + within - lax.stop_gradient(within)
+        return self.levels[self.code(x)] + straight_through(within)
 
 
 def _clipped(code: Signal, bits: int) -> Code:

@@ -1,13 +1,12 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from .._types import PerCol, as_physical, is_concrete, physical, require_finite, require_nonnegative
-from .readout import AbstractReadout
+from .._types import PerCol, as_physical, physical, require_finite, require_positive
+from ..cells.constants import BOLTZMANN
+from .readout import AbstractNearReadout
 
-K_B = 1.380649e-23  # J/K
 
-
-class Integrator(AbstractReadout):
+class Integrator(AbstractNearReadout):
     """An amplifier with a capacitor in its feedback, which collects the column's charge.
 
     Of an ideal amplifier the input is a virtual ground, and after a time `t` at a constant current
@@ -39,24 +38,13 @@ class Integrator(AbstractReadout):
 
     def __check_init__(self):
         for name, unit in (("c", "F"), ("seconds", "s"), ("r_leak", "ohm")):
-            x = getattr(self, name)
-            require_nonnegative(x, name, unit, open_allowed=name == "r_leak")
-            if is_concrete(x) and not bool(jnp.all(x > 0)):
-                raise ValueError(f"{name} is 0 {unit}; it must be positive.")
+            require_positive(getattr(self, name), name, unit, open_allowed=name == "r_leak")
         for name, unit in (("q_injected", "C"), ("v_ref", "V"), ("v_offset", "V")):
             require_finite(getattr(self, name), name, unit)
 
     @property
     def r_in(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return jnp.zeros((), self.c.dtype)
-
-    @property
-    def r_in_far(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return jnp.full((), jnp.inf, self.c.dtype)
-
-    @property
-    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return None
 
     def voltage(self, cols: int) -> PerCol:
         return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))
@@ -73,7 +61,5 @@ def reset_noise(c: ArrayLike, temperature: ArrayLike = 300.0) -> Float[Array, ".
     """Standard deviation [V] of the voltage that a switch leaves on a capacitor `c` [F],
     `sqrt(k T / c)`: 64 uV at 1 pF. Raises `ValueError` for a capacitance that is not positive."""
     c, temperature = as_physical(c, "c"), as_physical(temperature, "temperature")
-    require_nonnegative(c, "c", "F", open_allowed=False)
-    if is_concrete(c) and not bool(jnp.all(c > 0)):
-        raise ValueError("c is 0 F; a capacitor on which a voltage is held is not.")
-    return jnp.sqrt(K_B * temperature / c)
+    require_positive(c, "c", "F")
+    return jnp.sqrt(BOLTZMANN * temperature / c)

@@ -2,10 +2,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._types import PerCol, physical, require_finite, require_nonnegative
-from .readout import AbstractReadout
+from .readout import AbstractNearReadout
 
 
-class Conveyor(AbstractReadout):
+class Conveyor(AbstractNearReadout):
     """A regulated current conveyor: an amplifier holds the bit line through a transistor whose
     current is mirrored out.
 
@@ -41,14 +41,6 @@ class Conveyor(AbstractReadout):
     @property
     def r_in(self) -> Float[Array, "*cols"]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return 1 / (self.g_m * (1 + self.gain))
-
-    @property
-    def r_in_far(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return jnp.full((), jnp.inf, self.g_m.dtype)
-
-    @property
-    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return None
 
     def voltage(self, cols: int) -> PerCol:
         return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))

@@ -1,6 +1,7 @@
 import abc
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._types import PerCol
@@ -26,7 +27,19 @@ class AbstractReadout(eqx.Module):
         """What it puts out at a current [A] into it and a voltage [V] of its input."""
 
 
-class AbstractClampedReadout(AbstractReadout):
+class AbstractNearReadout(AbstractReadout):
+    """A readout below the last row alone."""
+
+    @property
+    def r_in_far(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return jnp.full((), jnp.inf)
+
+    @property
+    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None
+
+
+class AbstractClampedReadout(AbstractNearReadout):
     """A readout that need not be linear: part of its current depends on the voltage of its input in
     another way than through a resistance."""
 
@@ -41,6 +54,10 @@ class AbstractClampedReadout(AbstractReadout):
     def current(self, v: PerCol, v_source: PerCol) -> PerCol:
         """What else flows into it [A] at a voltage [V] of its input, never falling as that
         rises."""
+
+    @abc.abstractmethod
+    def valid(self) -> Bool[Array, "..."]:
+        """Which columns have parameters that a readout can have."""
 
     @abc.abstractmethod
     def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:

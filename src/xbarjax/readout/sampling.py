@@ -6,16 +6,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from .._types import is_concrete, physical, require_nonnegative
+from .._types import physical, require_nonnegative, require_positive, straight_through
 from .integrator import reset_noise
 
 Signal = Float[Array, "..."]
-
-
-def _require_positive(x, name: str, unit: str, *, open_allowed: bool = False) -> None:
-    require_nonnegative(x, name, unit, open_allowed=open_allowed)
-    if is_concrete(x) and not bool(jnp.all(x > 0)):
-        raise ValueError(f"{name} is 0 {unit}; it must be positive.")
 
 
 class SampleHold(eqx.Module):
@@ -32,8 +26,8 @@ class SampleHold(eqx.Module):
     temperature: Float[Array, "..."] = physical("temperature", 300.0)
 
     def __check_init__(self):
-        _require_positive(self.c, "c", "F")
-        _require_positive(self.r_leak, "r_leak", "ohm", open_allowed=True)
+        require_positive(self.c, "c", "F")
+        require_positive(self.r_leak, "r_leak", "ohm", open_allowed=True)
         require_nonnegative(self.temperature, "temperature", "K", open_allowed=False)
 
     def __call__(
@@ -74,9 +68,9 @@ class Cco(eqx.Module):
     f_max: Float[Array, "..."] = physical("f_max", float("inf"))
 
     def __check_init__(self):
-        _require_positive(self.k, "k", "Hz/A")
-        _require_positive(self.seconds, "seconds", "s")
-        _require_positive(self.f_max, "f_max", "Hz", open_allowed=True)
+        require_positive(self.k, "k", "Hz/A")
+        require_positive(self.seconds, "seconds", "s")
+        require_positive(self.f_max, "f_max", "Hz", open_allowed=True)
 
     def periods(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
         """How many periods [1] have passed, whole and part."""
@@ -90,7 +84,7 @@ class Cco(eqx.Module):
     def __call__(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
         """The current [A] that a code stands for."""
         passed = self.periods(i, phase)
-        code = self.code(i, phase) + passed - lax.stop_gradient(passed)
+        code = self.code(i, phase) + straight_through(passed)
         return (code + 0.5 - phase) / (self.k * self.seconds)
 
 
@@ -107,8 +101,8 @@ def share_charge(
     **Arguments:** `outputs`: voltages [V], phases in front; `c_sample`, `c_hold`: [F].
     """
     c_sample, c_hold = jnp.asarray(c_sample, float), jnp.asarray(c_hold, float)
-    _require_positive(c_sample, "c_sample", "F")
-    _require_positive(c_hold, "c_hold", "F")
+    require_positive(c_sample, "c_sample", "F")
+    require_positive(c_hold, "c_hold", "F")
     share = (c_sample / (c_sample + c_hold)).astype(outputs.dtype)
     step = lambda v, x: ((1 - share) * v + share * x, None)
     return lax.scan(step, jnp.zeros_like(outputs[0]), outputs)[0]

@@ -70,14 +70,6 @@ class Tia(AbstractClampedReadout):
         return self.r_f * loss / (1 + loss)
 
     @property
-    def r_in_far(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return jnp.full((), jnp.inf, self.r_f.dtype)
-
-    @property
-    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return None
-
-    @property
     def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.v_low is None
 
@@ -99,6 +91,11 @@ class Tia(AbstractClampedReadout):
         wanted = v_source + self.gain * (v_source - v)  # A (v_ref + v_offset - v)
         v_out = center + half * jnp.tanh((wanted - center) / half)
         return (self.held(v_source)[0] - v_out) / self.r_f
+
+    def valid(self) -> Bool[Array, "..."]:
+        center, half = self._swing()
+        sound = (self.r_f > 0) & (self.gain > 0) & (half > 0)
+        return sound & jnp.isfinite(self.r_f + self.gain + center + half)
 
     def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
         """Within a hundredth of the swing from either end."""

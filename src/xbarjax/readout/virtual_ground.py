@@ -7,7 +7,7 @@ from .._types import (
     physical,
     require_finite,
     require_nonnegative,
-    require_strap,
+    require_positive,
 )
 from .readout import AbstractReadout
 
@@ -41,7 +41,8 @@ class VirtualGround(AbstractReadout):
     def __check_init__(self):
         require_nonnegative(self.r_in, "r_in", "ohm", open_allowed=True)
         require_nonnegative(self.r_in_far, "r_in_far", "ohm", open_allowed=True)
-        require_strap(self.r_tap, "r_tap")
+        if self.r_tap is not None:
+            require_positive(self.r_tap, "r_tap", "ohm", open_allowed=True)
         require_finite(self.v_ref, "v_ref", "V")
         require_finite(self.v_offset, "v_offset", "V")
 

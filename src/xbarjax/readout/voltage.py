@@ -2,10 +2,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PerCol, physical, require_finite, require_nonnegative
-from .readout import AbstractReadout
+from .readout import AbstractNearReadout
 
 
-class VoltageSense(AbstractReadout):
+class VoltageSense(AbstractNearReadout):
     """Bit lines that float: their voltage is sampled, not their current.
 
     Without wires a column settles where no current is left,
@@ -36,14 +36,6 @@ class VoltageSense(AbstractReadout):
     @property
     def r_in(self) -> Float[Array, "*cols"]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.r_load
-
-    @property
-    def r_in_far(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return jnp.full((), jnp.inf, self.r_load.dtype)
-
-    @property
-    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return None
 
     def voltage(self, cols: int) -> PerCol:
         return jnp.broadcast_to(self.v_ref, (cols,))

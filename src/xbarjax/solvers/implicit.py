@@ -69,11 +69,13 @@ def solve(
         return lambda _, b: one_by_one(compute, own)(state, source, b)
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
-    # none (jax 0.10); the barrier gives all of them one, at no cost. Equal leaves stay one array.
+    # none, or where the network has one and they do not (jax 0.10), as for shunts alone; the
+    # barrier gives all of them one, at no cost. Equal leaves stay one array.
     b = (vector,) if guess is None else (vector, lax.stop_gradient(guess))
     leaves, structure = jax.tree.flatten(b)
     names = first_of(leaves)
-    distinct = lax.optimization_barrier(dict(zip(names, leaves, strict=True)))
+    shunts = network.g_row, network.g_col
+    distinct, _ = lax.optimization_barrier((dict(zip(names, leaves, strict=True)), shunts))
     b = jax.tree.unflatten(structure, [distinct[name] for name in names])
     (x, *_), stats = lax.custom_linear_solve(
         lambda x: (network.mv(x[0]), *x[1:]),

@@ -77,8 +77,9 @@ class Equations(NamedTuple):
 
     # current [A] and conductances [S] of the cells, and the nodes inside them
     tangents: Callable[[Any, PerCell, PerCell, Inner], tuple[Tangents, Inner]]
-    # the network of such tangents, its right-hand side, and cells that are cut off
-    network: Callable[[Any, PerCell, PerCell, Tangents], tuple[Network, Field, CellMask]]
+    # the network of such tangents, its right-hand side, what cells pass at zero drops [A], and
+    # those that are cut off
+    network: Callable[[Any, PerCell, PerCell, Tangents], tuple[Network, Field, PerCell, CellMask]]
     current: Callable[[Any, PerCell, PerCell, Inner], PerCell]  # [A] of the cells
     across: Callable[[Any, PerCell, PerCell], PerCell]  # voltage [V] across the cells
     # drops within what a solution can have, and whether those given were not
@@ -170,9 +171,7 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
 
     def step(s: _Step) -> _Step:
         tangents, inner = equations.tangents(circuit, *s.point, s.inner)
-        network, vector, floating = equations.network(circuit, *s.point, tangents)
-        a, w = s.point
-        rest = jnp.where(floating, 0, tangents[0] + tangents[1] * a + tangents[2] * w)
+        network, vector, rest, floating = equations.network(circuit, *s.point, tangents)
         there = s.x.row, s.x.col, s.i
         off = jnp.where(floating, 0, tangents[0] - s.i)
         v = jnp.where(floating, 0, equations.across(circuit, *there[:2]))
