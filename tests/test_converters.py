@@ -92,6 +92,24 @@ def test_gradients_go_straight_through_and_reach_the_range(kind: str) -> None:
     np.testing.assert_allclose(by_hi, np.sum(-off + (X[:, 0] > HI)), rtol=1e-12)
 
 
+def test_the_gradients_of_a_ramp_are_those_of_a_mean_over_many_signals() -> None:
+    """Against differences of the mean itself, which sees the codes change."""
+    x = jnp.linspace(-0.1, 1.1, 100_001)
+    levels = jnp.cumsum(jnp.asarray(np.random.default_rng(0).uniform(0.03, 0.1, 2**BITS)))
+    offset = jnp.asarray(0.01)
+    mean = lambda levels, offset: jnp.mean(jnp.sin(3 * xb.Ramp(levels, offset)(x)))
+    by_level, by_offset = jax.grad(mean, (0, 1))(levels, offset)
+    d = 3e-3
+    for j in range(2**BITS):
+        up, down = (mean(levels.at[j].add(s * d), offset) for s in (1, -1))
+        np.testing.assert_allclose(by_level[j], (up - down) / (2 * d), atol=1e-3)
+    assert abs(by_level[1:-1]).max() > 0.01 and by_level[0] > 0.4 and by_level[-1] < -0.15
+    up, down = mean(levels, offset + d), mean(levels, offset - d)
+    np.testing.assert_allclose(by_offset, (up - down) / (2 * d), atol=2e-3)
+    each = jax.grad(lambda x: jnp.sum(xb.Ramp(levels, offset)(x)))(x)
+    np.testing.assert_array_equal(each, (x + offset >= levels[0]) & (x + offset <= levels[-1]))
+
+
 def test_a_range_is_learned() -> None:
     """Signals that fill a tenth of the range: gradient descent on `hi` finds it."""
     x = jnp.asarray(np.abs(RNG.normal(0, 0.05, 400)))

@@ -18,7 +18,6 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._types import is_concrete, physical, require_bits, require_finite, straight_through
@@ -150,8 +149,11 @@ class Ramp(eqx.Module):
     signal. The ramp need not be straight: its `levels` are what the codes stand for, so that a
     learned ramp is a learned quantiser, and one that begins at 0 is a rectifier.
 
-    The code is that of the nearest level. A level's gradient is how often it is met; that of the
-    signal goes straight through, between the first and the last level.
+    The code is that of the nearest level. Gradients go straight through: that of the signal is 1
+    between the first and the last level. A level's is 1 for the signals that it is nearest to, less
+    1/2 for those that lie next to it, on either side: they pass to a neighbour as it moves. So the
+    gradient of a mean over many signals, of a function that is smooth over a step, is right to
+    second order in the steps.
 
     **Arguments:**
 
@@ -180,9 +182,11 @@ class Ramp(eqx.Module):
 
     def __call__(self, x: Signal) -> Signal:
         """The levels nearest to a signal."""
-        first, last = lax.stop_gradient((self.levels[0], self.levels[-1]))
-        within = jnp.where(x < first, first, jnp.where(x > last, last, x))
-        return self.levels[self.code(x)] + straight_through(within)
+        compared, levels = x + self.offset, self.levels
+        inside = (compared >= levels[0]) & (compared <= levels[-1])
+        above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
+        passed = compared - (levels[above - 1] + levels[above]) / 2
+        return levels[self.code(x)] + jnp.where(inside, straight_through(passed), 0)
 
 
 def _clipped(code: Signal, bits: int) -> Code:
