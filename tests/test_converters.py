@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,22 +93,29 @@ def test_gradients_go_straight_through_and_reach_the_range(kind: str) -> None:
     np.testing.assert_allclose(by_hi, np.sum(-off + (X[:, 0] > HI)), rtol=1e-12)
 
 
+def test_the_gradients_of_an_even_ramp_are_those_of_an_ideal_converter() -> None:
+    x, offset = jnp.asarray(X[:, :1]), jnp.zeros(1)
+    weights = jnp.asarray(RNG.normal(size=x.shape))
+
+    def total(kind, x, offset, lo, hi):
+        even = lo + (hi - lo) * jnp.arange(LAST + 1) / LAST
+        y = xb.Adc(BITS, lo, hi)(x + offset) if kind == "Adc" else xb.Ramp(even, offset)(x)
+        return jnp.sum(weights * y)
+
+    want, got = (jax.grad(total, (1, 2, 3, 4))(k, x, offset, LO, HI) for k in ("Adc", "Ramp"))
+    chex.assert_trees_all_close(got, want, rtol=1e-12, atol=1e-12)
+
+
 def test_the_gradients_of_a_ramp_are_those_of_a_mean_over_many_signals() -> None:
-    """Against differences of the mean itself, which sees the codes change."""
-    x = jnp.linspace(-0.1, 1.1, 100_001)
-    levels = jnp.cumsum(jnp.asarray(np.random.default_rng(0).uniform(0.03, 0.1, 2**BITS)))
-    offset = jnp.asarray(0.01)
-    mean = lambda levels, offset: jnp.mean(jnp.sin(3 * xb.Ramp(levels, offset)(x)))
-    by_level, by_offset = jax.grad(mean, (0, 1))(levels, offset)
-    d = 3e-3
+    """Against differences of the mean itself, which sees the codes change; to the order of a step
+    squared. Were codes taken as constant, inner levels would have 0.03 and more."""
+    x, levels, d = jnp.linspace(-0.1, 1.1, 100_001), jnp.linspace(0, 1, 2**BITS), 3e-3
+    mean = lambda levels: jnp.mean(jnp.sin(3 * xb.Ramp(levels)(x)))
+    by_level = jax.grad(mean)(levels)
     for j in range(2**BITS):
-        up, down = (mean(levels.at[j].add(s * d), offset) for s in (1, -1))
-        np.testing.assert_allclose(by_level[j], (up - down) / (2 * d), atol=1e-3)
-    assert abs(by_level[1:-1]).max() > 0.01 and by_level[0] > 0.4 and by_level[-1] < -0.15
-    up, down = mean(levels, offset + d), mean(levels, offset - d)
-    np.testing.assert_allclose(by_offset, (up - down) / (2 * d), atol=2e-3)
-    each = jax.grad(lambda x: jnp.sum(xb.Ramp(levels, offset)(x)))(x)
-    np.testing.assert_array_equal(each, (x + offset >= levels[0]) & (x + offset <= levels[-1]))
+        up, down = (mean(levels.at[j].add(s * d)) for s in (1, -1))
+        np.testing.assert_allclose(by_level[j], (up - down) / (2 * d), atol=3e-3)
+    assert by_level[0] > 0.2 and by_level[-1] < -0.2
 
 
 def test_a_range_is_learned() -> None:

@@ -18,6 +18,7 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._types import is_concrete, physical, require_bits, require_finite, straight_through
@@ -149,11 +150,11 @@ class Ramp(eqx.Module):
     signal. The ramp need not be straight: its `levels` are what the codes stand for, so that a
     learned ramp is a learned quantiser, and one that begins at 0 is a rectifier.
 
-    The code is that of the nearest level. Gradients go straight through: that of the signal is 1
-    between the first and the last level. A level's is 1 for the signals that it is nearest to, less
-    1/2 for those that lie next to it, on either side: they pass to a neighbour as it moves. So the
-    gradient of a mean over many signals, of a function that is smooth over a step, is right to
-    second order in the steps.
+    The code is that of the nearest level. Gradients go straight through, as those of `Adc`, whose
+    gradients an even ramp has: that of the signal is 1 between the first and the last level. A
+    level's is 1 for the signals that it is nearest to, less its part in a signal that lies
+    between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes change as the level moves. Without
+    that part a mean over many signals has a gradient of the wrong size, and learning diverges.
 
     **Arguments:**
 
@@ -185,7 +186,9 @@ class Ramp(eqx.Module):
         compared, levels = x + self.offset, self.levels
         inside = (compared >= levels[0]) & (compared <= levels[-1])
         above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
-        passed = compared - (levels[above - 1] + levels[above]) / 2
+        low, high = levels[above - 1], levels[above]
+        part = lax.stop_gradient((compared - low) / (high - low))
+        passed = compared - ((1 - part) * low + part * high)  # 0, but for its slopes
         return levels[self.code(x)] + jnp.where(inside, straight_through(passed), 0)
 
 
