@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import tempfile
+import time
 from pathlib import Path
 
 import jax
@@ -32,6 +33,16 @@ def _processor() -> str:
     except OSError:  # not Linux
         return platform.processor() or platform.machine()
     return next((x.split(":")[1].strip() for x in lines if "model name" in x), platform.machine())
+
+
+def keep(folder: Path, result: dict, figure, began: float) -> str:
+    """Writes `result.json`, with the machine and the seconds since `began`
+    (`time.perf_counter()`), and the figure into a folder. Gives a sentence that says so."""
+    seconds = time.perf_counter() - began
+    write_json(folder / "result.json", result | {"machine": machine(), "seconds": seconds})
+    write_figure(figure, folder / "figure.svg")
+    write_figure(figure, folder / "figure.png")
+    return f"{seconds:.0f} s; {folder.name}/result.json and figure"
 
 
 def write_json(path: Path, result: dict) -> None:

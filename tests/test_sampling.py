@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
+import nodal
 import xbarjax as xb
 from xbarjax.cost import adc_energy
 from xbarjax.readout import reset_noise, share_charge, turns
 
 ROWS, COLS = 8, 6
+C = 1e-11  # F of the integrators
+
+
+def over(readout: Any) -> xb.Crossbar:
+    return xb.Crossbar(xb.Ohmic(jnp.full((2, 3), 1e-5)), readout=readout)
 
 
 def array(seed: int = 0) -> tuple[Any, Any]:
@@ -31,10 +39,58 @@ def test_an_integrator_collects_charge_and_leaks() -> None:
     i = v @ g - 0.01 * jnp.sum(g, 0)
     np.testing.assert_allclose(ideal.output, 0.01 - i * 1e-7 / 1e-11, rtol=1e-12)
     leaky = at(r_leak=2e4, q_injected=1e-14)
-    want = 0.01 - i * 2e4 * (1 - np.exp(-1e-7 / (2e4 * 1e-11))) - 1e-14 / 1e-11
+    kept = np.exp(-1e-7 / (2e4 * 1e-11))
+    want = 0.01 - i * 2e4 * (1 - kept) - 1e-14 / 1e-11 * kept
     np.testing.assert_allclose(leaky.output, want, rtol=1e-12)
     slope = jax.grad(lambda r: jnp.sum(at(r_leak=r).output))(jnp.inf)
     assert float(slope) == 0
+
+
+def charged(c: Any, v_in: Any, e: Any, seconds: float, r_leak: Any, q: Any, gain: Any) -> Any:
+    """An integrator's outputs by time steps over the nodal solve of `nodal.py`."""
+    g, r, r_source = c
+    last = r.copy()
+    r_row = np.concatenate([r, np.full((ROWS, 1), np.inf)], 1)
+    r_row[:, 0] += r_source
+    r_col = np.concatenate([np.full((1, COLS), np.inf), last])
+
+    def slope(_, u):
+        v = (u + gain * e) / (1 + gain)
+        i = nodal.solve(g, r_row, r_col, v_in, v_in, v, v).i_out
+        return (i - u / r_leak) / C
+
+    options = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-13}
+    u = solve_ivp(slope, (0, seconds), q / C * np.ones(COLS), **options).y[:, -1]
+    return gain * (e - u) / (1 + gain)
+
+
+def test_integrators_of_finite_gain_move_each_other() -> None:
+    g, v = array()
+    r, e = np.random.default_rng(1).uniform(1, 20, (ROWS, COLS)), 0.02
+    leak, gain = np.linspace(2e4, 1e5, COLS), np.geomspace(3, 300, COLS)
+    make = lambda **more: xb.Crossbar(
+        xb.Ohmic(g), xb.Wires(r, r), xb.Drive(200.0), xb.Integrator(C, 1e-7, v_ref=e, **more)
+    )
+    more = {"r_leak": leak, "q_injected": 1e-14}
+    got = xb.integrate(make(gain=gain, **more), v)
+    want = charged((np.asarray(g), r, 200.0), np.asarray(v), e, 1e-7, leak, 1e-14, gain)
+    scale = np.abs(want - e).max()
+    np.testing.assert_allclose(got, want, atol=1e-9 * scale, rtol=0)
+    ideal = xb.read(make(**more), v).output
+    assert np.abs(ideal - want).max() > 0.1 * scale  # gains matter here
+    for without in (None, jnp.inf):
+        np.testing.assert_allclose(xb.integrate(make(gain=without, **more), v), ideal, rtol=1e-11)
+
+    out = lambda gain, seconds: jnp.sum(
+        xb.integrate(eqx.tree_at(lambda x: x.readout.seconds, make(gain=gain, **more), seconds), v)
+        ** 2
+    )
+    at, h = (jnp.asarray(gain), jnp.asarray(1e-7)), 1e-4
+    slopes = jax.grad(out, (0, 1))(*at)
+    for k in (0, 1):
+        moved = lambda s, k=k: out(*(x * (1 + s * (n == k)) for n, x in enumerate(at)))
+        slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)
+        np.testing.assert_allclose(jnp.sum(slopes[k] * at[k]), slope, rtol=1e-6)
 
 
 def test_half_a_picofarad_has_its_noise() -> None:
@@ -130,6 +186,11 @@ def test_errors_of_a_constant_sum_fall_with_the_root_of_its_rows() -> None:
     [
         (lambda: xb.Integrator(-1e-12, 1e-9), "c is -1e-12 F"),
         (lambda: xb.Integrator(0.0, 1e-9), "c is 0 F"),
+        (lambda: xb.Integrator(1e-12, 1e-9, gain=0.0), "gain is 0"),
+        (lambda: xb.read(over(xb.Integrator(1e-12, 1e-9, gain=1e3)), jnp.ones(2)), "use integrate"),
+        (lambda: xb.transfer(over(xb.Integrator(1e-12, 1e-9, gain=1e3))), "use integrate"),
+        (lambda: xb.integrate(over(xb.Tia(1e3)), jnp.ones(2)), "needs an Integrator"),
+        (lambda: xb.integrate(over(xb.Integrator(1e-12, jnp.ones(3))), jnp.ones(2)), "one time"),
         (lambda: xb.Integrator(1e-12, 0.0), "seconds is 0 s"),
         (lambda: xb.SampleHold(-1.0), "c is -1"),
         (lambda: xb.SampleHold(0.0), "c is 0 F"),

@@ -55,7 +55,7 @@ from rich.table import Table
 
 import xbarjax as xb
 
-from ..common import machine, write_figure, write_json
+from ..common import keep, write_json
 from . import data
 from .data import Curves
 from .models import MODELS, R_SHUNT, Model, alone, conductances, curves, population
@@ -359,11 +359,7 @@ def main() -> None:
         if arguments.out:
             write_json(arguments.out, check)
         return
-    result |= {"machine": machine(), "seconds": time.perf_counter() - start}
-    write_json(HERE / "result.json", result)
-    for kind in ("svg", "png"):
-        write_figure(figure, HERE / f"figure.{kind}")
-    console.print(f"{result['seconds']:.0f} s")
+    console.print(keep(HERE, result, figure, start))
 
 
 if __name__ == "__main__":

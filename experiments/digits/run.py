@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 
 import xbarjax as xb
 
-from ..common import machine, write_arrays, write_figure, write_json
+from ..common import keep, write_arrays
 
 ROWS = ("software", "ideal wires", "uncompensated", "linear calibration", "compensated")
 
@@ -245,12 +245,9 @@ def main() -> None:
     with Progress(console=console) as progress:
         result, arrays = run(arguments.seeds, progress)
     show(result, console)
-    result |= {"machine": machine(), "seconds": time.perf_counter() - start}
-    write_json(arguments.out / "result.json", result)
-    write_figure(draw(result), arguments.out / "figure.svg")
-    write_figure(draw(result), arguments.out / "figure.png")
     write_arrays(arguments.out / "conductances.npz", **arrays)
-    console.print(f"{result['seconds']:.0f} s; figure, table and conductances in {arguments.out}/")
+    said = keep(arguments.out, result, draw(result), start)
+    console.print(f"{said}; conductances in {arguments.out}/")
 
 
 if __name__ == "__main__":

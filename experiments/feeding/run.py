@@ -28,7 +28,7 @@ from rich.table import Table
 import xbarjax as xb
 from xbarjax import feeding, pairs
 
-from ..common import machine, write_figure, write_json
+from ..common import keep
 
 HERE = Path(__file__).parent
 SIZES = (32, 64, 128)
@@ -226,11 +226,7 @@ def main() -> None:
         "level_lines": level_lines(console),
     }
     show(result, console)
-    result |= {"machine": machine(), "seconds": time.perf_counter() - start}
-    write_json(HERE / "result.json", result)
-    write_figure(draw(result), HERE / "figure.svg")
-    write_figure(draw(result), HERE / "figure.png")
-    console.print(f"{result['seconds']:.0f} s; {HERE.name}/result.json and figure")
+    console.print(keep(HERE, result, draw(result), start))
 
 
 if __name__ == "__main__":

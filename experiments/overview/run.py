@@ -3,6 +3,7 @@
 python -m experiments.overview.run
 """
 
+import time
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 import xbarjax as xb
 
-from ..common import machine, write_figure, write_json
+from ..common import keep
 
 HERE = Path(__file__).parent
 
@@ -61,6 +62,7 @@ def schematic(axis, rows: int = 3, cols: int = 4) -> None:
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
+    start = time.perf_counter()
     rng = np.random.default_rng(0)
     weights = jnp.asarray(np.clip(rng.normal(0, 0.3, (64, 64)), -1, 1))
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(2.0, 2.0))
@@ -87,16 +89,13 @@ def main() -> None:
     right.set_xlabel("bit line")
     right.set_ylabel("relative rms error")
     right.legend(fontsize=8, loc="center right")
-    write_figure(figure, HERE / "figure.svg")
-    write_figure(figure, HERE / "figure.png")
     result = {
         "rms_before": answer.before.rms,
         "rms_after": answer.after.rms,
         "steps": len(answer.history),
         "weakest_cell": jnp.nanmin(strong),
-        "machine": machine(),
     }
-    write_json(HERE / "result.json", result)
+    print(keep(HERE, result, figure, start))
 
 
 if __name__ == "__main__":

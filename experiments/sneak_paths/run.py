@@ -41,7 +41,7 @@ from scipy.optimize import brentq
 import xbarjax as xb
 from xbarjax.schemes import floating, gated, grounded, half, read_margin, third, write_map
 
-from ..common import machine, write_figure, write_json
+from ..common import keep
 
 HERE = Path(__file__).parent
 SIZES = (16, 32, 64, 128, 256)
@@ -458,8 +458,6 @@ def main() -> None:
     written, said = writing(say)
     tables(console, rows, sizes, power)
     figure = draw(rows, sizes, power, written, said)
-    write_figure(figure, HERE / "figure.svg")
-    write_figure(figure, HERE / "figure.png")
     given = {"v_read": V_READ, "v_write": V_WRITE, "r_lrs": R_LRS, "hrs_over_lrs": 1 / HRS}
     given |= {"b": B, "ratio": RATIO, "selector_v": SELECTOR_V, "v_gate": V_GATE, "v_t": V_T}
     result = {
@@ -469,10 +467,8 @@ def main() -> None:
         "size_at_10_percent": sizes,
         "half_select": power,
         "write_map": said,
-        "machine": machine(),
     }
-    write_json(HERE / "result.json", result)
-    say("done")
+    console.print(keep(HERE, result, figure, began))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from .cost import Cost as Cost, cost as cost
 from .crossbar import Crossbar as Crossbar
 from .drive import Bias as Bias, Drive as Drive
 from .fit import Fit as Fit, fit as fit
+from .integration import integrate as integrate
 from .mapping import (
     AbstractMapping as AbstractMapping,
     ConstantSumPair as ConstantSumPair,

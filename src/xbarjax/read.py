@@ -78,6 +78,7 @@ def bias_of(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
     """A bias that fits the array: the one given, or that of an ordinary read, `v_in` [V] at both
     ends of every word line (or source line) and the readout's reference at both ends of every bit
     line."""
+    require_static(crossbar)
     (rows, cols), lines = crossbar.shape, crossbar.lines
     if isinstance(v_in, Bias):
         fits: dict[str, list] = dict.fromkeys(("v_row", "v_row_far"), [(lines,)])
@@ -314,6 +315,15 @@ def say(solution: Solution) -> None:
         warnings.warn(explain(solution), stacklevel=3)
 
 
+def require_static(crossbar: Crossbar) -> None:
+    """Raises `ValueError` for a readout that only time can tell about."""
+    if not crossbar.readout.is_static:
+        raise ValueError(
+            f"readout is an {type(crossbar.readout).__name__} of finite gain, whose input moves as"
+            " it charges: use integrate, or leave its gain out."
+        )
+
+
 def linear_only(crossbar: Crossbar, verb: str) -> None:
     """Raises `ValueError` for an array that is no matrix."""
     if not crossbar.cell.is_linear:
@@ -326,6 +336,7 @@ def linear_only(crossbar: Crossbar, verb: str) -> None:
 
 def linear_readout(crossbar: Crossbar, verb: str) -> None:
     """Raises `ValueError` for a readout that is more than a voltage behind a resistance."""
+    require_static(crossbar)
     if not is_linear(crossbar.readout):
         raise ValueError(
             f"{verb} needs a linear readout, and an amplifier with a swing is not: leave v_low and"

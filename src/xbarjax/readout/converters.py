@@ -153,7 +153,7 @@ class Ramp(eqx.Module):
     The code is that of the nearest level. Gradients go straight through, as those of `Adc`, whose
     gradients an even ramp has: that of the signal is 1 between the first and the last level. A
     level's is 1 for the signals that it is nearest to, less its part in a signal that lies
-    between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes change as the level moves. Without
+    between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes change as it moves. Without
     that part a mean over many signals has a gradient of the wrong size, and learning diverges.
 
     **Arguments:**

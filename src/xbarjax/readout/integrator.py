@@ -1,7 +1,14 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from .._types import PerCol, as_physical, physical, require_finite, require_positive
+from .._types import (
+    PerCol,
+    as_physical,
+    optional,
+    physical,
+    require_finite,
+    require_positive,
+)
 from ..cells.constants import BOLTZMANN
 from .readout import AbstractNearReadout
 
@@ -12,21 +19,22 @@ class Integrator(AbstractNearReadout):
     Of an ideal amplifier the input is a virtual ground, and after a time `t` at a constant current
     from a reset on the output has moved by
 
-        v_out = v - i r_leak (1 - exp(-t / (r_leak c))) - q_injected / c,
+        v_out = v - i r_leak (1 - exp(-t / (r_leak c))) - q_injected / c exp(-t / (r_leak c)),
 
-    `i t / c` without a leak. What else is on the capacitor is noise: `reset_noise`. (Amplifiers of
-    finite gain move their input as they charge, so that the current is not constant: that is a
-    transient.)
+    `i t / c` without a leak. What else is on the capacitor is noise: `reset_noise`. An amplifier of
+    finite gain moves its input as it charges, so that the current is not constant: `integrate` has
+    its output, and a read, which knows no time, refuses it.
 
     **Arguments:** each a scalar or `(cols,)`.
 
     - `c`: capacitance [F]. - `seconds`: how long it integrates [s].
     - `r_leak`: resistance [ohm] beside the capacitor; inf by default.
     - `q_injected`: charge [C] that the reset switch leaves.
+    - `gain`: open-loop gain of the amplifier; None (the default) is an ideal one.
     - `v_ref`, `v_offset`: [V], as of a `VirtualGround`.
 
-    Its output is a voltage [V]. Raises `ValueError` for a capacitance or a time that is not
-    positive.
+    Its output is a voltage [V]. Raises `ValueError` for a capacitance, a time or a gain that is
+    not positive.
     """
 
     c: Float[Array, "*cols"] = physical("c")
@@ -35,12 +43,19 @@ class Integrator(AbstractNearReadout):
     q_injected: Float[Array, "*cols___"] = physical("q_injected", 0.0)
     v_ref: Float[Array, "*c"] = physical("v_ref", 0.0)
     v_offset: Float[Array, "*c_"] = physical("v_offset", 0.0)
+    gain: Float[Array, "*c__"] | None = optional("gain")
 
     def __check_init__(self):
         for name, unit in (("c", "F"), ("seconds", "s"), ("r_leak", "ohm")):
             require_positive(getattr(self, name), name, unit, open_allowed=name == "r_leak")
         for name, unit in (("q_injected", "C"), ("v_ref", "V"), ("v_offset", "V")):
             require_finite(getattr(self, name), name, unit)
+        if self.gain is not None:
+            require_positive(self.gain, "gain", "", open_allowed=True)
+
+    @property
+    def is_static(self) -> bool:
+        return self.gain is None
 
     @property
     def r_in(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -54,7 +69,8 @@ class Integrator(AbstractNearReadout):
         leaks = decades > 0
         lost = jnp.where(leaks, decades, 1)
         kept = jnp.where(leaks, -jnp.expm1(-lost) / lost, 1)
-        return v - i * self.seconds / self.c * kept - self.q_injected / self.c
+        left = self.q_injected / self.c * jnp.exp(-decades)
+        return v - i * self.seconds / self.c * kept - left
 
 
 def reset_noise(c: ArrayLike, temperature: ArrayLike = 300.0) -> Float[Array, "..."]:

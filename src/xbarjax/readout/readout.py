@@ -18,6 +18,11 @@ class AbstractReadout(eqx.Module):
     r_in_far: eqx.AbstractVar[Float[Array, "..."]]  # [ohm] above row 0
     r_tap: eqx.AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
 
+    @property
+    def is_static(self) -> bool:
+        """Whether what the array sees of it does not change with time."""
+        return True
+
     @abc.abstractmethod
     def voltage(self, cols: int) -> PerCol:
         """Voltage [V] behind the resistances, shape `(cols,)`."""
