@@ -9,12 +9,13 @@ export JAX_PLATFORMS ?= cpu
 demo: $(VENV)/ready
 	$(BIN)/python -m experiments.digits.run --out out
 
-# Most of the time goes into compiling, a third of that into passes that make code faster but not
-# other: tests do without them.
-QUICK := XLA_FLAGS="--xla_llvm_disable_expensive_passes=true $(XLA_FLAGS)"
+# Most of the time goes into compiling. Tests do without what makes code faster but not other, which
+# is two thirds of it; notebooks, experiments and slow tests compile as users do.
+QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
+	--xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)"
 
 test: $(VENV)/ready lint
-	$(QUICK) $(BIN)/python -m pytest -n 2 -m "not slow"
+	$(QUICK) $(BIN)/python -m pytest -n 2 -m "not slow" --durations=30
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -q
 
 test-slow: $(VENV)/ready
