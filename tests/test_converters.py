@@ -118,6 +118,30 @@ def test_the_gradients_of_a_ramp_are_those_of_a_mean_over_many_signals() -> None
     assert by_level[0] > 0.2 and by_level[-1] < -0.2
 
 
+def test_parts_are_built_under_jit_from_arrays_that_it_closes_over() -> None:
+    one, lo, hi = jnp.ones(3), jnp.zeros(3), jnp.ones(3)
+    x = jnp.linspace(0, 1, 3)
+    for make in (
+        lambda z: xb.Tia(z, 1e3 * one).r_in,
+        lambda z: xb.Tia(z, 1e3 * one, v_low=lo, v_high=hi).r_in,
+        lambda z: xb.Adc(4, lo, hi)(z * x),
+        lambda z: xb.Sar(4, lo, hi, jnp.zeros((3, 4)))(z * x),
+        lambda z: xb.Ramp(x)(z * x),
+        lambda z: z * xb.encoding.sliced(x, 0.2, 4, (2, 2)).v,
+        lambda z: z * xb.feeding.levels(jnp.asarray([0, 1]), x, 1.0).v,
+        lambda z: xb.integrate(
+            xb.Crossbar(xb.Ohmic(jnp.ones((1, 3))), readout=xb.Integrator(z, hi[0])), jnp.ones(1)
+        ),
+    ):
+        np.testing.assert_allclose(jax.jit(make)(0.9), make(0.9))
+
+
+def test_what_is_no_number_stays_none() -> None:
+    nan = jnp.asarray([jnp.nan, 0.5])
+    for converter in (xb.Adc(4, 0.0, 1.0), xb.Ramp(jnp.linspace(0, 1, 8))):
+        np.testing.assert_array_equal(jnp.isnan(converter(nan)), [True, False])
+
+
 def test_a_range_is_learned() -> None:
     """Signals that fill a tenth of the range: gradient descent on `hi` finds it."""
     x = jnp.asarray(np.abs(RNG.normal(0, 0.05, 400)))

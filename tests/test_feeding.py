@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +58,28 @@ def test_shared_levels_and_ground_agree_with_a_nodal_solve() -> None:
     assert np.max(np.abs(alone.i_out - s.i_out)) > 0.05 * np.max(np.abs(s.i_out))
 
 
+def test_readouts_count_from_the_ground_that_they_share() -> None:
+    _, v = array()
+    for readout in (xb.VirtualGround(40.0, v_offset=5e-3), xb.Tia(4e3, 30.0, v_offset=5e-3)):
+        x = eqx.tree_at(lambda x: x.readout, crossbar(), readout)
+        still = feeding.read_shared(x, v, cols=feeding.ground_return(COLS, 0.0))
+        np.testing.assert_allclose(still.i_out, xb.read(x, v).i_out, rtol=1e-12)
+        lifted = feeding.read_shared(x, v, cols=feeding.ground_return(COLS, 0.0, 0.01))
+        higher = eqx.tree_at(lambda x: x.readout.v_offset, x, jnp.asarray(5e-3 + 0.01))
+        np.testing.assert_allclose(lifted.i_out, xb.read(higher, v).i_out, rtol=1e-12)
+
+
+def test_shared_nodes_in_single_precision() -> None:
+    g, v = (x.astype(jnp.float32) for x in array())
+    level = np.linspace(0, 0.2, 4, dtype=np.float32)
+    rows = feeding.levels(jnp.asarray([0, 3, 1, 1, 2, 3, 3, 0]), level, 500.0)
+    shares = {"rows": rows, "cols": feeding.ground_return(COLS, 20.0)}
+    s = feeding.read_shared(crossbar(xb.Ohmic(g)), v, **shares)
+    want = feeding.read_shared(crossbar(), array()[1], **shares)
+    assert s.i_out.dtype == jnp.float32
+    np.testing.assert_allclose(s.i_out, want.i_out, rtol=1e-5)
+
+
 def test_lines_without_a_shared_node_keep_their_voltage() -> None:
     _, v = array()
     rows = feeding.Shared(jnp.asarray([-1, 0, -1, -1, -1, -1, -1, -1]), jnp.asarray([0.1]), 0.0)
@@ -94,7 +117,8 @@ def test_ports_are_what_reads_say() -> None:
     np.testing.assert_allclose(p.g_across.T @ v - p.g_out @ v_col, s.i_out, atol=1e-18)
     np.testing.assert_allclose(p.admittance, p.admittance.T, atol=1e-18)
     np.testing.assert_allclose(p.g_across, xb.transfer(x), rtol=1e-10)
-    assert np.all(np.linalg.eigvalsh(np.asarray(p.admittance)) > 0)
+    eigenvalues = np.linalg.eigvalsh(np.asarray(p.admittance))  # one is 0: all at one voltage
+    assert np.all(eigenvalues > -1e-15 * eigenvalues[-1]) and np.all(eigenvalues[1:] > 0)
 
 
 def test_ports_of_an_array_without_wires() -> None:

@@ -21,7 +21,8 @@ LAYERS = (
     {"solvers", "solution"},
     {"operating_point", "amplifiers"},
     {"read"},
-    {"transfer", "transient", "schemes", "switching", "ports", "noise", "feeding", "cost"},
+    {"transfer", "transient", "integration", "schemes", "switching", "ports"}
+    | {"noise", "feeding", "cost"},
     {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
     {"plot", "spice", "files"},
     {"cli"},

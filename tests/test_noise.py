@@ -62,12 +62,14 @@ def sampled(kind: str, sources: tuple[str, ...]) -> np.ndarray:
             c.current(("w", i, j), ("b", i, j), normal("thermal", 4 * K * T * g[i, j]))
             flicker = FLICKER * i_cell[i, j] ** 2 * np.log(BAND[1] / BAND[0]) / width
             c.current(("w", i, j), ("b", i, j), normal("flicker", flicker))
-    numbers = []
+    numbers, taken = [], []
     for j in range(COLS):
         for i in range(ROWS - 1):
             wire(("b", i, j), ("b", i + 1, j), R_COL)
         end, sense = ("b", ROWS - 1, j), ("sense", j)
         if kind == "voltage":
+            c.current(end, None, normal("amplifier", I_N**2))
+            taken.append(normal("amplifier", E_N**2))
             continue
         wire(end, sense, R_COL)
         c.current(sense, None, normal("amplifier", I_N**2))
@@ -80,7 +82,7 @@ def sampled(kind: str, sources: tuple[str, ...]) -> np.ndarray:
             c.resistor(sense, ("held", j), 30.0)
             numbers.append([c.voltage(("held", j), None, e_n)])
         if kind == "both":
-            c.current(("b", 0, j), ("far", j), 0.0)
+            c.current(("b", 0, j), None, normal("amplifier", I_N**2))
             c.resistor(("b", 0, j), ("far", j), 40.0)
             e_n = normal("amplifier", E_N**2)
             numbers[-1].append(c.voltage(("far", j), None, e_n))
@@ -88,7 +90,7 @@ def sampled(kind: str, sources: tuple[str, ...]) -> np.ndarray:
     if kind == "tia":
         return np.stack([v_node["out", j] for j in range(COLS)])
     if kind == "voltage":
-        return np.stack([v_node["b", ROWS - 1, j] for j in range(COLS)])
+        return np.stack([v_node["b", ROWS - 1, j] + taken[j] for j in range(COLS)])
     return np.stack([-currents[n].sum(0) for n in numbers])
 
 
@@ -100,7 +102,8 @@ PARTS = ("thermal", "flicker", "wires", "feedback", "amplifier")
     [
         ("tia", PARTS),
         ("ground", ("thermal", "flicker", "wires", "amplifier")),
-        ("voltage", ("thermal", "flicker", "wires")),
+        ("voltage", ("thermal", "flicker", "wires", "amplifier")),
+        ("both", ("thermal", "flicker", "wires", "amplifier")),
     ],
 )
 def test_the_adjoint_agrees_with_ten_thousand_samples(kind: str, parts: tuple[str, ...]) -> None:
@@ -132,6 +135,23 @@ def test_one_cell_is_its_closed_form() -> None:
     np.testing.assert_allclose(n.amplifier, want, rtol=1e-12)
 
 
+def test_straps_and_ends_without_resistance_have_their_closed_forms() -> None:
+    """`i_n (1 - G / S)` into an input of r_in beside a strap, `S = G + 1 / r_tap + 1 / r_in`."""
+    g, width = jnp.full((1, 1), 1e-3), 1e6 - 1.0
+    at = lambda readout, **more: xb.noise(
+        xb.Crossbar(xb.Ohmic(g), readout=readout), jnp.full((1,), 0.1), band=(1.0, 1e6), **more
+    )
+    n = at(xb.VirtualGround(100.0, r_tap=50.0), i_n=1e-12)
+    want = 1e-24 * (1 - 1e-3 / (1e-3 + 1 / 50 + 1 / 100)) ** 2 * width
+    np.testing.assert_allclose(n.amplifier, want, rtol=1e-12)
+    for readout in (xb.Tia(0.0), xb.VoltageSense(0.0)):
+        assert float(at(readout).variance[0]) == 0
+    n = at(xb.VoltageSense(), e_n=1e-8, i_n=1e-12)
+    np.testing.assert_allclose(n.amplifier, (1e-16 + (1e-12 / 1e-3) ** 2) * width, rtol=1e-12)
+    near = at(xb.VoltageSense(1e7), e_n=1e-8, i_n=1e-12)
+    np.testing.assert_allclose(near.amplifier, n.amplifier, rtol=1e-3)
+
+
 def test_noise_of_transistors_has_gradients() -> None:
     def rms(v_gate):
         fet = xb.Mosfet(beta=1e-3, v_t=0.4, v_gate=v_gate, n=1.3)
@@ -156,6 +176,10 @@ def test_noise_of_transistors_has_gradients() -> None:
 def test_bad_noise_is_refused_in_words(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         xb.noise(crossbar("ground"), jnp.asarray(array()[1]), **options)
+    diode = xb.Diode(i_s=1e-12, n=1.0)
+    junction = xb.Crossbar(xb.Series(diode, xb.Ohmic(jnp.ones((1, 1)))))
+    with pytest.raises(ValueError, match="Diode is a junction"):
+        xb.noise(junction, jnp.ones(1), band=(1.0, 2.0))
     clamped = xb.Crossbar(xb.Ohmic(jnp.ones((1, 1))), readout=xb.Tia(1.0, 9.0, v_low=-1, v_high=1))
     with pytest.raises(ValueError, match="linear readout"):
         xb.noise(clamped, jnp.ones(1), band=(1.0, 2.0))

@@ -44,6 +44,12 @@ def test_an_integrator_collects_charge_and_leaks() -> None:
     np.testing.assert_allclose(leaky.output, want, rtol=1e-12)
     slope = jax.grad(lambda r: jnp.sum(at(r_leak=r).output))(jnp.inf)
     assert float(slope) == 0
+    charged = lambda c: xb.Integrator(c, 1e-7).output(jnp.asarray([1e-5]), jnp.zeros(1))[0]
+    np.testing.assert_allclose(jax.grad(charged)(1e-11), 1e-5 * 1e-7 / 1e-22, rtol=1e-12)
+    held = lambda c: xb.SampleHold(c)(jnp.asarray(0.3), 1e-6)
+    assert float(jax.grad(held)(1e-12)) == 0
+    bad = jax.jit(lambda c: xb.read(xb.Crossbar(xb.Ohmic(g), readout=xb.Integrator(c, 1e-7)), v))
+    assert int(bad(-1e-11).status) & xb.Status.INVALID_CELL and not int(bad(1e-11).status)
 
 
 def charged(c: Any, v_in: Any, e: Any, seconds: float, r_leak: Any, q: Any, gain: Any) -> Any:
@@ -80,6 +86,16 @@ def test_integrators_of_finite_gain_move_each_other() -> None:
     assert np.abs(ideal - want).max() > 0.1 * scale  # gains matter here
     for without in (None, jnp.inf):
         np.testing.assert_allclose(xb.integrate(make(gain=without, **more), v), ideal, rtol=1e-11)
+
+    short = jax.jit(
+        lambda v: xb.integrate(shorted, xb.Bias(v, 2 * v, jnp.zeros(COLS), jnp.zeros(COLS)))
+    )
+    shorted = xb.Crossbar(
+        xb.Ohmic(g), drive=xb.Drive(0.0, 0.0), readout=xb.Integrator(C, 1e-7, gain=1e3)
+    )
+    assert bool(jnp.all(jnp.isnan(short(v))))
+    never = jax.jit(lambda gain: xb.integrate(make(gain=gain), v))
+    assert bool(jnp.all(jnp.isnan(never(-50.0))))
 
     out = lambda gain, seconds: jnp.sum(
         xb.integrate(eqx.tree_at(lambda x: x.readout.seconds, make(gain=gain, **more), seconds), v)
@@ -120,6 +136,13 @@ def test_periods_are_counted_and_what_is_left_carries_on() -> None:
         passed = cco.periods(small, phase)
         counts, phase = counts + int(cco.code(small, phase)), passed - jnp.floor(passed)
     assert counts == int(np.floor(10 * 3.37e-5 * 1e12 * 256e-9))
+    phase, total = jnp.zeros(()), 0.0
+    for _ in range(10):
+        passed = cco.periods(small, phase)
+        total, phase = total + cco(small, phase), passed - jnp.floor(passed)
+    step = 1 / (1e12 * 256e-9)
+    assert abs(total - 10 * small) <= step
+    assert bool(jnp.isnan(cco(jnp.asarray(jnp.nan))))
     grads = jax.vmap(jax.grad(cco))(i)
     np.testing.assert_allclose(grads, [0, 0, 1, 1, 0], rtol=1e-12)
 
@@ -140,7 +163,12 @@ def test_a_product_costs_what_its_parts_do() -> None:
     np.testing.assert_allclose(c.array, 1e-8 * jnp.sum(phases.v * s.i_in), rtol=1e-12)
     np.testing.assert_allclose(c.converters, 2 * COLS * 64e-14, rtol=1e-12)
     np.testing.assert_allclose(c.amplifiers, 2 * COLS * 1e-4 * 1e-8, rtol=1e-12)
-    np.testing.assert_allclose(c.drivers, 1e-13 * jnp.sum(phases.v**2), rtol=1e-12)
+    moved = sum(
+        max(0.0, now * (now - before))
+        for line in np.asarray(phases.v).T
+        for before, now in zip([0.0, *line], line)
+    )
+    np.testing.assert_allclose(c.drivers, 1e-13 * moved, rtol=1e-12)
     np.testing.assert_allclose(c.seconds, 2e-8)
     total = c.array + c.amplifiers + c.converters + c.drivers
     np.testing.assert_allclose(c.operations_per_joule, 2 * ROWS * COLS / total, rtol=1e-12)

@@ -13,6 +13,7 @@ Rows are word lines and inputs, columns bit lines and outputs; arrays are `(rows
 Word lines are driven at column 0, bit lines sensed below the last row. SI without prefixes.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import equinox as eqx
@@ -84,6 +85,12 @@ def is_concrete(tree: Any) -> bool:
         isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct)) or not eqx.is_array(leaf)
         for leaf in jax.tree.leaves(tree)
     )
+
+
+def everywhere(test: Callable[..., Any], *arrays: Any) -> bool:
+    """Whether a test of NumPy arrays holds for all entries; True while tracing, where a verb
+    returns the status instead. (NumPy: under `jit` JAX traces operations on constants too.)"""
+    return not is_concrete(arrays) or bool(np.all(test(*map(np.asarray, arrays))))
 
 
 def require_nonnegative(x: Any, name: str, unit: str, *, open_allowed: bool) -> None:

@@ -23,7 +23,7 @@ class Cost(NamedTuple):
     converters: Scalar  # of the outputs
     drivers: Scalar  # charging word lines
     seconds: Scalar  # a product
-    operations: int  # a multiplication and an addition a cell
+    operations: int  # a multiplication and an addition a cell; a pair of cells is one weight
 
     @property
     def energy(self) -> Scalar:
@@ -61,23 +61,28 @@ def cost(
     adc_fom: ArrayLike,
     p_amplifier: ArrayLike = 0.0,
     c_line: ArrayLike = 0.0,
+    conversions: int | None = None,
 ) -> Cost:
     """What one product costs.
 
-        E = sum_phases (sum v i) t + cols (p_amplifier t + fom 2^bits) + c_line sum v_row^2
+        E = sum_phases ((sum v i) t + cols p_amplifier t) + cols conversions fom 2^bits
+            + c_line sum_phases,lines max(0, v_k (v_k - v_{k-1}))
 
-    A driver that charges a line of capacitance `c` to `v` delivers `c v^2`, of which half is lost
-    at once and half when the line is discharged.
+    A driver that takes a line of capacitance `c` from `v_{k-1}` to `v_k` delivers
+    `c v_k (v_k - v_{k-1})` if it has to move away from 0 V, and nothing to let it go back. Lines
+    begin at 0 V and keep their voltage from one phase to the next.
 
     **Arguments:**
 
     - `solution`: a read, or a batch of reads that make one product, such as the phases of an
-        encoding: one after the other, each with its own conversions.
+        encoding, one after the other.
     - `seconds`: how long one read takes [s].
     - `adc_bits`, `adc_fom`: effective bits of the outputs' converters, and their figure of merit
         [J a conversion step].
     - `p_amplifier`: what the amplifier of a column draws [W]: its supply times its current.
     - `c_line`: capacitance [F] of a word line.
+    - `conversions`: of a column, in a product; by default one a phase. What an integrator adds up
+        over all phases is converted once.
 
     **Returns:** a `Cost`. **Errors:** `ValueError` for negative arguments.
     """
@@ -91,11 +96,15 @@ def cost(
     rows, cols = solution.i_cell.shape[-2:]
     phases = solution.status.size
     conversion = adc_energy(values["adc_bits"], values["adc_fom"])
-    charged = jnp.sum(solution.bias.v_row**2)
+    conversions = phases if conversions is None else conversions
+    if conversions < 0:
+        raise ValueError(f"conversions is {conversions}; a column has none or some.")
+    v = solution.bias.v_row.reshape(phases, -1)
+    charged = jnp.sum(jnp.maximum(v * jnp.diff(v, axis=0, prepend=0), 0))
     return Cost(
         jnp.sum(solution.p_delivered) * seconds,
         phases * cols * values["p_amplifier"] * seconds,
-        phases * cols * conversion,
+        conversions * cols * conversion,
         values["c_line"] * charged,
         phases * seconds,
         2 * rows * cols,

@@ -29,7 +29,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ._types import (
     as_physical,
-    is_concrete,
+    everywhere,
     physical,
     require_bits,
     require_finite,
@@ -170,9 +170,9 @@ def _phases(x: Numbers, levels: Float[Array, "phases rows"], v_max, weight) -> P
 
 def _numbers(x: ArrayLike) -> Numbers:
     x = as_physical(x, "x")
-    if is_concrete(x) and not bool(jnp.all(jnp.abs(x) <= 1)):
-        at = int(jnp.argmax(~(jnp.abs(x) <= 1)))
-        raise ValueError(f"x[{at}] is {x.ravel()[at]}; numbers must lie in -1 to 1: scale them.")
+    if not everywhere(lambda x: np.abs(x) <= 1, x):
+        at = int(np.argmax(~(np.abs(np.ravel(x)) <= 1)))
+        raise ValueError(f"x[{at}] is {np.ravel(x)[at]}; numbers must lie in -1 to 1: scale them.")
     return x
 
 

@@ -57,10 +57,11 @@ class Shared(eqx.Module):
         if not jnp.issubdtype(self.of.dtype, jnp.integer):
             raise TypeError(f"of is an array of {self.of.dtype}; nodes are counted by integers.")
         if is_concrete(self.of):
-            bad = np.flatnonzero((self.of < -1) | (self.of >= self.v.size))
+            of = np.asarray(self.of)
+            bad = np.flatnonzero((of < -1) | (of >= self.v.size))
             if len(bad):
                 raise ValueError(
-                    f"of[{bad[0]}] is {int(self.of[bad[0]])}, but there are {self.v.size} nodes."
+                    f"of[{bad[0]}] is {of[bad[0]]}, but there are {self.v.size} nodes."
                 )
 
     def at(self, u: Float[Array, " nodes"], else_: Float[Array, " lines"]) -> Array:
@@ -99,9 +100,10 @@ def read_shared(
 
     **Arguments:**
 
-    - `crossbar`, `v_in`, `solver`: as of `read`; lines with a node take its voltage instead, at
-        both of their ends.
-    - `rows`, `cols`: nodes of word lines (or source lines) and of bit lines.
+    - `crossbar`, `v_in`, `solver`: as of `read`.
+    - `rows`: nodes of word lines (or source lines), which take their voltage at both ends, not
+        that of `v_in`.
+    - `cols`: nodes that the readouts of bit lines count their references and offsets from.
 
     **Returns:** the `Solution` at the nodes' voltages: its `bias` has them.
 
@@ -124,12 +126,17 @@ def _read_shared(crossbar, bias, rows, cols, solver) -> Solution:
         return read(crossbar, bias, solver=solver)
 
     def biased(u, args) -> Bias:
-        *_, bias, rows, cols = args
+        crossbar, bias, rows, cols = args
         v = dict(vars(bias))
         for shared, key, near, far in ((rows, "rows", "v_row", "v_row_far"),
                                        (cols, "cols", "v_col", "v_col_far")):  # fmt: skip
-            if shared is not None:
-                v |= {name: shared.at(u[key], getattr(bias, name)) for name in (near, far)}
+            if shared is None:
+                continue
+            for name in (near, far):
+                at = getattr(bias, name)
+                # a readout counts its reference from the ground that its column shares
+                moved = at + crossbar.readout.follows * shared.at(u[key], jnp.zeros_like(at))
+                v[name] = shared.at(u[key], at) if key == "rows" else moved
         return Bias(**v)
 
     def excess(u, args):
@@ -141,10 +148,11 @@ def _read_shared(crossbar, bias, rows, cols, solver) -> Solution:
         return {k: u[k] - shares[k].v + shares[k].drop(drawn[k]) for k in u}
 
     dtype = bias.v_row.dtype
-    tolerance = 1e-12 if dtype == jnp.float64 else 1e-6
+    # volts: float32 has steps of 1e-8 V where lines have tenths of one
+    rtol, atol = (1e-12, 1e-15) if dtype == jnp.float64 else (1e-6, 1e-7)
     start = {k: x.v.astype(dtype) for k, x in (("rows", rows), ("cols", cols)) if x is not None}
     args = crossbar, bias, rows, cols
-    newton = optx.Newton(rtol=tolerance, atol=tolerance * 1e-3)
+    newton = optx.Newton(rtol, atol)
     found = optx.root_find(excess, newton, start, args, max_steps=STEPS, throw=False)
     solution = read(crossbar, biased(found.value, args), solver=solver)
     failed = found.result != optx.RESULTS.successful

@@ -112,7 +112,7 @@ def fit(
     if rtol is None:
         rtol = 1e-8 if v.dtype == jnp.float64 else 1e-5
     found = _fit(cell, v, i, free, offset, sigma, rtol, max_steps)
-    if is_concrete(found.converged) and not bool(jnp.all(found.converged)):
+    if is_concrete(found.converged) and not np.all(np.asarray(found.converged)):
         warnings.warn(
             "fit did not converge: begin nearer, free fewer parameters, or allow more max_steps.",
             stacklevel=2,

@@ -13,15 +13,17 @@ unknowns as there are columns, and a matrix exponential solves it exactly: no ti
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import expm
 from jaxtyping import Array, ArrayLike
 
-from ._types import PerCol, is_concrete
+from ._types import PerCol, everywhere
 from .crossbar import Crossbar
 from .drive import Bias
 from .ports import ports
 from .read import bias_of, read
 from .readout import Integrator
+from .solution import usable
 
 
 def integrate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> PerCol:
@@ -56,8 +58,9 @@ def integrate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> PerCol:
     g_out = ports(held).g_out
     solution = read(held, bias)
     output = _integrated(found, g_out, solution.i_out, bias.v_col)
-    if is_concrete(output) and not bool(jnp.all(jnp.isfinite(output))):
-        at = int(jnp.argmin(jnp.isfinite(output)))
+    output = jnp.where(usable(solution.status) & jnp.all(found.valid()), output, jnp.nan)
+    if not everywhere(np.isfinite, output):
+        at = int(np.argmin(np.isfinite(output)))
         raise RuntimeError(
             f"output {at} is {output[at]}: no number. Times are {found.seconds} s against"
             " capacitors and leaks of which one is far out of range."

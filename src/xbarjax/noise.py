@@ -16,19 +16,21 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from ._types import PerCol, as_physical, is_concrete, require_nonnegative
+from ._types import PerCol, as_physical, everywhere, is_concrete, require_nonnegative
 from .assembly import circuit_of, linearised
+from .cells import AntiparallelDiodes, BackToBackDiodes, Diode, Schottky
 from .cells.constants import BOLTZMANN
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field
 from .operating_point import linear_solver
-from .read import bias_of, linear_readout, raise_if_bad, read
-from .readout import AbstractReadout, Tia, VoltageSense
+from .read import bias_of, raise_if_bad, read
+from .readout import AbstractReadout, Tia, VoltageSense, require_linear
 from .solution import Status, usable
 from .solvers import factor, solve
 
@@ -68,9 +70,15 @@ def noise(
 
     Currents of white noise: `4 k T dI/dV` in parallel with a cell, and in the input of a readout
     `i_n^2` and, for a `Tia`, `4 k T / r_f` of its feedback. Voltages: `4 k T r` in series with a
-    wire or the resistance of a source, and `e_n^2` at the readout's reference. The input resistance
-    of a readout is made by an amplifier, and has no noise of its own. (H. Nyquist, Phys. Rev. 32,
-    110 (1928), doi:10.1103/PhysRev.32.110.)
+    wire or the resistance of a source, and `e_n^2` at the readout's reference, or, of a
+    `VoltageSense`, on the voltage that it takes. The input resistance of a readout is made by an
+    amplifier, and has no noise of its own. (H. Nyquist, Phys. Rev. 32, 110 (1928),
+    doi:10.1103/PhysRev.32.110.)
+
+    `4 k T dI/dV` is the noise of what is in thermal equilibrium, as resistors and transistors that
+    are switched on are. Junctions have shot noise, twice as much in forward bias, and are refused.
+    An `Integrator` has the noise bandwidth `1 / (2 seconds)`, which `band` must be as wide as;
+    `reset_noise` comes on top.
 
     **Arguments:**
 
@@ -83,18 +91,24 @@ def noise(
 
     **Returns:** a `Noise`, NaN where the read failed under a transformation.
 
-    **Errors:** those of `read`; `ValueError` for an amplifier with a swing, or for a band without a
-    width.
+    **Errors:** those of `read`; `ValueError` for an amplifier with a swing, for junctions, or for a
+    band without a width.
     """
     bias = bias_of(crossbar, v_in)
-    linear_readout(crossbar, "noise")
+    require_linear(crossbar.readout, "noise")
     low, high = (as_physical(f, "band") for f in band)
-    if is_concrete((low, high)) and not bool((low > 0) & (low < high) & jnp.isfinite(high)):
+    if not everywhere(lambda low, high: (0 < low) & (low < high) & (high < np.inf), low, high):
         raise ValueError(f"band is {band} Hz; it must be two frequencies, 0 < lowest < highest.")
     scalars = {"temperature": temperature, "flicker": flicker, "e_n": e_n, "i_n": i_n}
     values = {name: as_physical(x, name) for name, x in scalars.items()}
     for name, x in values.items():
         require_nonnegative(x, name, "", open_allowed=False)
+    for part in jax.tree.leaves(crossbar.cell, is_leaf=_is_junction):
+        if _is_junction(part):
+            raise ValueError(
+                f"{type(part).__name__} is a junction, whose shot noise is not modelled: put a"
+                " conductance in its place."
+            )
     found, status = _noise(crossbar, bias, low, high, **values)
     if is_concrete(status):
         raise_if_bad(Status(int(status)))
@@ -134,6 +148,8 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
     full = lambda r: jnp.broadcast_to(r, (cols,)).astype(dtype)
     r_in, r_in_far = full(readout.r_in), full(readout.r_in_far)
     opened, opened_far = jnp.isinf(r_in), jnp.isinf(r_in_far)
+    sampled = isinstance(readout, VoltageSense)
+    open_input = opened & sampled  # what is sampled there draws nothing but its noise
     r_in, r_in_far = jnp.where(opened, 0, r_in), jnp.where(opened_far, 0, r_in_far)
     # the output as a combination of the line's current, of the voltage of its last node where
     # nothing is connected to it, and of the readout's own voltage
@@ -154,7 +170,8 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         of_cell = jnp.where(floating, 0, x.row + x.col) + current
         e_col = network.col.alpha * x.col_segments
         straps = 0 if circuit.tap_col is None else jnp.sum(x.col * circuit.tap_col, axis=0)
-        source = e_col[-1] + straps + jnp.where(mine, direct, 0)
+        at_input = jnp.where(mine, direct, 0)
+        source = e_col[-1] + straps + at_input
         own = jnp.where(mine, of_i, 0)
         return _Transfers(
             of_cell,
@@ -164,7 +181,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
             x.col,
             source,
             -e_col[0],
-            -r_in * source - own,
+            jnp.where(open_input, x.col[-1], -r_in * (e_col[-1] + at_input) - own),
             jnp.where(opened_far, 0, r_in_far * e_col[0] - own),
         )
 
@@ -177,7 +194,11 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         for tap, h in ((circuit.tap_row, t.tap_row), (circuit.tap_col, t.tap_col)):
             wires += 0 if tap is None else white(h, tap)
         current = white(t.into, i_n**2) + white(t.into_far, i_n**2)
-        voltage = white(t.source, (e_n * _share(readout)) ** 2) + white(t.source_far, e_n**2)
+        if sampled:  # the noise of its input adds to the voltage that it takes
+            voltage = jnp.sum(jnp.where(jnp.arange(cols) == j, e_n**2, 0))
+        else:
+            e_far = white(t.source_far, e_n**2)
+            voltage = white(t.source, (e_n * readout.follows) ** 2) + e_far
         return Noise(
             four * white(t.cell, g),
             white(t.cell * solution.i_cell, flicker) * jnp.log(high / low),
@@ -200,15 +221,15 @@ def _resistances(crossbar: Crossbar, circuit) -> tuple[Array, Array]:
     return jnp.where(jnp.isinf(row), 0, row), jnp.where(jnp.isinf(total) | jnp.isinf(col), 0, col)
 
 
-def _share(readout: AbstractReadout) -> ArrayLike:
-    """How much of an amplifier's input voltage the line is connected to: `A / (1 + A)`."""
-    return 1 / (1 + 1 / readout.gain) if isinstance(readout, Tia) else 1.0
+def _is_junction(part) -> bool:
+    return isinstance(part, (Diode, AntiparallelDiodes, BackToBackDiodes, Schottky))
 
 
 def _conductance(readout: AbstractReadout) -> Float[Array, "..."]:
     """Of a resistor [S] at the input of a readout."""
+    inverse = lambda r: jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)  # none has no noise
     if isinstance(readout, Tia):
-        return 1 / readout.r_f
+        return inverse(readout.r_f)
     if isinstance(readout, VoltageSense):
-        return 1 / readout.r_load
+        return inverse(readout.r_load)
     return jnp.zeros(())

@@ -19,7 +19,7 @@ from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
 from .operating_point import faults, linear_solver, operating_point
-from .readout import is_linear
+from .readout import is_linear, require_linear, require_static
 from .solution import ADVICE, Faults, Solution, Status
 from .solvers import Newton, factor, solve
 
@@ -78,7 +78,7 @@ def bias_of(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
     """A bias that fits the array: the one given, or that of an ordinary read, `v_in` [V] at both
     ends of every word line (or source line) and the readout's reference at both ends of every bit
     line."""
-    require_static(crossbar)
+    require_static(crossbar.readout)
     (rows, cols), lines = crossbar.shape, crossbar.lines
     if isinstance(v_in, Bias):
         fits: dict[str, list] = dict.fromkeys(("v_row", "v_row_far"), [(lines,)])
@@ -265,7 +265,7 @@ def _status(crossbar, bias, undetermined, x, more):
         Status.FLOATING: jnp.any(undetermined.row) | jnp.any(undetermined.col),
         Status.SPLIT: jnp.any(undetermined.row_split) | jnp.any(undetermined.col_split),
         Status.NOT_FINITE: ~finite,
-        Status.INVALID_CELL: ~jnp.all(crossbar.cell.valid()),
+        Status.INVALID_CELL: ~(jnp.all(crossbar.cell.valid()) & jnp.all(readout.valid())),
         Status.INVALID_WIRE: ~good_wires,
         Status.SHORT_CIRCUIT: shorted,
     }
@@ -315,15 +315,6 @@ def say(solution: Solution) -> None:
         warnings.warn(explain(solution), stacklevel=3)
 
 
-def require_static(crossbar: Crossbar) -> None:
-    """Raises `ValueError` for a readout that only time can tell about."""
-    if not crossbar.readout.is_static:
-        raise ValueError(
-            f"readout is an {type(crossbar.readout).__name__} of finite gain, whose input moves as"
-            " it charges: use integrate, or leave its gain out."
-        )
-
-
 def linear_only(crossbar: Crossbar, verb: str) -> None:
     """Raises `ValueError` for an array that is no matrix."""
     if not crossbar.cell.is_linear:
@@ -331,17 +322,7 @@ def linear_only(crossbar: Crossbar, verb: str) -> None:
             f"{verb} needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
             " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
         )
-    linear_readout(crossbar, verb)
-
-
-def linear_readout(crossbar: Crossbar, verb: str) -> None:
-    """Raises `ValueError` for a readout that is more than a voltage behind a resistance."""
-    require_static(crossbar)
-    if not is_linear(crossbar.readout):
-        raise ValueError(
-            f"{verb} needs a linear readout, and an amplifier with a swing is not: leave v_low and"
-            " v_high out, or use jax.jacobian of a read."
-        )
+    require_linear(crossbar.readout, verb)
 
 
 def raise_if_bad(status: Status, solution: Solution | None = None) -> None:

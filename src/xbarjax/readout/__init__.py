@@ -12,6 +12,8 @@ from .readout import (
     AbstractNearReadout as AbstractNearReadout,
     AbstractReadout as AbstractReadout,
     is_linear as is_linear,
+    require_linear as require_linear,
+    require_static as require_static,
 )
 from .sampling import (
     Cco as Cco,

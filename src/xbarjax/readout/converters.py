@@ -18,10 +18,18 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._types import is_concrete, physical, require_bits, require_finite, straight_through
+from .._types import (
+    everywhere,
+    is_concrete,
+    physical,
+    require_bits,
+    require_finite,
+    straight_through,
+)
 
 Signal = Float[Array, "..."]  # [A] or [V]
 Code = Int[Array, "..."]
@@ -44,7 +52,7 @@ class AbstractConverter(eqx.Module):
         On concrete values raises `ValueError` where the whole signal lies beyond the range."""
         u = self.scaled(x)
         last = 2**self.bits - 1
-        if is_concrete((x, u)) and bool(jnp.all((u < 0) | (u > last))):
+        if is_concrete((x, u)) and np.all((np.asarray(u) < 0) | (np.asarray(u) > last)):
             raise ValueError(
                 f"the whole signal lies beyond the converter's range, {self.lo} to {self.hi}:"
                 " nothing is left of it. Move lo and hi to where the signal is."
@@ -102,8 +110,8 @@ class Sar(AbstractConverter):
         _require_range(self)
         require_finite(self.offset, "offset", "")
         _require_last(self.mismatch, "mismatch", self.bits, "one error a capacitor")
-        if is_concrete(self.mismatch) and bool(jnp.any(self.mismatch <= -1)):
-            worst = float(jnp.min(self.mismatch))
+        if not everywhere(lambda x: x > -1, self.mismatch):
+            worst = float(np.min(self.mismatch))
             raise ValueError(f"mismatch has an entry of {worst}; no capacitor is negative or none.")
 
     def code(self, x: Signal) -> Code:
@@ -172,8 +180,8 @@ class Ramp(eqx.Module):
             raise ValueError(
                 f"levels have shape {jnp.shape(self.levels)}; a ramp needs two or more."
             )
-        if is_concrete(self.levels) and not bool(jnp.all(jnp.diff(self.levels) > 0)):
-            at = int(jnp.argmin(jnp.diff(self.levels) > 0))
+        if not everywhere(lambda x: np.diff(x) > 0, self.levels):
+            at = int(np.argmin(np.diff(np.asarray(self.levels)) > 0))
             raise ValueError(f"levels do not rise after the one at {at}; a ramp has to.")
 
     def code(self, x: Signal) -> Code:
@@ -184,12 +192,12 @@ class Ramp(eqx.Module):
     def __call__(self, x: Signal) -> Signal:
         """The levels nearest to a signal."""
         compared, levels = x + self.offset, self.levels
-        inside = (compared >= levels[0]) & (compared <= levels[-1])
+        beyond = (compared < levels[0]) | (compared > levels[-1])
         above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
         low, high = levels[above - 1], levels[above]
         part = lax.stop_gradient((compared - low) / (high - low))
         passed = compared - ((1 - part) * low + part * high)  # 0, but for its slopes
-        return levels[self.code(x)] + jnp.where(inside, straight_through(passed), 0)
+        return levels[self.code(x)] + jnp.where(beyond, 0, straight_through(passed))
 
 
 def _clipped(code: Signal, bits: int) -> Code:
@@ -201,7 +209,7 @@ def _require_range(converter: AbstractConverter) -> None:
     lo, hi = converter.lo, converter.hi
     require_finite(lo, "lo", "")
     require_finite(hi, "hi", "")
-    if is_concrete((lo, hi)) and not bool(jnp.all(hi > lo)):
+    if not everywhere(lambda lo, hi: hi > lo, lo, hi):
         raise ValueError(
             f"the range from lo = {lo} to hi = {hi} has no width: hi must be above lo."
         )

@@ -1,5 +1,5 @@
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._types import (
     PerCol,
@@ -57,6 +57,10 @@ class Integrator(AbstractNearReadout):
     def is_static(self) -> bool:
         return self.gain is None
 
+    def valid(self) -> Bool[Array, "..."]:
+        gain = 1.0 if self.gain is None else self.gain
+        return (self.c > 0) & (self.seconds > 0) & (self.r_leak > 0) & (jnp.asarray(gain) > 0)
+
     @property
     def r_in(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return jnp.zeros((), self.c.dtype)
@@ -65,7 +69,7 @@ class Integrator(AbstractNearReadout):
         return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))
 
     def output(self, i: PerCol, v: PerCol) -> PerCol:
-        decades = self.seconds / (self.r_leak * self.c)
+        decades = self.seconds / self.r_leak / self.c  # so divided, r_leak = inf has slopes
         leaks = decades > 0
         lost = jnp.where(leaks, decades, 1)
         kept = jnp.where(leaks, -jnp.expm1(-lost) / lost, 1)

@@ -19,6 +19,15 @@ class AbstractReadout(eqx.Module):
     r_tap: eqx.AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
 
     @property
+    def follows(self) -> Float[Array, "..."]:
+        """[1] how much of a voltage at its reference the array sees."""
+        return jnp.ones(())
+
+    def valid(self) -> Bool[Array, "..."]:
+        """Which columns have parameters that a readout can have, resistances apart."""
+        return jnp.ones((), bool)
+
+    @property
     def is_static(self) -> bool:
         """Whether what the array sees of it does not change with time."""
         return True
@@ -61,10 +70,6 @@ class AbstractClampedReadout(AbstractNearReadout):
         rises."""
 
     @abc.abstractmethod
-    def valid(self) -> Bool[Array, "..."]:
-        """Which columns have parameters that a readout can have."""
-
-    @abc.abstractmethod
     def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
         """Whether an output [V] is at an end of what it can be."""
 
@@ -72,3 +77,22 @@ class AbstractClampedReadout(AbstractNearReadout):
 def is_linear(readout: AbstractReadout) -> bool:
     """Whether the array sees a voltage behind a resistance and nothing else."""
     return not isinstance(readout, AbstractClampedReadout) or readout.is_linear
+
+
+def require_static(readout: AbstractReadout) -> None:
+    """Raises `ValueError` for a readout that only time can tell about."""
+    if not readout.is_static:
+        raise ValueError(
+            f"readout is an {type(readout).__name__} of finite gain, whose input moves as it"
+            " charges: use integrate, or leave its gain out."
+        )
+
+
+def require_linear(readout: AbstractReadout, verb: str) -> None:
+    """Raises `ValueError` for a readout that is more than a voltage behind a resistance."""
+    require_static(readout)
+    if not is_linear(readout):
+        raise ValueError(
+            f"{verb} needs a linear readout, and an amplifier with a swing is not: leave v_low and"
+            " v_high out, or use jax.jacobian of a read."
+        )

@@ -34,7 +34,7 @@ class SampleHold(eqx.Module):
         self, v: Signal, seconds: Signal | float = 0.0, *, key: Key[Array, ""] | None = None
     ) -> Signal:
         """The voltage [V] after a time [s]; with a `key`, with the noise of its sampling."""
-        held = v * jnp.exp(-jnp.asarray(seconds) / (self.r_leak * self.c))
+        held = v * jnp.exp(-jnp.asarray(seconds) / self.r_leak / self.c)
         if key is None:
             return held
         noise = jax.random.normal(key, jnp.shape(v), held.dtype)
@@ -52,11 +52,12 @@ def turns(cols: int, shared_by: int, seconds: float) -> Float[Array, " cols"]:
 class Cco(eqx.Module):
     """A current-controlled oscillator whose periods are counted: a converter of time.
 
-        f = min(k i, f_max),    code = floor(f t + phase),    y = (code + 1/2 - phase) / (k t),
+        f = min(k i, f_max), 0 below 0 A,    code = floor(f t + phase).
 
-    and 0 below 0. What is left of a period stays in the oscillator: give it to the next
-    conversion as `phase`, and the error of a sum is that of its last term. Gradients go straight
-    through, and are 0 beyond the range. (The core of R. Khaddam-Aljameh et al., IEEE J. Solid-State
+    A code stands for `y = (code + 1/2) / (k t)`. What is left of a period stays in the oscillator:
+    given to the next conversion as its `phase`, codes add up without an error but that of the last
+    one, and each stands for `y = code / (k t)`. Gradients go straight through, and are 0 beyond the
+    range. (The core of R. Khaddam-Aljameh et al., IEEE J. Solid-State
     Circuits 57, 1027 (2022), doi:10.1109/JSSC.2022.3140414, converts in this way.)
 
     **Arguments:** `k`: [Hz/A], a scalar or one a column; `seconds`: how long it counts [s];
@@ -74,18 +75,19 @@ class Cco(eqx.Module):
 
     def periods(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
         """How many periods [1] have passed, whole and part."""
-        f = self.k * jnp.where(i > 0, i, 0)
+        f = self.k * jnp.where(i <= 0, 0, i)
         return jnp.where(f > self.f_max, self.f_max, f) * self.seconds + phase
 
     def code(self, i: Signal, phase: Signal | float = 0.0) -> Int[Array, "..."]:
         """Whole periods of a current [A]."""
         return jnp.floor(self.periods(i, phase)).astype(int)
 
-    def __call__(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
-        """The current [A] that a code stands for."""
-        passed = self.periods(i, phase)
-        code = self.code(i, phase) + straight_through(passed)
-        return (code + 0.5 - phase) / (self.k * self.seconds)
+    def __call__(self, i: Signal, phase: Signal | float | None = None) -> Signal:
+        """The current [A] that a code stands for; without a phase, of an oscillator that begins
+        anew."""
+        begun, half = (0.0, 0.5) if phase is None else (phase, 0.0)
+        code = self.code(i, begun) + straight_through(self.periods(i, begun))
+        return (code + half) / (self.k * self.seconds)
 
 
 def share_charge(

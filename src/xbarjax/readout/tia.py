@@ -1,7 +1,8 @@
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._types import PerCol, is_concrete, optional, physical, require_finite, require_nonnegative
+from .._types import PerCol, everywhere, optional, physical, require_finite, require_nonnegative
 from .readout import AbstractClampedReadout
 
 Optional = Float[Array, "*cols"] | None
@@ -47,21 +48,21 @@ class Tia(AbstractClampedReadout):
         require_nonnegative(self.r_f, "r_f", "ohm", open_allowed=False)
         require_finite(self.v_ref, "v_ref", "V")
         require_finite(self.v_offset, "v_offset", "V")
-        if is_concrete(self.gain) and not bool(jnp.all(self.gain > 0)):
-            raise ValueError(f"gain is {jnp.min(self.gain)}; it must be positive, inf if ideal.")
+        if not everywhere(lambda gain: gain > 0, self.gain):
+            raise ValueError(f"gain is {np.min(self.gain)}; it must be positive, inf if ideal.")
         if (self.v_low is None) != (self.v_high is None):
             raise ValueError("a swing has two ends: give both v_low and v_high, or neither.")
         if self.v_low is None or self.v_high is None:
             return
         require_finite(self.v_low, "v_low", "V")
         require_finite(self.v_high, "v_high", "V")
-        if is_concrete((self.v_low, self.v_high)) and not bool(jnp.all(self.v_low < self.v_high)):
+        if not everywhere(lambda low, high: low < high, self.v_low, self.v_high):
             raise ValueError(f"v_low = {self.v_low} must lie below v_high = {self.v_high}.")
-        if is_concrete(self.gain) and bool(jnp.any(jnp.isinf(self.gain))):
+        if not everywhere(lambda gain: ~np.isinf(gain), self.gain):
             raise ValueError(
                 "gain is inf, but an amplifier with a swing needs a finite one: 1e5 if in doubt."
             )
-        if is_concrete(self.r_f) and bool(jnp.any(self.r_f == 0)):
+        if not everywhere(lambda r: r != 0, self.r_f):
             raise ValueError("r_f is 0 ohm, but an amplifier with a swing needs a feedback.")
 
     @property
@@ -70,11 +71,15 @@ class Tia(AbstractClampedReadout):
         return self.r_f * loss / (1 + loss)
 
     @property
+    def follows(self) -> Float[Array, "*cols"]:
+        return 1 / (1 + 1 / self.gain)
+
+    @property
     def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.v_low is None
 
     def voltage(self, cols: int) -> PerCol:
-        return jnp.broadcast_to((self.v_ref + self.v_offset) / (1 + 1 / self.gain), (cols,))
+        return jnp.broadcast_to((self.v_ref + self.v_offset) * self.follows, (cols,))
 
     def output(self, i: PerCol, v: PerCol) -> PerCol:
         return v - self.r_f * i
@@ -93,9 +98,11 @@ class Tia(AbstractClampedReadout):
         return (self.held(v_source)[0] - v_out) / self.r_f
 
     def valid(self) -> Bool[Array, "..."]:
+        sound = (self.r_f >= 0) & (self.gain > 0) & jnp.isfinite(self.r_f + self.v_offset)
+        if self.is_linear:
+            return sound
         center, half = self._swing()
-        sound = (self.r_f > 0) & (self.gain > 0) & (half > 0)
-        return sound & jnp.isfinite(self.r_f + self.gain + center + half)
+        return sound & (self.r_f > 0) & (half > 0) & jnp.isfinite(self.gain + center + half)
 
     def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
         """Within a hundredth of the swing from either end."""
