@@ -73,7 +73,7 @@ CELLS: dict[str, tuple[xb.AbstractCell, float]] = {
     "hopping": (Hopping(G, uniform(9, 0.5, 1.0)), 1.0),
 }
 # Each compiles for several seconds, and three in series for a minute.
-FEW = ("sinh", "rectifying", "mosfet", "1T1R", "hopping")
+FEW = ("sinh", "mosfet", "1T1R")
 IN_ARRAYS = [
     pytest.param(name, marks=() if name in FEW else pytest.mark.slow)
     for name in CELLS

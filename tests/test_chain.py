@@ -48,7 +48,7 @@ def test_gradients_through_drive_wires_amplifier_and_converter_reach_a_loss() ->
 
     adc = lambda v, lo, hi: xb.Adc(BITS, lo, hi)(v)
     loss = lambda p: jnp.mean((product(p, dac, adc) - want) ** 2)
-    grads = jax.grad(loss)(at)
+    grads = jax.jit(jax.grad(loss))(at)
 
     code_in = jnp.round(last * at["x"])
     v = product(at, dac, lambda v, lo, hi: v)

@@ -102,7 +102,8 @@ def test_integrators_of_finite_gain_move_each_other() -> None:
         ** 2
     )
     at, h = (jnp.asarray(gain), jnp.asarray(1e-7)), 1e-4
-    slopes = jax.grad(out, (0, 1))(*at)
+    slopes = jax.jit(jax.grad(out, (0, 1)))(*at)
+    out = jax.jit(out)
     for k in (0, 1):
         moved = lambda s, k=k: out(*(x * (1 + s * (n == k)) for n, x in enumerate(at)))
         slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)

@@ -8,8 +8,8 @@ Three questions, each on arrays with conductances uniform in 1 to 100 uS and inp
 1. Ends: terminals at one end of each line, at both ends of one family or of both, on alternating
    sides, and straps at inner nodes. A line whose both ends are held drops, to first order, a
    quarter of what it does from one.
-2. Pairs: a differential pair as two columns that are subtracted below, or as 2T2R cells that
-   subtract inside. The line that is shared then carries the difference alone.
+2. Pairs: a differential pair as two arrays that are subtracted below, or as 2T2R cells that
+   subtract inside. The sensed line that is shared then carries the difference alone.
 3. Level lines: a converter whose levels all rows share, each behind an output resistance, so that
    rows of the same code disturb each other.
 """
@@ -114,7 +114,7 @@ def two_in_one(console: Console) -> list[dict[str, Any]]:
         found.append(
             {
                 "n": n,
-                "two columns": {
+                "two arrays": {
                     "sensed_line_v": largest(apart, "drop_col"),
                     "driven_lines_v": largest(apart, "drop_row"),
                     "error": rms(apart[0].i_out - apart[1].i_out - want) / rms(want),
@@ -162,7 +162,7 @@ def show(result: dict, console: Console) -> None:
     for name in ("rows and columns", "pair", "sensed line [mV]", "driven lines [mV]", "error"):
         table.add_column(name, justify="right")
     for row in result["pairs"]:
-        for kind in ("two columns", "2T2R"):
+        for kind in ("two arrays", "2T2R"):
             x = row[kind]
             drops = (f"{1e3 * x[k]:.2f}" for k in ("sensed_line_v", "driven_lines_v"))
             table.add_row(str(row["n"]), kind, *drops, f"{x['error']:.2e}")
@@ -181,7 +181,7 @@ def draw(result: dict) -> Figure:
     left.set_ylabel("error of products [% of their rms]")
     left.legend(fontsize=7)
     at = np.arange(len(result["pairs"]))
-    for k, (kind, color) in enumerate((("two columns", "0.75"), ("2T2R", "0.35"))):
+    for k, (kind, color) in enumerate((("two arrays", "0.75"), ("2T2R", "0.35"))):
         for m, (name, hatch) in enumerate((("sensed_line_v", ""), ("driven_lines_v", "//"))):
             label = f"{kind}, {'sensed line' if m == 0 else 'driven lines'}"
             middle.bar(
