@@ -106,6 +106,10 @@ def test_calibration_is_least_squares_and_exact_where_columns_are_scaled():
         a = np.stack([y[:, column], np.ones(50)], axis=1)
         solution = np.linalg.lstsq(a, wanted[:, column], rcond=None)[0]
         np.testing.assert_allclose([fit.gain[column], fit.offset[column]], solution, rtol=1e-9)
+    still = xb.calibrate(
+        jnp.full((100, 3), 0.1), jnp.asarray(np.random.default_rng(2).normal(size=(100, 3)))
+    )
+    np.testing.assert_array_equal(still.gain, 1)  # rounding is no slope
 
 
 def test_descent_lowers_a_loss_of_the_users_own_within_the_bounds():

@@ -56,5 +56,7 @@ def calibrate(measured: Array, wanted: Array) -> Calibration:
     center, target = jnp.mean(measured, axis=0), jnp.mean(wanted, axis=0)
     spread = jnp.sum((measured - center) ** 2, axis=0)
     along = jnp.sum((measured - center) * (wanted - target), axis=0)
-    gain = jnp.where(spread > 0, along / jnp.where(spread > 0, spread, 1), 1)
+    rounding = jnp.finfo(spread.dtype).eps * jnp.max(jnp.abs(measured), axis=0)
+    varies = spread > measured.shape[0] * rounding**2
+    gain = jnp.where(varies, along / jnp.where(varies, spread, 1), 1)
     return Calibration(gain, target - gain * center)
