@@ -159,7 +159,7 @@ def show(result: dict, console: Console) -> None:
         table.add_row(name, *(f"{row['errors'][kind]:.2e}" for kind in KINDS))
     console.print(table)
     table = Table(title="A differential pair at 1 ohm a segment")
-    for name in ("rows and columns", "pair", "sensed line [mV]", "driven lines [mV]", "error"):
+    for name in ("rows and columns", "pair", "sensed line, mV", "driven lines, mV", "error"):
         table.add_column(name, justify="right")
     for row in result["pairs"]:
         for kind in ("two arrays", "2T2R"):
