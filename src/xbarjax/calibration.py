@@ -57,6 +57,6 @@ def calibrate(measured: Array, wanted: Array) -> Calibration:
     spread = jnp.sum((measured - center) ** 2, axis=0)
     along = jnp.sum((measured - center) * (wanted - target), axis=0)
     rounding = jnp.finfo(spread.dtype).eps * jnp.max(jnp.abs(measured), axis=0)
-    varies = spread > measured.shape[0] * rounding**2
+    varies = spread > (measured.shape[0] * rounding) ** 2  # a mean of n rounds to sqrt(n) steps
     gain = jnp.where(varies, along / jnp.where(varies, spread, 1), 1)
     return Calibration(gain, target - gain * center)
