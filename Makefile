@@ -16,7 +16,7 @@ QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expens
 
 test: $(VENV)/ready lint
 	$(QUICK) $(BIN)/python -m pytest -n 2 -m "not slow" --durations=30
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -q
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -n 2 notebooks -q
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -m slow
