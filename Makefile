@@ -27,7 +27,7 @@ lint: $(VENV)/ready
 
 golden: $(VENV)/ready
 	$(BIN)/python tests/golden/make.py
-	cd tests && ../$(BIN)/python -m golden.devices
+	cd tests && ../$(BIN)/python -m golden.devices && ../$(BIN)/python -m golden.readouts
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
