@@ -19,7 +19,7 @@ LAYERS = (
     {"network"},
     {"connectivity", "assembly"},
     {"solvers", "solution"},
-    {"operating_point", "amplifiers"},
+    {"operating_point", "amplifiers", "capacitors"},
     {"read"},
     {"transfer", "transient", "integration", "schemes", "switching", "ports"}
     | {"noise", "feeding", "cost"},

@@ -25,6 +25,14 @@ class Reference(eqx.Module):
     v_col: PerCol
 
 
+class Shunts(eqx.Module):
+    """Branches from every node of a line family to ground, linear in its voltage: what capacitors
+    are within a step of time."""
+
+    g: PerCell  # [S]
+    i: PerCell  # [A] into them at zero drops
+
+
 class Circuit(eqx.Module):
     """A biased array in one dtype: what Kirchhoff's law holds for.
 
@@ -43,6 +51,7 @@ class Circuit(eqx.Module):
     tap_col: PerCell | None
     span: tuple[Scalar, Scalar]  # lowest and highest voltage [V] of terminals and references
     parallel: bool = eqx.field(static=True)
+    shunts: tuple[Shunts, Shunts] | None = None  # of row nodes and of column nodes
 
     def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:
         """Node voltages [V] at drops [V]."""
@@ -149,13 +158,18 @@ def right_hand_side(circuit: Circuit, i_cell: PerCell, cut: Undetermined) -> Fie
     """That of a network whose cells pass those currents [A] at zero drops: they are injected into
     both families, but not into islands."""
     injected = jnp.where(cut.row | cut.col, 0, i_cell)
-    return Field(injected, circuit.e_row, injected, circuit.e_col)
+    row, col = injected, injected
+    if circuit.shunts is not None:
+        row, col = row + circuit.shunts[0].i, col - circuit.shunts[1].i
+    return Field(row, circuit.e_row, col, circuit.e_col)
 
 
 def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
     flags = circuit.cell.is_reciprocal, circuit.parallel
     shunted = lambda g, taps: g if taps is None else g + taps
     of_row, of_col = shunted(g_row, circuit.tap_row), shunted(g_col, circuit.tap_col)
+    if circuit.shunts is not None:
+        of_row, of_col = of_row + circuit.shunts[0].g, of_col + circuit.shunts[1].g
     return Network(circuit.row, circuit.col, of_row, of_col, g_col, g_row, *flags)
 
 

@@ -25,8 +25,8 @@ def in_cell(plus: Cell, minus: Cell, wires: Wires | None = None) -> tuple[Cell, 
     **Arguments:**
 
     - `plus`, `minus`: cells of the same type and shape, `(rows, cols)`.
-    - `wires`: of the pitch of such a cell: `r_row` of each of its two word lines, `r_col` from one
-        cell to the next.
+    - `wires`: of the pitch of such a cell: `r_row`, `c_row` of each of its two word lines, `r_col`
+        from one cell to the next and `c_col` at each, `c_cell` across each of its devices.
 
     **Returns:** cells and wires of shape `(2 rows, cols)`: word lines `2 i` and `2 i + 1` are those
     of row `i`, driven by `opposed(v)`. **Errors:** `ValueError` for pairs that do not match.
@@ -44,7 +44,16 @@ def in_cell(plus: Cell, minus: Cell, wires: Wires | None = None) -> tuple[Cell, 
     between = lambda a, b: jnp.stack([full(a), full(b)], axis=1).reshape(2 * rows, cols)
     cell = jax.tree.map(between, *(eqx.filter(x, eqx.is_array) for x in (plus, minus)))
     r_col = between(jnp.zeros_like(wires.r_col), wires.r_col)  # ideal wire inside the cell
-    return eqx.combine(cell, plus), Wires(between(wires.r_row, wires.r_row), r_col)
+    twice = lambda c: None if c is None else between(c, c)
+    c_col = None if wires.c_col is None else between(jnp.zeros_like(wires.c_col), wires.c_col)
+    inside = Wires(
+        between(wires.r_row, wires.r_row),
+        r_col,
+        c_row=twice(wires.c_row),
+        c_col=c_col,
+        c_cell=twice(wires.c_cell),
+    )
+    return eqx.combine(cell, plus), inside
 
 
 def opposed(v: Float[Array, "*batch rows"]) -> Float[Array, "*batch 2*rows"]:

@@ -1,7 +1,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from ._types import physical, require_nonnegative
+from ._types import optional, physical, require_nonnegative
 
 
 class Wires(eqx.Module):
@@ -23,8 +23,12 @@ class Wires(eqx.Module):
         inf a broken one.
     - `parallel`: whether the lines of the row family run along the bit lines, one a column. Then
         whatever belongs to one of them has the shape `(cols,)`.
+    - `c_row`, `c_col`: capacitance [F] from every node of a line to ground, that of its segment of
+        wire and of the devices on it; `c_cell`: across every cell. Scalars or `(rows, cols)`; none
+        by default. Only what happens in time depends on them (`simulate`).
 
-    Raises `ValueError` for a negative or NaN resistance; `TypeError` for an integer array.
+    Raises `ValueError` for a negative or NaN resistance or capacitance; `TypeError` for an integer
+    array.
     """
 
     r_row: Float[Array, "*rows_cols"] = physical("r_row", 0.0)
@@ -32,6 +36,13 @@ class Wires(eqx.Module):
 
     parallel: bool = eqx.field(static=True, default=False)
 
+    c_row: Float[Array, "*c_rows_cols"] | None = optional("c_row")
+    c_col: Float[Array, "*c_rows_cols_"] | None = optional("c_col")
+    c_cell: Float[Array, "*c_rows_cols__"] | None = optional("c_cell")
+
     def __check_init__(self):
         require_nonnegative(self.r_row, "r_row", "ohm", open_allowed=True)
         require_nonnegative(self.r_col, "r_col", "ohm", open_allowed=True)
+        for name in ("c_row", "c_col", "c_cell"):
+            if getattr(self, name) is not None:
+                require_nonnegative(getattr(self, name), name, "F", open_allowed=False)
