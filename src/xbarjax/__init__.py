@@ -2,7 +2,13 @@
 
 __version__ = "0.1.0"
 
-from . import encoding as encoding, feeding as feeding, pairs as pairs, schemes as schemes
+from . import (
+    encoding as encoding,
+    feeding as feeding,
+    pairs as pairs,
+    schemes as schemes,
+    waveform as waveform,
+)
 from .calibration import (
     Calibration as Calibration,
     calibrate as calibrate,
@@ -78,5 +84,7 @@ from .solvers import (
 )
 from .switching import settle as settle, switched as switched
 from .transfer import transfer as transfer
+from .transient import Transient as Transient, simulate as simulate
 from .variability import Levels as Levels, Spread as Spread
+from .waveform import Waveform as Waveform
 from .wires import Wires as Wires

@@ -1,0 +1,245 @@
+"""Transients against the exact solution of the same linear circuit, against an integrator of SciPy
+over an independent nodal equation, and against their own laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+
+import xbarjax as xb
+from xbarjax import waveform
+
+N = 4
+R_SOURCE, R_IN = 50.0, 100.0
+RNG = np.random.default_rng(0)
+G = RNG.uniform(1e-6, 1e-4, (N, N))
+R_ROW, R_COL = RNG.uniform(1, 5, (2, N, N))
+C_ROW, C_COL, C_CELL = RNG.uniform(0.2e-15, 1e-15, (3, N, N))
+V = np.linspace(0.05, 0.2, N)
+PS = 1e-12
+TS = np.array([0.0, 1.0, 2.5, 6.0]) * PS
+
+
+def array(cell: Any = None, scale: float = 1.0, **more: Any) -> xb.Crossbar:
+    c = {"c_row": scale * C_ROW, "c_col": C_COL, "c_cell": C_CELL} | more
+    wires = xb.Wires(jnp.asarray(R_ROW), jnp.asarray(R_COL), **c)
+    cell = xb.Ohmic(jnp.asarray(G)) if cell is None else cell
+    return xb.Crossbar(cell, wires, xb.Drive(R_SOURCE), xb.VirtualGround(R_IN))
+
+
+def wave() -> waveform.Waveform:
+    """A pulse of another length on every line."""
+    return waveform.pulse(V, np.linspace(1.0, 3.0, N) * PS, 0.5 * PS, start=0.2 * PS)
+
+
+def nodal(scale: float = 1.0) -> tuple[Any, Any, Any]:
+    """`C dv/dt = s v_in - K v` over row nodes, then column nodes, without the cells."""
+    row, col = np.arange(N * N).reshape(N, N), N * N + np.arange(N * N).reshape(N, N)
+    size = 2 * N * N
+    c, k, s = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, N))
+
+    def join(m, p, q, x):
+        m[p, p] += x
+        if q is not None:
+            m[q, q] += x
+            m[p, q] -= x
+            m[q, p] -= x
+
+    for i, j in np.ndindex(N, N):
+        join(c, row[i, j], None, scale * C_ROW[i, j])
+        join(c, col[i, j], None, C_COL[i, j])
+        join(c, row[i, j], col[i, j], C_CELL[i, j])
+        if j > 0:
+            join(k, row[i, j], row[i, j - 1], 1 / R_ROW[i, j])
+        else:
+            join(k, row[i, 0], None, 1 / (R_ROW[i, 0] + R_SOURCE))
+            s[row[i, 0], i] = 1 / (R_ROW[i, 0] + R_SOURCE)
+        if i < N - 1:
+            join(k, col[i, j], col[i + 1, j], 1 / R_COL[i, j])
+        else:
+            join(k, col[i, j], None, 1 / (R_COL[i, j] + R_IN))
+    return c, k, s
+
+
+def volts(w: waveform.Waveform, t: float) -> Any:
+    return np.array([np.interp(t, w.t[:, n], w.v[:, n]) for n in range(N)])
+
+
+def out(v: Any) -> Any:
+    return v[..., -N:] / (R_COL[-1] + R_IN)
+
+
+def exact(wave: waveform.Waveform, ts: Any, scale: float = 1.0) -> tuple[Any, Any]:
+    """Output currents and charges at some times, by exponentials from corner to corner."""
+    c, k, s = nodal(scale)
+    for i, j in np.ndindex(N, N):
+        p, q = i * N + j, N * N + i * N + j
+        k[[p, q], [p, q]] += G[i, j]
+        k[[p, q], [q, p]] -= G[i, j]
+    size, inverse = len(c), np.linalg.inv(c)
+    knots = np.unique(np.concatenate([ts, np.ravel(wave.t)]))
+    knots = knots[(knots >= ts[0]) & (knots <= ts[-1])]
+    v, q = np.linalg.solve(k, s @ volts(wave, ts[0])), np.zeros(N)
+    found = {ts[0]: (out(v), q)}
+    for t_0, t_1 in zip(knots, knots[1:]):
+        v_0, v_1 = volts(wave, t_0), volts(wave, t_1)
+        # voltages, their integral, time and 1
+        m = np.zeros((2 * size + 2, 2 * size + 2))
+        m[:size, :size] = -inverse @ k
+        m[:size, -2] = inverse @ s @ (v_1 - v_0) / (t_1 - t_0) * PS
+        m[:size, -1] = inverse @ s @ v_0
+        m[size:-2, :size] = np.eye(size)
+        m[-2, -1] = 1 / PS
+        z = expm(m * (t_1 - t_0)) @ np.concatenate([v, np.zeros(size + 1), [1.0]])
+        v, q = z[:size], q + out(z[size:-2])
+        found[t_1] = (out(v), q)
+    return np.array([found[t][0] for t in ts]), np.array([found[t][1] for t in ts])
+
+
+def error(got: Any, want: Any) -> float:
+    return float(np.abs(np.asarray(got) - want).max() / np.abs(want).max())
+
+
+def test_steps_are_of_second_order_towards_the_exact_solution() -> None:
+    i, q = exact(wave(), TS)
+    errors = []
+    for steps in (4, 8, 16, 32):
+        s = xb.simulate(array(), wave(), TS, steps=steps)
+        errors.append((error(s.i_out, i), error(s.q_out, q)))
+    ratios = np.array(errors)[:-1] / np.array(errors)[1:]
+    assert np.all((ratios > 3.5) & (ratios < 4.5)), ratios
+    fine = xb.simulate(array(), wave(), TS, steps=512)
+    finer = xb.simulate(array(), wave(), TS, steps=1024)
+    assert error((4 * finer.i_out - fine.i_out) / 3, i) < 1e-8
+    assert error((4 * finer.q_out - fine.q_out) / 3, q) < 1e-8
+
+
+def test_charge_that_flows_is_charge_that_is_stored() -> None:
+    s = xb.simulate(array(), wave(), TS, steps=3)
+    stored = np.sum(C_ROW * s.v_row) + np.sum(C_COL * s.v_col)
+    flown = jnp.sum(s.q_in[-1]) - jnp.sum(s.q_out[-1])
+    np.testing.assert_allclose(flown, stored, rtol=1e-10)
+
+
+def test_it_ends_where_a_read_is() -> None:
+    want = xb.read(array(), V).i_out
+    s = xb.simulate(array(), waveform.step(V, PS), np.array([0.0, 1e-9, 2e-9]), steps=20)
+    np.testing.assert_allclose(s.i_out[-1], want, rtol=1e-9)
+    np.testing.assert_allclose(s.i_in[-1].sum(), want.sum(), rtol=1e-9)
+
+
+def test_without_capacitors_every_time_is_a_read() -> None:
+    none = dict.fromkeys(("c_row", "c_col", "c_cell"))
+    for cell in (None, xb.Sinh(jnp.asarray(G), 3.0)):
+        x = array(cell, **none)
+        s = xb.simulate(x, wave(), TS)
+        want = jax.vmap(lambda v, x=x: xb.read(x, v).i_out)(s.v_in)
+        np.testing.assert_allclose(s.i_out, want, rtol=1e-10, atol=1e-10 * float(want.max()))
+
+
+@pytest.mark.slow
+def test_nonlinear_cells_agree_with_an_integrator_of_their_own() -> None:
+    b, (c, k, s) = 8.0, nodal()
+    inverse, w = np.linalg.inv(c), wave()
+
+    def slope(t, v):
+        i = np.ravel(G / b * np.sinh(b * (v[: N * N] - v[N * N :]).reshape(N, N)))
+        v_in = volts(w, t)
+        return inverse @ (s @ v_in - k @ v + np.concatenate([-i, i]))
+
+    v, want = np.zeros(2 * N * N), []
+    knots = np.unique(np.concatenate([TS, np.ravel(w.t)]))
+    for t_0, t_1 in zip(knots, knots[1:]):
+        if t_1 > TS[-1]:
+            break
+        v = solve_ivp(slope, (t_0, t_1), v, "Radau", rtol=1e-10, atol=1e-13).y[:, -1]
+        if t_1 in TS:
+            want.append(out(v))
+    x = array(xb.Sinh(jnp.asarray(G), b))
+    fine, finer = (xb.simulate(x, w, TS, steps=n).i_out[1:] for n in (32, 64))
+    assert error((4 * finer - fine) / 3, np.array(want)) < 1e-6
+
+
+def test_what_is_fast_is_damped_and_not_followed() -> None:
+    """Word lines are ten thousand times faster than the step, which is as exact as without."""
+    i, _ = exact(wave(), TS, scale=1e-4)
+    s = xb.simulate(array(scale=1e-4), wave(), TS, steps=16)
+    assert error(s.i_out, i) < 2e-3
+
+
+def test_gradients_reach_widths_capacitors_and_conductances() -> None:
+    at = {"width": jnp.asarray(2.0), "c": jnp.asarray(1.0), "g": jnp.asarray(G)}
+
+    def charge(p):
+        w = waveform.pulse(V, p["width"] * PS * jnp.ones(N), 0.5 * PS, start=0.2 * PS)
+        x = array(xb.Ohmic(p["g"]), c_row=p["c"] * C_ROW)
+        s = xb.simulate(x, w, TS[:3], steps=4)
+        return jnp.sum(s.q_out[-1] * jnp.arange(1.0, N + 1)) * 1e18
+
+    got = jax.grad(charge)(at)
+    charge = jax.jit(charge)
+    for name, leaf in at.items():
+        along = jnp.ones_like(leaf) * leaf
+        to = lambda h, name=name, leaf=leaf, along=along: charge(at | {name: leaf + h * along})
+        h = 1e-3
+        slope = (8 * (to(h) - to(-h)) - (to(2 * h) - to(-2 * h))) / (12 * h)
+        np.testing.assert_allclose(jnp.sum(got[name] * along), slope, rtol=1e-6)
+
+
+def test_batches_single_precision_and_other_ends() -> None:
+    """Straps, a line that floats, corners beyond the times; and nothing retraces."""
+    taps = jnp.full((N, N), jnp.inf).at[1, 2].set(30.0)
+    drive = xb.Drive(R_SOURCE, r_tap=taps)
+
+    def seen(v, c, dtype=jnp.float64):
+        wires = xb.Wires(R_ROW, R_COL, c_row=c * C_ROW, c_col=C_COL)
+        x = xb.Crossbar(xb.Ohmic(G), wires, drive, xb.VoltageSense())
+        w = waveform.pulse(v, 3 * PS, 0.5 * PS, start=0.2 * PS)
+        parts = jax.tree.map(lambda x: jnp.asarray(x, dtype), (x, w, jnp.asarray(TS[:3])))
+        s = xb.simulate(*parts, steps=4)
+        return s.output, s.q_in, s.status
+
+    batch = jnp.asarray([V, 2 * V])
+    many = jax.jit(jax.vmap(seen, (0, None)))
+    output, q_in, status = many(batch, 1.0)
+    assert not np.any(status) and many._cache_size() == 1
+    many(batch, 2.0)
+    assert many._cache_size() == 1
+    for k in (0, 1):
+        np.testing.assert_allclose(output[k], seen(batch[k], 1.0)[0], rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(output[1], 2 * output[0], rtol=1e-9, atol=1e-15)
+    single, _, status = seen(V, 1.0, jnp.float32)
+    assert single.dtype == jnp.float32 and not int(status)
+    np.testing.assert_allclose(single, output[0], atol=1e-5 * float(jnp.max(output[0])))
+    # the pulse lasts: in the end the line is where a read has it
+    wires = xb.Wires(R_ROW, R_COL, c_row=C_ROW, c_col=C_COL)
+    x = xb.Crossbar(xb.Ohmic(G), wires, drive, xb.VoltageSense())
+    s = xb.simulate(x, waveform.step(V, PS), np.array([0.0, 1e-9, 1e-8]), steps=20)
+    np.testing.assert_allclose(s.output[-1], xb.read(x, V).output, rtol=1e-8)
+    np.testing.assert_allclose(s.i_in[-1], xb.read(x, V).i_in, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: waveform.Waveform([0.0, 2.0, 1.0], np.ones((3, N))), "not rise after corner 1"),
+        (lambda: waveform.Waveform([0.0, 1.0], np.ones(2)), "v must be"),
+        (lambda: waveform.pulse(V, 1e-12, 2e-12), "a pulse must be longer"),
+        (lambda: waveform.step(V, 0.0), "edge is 0 s"),
+        (lambda: xb.simulate(array(), wave(), TS[::-1].copy()), "times must rise"),
+        (lambda: xb.simulate(array(), wave(), TS[:1]), "two at least"),
+        (lambda: xb.simulate(array(), wave(), TS, steps=0), "one step at least"),
+        (lambda: xb.simulate(array(), waveform.step(V[:2], PS), TS), "waveform has 2 lines"),
+        (lambda: xb.Wires(1.0, 1.0, c_row=-1e-15), "c_row is -1e-15 F"),
+    ],
+)
+def test_bad_input_is_named(call: Callable, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        call()
