@@ -193,6 +193,12 @@ def test_gradients_reach_widths_capacitors_and_conductances() -> None:
         np.testing.assert_allclose(jnp.sum(got[name] * along), slope, rtol=1e-6)
 
 
+def test_a_cell_that_leaves_the_range_of_its_model_on_the_way_is_said() -> None:
+    x = array(xb.Polynomial(jnp.asarray(G), 0.0, 0.0, v_max=0.5))
+    with pytest.raises(ValueError, match="beyond the range"):
+        xb.simulate(x, waveform.step(20 * V, PS), TS)
+
+
 def test_batches_single_precision_and_other_ends() -> None:
     """Straps, a line that floats, corners beyond the times; and nothing retraces."""
     taps = jnp.full((N, N), jnp.inf).at[1, 2].set(30.0)

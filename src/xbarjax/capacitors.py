@@ -89,8 +89,3 @@ def with_capacitors(circuit: Circuit, c: Charge, d: Scalar, v_h: Charge, wires: 
 def voltages(v_row: PerCell, v_col: PerCell) -> Charge:
     """[V] across all of them."""
     return Charge(v_row, v_col, v_row - v_col)
-
-
-def currents(g: Charge, v: Charge, v_h: Charge) -> Charge:
-    """[A] into all of them."""
-    return Charge(*(g * (v - v_h) for g, v, v_h in zip(g, v, v_h, strict=True)))

@@ -22,8 +22,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ._types import PerCol, as_physical, everywhere, is_concrete, require_nonnegative
 from .assembly import circuit_of, linearised
-from .cells import AntiparallelDiodes, BackToBackDiodes, Diode, Schottky
 from .cells.constants import BOLTZMANN
+from .cells.junction import Junction
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
@@ -222,7 +222,7 @@ def _resistances(crossbar: Crossbar, circuit) -> tuple[Array, Array]:
 
 
 def _is_junction(part) -> bool:
-    return isinstance(part, (Diode, AntiparallelDiodes, BackToBackDiodes, Schottky))
+    return isinstance(part, Junction)
 
 
 def _conductance(readout: AbstractReadout) -> Float[Array, "..."]:

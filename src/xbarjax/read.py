@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike
 
-from ._types import PerCell, as_physical, is_concrete, require_finite
+from ._types import PerCell, PerCol, as_physical, is_concrete, require_finite
 from .amplifiers import start_with_readout, with_readout, without_readout
 from .assembly import Circuit, at_rest, circuit_of, right_hand_side
 from .connectivity import Undetermined, determined
@@ -116,13 +116,13 @@ def _read(
     circuit = circuit_of(crossbar, bias)
     if not crossbar.cell.is_linear:
         newton = solver if isinstance(solver, Newton) else Newton(solver)
-        guess = None if start is None else _guess(circuit, start)
+        guess = None if start is None else guess_from(circuit, start)
         return _nonlinear(crossbar, bias, circuit, newton, guess)
     network, undetermined = determined(at_rest(circuit)[0])
     linear = solver.linear if isinstance(solver, Newton) else solver
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     factored = factor(network, linear_solver(**kind) if linear is None else linear)
-    guess = None if start is None else _guess(circuit, start)
+    guess = None if start is None else guess_from(circuit, start)
     return solve_linear(crossbar, bias, factored, circuit, undetermined, guess)
 
 
@@ -132,7 +132,7 @@ def _with_readout(crossbar, bias, solver, start) -> Solution:
     return without_readout(solution, crossbar, bias)
 
 
-def _guess(circuit: Circuit, start: Solution) -> Field:
+def guess_from(circuit: Circuit, start: Solution) -> Field:
     """A solution as an unknown of a circuit, in its dtype."""
 
     def scaled(line: Segments, j):
@@ -196,11 +196,8 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
     through = lambda g, drop: None if g is None else g * drop
     not_converged = flags.get(Status.NOT_CONVERGED, False) | ~holds
     flags = flags | {Status.NOT_CONVERGED: not_converged}
-    # No current flows into an input that is open, so that its line's end is at its voltage.
-    r_in, i_out = crossbar.readout.r_in, jnp.sum(found.i_cell, axis=0)
-    opened = jnp.isinf(r_in)
-    behind = bias.v_col + jnp.where(opened, 0, r_in) * i_col[-1]
-    v_sense = jnp.where(opened, circuit.reference.v_col + x.col[-1], behind).astype(x.col.dtype)
+    i_out = jnp.sum(found.i_cell, axis=0)
+    v_sense = sensed(crossbar, bias, i_col[-1], circuit.reference.v_col + x.col[-1])
     return Solution(
         x.row,
         x.col,
@@ -222,6 +219,15 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
         through(circuit.tap_col, x.col),
         network.parallel,
     )
+
+
+def sensed(crossbar: Crossbar, bias: Bias, i_near: PerCol, v_end: PerCol) -> PerCol:
+    """Voltage [V] at the inputs of the readouts below the last row, for the current [A] into them
+    and the voltage of the last nodes: no current flows into an open one, so that it is there."""
+    r_in = crossbar.readout.r_in
+    opened = jnp.isinf(r_in)
+    behind = bias.v_col + jnp.where(opened, 0, r_in) * i_near
+    return jnp.where(opened, v_end, behind).astype(v_end.dtype)
 
 
 def _current_law_holds(network, residual, currents, injected):

@@ -31,8 +31,8 @@ from .capacitors import Charge, capacitances, voltages, with_capacitors
 from .connectivity import determined
 from .crossbar import Crossbar
 from .network import Field
-from .operating_point import linear_solver, operating_point
-from .read import _guess, bias_of, raise_if_bad, read
+from .operating_point import faults, linear_solver, operating_point
+from .read import bias_of, guess_from, raise_if_bad, read, sensed
 from .readout import Integrator, require_linear
 from .solution import Status, usable
 from .solvers import Newton, factor, solve
@@ -145,7 +145,7 @@ class _Seen(NamedTuple):
     v_sense: PerCol
     residual: Scalar
     largest: Scalar
-    converged: Array
+    status: Array
     counts: tuple[Array, Array]
 
 
@@ -165,7 +165,7 @@ def _simulate(crossbar, waveform, ts, steps: int, solver) -> Transient:
         ts[0],
         v,
         none,
-        _guess(circuit, first),
+        guess_from(circuit, first),
         i,
         jax.tree.map(jnp.zeros_like, i),
         first.v_sense,
@@ -241,7 +241,8 @@ def _step(crossbar, waveform, c: Charge, solver, s: _State, h: Scalar) -> _State
     (v, x, slope), found = lax.scan(stage, (s.v, s.x, s.slope), stages)
     largest = jnp.maximum(s.largest, jnp.max(found.largest))
     tolerance = 1e-8 if largest.dtype == jnp.float64 else 1e-4
-    sound = jnp.all(found.converged & (found.residual <= tolerance * largest))
+    missed = jnp.where(found.residual <= tolerance * largest, 0, int(Status.NOT_CONVERGED))
+    status = found.status | missed.astype(found.status.dtype)
     passed = lambda q, i_0, i: q + h * (B * i_0 + B * i[0] + D * i[1])
     return _State(
         s.t + h,
@@ -253,7 +254,7 @@ def _step(crossbar, waveform, c: Charge, solver, s: _State, h: Scalar) -> _State
         found.v_sense[1],
         jnp.maximum(s.residual, jnp.max(found.residual)),
         largest,
-        s.status | jnp.where(sound, 0, int(Status.NOT_CONVERGED)).astype(s.status.dtype),
+        s.status | status[0] | status[1],
         jax.tree.map(lambda n, more: n + jnp.sum(more), s.counts, found.counts),
     )
 
@@ -270,11 +271,14 @@ def _stage(crossbar, v_in, c: Charge, d: Scalar, v_h: Charge, guess: Field, solv
         vector = right_hand_side(circuit, at_rest(circuit)[1], cut)
         x, stats = solve(factored, vector, guess)
         off = jax.tree.map(jnp.subtract, vector, network.mv(x))
-        counts, converged = (jnp.asarray(stats["num_steps"]), jnp.asarray(0)), jnp.asarray(True)
+        counts = (jnp.asarray(stats["num_steps"]), jnp.asarray(0))
+        flags = {}
     else:
         newton = solver if isinstance(solver, Newton) else Newton(solver)
         x, network, cut, _, off, stats = operating_point(circuit, newton, guess)
-        counts, converged = (stats.num_steps, stats.newton_steps), stats.converged
+        counts = stats.num_steps, stats.newton_steps
+        _, flags = faults(*lax.stop_gradient((circuit, network, x)))
+        flags[Status.NOT_CONVERGED] = ~stats.converged
     axis = network.row_axis
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
     i_in, i_out = jnp.take(i_row, 0, axis) - jnp.take(i_row, -1, axis), i_col[-1] - i_col[0]
@@ -286,9 +290,9 @@ def _stage(crossbar, v_in, c: Charge, d: Scalar, v_h: Charge, guess: Field, solv
     largest = lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(i_row)), jnp.max(jnp.abs(i_col))))
     v_row, v_col = circuit.voltages(x.row, x.col)
     v_row, v_col = jnp.where(cut.row, 0, v_row), jnp.where(cut.col, 0, v_col)
-    r_in = crossbar.readout.r_in
-    opened = jnp.isinf(r_in)
-    behind = bias.v_col + jnp.where(opened, 0, r_in) * i_col[-1]
-    v_sense = jnp.where(opened, v_col[-1], behind).astype(v_col.dtype)
-    v = voltages(v_row, v_col)
-    return v, x, _Seen((i_out, i_in), v_sense, residual, largest, converged, counts)
+    v_sense = sensed(crossbar, bias, i_col[-1], v_col[-1])
+    status = jnp.zeros((), jnp.int32)
+    for flag, holds in flags.items():
+        status |= jnp.where(holds, int(flag), 0)
+    said = residual, largest, lax.stop_gradient(status), counts
+    return voltages(v_row, v_col), x, _Seen((i_out, i_in), v_sense, *said)

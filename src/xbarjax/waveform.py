@@ -46,7 +46,8 @@ class Waveform(eqx.Module):
 
 
 def step(v: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
-    """From 0 V to `v` [V], `(lines,)`, within `edge` [s] from `start` [s] on."""
+    """From 0 V to `v` [V], `(lines,)`, within `edge` [s] from `start` [s] on. Raises
+    `ValueError` for an edge that takes no time."""
     v = as_physical(v, "v")
     edge, start = _time(edge, "edge"), as_physical(start, "start")
     return Waveform(jnp.stack([start, start + edge]), jnp.stack([jnp.zeros_like(v), v]))
@@ -55,7 +56,8 @@ def step(v: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
 def pulse(v: ArrayLike, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
     """From 0 V to `v` [V], `(lines,)`, and back: `width` [s] from the middle of the rising edge to
     the middle of the falling one, each of `edge` [s], from `start` [s] on. A width a line makes
-    pulses of different lengths (`(lines,)`); each must be longer than an edge.
+    pulses of different lengths (`(lines,)`); each must be longer than an edge,
+    else `ValueError`.
     """
     v = as_physical(v, "v")
     width, edge = _time(width, "width"), _time(edge, "edge")
