@@ -308,3 +308,12 @@ def test_one_sided_gradient_with_default_ends() -> None:
     plain = eqx.filter_jit(lambda p: total(p, DENSE))
     for k in p:
         assert_leaf(plain, p, k, grad[k])
+
+
+def test_second_derivatives_by_inputs_alone() -> None:
+    """Of a loss that sees some currents alone: forward over reverse and forward twice."""
+    x = xb.Crossbar(xb.Ohmic(jnp.full((2, 3), 1e-4)), xb.Wires(5.0, 5.0))
+    loss = lambda s: jnp.sum(xb.read(x, s * jnp.asarray([0.1, 0.2])).i_out ** 2)
+    want = 2 * loss(1.0)
+    np.testing.assert_allclose(jax.hessian(loss)(1.0), want, rtol=1e-9)
+    np.testing.assert_allclose(jax.jacfwd(jax.jacfwd(loss))(1.0), want, rtol=1e-9)

@@ -1,7 +1,7 @@
 from . import elimination as elimination
 from .batching import one_by_one as one_by_one
 from .dense import Dense as Dense
-from .implicit import factor as factor, solve as solve
+from .implicit import Factored as Factored, factor as factor, roughly as roughly, solve as solve
 from .ladder_bicgstab import LadderBiCGStab as LadderBiCGStab
 from .ladder_cg import LadderCG as LadderCG
 from .newton import (
