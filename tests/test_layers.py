@@ -17,13 +17,14 @@ LAYERS = (
     {"cells", "wires", "drive", "readout", "encoding", "pairs", "waveform"},
     {"crossbar"},
     {"network"},
-    {"connectivity", "assembly"},
+    {"connectivity", "assembly", "stepping"},
     {"solvers", "solution"},
     {"operating_point", "amplifiers", "capacitors"},
     {"read"},
+    {"stage"},
     {"transfer", "transient", "integration", "schemes", "switching", "ports"}
     | {"noise", "feeding", "cost"},
-    {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
+    {"settling", "mapping", "calibration", "compensation", "fit", "nn", "sweep"},
     {"plot", "spice", "files"},
     {"cli"},
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def error(got: Any, want: Any) -> float:
 def test_steps_are_of_second_order_towards_the_exact_solution() -> None:
     i, q = exact(wave(), TS)
     errors = []
-    for steps in (4, 8, 16, 32):
+    for steps in (8, 16):
         s = xb.simulate(array(), wave(), TS, steps=steps)
         errors.append((error(s.i_out, i), error(s.q_out, q)))
     ratios = np.array(errors)[:-1] / np.array(errors)[1:]
@@ -142,6 +143,21 @@ def test_without_capacitors_every_time_is_a_read() -> None:
         s = xb.simulate(x, wave(), TS)
         want = jax.vmap(lambda v, x=x: xb.read(x, v).i_out)(s.v_in)
         np.testing.assert_allclose(s.i_out, want, rtol=1e-10, atol=1e-10 * float(want.max()))
+
+
+def test_steps_are_as_long_as_errors_allow() -> None:
+    """Whether or not word lines are ten thousand times faster."""
+    taken = {}
+    for scale in (1.0, 1e-4):
+        i, q = exact(wave(), TS, scale)
+        for rtol in (1e-2, 1e-4, 1e-6):
+            s = xb.simulate(array(scale=scale), wave(), TS, rtol=rtol)
+            assert error(s.i_out, i) < 5 * rtol and error(s.q_out, q) < 5 * rtol
+            taken[scale, rtol] = int(s.steps)
+        assert taken[scale, 1e-6] < 6 * taken[scale, 1e-4]  # by the third root
+    assert taken[1e-4, 1e-4] < 1.3 * taken[1.0, 1e-4]
+    with pytest.raises(ValueError, match="max_steps were not enough"):
+        xb.simulate(array(), wave(), TS, max_steps=20)
 
 
 @pytest.mark.slow
@@ -193,6 +209,44 @@ def test_gradients_reach_widths_capacitors_and_conductances() -> None:
         np.testing.assert_allclose(jnp.sum(got[name] * along), slope, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_gradients_hold_the_steps_by_the_corners() -> None:
+    """Widths that are the same on all lines, each on its own, forward and backward; and second
+    derivatives."""
+    at = jnp.full(N, 2.0)
+
+    def charge(width, **how):
+        w = waveform.pulse(V, width * PS, 0.5 * PS, start=0.2 * PS)
+        s = xb.simulate(array(), w, TS[:3], **how)
+        return jnp.sum(s.q_out[-1] * jnp.arange(1.0, N + 1)) * 1e15
+
+    got = jax.jit(jax.grad(lambda w: charge(w, rtol=1e-5)))(at)
+    there = jax.jit(lambda w: charge(w, rtol=1e-7, max_steps=4096))
+    for k in (0, 2):
+        h = 2e-2 * jnp.eye(N)[k]
+        slope = (8 * (there(at + h) - there(at - h)) - there(at + 2 * h) + there(at - 2 * h)) / 0.24
+        np.testing.assert_allclose(got[k], slope, atol=1e-3 * float(jnp.max(jnp.abs(got))))
+    forward = jax.jvp(lambda w: charge(w, rtol=1e-5), (at,), (at,))[1]
+    np.testing.assert_allclose(forward, jnp.sum(got * at), rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_second_derivatives_go_forward_over_reverse() -> None:
+    def charge(x):
+        w = waveform.pulse(V, 2 * x * PS * jnp.ones(N), 0.5 * PS, start=0.2 * PS)
+        return xb.simulate(array(), w, TS[:3], steps=2).q_out[-1].sum() * 1e15
+
+    got = jax.hessian(charge)(1.0)
+    slope, h = jax.jit(jax.grad(charge)), 1e-4
+    np.testing.assert_allclose(got, (slope(1 + h) - slope(1 - h)) / (2 * h), rtol=1e-5)
+
+
+def test_it_lowers_for_accelerators() -> None:
+    seen = lambda x, w: xb.simulate(x, w, TS).output
+    lowered = jax.export.export(jax.jit(seen), platforms=("cpu", "cuda", "tpu"))(array(), wave())
+    assert lowered.platforms == ("cpu", "cuda", "tpu")
+
+
 def test_a_cell_that_leaves_the_range_of_its_model_on_the_way_is_said() -> None:
     x = array(xb.Polynomial(jnp.asarray(G), 0.0, 0.0, v_max=0.5))
     with pytest.raises(ValueError, match="beyond the range"):
@@ -241,7 +295,7 @@ def test_batches_single_precision_and_other_ends() -> None:
         (lambda: waveform.step(V, 0.0), "edge is 0 s"),
         (lambda: xb.simulate(array(), wave(), TS[::-1].copy()), "times must rise"),
         (lambda: xb.simulate(array(), wave(), TS[:1]), "two at least"),
-        (lambda: xb.simulate(array(), wave(), TS, steps=0), "one step at least"),
+        (lambda: xb.simulate(array(), wave(), TS, steps=0), "steps is 0; it must be one"),
         (lambda: xb.simulate(array(), waveform.step(V[:2], PS), TS), "waveform has 2 lines"),
         (lambda: xb.Wires(1.0, 1.0, c_row=-1e-15), "c_row is -1e-15 F"),
     ],

@@ -26,6 +26,7 @@ class Status(enum.IntFlag):
     OUT_OF_RANGE = 256
     GATES_OFF = 512
     SATURATED = 1024
+    OUT_OF_STEPS = 2048
 
     @property
     def is_error(self) -> bool:
@@ -66,6 +67,7 @@ ADVICE = {
     " of the rows that are to be read",
     Status.SATURATED: "every amplifier is at an end of its swing, so that outputs do not depend on"
     " the product any more: lower the feedback resistance or the inputs",
+    Status.OUT_OF_STEPS: "max_steps were not enough to come to the last time: raise it, or rtol",
 }
 
 

@@ -1,21 +1,25 @@
 """A read in time: the same network with capacitors, one solve a stage.
 
-Kirchhoff's law holds at every moment; capacitors integrate. A step of TR-BDF2 (R. E. Bank et al.,
-IEEE Trans. CAD 4, 436 (1985), doi:10.1109/TCAD.1985.1270142; M. E. Hosea, L. F. Shampine, Appl.
-Numer. Math. 20, 21 (1996), doi:10.1016/0168-9274(95)00115-8) from `t` to `t + h` is
-two stages of one form, `y = y_h + d y'`, with the same `d = h (1 - 1 / sqrt 2)`:
+Kirchhoff's law holds at every moment; capacitors integrate. A step from `t` to `t + h` is two
+stages of one form, `y = y_h + d y'`, with the same `d = gamma h`, `gamma = 1 - 1 / sqrt 2`
+(R. Alexander, SIAM J. Numer. Anal. 14, 1006 (1977), doi:10.1137/0714068):
 
-    at t + gamma h, gamma = 2 - sqrt 2:    y_h = y_0 + d y'_0                            trapezoid
-    at t + h:                              y_h = (y_1 - (1 - gamma)^2 y_0) / (gamma (2 - gamma))
+    at t + gamma h:    y_h = y_0
+    at t + h:          y_h = y_0 + (1 + sqrt 2) (y_1 - y_0)
 
 It is of second order, damps what is faster than a step (L-stable), and its second stage is its
-result, so that nodes without a capacitor obey Kirchhoff's law there as in a read. All that is
-integrated, `y_2 - y_0 = h (b y'_0 + b y'_1 + (d / h) y'_2)` with `b = sqrt 2 / 4`, is so with the
-same weights: charge that flows is charge that is stored, to rounding.
+result, so that nodes without a capacitor obey Kirchhoff's law there as in a read. Charge adds up
+with the same weights, `h ((1 - gamma) i_1 + gamma i_2)`: what flows is what is stored, to rounding.
+
+For what is linear and at rest that is TR-BDF2 (R. E. Bank et al., IEEE Trans. CAD 4, 436 (1985),
+doi:10.1109/TCAD.1985.1270142): both have the one stability function of this order that two such
+stages can have. But TR-BDF2 begins with the slope at `t`, and at the corner of an edge there are
+two. This method does not look at it: corners need no step of lower order, corners of several lines
+at one time have the derivatives that they have apart, and edges err by a quarter as much.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,22 +29,32 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ._types import PerCol, Scalar, as_physical, everywhere, is_concrete, require_finite
-from .assembly import at_rest, circuit_of, right_hand_side
-from .capacitors import Charge, capacitances, voltages, with_capacitors
-from .connectivity import determined
+from ._types import (
+    PerCol,
+    Scalar,
+    as_physical,
+    everywhere,
+    is_concrete,
+    require_finite,
+    require_positive,
+)
+from .assembly import circuit_of
+from .capacitors import Charge, voltages
 from .crossbar import Crossbar
 from .network import Field
-from .operating_point import faults, linear_solver, operating_point
-from .read import bias_of, guess_from, raise_if_bad, read, sensed
-from .readout import Integrator, require_linear
-from .solution import Status, usable
-from .solvers import Newton, factor, solve
+from .read import bias_of, guess_from, raise_if_bad, read
+from .readout import AbstractReadoutInTime, has_memory, is_linear
+from .solution import Solution, Status, usable
+from .solvers import Newton
+from .stage import Held, Said, Seen, Stage, at_first
+from .stepping import AbstractStep, Followed, Knots, equal_steps, follow, knots_of, replay
 from .waveform import Waveform
 
-GAMMA = 2 - math.sqrt(2)
-D, B = 1 - math.sqrt(0.5), math.sqrt(2) / 4
-OF_NEW, OF_OLD = 1 / (GAMMA * (2 - GAMMA)), (1 - GAMMA) ** 2 / (GAMMA * (2 - GAMMA))
+GAMMA = 1 - math.sqrt(0.5)
+# of h^3 times half the third derivative: what the method errs by where y' = l y
+ERROR = (4 * GAMMA**3 + 3 * (1 - 2 * GAMMA) * GAMMA**2 - 1 / 6) / GAMMA
+INPUT = 0.01  # of what amplifiers put out
+TINY = 1e-9  # of the current that conductances and voltages stand for: less is taken for none
 
 
 class Transient(eqx.Module):
@@ -54,7 +68,8 @@ class Transient(eqx.Module):
     - `v_sense`, `output`: as of a `Solution`, `(times, cols)`.
     - `v_row`, `v_col`: node voltages at the last time [V], `(rows, cols)`.
     - `residual`: largest violation of Kirchhoff's current law in any stage [A]; `status`: a
-        `Status`; `num_steps`, `newton_steps`: iterations and linearisations, in all.
+        `Status`; `steps`, `refused`: how many were taken, and done again because they erred too
+        much; `num_steps`, `newton_steps`: iterations and linearisations, in all.
     """
 
     t: Float[Array, "*batch times"]
@@ -69,6 +84,8 @@ class Transient(eqx.Module):
     v_col: Float[Array, "*batch rows cols"]
     residual: Float[Array, "*batch"]
     status: Int[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+    refused: Int[Array, "*batch"]
     num_steps: Int[Array, "*batch"]
     newton_steps: Int[Array, "*batch"]
 
@@ -78,221 +95,258 @@ def simulate(
     waveform: Waveform,
     ts: ArrayLike,
     *,
-    steps: int = 1,
+    rtol: ArrayLike = 1e-4,
+    steps: int | None = None,
+    max_steps: int = 2048,
     solver: lx.AbstractLinearSolver | Newton | None = None,
 ) -> Transient:
     """Follows an array in time, from the read at the first time on.
 
-    `steps` equal steps of TR-BDF2 lie between any two neighbours among the times and the corners of
-    the waveform, so that no step goes over a corner. Errors fall with the square of the step: twice
-    the steps and a third of the difference is an estimate of what is left.
+    No step goes over one of the times or a corner of the waveform. Between them steps are as long
+    as an estimate of their errors allows: `rtol` is what one of them may add to node voltages and
+    to what amplifiers hold, relative to the largest of them in a read of the waveform's largest
+    voltages, and to the charge of a column, relative to that of all its pulses. With `steps` there
+    are so many equal ones between neighbours among the times and the corners instead, whose errors
+    fall with the square of their length.
 
     **Arguments:**
 
-    - `crossbar`: the array; `Wires` have the capacitances. Its readout is linear.
+    - `crossbar`: the array; `Wires` have the capacitances, readouts their own. Readouts are linear.
     - `waveform`: voltages of the drivers.
     - `ts`: times [s], rising, `(times,)`, two at least.
-    - `steps`: in each interval.
+    - `rtol`: see above. - `steps`: in each interval; None (the default) to choose by `rtol`.
+    - `max_steps`: the most that are taken in all, by `rtol`.
     - `solver`: as of `read`.
 
-    **Returns:** a `Transient`. **Errors:** as of `read`; `ValueError` for times that do not rise.
+    **Returns:** a `Transient`. A gradient, forward or backward, holds the grid of steps by its
+    corners; it costs about three runs more and keeps a state every 32 steps.
+
+    **Errors:** as of `read`; `ValueError` for times that do not rise, and where `max_steps` do not
+    reach the last of them.
     """
-    ts = as_physical(ts, "ts")
+    ts, rtol = as_physical(ts, "ts"), as_physical(rtol, "rtol")
     if jnp.ndim(ts) != 1 or jnp.size(ts) < 2:
         raise ValueError(f"ts has shape {jnp.shape(ts)}; it must be (times,), two at least.")
     require_finite(ts, "ts", "s")
+    require_positive(rtol, "rtol", "")
     if not everywhere(lambda ts: np.diff(ts) > 0, ts):
         at = int(np.argmin(np.diff(np.asarray(ts)) > 0))
         raise ValueError(f"ts[{at + 1}] is {ts[at + 1]} s, after {ts[at]} s: times must rise.")
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; an interval needs one step at least.")
-    if waveform.v.shape[1] != crossbar.lines:
+    for name, count in (("steps", steps), ("max_steps", max_steps)):
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is {count}; it must be one at least.")
+    if waveform.lines != crossbar.lines:
         raise ValueError(
-            f"waveform has {waveform.v.shape[1]} lines, but the array has {crossbar.lines}."
+            f"waveform has {waveform.lines} lines, but the array has {crossbar.lines}."
         )
-    require_linear(crossbar.readout, "simulate")
-    if isinstance(crossbar.readout, Integrator):
+    if not is_linear(crossbar.readout):
         raise ValueError(
-            "readout is an Integrator; simulate has no memory in readouts: q_out of a VirtualGround"
-            " is the charge that one collects."
+            "simulate needs a linear readout, and an amplifier with a swing is not: leave v_low and"
+            " v_high out."
         )
-    found = _simulate(crossbar, waveform, ts, steps, solver)
+    found = _simulate(crossbar, waveform, ts, rtol, steps, max_steps, solver)
     if is_concrete(found.status):
         raise_if_bad(Status(int(np.bitwise_or.reduce(np.asarray(found.status), axis=None))))
     return found
 
 
-class _State(NamedTuple):
-    """Where the array is, and what it has passed."""
+class _Sizes(NamedTuple):
+    """What errors are judged by: largest voltages [V] of nodes and of what is remembered, currents
+    [A] and charge [C] of a column."""
 
-    t: Scalar
-    v: Charge  # [V]
-    slope: Charge  # [V/s]
+    row: Scalar
+    col: Scalar
+    i: Scalar
+    q: Scalar
+
+
+class State(NamedTuple):
+    """Where the array is, and what has passed."""
+
+    held: Held
+    slope: Held  # in the end of the last step [V/s]
     x: Field  # drops and segment currents
-    i: tuple[PerCol, Array]  # into the readout, out of the drivers
+    last: Seen
     q: tuple[PerCol, Array]
-    v_sense: PerCol
-    residual: Scalar
-    largest: Scalar  # current [A] so far, that violations are judged by
-    status: Array
-    counts: tuple[Array, Array]
+    said: Said
 
 
-class _Seen(NamedTuple):
-    """What there is to say of one stage."""
+class _Step(AbstractStep):
+    """Two stages."""
 
-    i: tuple[PerCol, Array]
-    v_sense: PerCol
-    residual: Scalar
-    largest: Scalar
-    status: Array
-    counts: tuple[Array, Array]
+    crossbar: Crossbar
+    waveform: Waveform
+    solver: Any
+    sizes: _Sizes
+    rtol: Scalar
+
+    def __call__(self, state: State, t: Scalar, h: Scalar, middle: Scalar, *, judged: bool):
+        d, y_0 = GAMMA * h, state.held
+        stage = Stage(self.crossbar, self.solver, d, y_0)
+
+        def one(carry, at):
+            y, x, _ = carry
+            beyond, of_h = at.astype(d.dtype)
+            y_h = jax.tree.map(lambda y, y_0: y_0 + beyond * (y - y_0), y, y_0)
+            v_in = self.waveform(t + of_h * h, middle)
+            y, x, seen, said, tangent = stage(v_in, y_h, x)
+            slope = jax.tree.map(lambda y, y_h: (y - y_h) / d, y, y_h)
+            return (y, x, tangent if judged else None), (slope, seen, said)
+
+        tangent = jax.eval_shape(lambda: stage(self.waveform(t), y_0, state.x)[4])
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tangent) if judged else None
+        stages = jnp.asarray([[0, GAMMA], [1 + math.sqrt(2), 1]])
+        (y, x, tangent), (slopes, seen, said) = lax.scan(one, (y_0, state.x, blank), stages)
+        flown = jax.tree.map(lambda i: h * ((1 - GAMMA) * i[0] + GAMMA * i[1]), seen.i)
+        q = jax.tree.map(jnp.add, state.q, flown)
+        last, slope = jax.tree.map(lambda x: x[1], (seen, slopes))
+        new = State(y, slope, x, last, q, _together(state.said, said))
+        error = jnp.zeros_like(h)
+        if judged:
+            error = self._error(stage, tangent, state, slopes, seen, new, h)
+        return new, (last, q), lax.stop_gradient(error)
+
+    def _error(self, stage: Stage, tangent, state: State, slopes: Held, seen: Seen, new, h):
+        """`ERROR h^3 y''' / 2` of all that integrates, by what is allowed."""
+        third = lambda a, b, c: (
+            ERROR * h * (a / GAMMA - b / (GAMMA * (1 - GAMMA)) + c / (1 - GAMMA))
+        )
+        of = lambda a, bc: third(a, bc[0], bc[1])
+        v = jax.tree.map(of, state.slope.v, slopes.v)
+        v = Charge(*(jnp.where(c > 0, e, 0) for c, e in zip(stage.c, v)))
+        row, col = stage.filtered(tangent, v)
+        most = lambda x: jnp.max(jnp.abs(x))
+        q, readout = jnp.maximum(self.sizes.q, most(new.q[0])), self.crossbar.readout
+        of_col, memory = self.sizes.col, []
+        if state.slope.memory is not None:
+            assert isinstance(readout, AbstractReadoutInTime)
+            allowed = readout.reaches(self.sizes.row, self.sizes.i, q)
+            allowed = jnp.maximum(allowed, TINY * self.sizes.row)
+            # what an input moves by is little beside what that makes of the output
+            of_col = jnp.maximum(of_col, INPUT * jnp.max(allowed))
+            each = jax.tree.map(of, state.slope.memory, slopes.memory)
+            memory = [most(each.out / allowed), most(each.across / allowed)]
+        errors = [
+            most(row) / self.sizes.row,
+            most(col) / of_col,
+            most(of(state.last.i[0], seen.i[0])) / q,
+            *memory,
+        ]
+        return jnp.max(jnp.stack(errors)) / self.rtol
+
+
+def _together(before: Said, stages: Said) -> Said:
+    largest = jnp.maximum(before.largest, jnp.max(stages.largest))
+    tolerance = 1e-8 if largest.dtype == jnp.float64 else 1e-4
+    missed = jnp.where(stages.residual <= tolerance * largest, 0, int(Status.NOT_CONVERGED))
+    status = stages.status | missed.astype(stages.status.dtype)
+    return Said(
+        jnp.maximum(before.residual, jnp.max(stages.residual)),
+        largest,
+        before.status | status[0] | status[1],
+        before.num_steps + jnp.sum(stages.num_steps),
+        before.newton_steps + jnp.sum(stages.newton_steps),
+    )
 
 
 @eqx.filter_jit
-def _simulate(crossbar, waveform, ts, steps: int, solver) -> Transient:
-    first = read(crossbar, bias_of(crossbar, waveform(ts[0])), solver=solver)
-    dtype = first.drop_row.dtype
-    c = capacitances(crossbar.wires, crossbar.shape, dtype)
-    ts = ts.astype(dtype)
+def _simulate(crossbar, waveform, ts, rtol, steps, max_steps, solver) -> Transient:
+    start, knots, found = followed(crossbar, waveform, ts, rtol, steps, max_steps, solver)
+    return _transient(crossbar, waveform, ts.astype(knots.t.dtype), start, knots, found)
 
-    knots, at = _knots(waveform, ts)
+
+def followed(
+    crossbar: Crossbar, waveform: Waveform, ts: Array, rtol: Array, steps, max_steps, solver
+) -> tuple["State", Knots, Followed]:
+    """Where an array begins, and where all steps lead."""
+    resting = at_first(crossbar)
+    at = lambda v: read(resting, bias_of(resting, v), solver=solver)
+    first = at(waveform(ts[0]))
+    dtype = first.drop_row.dtype
+    ts, rtol = ts.astype(dtype), rtol.astype(dtype)
+    start = _start(crossbar, resting, first, waveform(ts[0]))
+    corners = jnp.ravel(waveform.t).astype(dtype)
+    inside = jnp.where(corners < ts[0], ts[0], jnp.where(corners > ts[-1], ts[-1], corners))
+    t = jnp.concatenate([ts, inside])
+    knots = knots_of(t)
+    if steps is None:
+        # of the largest voltage of every line, whenever it has it
+        largest = jnp.argmax(jnp.abs(waveform.v), axis=0)[None]
+        peak = at(lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0]))
+        sizes = _sizes(peak, waveform, knots)
+        step = _Step(crossbar, waveform, solver, lax.stop_gradient(sizes), lax.stop_gradient(rtol))
+        found = follow(step, start, knots, max_steps)
+    else:
+        one = jnp.ones((), dtype)
+        step = _Step(crossbar, waveform, solver, _Sizes(one, one, one, one), one)
+        found = replay(step, start, knots, equal_steps(knots, steps))
+    return start, knots, found
+
+
+def _start(crossbar, resting, first: Solution, v_in) -> State:
     v = voltages(first.v_row, first.v_col)
-    none = jax.tree.map(jnp.zeros_like, v)
-    circuit = circuit_of(crossbar, bias_of(crossbar, waveform(ts[0])))
     i = first.i_out, first.i_in
-    start = _State(
-        ts[0],
-        v,
-        none,
-        guess_from(circuit, first),
-        i,
-        jax.tree.map(jnp.zeros_like, i),
-        first.v_sense,
-        first.residual,
-        jnp.max(jnp.abs(first.i_cell)),
-        first.status,
-        (first.num_steps, first.newton_steps),
+    memory = slope = None
+    output = first.output
+    if has_memory(crossbar.readout):
+        memory = crossbar.readout.begin(first.i_out, first.v_sense)
+        slope, output = jax.tree.map(jnp.zeros_like, memory), memory.out
+    none = lambda x: jax.tree.map(jnp.zeros_like, x)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(first.i_cell)))
+    counts = first.num_steps, first.newton_steps
+    return State(
+        Held(v, memory),
+        Held(none(v), slope),
+        lax.stop_gradient(guess_from(circuit_of(resting, bias_of(resting, v_in)), first)),
+        Seen(i, first.v_sense, output),
+        none(i),
+        Said(lax.stop_gradient(first.residual), largest, first.status, *counts),
     )
 
-    def go(state, h):
-        some = jnp.where(h > 0, h, 1)  # under vmap both branches run
-        step = lambda s: _step(crossbar, waveform, c, solver, s, some)
-        return lax.cond(h > 0, step, lambda s: s, state)
 
-    @jax.checkpoint  # a gradient keeps the states between intervals, and one interval of steps
-    def interval(state: _State, ends):
-        t_0, t_1 = ends
-        h = (t_1 - t_0) / steps
-        state, _ = lax.scan(lambda s, _: (go(s, h), None), state, None, steps)
-        state = state._replace(t=t_1)
-        return state, (state.i, state.q, state.v_sense)
+def _sizes(peak: Solution, waveform: Waveform, knots: Knots) -> _Sizes:
+    """By a read of the largest voltages."""
+    dtype = peak.v_row.dtype
+    row = jnp.max(jnp.abs(waveform.v)).astype(dtype)
+    row = jnp.maximum(row, jnp.finfo(dtype).tiny ** 0.25)
+    col = jnp.max(jnp.abs(peak.v_col - peak.bias.v_col))
+    inner = jnp.where((waveform.t > knots.t[0]) & (waveform.t < knots.t[-1]), waveform.t, jnp.nan)
+    lasts = jnp.nanmax(inner) - jnp.nanmin(inner)
+    lasts = jnp.where(lasts > 0, lasts, knots.t[-1] - knots.t[0]).astype(dtype)
+    g = jnp.max(jnp.abs(peak.i_cell)) / row
+    i = jnp.maximum(jnp.max(jnp.abs(peak.i_out)), TINY * g * row)
+    i = jnp.maximum(i, jnp.finfo(dtype).tiny ** 0.5)
+    col = jnp.maximum(col, TINY * row)
+    return _Sizes(row, *(x.astype(dtype) for x in (col, i, i * lasts)))
 
-    end, (i, q, v_sense) = lax.scan(interval, start, (knots[:-1], knots[1:]))
-    seen = lambda first, rest: jnp.concatenate([first[None], rest])[at]
-    i_out, i_in = jax.tree.map(seen, start.i, i)
-    q_out, q_in = jax.tree.map(seen, start.q, q)
-    v_in = jax.vmap(waveform)(ts)
-    v_sense = seen(start.v_sense, v_sense)
-    output = jax.vmap(crossbar.readout.output)(i_out, v_sense)
-    good = usable(end.status)
+
+def _transient(crossbar, waveform, ts, start: State, knots: Knots, found: Followed) -> Transient:
+    s = knots.named(ts)
+    at = jnp.searchsorted(found.ends, s)
+    begun = lambda x, of: jnp.where(jnp.expand_dims(s == 0, range(1, x.ndim + 1)), x[None], of[at])
+    last, q = found.seen
+    seen, q = jax.tree.map(begun, (start.last, start.q), (last, q))
+    end = found.state
+    short = lax.stop_gradient(found.s) < knots.end
+    status = end.said.status | jnp.where(short, int(Status.OUT_OF_STEPS), 0)
+    good = usable(status)
     flag = lambda x: jnp.where(good, x, jnp.nan)
+    (i_out, i_in), (q_out, q_in) = seen.i, q
     return Transient(
         t=ts,
-        v_in=v_in,
+        v_in=jax.vmap(waveform)(ts),
         i_out=flag(i_out),
         q_out=flag(q_out),
         i_in=flag(i_in),
         q_in=flag(q_in),
-        v_sense=flag(v_sense),
-        output=flag(output).astype(dtype),
-        v_row=end.v.row,
-        v_col=end.v.col,
-        residual=end.residual,
-        status=end.status,
-        num_steps=end.counts[0],
-        newton_steps=end.counts[1],
+        v_sense=flag(seen.v_sense),
+        output=flag(seen.output),
+        v_row=flag(end.held.v.row),
+        v_col=flag(end.held.v.col),
+        residual=end.said.residual,
+        status=status,
+        steps=found.taken,
+        refused=found.refused,
+        num_steps=end.said.num_steps,
+        newton_steps=end.said.newton_steps,
     )
-
-
-def _knots(waveform: Waveform, ts: Array) -> tuple[Array, Array]:
-    """Times and the corners between them, in order, and which of them are the times. Corners
-    outside become the first or the last time, with an interval of no length."""
-    corners = jnp.ravel(waveform.t).astype(ts.dtype)
-    inside = jnp.where(corners < ts[0], ts[0], jnp.where(corners > ts[-1], ts[-1], corners))
-    knots = jnp.concatenate([ts, inside])
-    order = jnp.argsort(lax.stop_gradient(knots))
-    return knots[order], jnp.argsort(order)[: ts.size]
-
-
-def _step(crossbar, waveform, c: Charge, solver, s: _State, h: Scalar) -> _State:
-    d = D * h
-
-    def stage(carry, coefficients):
-        """`v_h = new v + old v_0 + d slope_0`, one form for both, so that they compile once."""
-        v, x, _ = carry
-        at, new, old, of_slope = coefficients.astype(d.dtype)
-        held = lambda v, v_0, slope: new * v + old * v_0 + of_slope * d * slope
-        v_h = jax.tree.map(held, v, s.v, s.slope)
-        v, x, seen = _stage(crossbar, waveform(s.t + at * h), c, d, v_h, x, solver)
-        return (v, x, jax.tree.map(lambda v, v_h: (v - v_h) / d, v, v_h)), seen
-
-    stages = jnp.asarray([[GAMMA, 1, 0, 1], [1, OF_NEW, -OF_OLD, 0]])
-    (v, x, slope), found = lax.scan(stage, (s.v, s.x, s.slope), stages)
-    largest = jnp.maximum(s.largest, jnp.max(found.largest))
-    tolerance = 1e-8 if largest.dtype == jnp.float64 else 1e-4
-    missed = jnp.where(found.residual <= tolerance * largest, 0, int(Status.NOT_CONVERGED))
-    status = found.status | missed.astype(found.status.dtype)
-    passed = lambda q, i_0, i: q + h * (B * i_0 + B * i[0] + D * i[1])
-    return _State(
-        s.t + h,
-        v,
-        slope,
-        x,
-        jax.tree.map(lambda i: i[1], found.i),
-        jax.tree.map(passed, s.q, s.i, found.i),
-        found.v_sense[1],
-        jnp.maximum(s.residual, jnp.max(found.residual)),
-        largest,
-        s.status | status[0] | status[1],
-        jax.tree.map(lambda n, more: n + jnp.sum(more), s.counts, found.counts),
-    )
-
-
-def _stage(crossbar, v_in, c: Charge, d: Scalar, v_h: Charge, guess: Field, solver):
-    """The array at the end of a stage, `v = v_h + d i / c`."""
-    bias = bias_of(crossbar, v_in)
-    circuit = circuit_of(crossbar, bias)
-    circuit = with_capacitors(circuit, c, d, v_h, crossbar.wires)
-    if crossbar.cell.is_linear:
-        network, cut = determined(at_rest(circuit)[0])
-        kind = {"symmetric": network.symmetric, "parallel": network.parallel}
-        factored = factor(network, linear_solver(**kind) if solver is None else solver)
-        vector = right_hand_side(circuit, at_rest(circuit)[1], cut)
-        x, stats = solve(factored, vector, guess)
-        off = jax.tree.map(jnp.subtract, vector, network.mv(x))
-        counts = (jnp.asarray(stats["num_steps"]), jnp.asarray(0))
-        flags = {}
-    else:
-        newton = solver if isinstance(solver, Newton) else Newton(solver)
-        x, network, cut, _, off, stats = operating_point(circuit, newton, guess)
-        counts = stats.num_steps, stats.newton_steps
-        _, flags = faults(*lax.stop_gradient((circuit, network, x)))
-        flags[Status.NOT_CONVERGED] = ~stats.converged
-    axis = network.row_axis
-    i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
-    i_in, i_out = jnp.take(i_row, 0, axis) - jnp.take(i_row, -1, axis), i_col[-1] - i_col[0]
-    if circuit.tap_row is not None:
-        i_in += jnp.sum(circuit.tap_row * x.row, axis)
-    if circuit.tap_col is not None:
-        i_out += jnp.sum(circuit.tap_col * x.col, 0)
-    residual = lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col))))
-    largest = lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(i_row)), jnp.max(jnp.abs(i_col))))
-    v_row, v_col = circuit.voltages(x.row, x.col)
-    v_row, v_col = jnp.where(cut.row, 0, v_row), jnp.where(cut.col, 0, v_col)
-    v_sense = sensed(crossbar, bias, i_col[-1], v_col[-1])
-    status = jnp.zeros((), jnp.int32)
-    for flag, holds in flags.items():
-        status |= jnp.where(holds, int(flag), 0)
-    said = residual, largest, lax.stop_gradient(status), counts
-    return voltages(v_row, v_col), x, _Seen((i_out, i_in), v_sense, *said)

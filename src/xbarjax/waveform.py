@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from ._types import as_physical, everywhere, physical, require_finite, require_positive
@@ -39,10 +40,27 @@ class Waveform(eqx.Module):
             at = np.argwhere(~(np.diff(np.asarray(self.t), axis=0) > 0))[0]
             raise ValueError(f"t does not rise after corner {at[0]}: time runs forward only.")
 
-    def __call__(self, t: ArrayLike) -> Float[Array, " lines"]:
-        """Voltages [V] of all lines at one time [s]."""
+    @property
+    def lines(self) -> int:
+        return self.v.shape[1]
+
+    def __call__(self, t: ArrayLike, within: ArrayLike | None = None) -> Float[Array, " lines"]:
+        """Voltages [V] of all lines at one time [s]; on the straight lines through the time
+        `within`, if that is given: at a corner, they tell the derivative before it from the one
+        after it."""
+        t = jnp.asarray(t)
+        within = lax.stop_gradient(t if within is None else jnp.asarray(within))
         axis = 1 if self.t.ndim == 2 else None
-        return jax.vmap(jnp.interp, (None, axis, 1))(jnp.asarray(t), self.t, self.v)
+        return jax.vmap(_on_segment, (None, None, axis, 1))(t, within, self.t, self.v)
+
+
+def _on_segment(t: Array, within: Array, corners: Array, v: Array) -> Array:
+    after = jnp.searchsorted(lax.stop_gradient(corners), within)
+    k = jnp.clip(after - 1, 0, corners.size - 2) if corners.size > 1 else 0
+    j = jnp.minimum(k + 1, corners.size - 1)
+    rise = (v[j] - v[k]) / jnp.where(j > k, corners[j] - corners[k], 1)
+    inside = v[k] + rise * (t - corners[k])
+    return jnp.where(after == 0, v[0], jnp.where(after == corners.size, v[-1], inside))
 
 
 def step(v: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
@@ -68,6 +86,21 @@ def pulse(v: ArrayLike, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.
     on = as_physical(start, "start") + jnp.zeros_like(width)
     t = jnp.stack([on, on + edge, on + width, on + width + edge])
     return Waveform(t, jnp.stack([jnp.zeros_like(v), v, v, jnp.zeros_like(v)]))
+
+
+def pwm(
+    codes: ArrayLike, v: ArrayLike, lsb: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0
+) -> Waveform:
+    """Numbers as lengths of pulses: `codes` `(lines,)` times `lsb` [s] at `v` [V], a scalar or one
+    a line, with edges of `edge` [s] and from `start` [s] on, as of `pulse`. The line of a 0 stays
+    at 0 V. Codes may be floating, and then have gradients. Raises `ValueError` for codes below 0
+    and between 0 and 1, and for an `lsb` that is not longer than an edge."""
+    codes = jnp.asarray(codes, float)
+    if not everywhere(lambda codes: (codes == 0) | (codes >= 1), codes):
+        raise ValueError(f"codes has {np.min(codes)}; a code is 0, or 1 at least.")
+    v, lsb = as_physical(v, "v"), _time(lsb, "lsb")
+    some = codes > 0
+    return pulse(jnp.where(some, v, 0), lsb * jnp.where(some, codes, 1), edge, start)
 
 
 def _time(x: ArrayLike, name: str) -> Array:

@@ -3,17 +3,20 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._types import (
     PerCol,
+    Scalar,
     as_physical,
     optional,
     physical,
     require_finite,
+    require_nonnegative,
     require_positive,
 )
 from ..cells.constants import BOLTZMANN
-from .readout import AbstractNearReadout
+from .amplifier import Feedback
+from .readout import AbstractReadoutInTime, Memory
 
 
-class Integrator(AbstractNearReadout):
+class Integrator(AbstractReadoutInTime):
     """An amplifier with a capacitor in its feedback, which collects the column's charge.
 
     Of an ideal amplifier the input is a virtual ground, and after a time `t` at a constant current
@@ -32,6 +35,11 @@ class Integrator(AbstractNearReadout):
     - `q_injected`: charge [C] that the reset switch leaves.
     - `gain`: open-loop gain of the amplifier; None (the default) is an ideal one.
     - `v_ref`, `v_offset`: [V], as of a `VirtualGround`.
+    - `gbw`: gain-bandwidth product [Hz], where `simulate` is to know of it; `c_in`: capacitance [F]
+        from the input to ground, as well.
+
+    `simulate` takes its reset to end at the first time, and the amplifier to have answered to what
+    the switch leaves; `seconds` is for a read.
 
     Its output is a voltage [V]. Raises `ValueError` for a capacitance, a time or a gain that is
     not positive.
@@ -44,6 +52,8 @@ class Integrator(AbstractNearReadout):
     v_ref: Float[Array, "*c"] = physical("v_ref", 0.0)
     v_offset: Float[Array, "*c_"] = physical("v_offset", 0.0)
     gain: Float[Array, "*c__"] | None = optional("gain")
+    gbw: Float[Array, "*gbw"] | None = optional("gbw")
+    c_in: Float[Array, "*c_in"] | None = optional("c_in")
 
     def __check_init__(self):
         for name, unit in (("c", "F"), ("seconds", "s"), ("r_leak", "ohm")):
@@ -52,6 +62,10 @@ class Integrator(AbstractNearReadout):
             require_finite(getattr(self, name), name, unit)
         if self.gain is not None:
             require_positive(self.gain, "gain", "", open_allowed=True)
+        if self.gbw is not None:
+            require_positive(self.gbw, "gbw", "Hz", open_allowed=True)
+        if self.c_in is not None:
+            require_nonnegative(self.c_in, "c_in", "F", open_allowed=False)
 
     @property
     def is_static(self) -> bool:
@@ -75,6 +89,39 @@ class Integrator(AbstractNearReadout):
         kept = jnp.where(leaks, -jnp.expm1(-lost) / lost, 1)
         left = self.q_injected / self.c * jnp.exp(-decades)
         return v - i * self.seconds / self.c * kept - left
+
+    @property
+    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return True
+
+    def _feedback(self) -> Feedback:
+        given = lambda x, otherwise: jnp.asarray(otherwise, self.c.dtype) if x is None else x
+        e, gain, gbw = self.v_ref + self.v_offset, given(self.gain, jnp.inf), self.gbw
+        c_in = given(self.c_in, 0.0)
+        return Feedback(e, gain, given(gbw, jnp.inf), self.r_leak, self.c, c_in)
+
+    def _input(self) -> Array:
+        """[V] where it is once the reset is over."""
+        x = 0.0 if self.gain is None else 1 / self.gain
+        return (self.v_ref + self.v_offset + x * self.q_injected / self.c) / (1 + x)
+
+    def released(self, cols: int) -> tuple[PerCol, PerCol]:
+        v = jnp.broadcast_to(self._input(), (cols,))
+        return v, jnp.zeros_like(v)
+
+    def begin(self, i: PerCol, v: PerCol) -> Memory:
+        across = jnp.broadcast_to(self.q_injected / self.c, i.shape).astype(i.dtype)
+        return Memory(v - across, across, v)
+
+    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
+        return self._feedback().seen(d, held)
+
+    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
+        return self._feedback().end(d, held, i, v)
+
+    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+        del v, i
+        return q / self.c
 
 
 def reset_noise(c: ArrayLike, temperature: ArrayLike = 300.0) -> Float[Array, "..."]:

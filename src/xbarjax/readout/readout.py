@@ -1,10 +1,19 @@
 import abc
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._types import PerCol
+from .._types import PerCol, Scalar
+
+
+class Memory(NamedTuple):
+    """What a readout carries from one moment to the next, or how fast that changes."""
+
+    out: PerCol  # [V] at its output
+    across: PerCol  # [V] across the capacitor between its input and its output
+    at: PerCol  # [V] at its input
 
 
 class AbstractReadout(eqx.Module):
@@ -51,6 +60,44 @@ class AbstractNearReadout(AbstractReadout):
     @property
     def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         return None
+
+
+class AbstractReadoutInTime(AbstractNearReadout):
+    """A readout with a memory, where it has one (`has_memory`).
+
+    A stage of an implicit method asks for the end of `y = y_h + d dy/dt`, with `y_h` known. Of a
+    linear readout that makes what any other is, a voltage behind a resistance.
+    """
+
+    has_memory: eqx.AbstractVar[bool]
+
+    @abc.abstractmethod
+    def released(self, cols: int) -> tuple[PerCol, PerCol]:
+        """A voltage [V] and the resistance [ohm] behind which the array saw it until the first
+        moment, `(cols,)` each."""
+
+    @abc.abstractmethod
+    def begin(self, i: PerCol, v: PerCol) -> Memory:
+        """What it remembers at the first moment, of a current [A] into it and a voltage [V] of its
+        input."""
+
+    @abc.abstractmethod
+    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
+        """The voltage [V] and the resistance [ohm] that it is in a stage of `d` [s]."""
+
+    @abc.abstractmethod
+    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
+        """What it remembers then, of the current and the voltage that came of it."""
+
+    @abc.abstractmethod
+    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+        """What its memory [V] is measured by, where inputs are of the size of `v` [V], currents of
+        that of `i` [A] and charges of that of `q` [C]."""
+
+
+def has_memory(readout: AbstractReadout) -> bool:
+    """Whether what a readout does depends on what was before."""
+    return isinstance(readout, AbstractReadoutInTime) and readout.has_memory
 
 
 class AbstractClampedReadout(AbstractNearReadout):

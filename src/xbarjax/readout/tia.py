@@ -2,13 +2,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._types import PerCol, everywhere, optional, physical, require_finite, require_nonnegative
-from .readout import AbstractClampedReadout
+from .._types import (
+    PerCol,
+    Scalar,
+    everywhere,
+    optional,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
+from .amplifier import Feedback
+from .readout import AbstractClampedReadout, AbstractReadoutInTime, Memory
 
-Optional = Float[Array, "*cols"] | None
 
-
-class Tia(AbstractClampedReadout):
+class Tia(AbstractClampedReadout, AbstractReadoutInTime):
     """A transimpedance amplifier at the end of every bit line, with what makes it a real one.
 
     The bit line ends in its inverting input at `v`, from which `r_f` leads to the output,
@@ -26,12 +34,23 @@ class Tia(AbstractClampedReadout):
     the read is not linear any more, and where the output is at its end, the bit line is no virtual
     ground: it rises, and disturbs the other columns through the word lines.
 
+    In time (`simulate`), its gain falls beyond `gbw / A`, so that its input is inductive, and
+    capacitors join its input to its output and to ground; a read knows none of the three,
+
+        dv_out/dt = 2 pi gbw (v_ref + v_offset - v - v_out / A),
+        i = (v - v_out) / r_f + c_f d(v - v_out)/dt + c_in dv/dt.
+
+    With the capacitance `C` of line and input, `c_f = sqrt(C / (pi r_f gbw))` keeps it from ringing
+    (a quality factor of 0.7 for `c_f << C`).
+
     **Arguments:** each a scalar or `(cols,)`.
 
     - `r_f`: feedback resistance [ohm].
     - `gain`: open-loop gain `A` at DC; inf (the default) is an ideal amplifier.
     - `v_ref`, `v_offset`: voltage [V] of the other input and the amplifier's own offset.
     - `v_low`, `v_high`: ends of the output's swing [V], both or none.
+    - `gbw`: gain-bandwidth product [Hz]; `c_f`: feedback capacitance [F]; `c_in`: capacitance [F]
+        from its input to ground. None of them by default.
 
     Its output is `v_out` [V]. Raises `ValueError` for a resistance that is negative or not finite,
     a gain that is not positive, a swing of no width or with one end only, or of an ideal amplifier.
@@ -41,10 +60,18 @@ class Tia(AbstractClampedReadout):
     gain: Float[Array, "*cols_"] = physical("gain", float("inf"))
     v_ref: Float[Array, "*cols__"] = physical("v_ref", 0.0)
     v_offset: Float[Array, "*cols___"] = physical("v_offset", 0.0)
-    v_low: Optional = optional("v_low")
-    v_high: Optional = optional("v_high")
+    v_low: Float[Array, "*low"] | None = optional("v_low")
+    v_high: Float[Array, "*high"] | None = optional("v_high")
+    gbw: Float[Array, "*gbw"] | None = optional("gbw")
+    c_f: Float[Array, "*c_f"] | None = optional("c_f")
+    c_in: Float[Array, "*c_in"] | None = optional("c_in")
 
     def __check_init__(self):
+        if self.gbw is not None:
+            require_positive(self.gbw, "gbw", "Hz", open_allowed=True)
+        for name in ("c_f", "c_in"):
+            if getattr(self, name) is not None:
+                require_nonnegative(getattr(self, name), name, "F", open_allowed=False)
         require_nonnegative(self.r_f, "r_f", "ohm", open_allowed=False)
         require_finite(self.v_ref, "v_ref", "V")
         require_finite(self.v_offset, "v_offset", "V")
@@ -99,10 +126,40 @@ class Tia(AbstractClampedReadout):
 
     def valid(self) -> Bool[Array, "..."]:
         sound = (self.r_f >= 0) & (self.gain > 0) & jnp.isfinite(self.r_f + self.v_offset)
+        if self.gbw is not None:
+            sound &= self.gbw > 0
+        for c in (self.c_f, self.c_in):
+            sound &= True if c is None else (c >= 0) & jnp.isfinite(c)
         if self.is_linear:
             return sound
         center, half = self._swing()
         return sound & (self.r_f > 0) & (half > 0) & jnp.isfinite(self.gain + center + half)
+
+    @property
+    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return not all(x is None for x in (self.gbw, self.c_f, self.c_in))
+
+    def _feedback(self) -> Feedback:
+        given = lambda x, otherwise: jnp.asarray(otherwise, self.r_f.dtype) if x is None else x
+        e, gbw = self.v_ref + self.v_offset, given(self.gbw, jnp.inf)
+        return Feedback(e, self.gain, gbw, self.r_f, given(self.c_f, 0.0), given(self.c_in, 0.0))
+
+    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+        del v, q
+        return self.r_f * i
+
+    def released(self, cols: int) -> tuple[PerCol, PerCol]:
+        return self.voltage(cols), jnp.broadcast_to(self.r_in, (cols,))
+
+    def begin(self, i: PerCol, v: PerCol) -> Memory:
+        """At rest, as a read has it."""
+        return Memory(v - self.r_f * i, self.r_f * i, v)
+
+    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
+        return self._feedback().seen(d, held)
+
+    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
+        return self._feedback().end(d, held, i, v)
 
     def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
         """Within a hundredth of the swing from either end."""

@@ -1,11 +1,19 @@
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from .._types import PerCol, physical, require_finite, require_nonnegative
-from .readout import AbstractNearReadout
+from .._types import (
+    PerCol,
+    Scalar,
+    optional,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
+from .readout import AbstractReadoutInTime, Memory
 
 
-class VoltageSense(AbstractNearReadout):
+class VoltageSense(AbstractReadoutInTime):
     """Bit lines that float: their voltage is sampled, not their current.
 
     Without wires a column settles where no current is left,
@@ -22,14 +30,26 @@ class VoltageSense(AbstractNearReadout):
 
     - `r_load`: what the sampling circuit puts on the line [ohm], to `v_ref`; inf by default.
     - `v_ref`: [V] where the load ends.
+    - `c_sample`: capacitance [F] of a sampling capacitor; none by default. `simulate` charges it
+        through a switch of `r_switch` [ohm], which closes at the first time, from `v_sampled` [V]
+        on; both are 0 by default.
 
-    Its output is the voltage [V] of the line's end.
+    Its output is the voltage [V] of the line's end; in time, that of the capacitor,
+    `c_sample dv_out/dt = (v - v_out) / r_switch`.
     """
 
     r_load: Float[Array, "*cols"] = physical("r_load", float("inf"))
     v_ref: Float[Array, "*cols_"] = physical("v_ref", 0.0)
+    c_sample: Float[Array, "*c_sample"] | None = optional("c_sample")
+    r_switch: Float[Array, "*r_switch"] = physical("r_switch", 0.0)
+    v_sampled: Float[Array, "*v_sampled"] = physical("v_sampled", 0.0)
 
     def __check_init__(self):
+        require_nonnegative(self.r_switch, "r_switch", "ohm", open_allowed=False)
+        require_finite(self.v_sampled, "v_sampled", "V")
+        if self.c_sample is not None:
+            require_positive(self.c_sample, "c_sample", "F")
+            require_positive(self.r_load, "r_load", "ohm", open_allowed=True)
         require_nonnegative(self.r_load, "r_load", "ohm", open_allowed=True)
         require_finite(self.v_ref, "v_ref", "V")
 
@@ -42,6 +62,42 @@ class VoltageSense(AbstractNearReadout):
 
     def output(self, i: PerCol, v: PerCol) -> PerCol:
         del i
+        return v
+
+    def valid(self) -> Bool[Array, "..."]:
+        if self.c_sample is None:
+            return jnp.ones((), bool)
+        return (self.c_sample > 0) & (self.r_load > 0) & (self.r_switch >= 0)
+
+    @property
+    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.c_sample is not None
+
+    def released(self, cols: int) -> tuple[PerCol, PerCol]:
+        return self.voltage(cols), jnp.broadcast_to(self.r_load, (cols,))
+
+    def begin(self, i: PerCol, v: PerCol) -> Memory:
+        out = jnp.broadcast_to(self.v_sampled, v.shape).astype(v.dtype)
+        return Memory(out, jnp.zeros_like(v), v)
+
+    def _branch(self, d: Scalar) -> Array:
+        """[ohm] of the capacitor and its switch."""
+        assert self.c_sample is not None
+        return self.r_switch + d / self.c_sample
+
+    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
+        beside = self._branch(d) / self.r_load
+        v = (held.out + beside * self.v_ref) / (1 + beside)
+        return v, jnp.broadcast_to(self._branch(d) / (1 + beside), v.shape)
+
+    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
+        del i
+        assert self.c_sample is not None
+        out = held.out + d / self.c_sample * (v - held.out) / self._branch(d)
+        return Memory(out, held.across, v)
+
+    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+        del i, q
         return v
 
 

@@ -1,0 +1,64 @@
+"""An amplifier with a feedback of a resistor beside a capacitor, within a stage of time.
+
+Its output and the voltage `u = v - v_out` across the feedback are states,
+
+    dv_out/dt = w (e - v) - w / A v_out,        w = 2 pi gbw,
+    i = u / r_f + c_f du/dt + c_in dv/dt,
+
+with the current `i` into its input at `v`, its other input and its offset `e`, an open-loop gain
+`A` at DC and the frequency `gbw` where that has fallen to one. At the end of a stage,
+`y = y_h + d dy/dt` for both, with `rho = 1 / (1 / r_f + c_f / d)` and
+`x = 1 / (d w) + 1 / A`,
+
+    v = v_s + r i,    r = rho x / (1 + x),
+    v_s = (e + v_out_h / (d w) + x rho c_f / d u_h) / (1 + x),
+
+and `c_in`, in parallel, is `d / c_in` behind its own `v_h`. An ideal amplifier is `x = 0`; nothing
+is divided by it.
+"""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import PerCol, Scalar
+from .readout import Memory
+
+
+class Feedback(eqx.Module):
+    """Parameters of the amplifiers; a scalar or one a column. Infinities are ordinary values."""
+
+    e: Array  # [V]
+    gain: Array
+    gbw: Array  # [Hz]
+    r_f: Array  # [ohm]
+    c_f: Array  # [F]
+    c_in: Array  # [F]
+
+    def _stage(self, d: Scalar, held: Memory) -> tuple[Array, Array, Array, Array]:
+        """Voltage and resistance without `c_in`, `rho`, and `rho c_f / d`."""
+        slow = 1 / self.gbw / (2 * math.pi * d)  # so divided, gbw = inf has slopes
+        x = slow + 1 / self.gain
+        # of r_f = 0 and r_f = inf alike
+        small = self.r_f < 1
+        r = jnp.where(small, self.r_f, 1)
+        large = jnp.where(small, 1, self.r_f)
+        rho = jnp.where(small, r / (1 + r * self.c_f / d), 1 / (1 / large + self.c_f / d))
+        share = rho * self.c_f / d
+        v = (self.e + slow * held.out + x * share * held.across) / (1 + x)
+        return v, rho * x / (1 + x), rho, share
+
+    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
+        v, r, _, _ = self._stage(d, held)
+        beside = r * self.c_in / d
+        cols = held.out.shape
+        v, r = (v + beside * held.at) / (1 + beside), r / (1 + beside)
+        return jnp.broadcast_to(v, cols), jnp.broadcast_to(r, cols)
+
+    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
+        _, _, rho, share = self._stage(d, held)
+        i = i - self.c_in / d * (v - held.at)
+        across = rho * i + share * held.across
+        return Memory(v - across, across, v)
