@@ -27,7 +27,8 @@ lint: $(VENV)/ready
 
 golden: $(VENV)/ready
 	$(BIN)/python tests/golden/make.py
-	cd tests && ../$(BIN)/python -m golden.devices && ../$(BIN)/python -m golden.readouts
+	cd tests && ../$(BIN)/python -m golden.devices && ../$(BIN)/python -m golden.readouts \
+		&& ../$(BIN)/python -m golden.transients
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
