@@ -74,6 +74,7 @@ from .readout import (
     VirtualGround as VirtualGround,
     VoltageSense as VoltageSense,
 )
+from .settling import delay as delay, settling_time as settling_time, slowest_mode as slowest_mode
 from .solution import Solution as Solution, Status as Status
 from .solvers import (
     Dense as Dense,
