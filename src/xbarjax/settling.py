@@ -87,7 +87,7 @@ def settling_time(
     until: ArrayLike,
     full_scale: ArrayLike | None = None,
     rtol: ArrayLike | None = None,
-    max_steps: int = 2048,
+    max_steps: int = 1024,
     solver: lx.AbstractLinearSolver | Newton | None = None,
 ) -> PerCol:
     """When outputs come to within half a step of `bits` bits of their settled values for good [s],

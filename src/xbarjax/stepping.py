@@ -102,6 +102,7 @@ class Followed(NamedTuple):
     ends: Float[Array, " most"]  # s, the end of time where there is no step any more
     seen: PyTree  # after every step
     state: PyTree
+    kept: PyTree  # states before every CHUNK of steps
     taken: Array  # steps
     refused: Array
     s: Scalar  # where they came to
@@ -112,100 +113,111 @@ def equal_steps(knots: Knots, steps: int) -> Float[Array, " most"]:
     count = (knots.t.size - 1) * steps
     each = jnp.arange(1, count + 1, dtype=knots.t.dtype) / steps
     j = jnp.ceil(each).astype(int) - 1
-    none = knots.t[j + 1] == knots.t[j]
-    at = jnp.where(none, knots.named(knots.t[j]), each)
-    return lax.cummax(jnp.minimum(at, knots.end))
-
-
-def replay(step: AbstractStep, state: PyTree, knots: Knots, ends: Array) -> Followed:
-    """Goes over a grid. A gradient keeps a state a chunk of it, and one chunk of steps."""
-    count = ends.size
-    chunks = -(-count // CHUNK)
-    starts = jnp.concatenate([jnp.zeros((1,), ends.dtype), ends[:-1]])
-    pad = lambda x: jnp.concatenate([x, jnp.full((chunks * CHUNK - count,), ends[-1])])
-    pairs = jnp.stack([pad(starts), pad(ends)], axis=1).reshape(chunks, CHUNK, 2)
-    blank = jax.eval_shape(lambda s: step(s, *_unit(knots), judged=False)[1], state)
-    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
-
-    def one(carry, pair):
-        state, seen = carry
-        moves = pair[1] > pair[0]
-        t, h, middle = knots.step(pair[0], pair[1])
-
-        def go(state, seen):
-            new, said, _ = step(state, t, jnp.where(moves, h, 1), middle, judged=False)
-            chosen = lambda a, b: jnp.where(moves, a, b)
-            return jax.tree.map(chosen, new, state), jax.tree.map(chosen, said, seen)
-
-        carry = lax.cond(anywhere(moves), go, lambda *x: x, state, seen)
-        return carry, carry[1]
-
-    @jax.checkpoint
-    def chunk(carry, pairs):
-        go = lambda carry: lax.scan(one, carry, pairs)
-        rest = lambda carry: (
-            carry,
-            jax.tree.map(lambda x: jnp.broadcast_to(x, (CHUNK, *x.shape)), carry[1]),
-        )
-        return lax.cond(anywhere(pairs[-1, 1] > pairs[0, 0]), go, rest, carry)
-
-    (state, _), seen = lax.scan(chunk, (state, blank), pairs)
-    seen = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], seen)
-    return Followed(ends, seen, state, jnp.sum(ends > starts), jnp.zeros((), int), ends[-1])
+    some = knots.t[j + 1] > knots.t[j]
+    return jnp.sort(jnp.where(some, each, knots.end))
 
 
 @eqx.filter_custom_jvp
-def follow(step: AbstractStep, state: PyTree, knots: Knots, max_steps: int) -> Followed:
-    """Steps of lengths such that each errs by at most what is allowed, to the end of time, or until
-    there are `max_steps` of them."""
-    seen = jax.eval_shape(lambda s: step(s, *_unit(knots), judged=False)[1], state)
-    seen = jax.tree.map(lambda x: jnp.zeros((max_steps, *x.shape), x.dtype), seen)
-    end, zero = knots.end, jnp.zeros((), knots.t.dtype)
+def follow(
+    step: AbstractStep, state: PyTree, knots: Knots, ends: Array | None, max_steps: int
+) -> Followed:
+    """Steps to the given ends; or, with none given, of lengths such that each errs by at most what
+    is allowed, until there are `max_steps` of them."""
+    most = max_steps if ends is None else ends.size
+    end, zero, none = knots.end, jnp.zeros((), knots.t.dtype), jnp.zeros((), int)
     first = FIRST * knots.first_length
-    begin = (zero, knots.after(zero, first), first, state, jnp.full((max_steps,), end), seen)
+    seen = jax.eval_shape(lambda s: step(s, zero + 1, zero + 1, zero, judged=False)[1], state)
+    room = lambda x, n: jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), x)
+    chunks = -(-most // CHUNK)
+    written = jnp.full((most,), end) if ends is None else ends
+    # one more place, for what is not to be kept
+    buffers = written, room(seen, most), room(state, chunks + 1)
 
     def unfinished(carry):
-        s, *_, taken, refused = carry
-        return (s < end) & (taken < max_steps) & (refused < 4 * max_steps)
+        s, _, _, _, taken, refused = carry
+        return (s < end) & (taken < most) & (refused < 4 * most)
 
     def go(carry):
-        s, to, wanted, state, ends, seen, taken, refused = carry
+        s, wanted, state, (written, seen, kept), taken, refused = carry
+        to = knots.after(s, wanted) if ends is None else ends[taken]
         t, h, middle = knots.step(s, to)
-        new, said, error = step(state, t, h, middle, judged=True)
+        new, said, error = step(state, t, h, middle, judged=ends is None)
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         keep = error <= 1
         factor = jnp.clip(SAFETY * jnp.maximum(error, 1e-9) ** (-1 / ORDER), LEAST, MOST)
         better = jnp.where(keep, jnp.maximum(factor, 1), jnp.minimum(factor, SAFETY)) * h
         # a knot may have cut it short: what was thought right before still is
         wanted = jnp.where(keep & (h < wanted), jnp.maximum(better, wanted), better)
+        # what is refused is written over: to read here would make the loop copy all of it
+        put = lambda of, at, x: jax.tree.map(lambda of, x: of.at[at].set(x), of, x)
+        begins = jnp.where(taken % CHUNK == 0, taken // CHUNK, chunks)
+        buffers = put(written, taken, to), put(seen, taken, said), put(kept, begins, state)
         chosen = lambda a, b: jnp.where(keep, a, b)
-        ends = ends.at[taken].set(chosen(to, ends[taken]))
-        seen = jax.tree.map(lambda x, y: x.at[taken].set(chosen(y, x[taken])), seen, said)
         state = jax.tree.map(chosen, new, state)
-        s, taken = chosen(to, s), taken + keep
-        return s, knots.after(s, wanted), wanted, state, ends, seen, taken, refused + ~keep
+        return chosen(to, s), wanted, state, buffers, taken + keep, refused + ~keep
 
-    none = jnp.zeros((), int)
-    s, _, _, *found = lax.while_loop(unfinished, go, (*begin, none, none))
-    state, ends, seen, taken, refused = found
-    return Followed(ends, seen, state, taken, refused, s)
+    begin = (zero, first, state, buffers, none, none)
+    s, _, state, buffers, taken, refused = lax.while_loop(unfinished, go, begin)
+    return Followed(buffers[0], buffers[1], state, buffers[2], taken, refused, s)
 
 
 @follow.def_jvp
 def _(primals, tangents):
-    step, state, knots, max_steps = primals
-    found = follow(*lax.stop_gradient((step, state, knots)), max_steps)
+    """A chunk of steps after the other, each from the state that was kept before it: backwards,
+    one chunk is gone over again and none is before that."""
+    step, state, knots, ends, max_steps = primals
+    found = follow(step, state, knots, ends, max_steps)
+    ends = lax.stop_gradient(found.ends)
+    chunks = -(-ends.size // CHUNK)
+    starts = jnp.concatenate([jnp.zeros((1,), ends.dtype), ends[:-1]])
+    all_of = lambda x: jnp.concatenate([x, jnp.full((chunks * CHUNK - x.size,), ends[-1])])
+    pairs = jnp.stack([all_of(starts), all_of(ends)], axis=1).reshape(chunks, CHUNK, 2)
+    by_step, by_state, by_knots = (
+        jax.tree.map(_slope, dx, x, is_leaf=lambda x: x is None)
+        for dx, x in zip(tangents[:3], primals[:3])
+    )
 
-    def again(step, state, knots):
-        there = replay(step, state, knots, lax.stop_gradient(found.ends))
-        return there._replace(taken=found.taken, refused=found.refused, s=found.s)
+    @jax.checkpoint
+    def chunk(by_state, at):
+        pairs, kept = at
+        over = lambda step, knots, state: _chunk(step, knots, state, pairs)
+        primal = (step, knots, kept)
+        slopes = lambda: eqx.filter_jvp(over, primal, (by_step, by_knots, by_state))[1]
+        shape = jax.eval_shape(slopes)
+        rest = lambda: (by_state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape[1]))
+        after, seen = lax.cond(anywhere(pairs[-1, 1] > pairs[0, 0]), slopes, rest)
+        return after, (by_state, seen)
 
-    return eqx.filter_jvp(again, (step, state, knots), tangents[:3])
+    kept = jax.tree.map(lambda x: x[:-1], found.kept)
+    by_state, (by_kept, by_seen) = lax.scan(chunk, by_state, (pairs, kept))
+    by_seen = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: ends.size], by_seen)
+    by_kept = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), by_kept)
+    none = jnp.zeros_like
+    slopes = Followed(none(ends), by_seen, by_state, by_kept, None, None, none(found.s))  # pyright: ignore
+    return found, slopes
 
 
-def _unit(knots: Knots) -> tuple[Scalar, Scalar, Scalar]:
-    one = jnp.ones((), knots.t.dtype)
-    return one, one, one
+def _chunk(step: AbstractStep, knots: Knots, state: PyTree, pairs: Array) -> tuple[PyTree, PyTree]:
+    """A chunk of steps, some of which may be none."""
+
+    def one(state, pair):
+        moves = pair[1] > pair[0]
+        t, h, middle = knots.step(pair[0], pair[1])
+
+        def go(state):
+            new, said, _ = step(state, t, jnp.where(moves, h, 1), middle, judged=False)
+            chosen = lambda a, b: jnp.where(moves, a, b)
+            return jax.tree.map(chosen, new, state), said
+
+        shape = jax.eval_shape(go, state)[1]
+        none = lambda state: (state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape))
+        return lax.cond(anywhere(moves), go, none, state)
+
+    return lax.scan(one, state, pairs)
+
+
+def _slope(dx, x):
+    return jnp.zeros_like(x) if dx is None and eqx.is_inexact_array(x) else dx
 
 
 @custom_vmap

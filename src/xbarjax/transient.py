@@ -47,7 +47,7 @@ from .readout import AbstractReadoutInTime, has_memory, is_linear
 from .solution import Solution, Status, usable
 from .solvers import Newton
 from .stage import Held, Said, Seen, Stage, at_first
-from .stepping import AbstractStep, Followed, Knots, equal_steps, follow, knots_of, replay
+from .stepping import AbstractStep, Followed, Knots, equal_steps, follow, knots_of
 from .waveform import Waveform
 
 GAMMA = 1 - math.sqrt(0.5)
@@ -97,7 +97,7 @@ def simulate(
     *,
     rtol: ArrayLike = 1e-4,
     steps: int | None = None,
-    max_steps: int = 2048,
+    max_steps: int = 1024,
     solver: lx.AbstractLinearSolver | Newton | None = None,
 ) -> Transient:
     """Follows an array in time, from the read at the first time on.
@@ -275,11 +275,11 @@ def followed(
         peak = at(lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0]))
         sizes = _sizes(peak, waveform, knots)
         step = _Step(crossbar, waveform, solver, lax.stop_gradient(sizes), lax.stop_gradient(rtol))
-        found = follow(step, start, knots, max_steps)
+        found = follow(step, start, knots, None, max_steps)
     else:
         one = jnp.ones((), dtype)
         step = _Step(crossbar, waveform, solver, _Sizes(one, one, one, one), one)
-        found = replay(step, start, knots, equal_steps(knots, steps))
+        found = follow(step, start, knots, equal_steps(knots, steps), 0)
     return start, knots, found
 
 
