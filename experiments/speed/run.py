@@ -29,7 +29,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 
 def parts() -> dict:
     """Every part: its jobs, each of which gives a row or several."""
-    from . import batches, nonlinear, peers, sizes
+    from . import batches, nonlinear, peers, sizes, transients
 
     both = ("float64", "float32")
     n_dies, n_inputs = 256, 4096
@@ -66,6 +66,11 @@ def parts() -> dict:
         "inputs_through_transfer": [lambda: batches.through_transfer(128, n_inputs)],
         "gradient_of_batch": [lambda: batches.gradient(128, 64)],
         "nonlinear": [*of(nonlinear.one_transistor, (64,)), *of(nonlinear.sinh, (64, 256, 512))],
+        "transient": [
+            *(lambda n=n, s=s: transients.against_ngspice(n, s) for n, s in ((32, 370), (64, 470))),
+            lambda: transients.equal_steps(256, 500),
+        ],
+        "transient_gradient": of(transients.gradient, (32, 64)),
         "fresh_64": [lambda: sizes.fresh(64)],
         "fresh_1024": [lambda: sizes.fresh(1024)],
     }
