@@ -22,9 +22,10 @@ LAYERS = (
     {"operating_point", "amplifiers", "capacitors"},
     {"read"},
     {"stage"},
-    {"transfer", "transient", "integration", "schemes", "switching", "ports"}
+    {"following"},
+    {"transfer", "transient", "settling", "integration", "schemes", "switching", "ports"}
     | {"noise", "feeding", "cost"},
-    {"settling", "mapping", "calibration", "compensation", "fit", "nn", "sweep"},
+    {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
     {"plot", "spice", "files"},
     {"cli"},
 )

@@ -20,18 +20,17 @@ from .assembly import at_rest, circuit_of
 from .capacitors import Charge, capacitances, voltages
 from .connectivity import determined
 from .crossbar import Crossbar
+from .following import followed
 from .network import Field
 from .operating_point import linear_solver
 from .read import bias_of, linear_only, raise_if_bad, read
 from .solution import Status, usable
 from .solvers import Factored, Newton, factor, solve
-from .transient import followed
 from .waveform import step
 
-ENOUGH = (
-    1e-10  # (in float32 1e-6) relative change of a time constant from one iteration to the next
-)
-MOST = 1000  # iterations
+# relative change of a time constant from one iteration to the next; in float32 1e-6
+ENOUGH = 1e-7
+MOST = 2000  # iterations
 
 
 def delay(
@@ -64,9 +63,10 @@ def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None =
     """The longest time constant [s] of a linear array: what is left of a change falls by `e` in it,
     once all else has settled. To half a step of `b` bits it takes `(b + 1) ln 2` of them, or less.
 
-    By power iteration, one solve each, until it changes by less than 1e-10, in float32 by
-    1e-6. Its gradient is that of
-    an eigenvalue. **Errors:** as of `delay`, and `ValueError` for an array without capacitors.
+    By power iteration, one solve each, until it changes by less than 1e-7, in float32 by 1e-6. Its
+    gradient is that of an eigenvalue, where it is not one of several that are nearly the same.
+
+    **Errors:** as of `delay`, and `ValueError` for an array without capacitors.
     """
     linear_only(crossbar, "slowest_mode")
     wires = crossbar.wires
