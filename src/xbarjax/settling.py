@@ -61,7 +61,7 @@ def delay(
 
 def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None = None) -> Scalar:
     """The longest time constant [s] of a linear array: what is left of a change falls by `e` in it,
-    once all else has settled. To half a step of `b` bits it takes `(b + 1) ln 2` of them, or less.
+    once all else has settled. To half a step of `b` bits an edge takes some `(b + 1) ln 2` of them.
 
     By power iteration, one solve each, until it changes by less than 1e-7, in float32 by 1e-6. Its
     gradient is that of an eigenvalue, where it is not one of several that are nearly the same.
