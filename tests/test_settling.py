@@ -81,6 +81,14 @@ def test_one_time_constant_settles_as_its_exponential(bits: int) -> None:
     assert np.isinf(xb.settling_time(x, np.array([0.2]), 10, edge=edge, until=3 * PS)).all()
 
 
+def test_no_mode_is_missed_by_symmetry() -> None:
+    """Of one cell, both sides alike, `(c + 2 c_cell) / (1 / r + 2 g)` is between them."""
+    c, g, r = 1e-15, 1e-6, 1e3
+    wires = xb.Wires(c_row=c, c_col=c, c_cell=c)
+    x = xb.Crossbar(xb.Ohmic(jnp.asarray([[g]])), wires, xb.Drive(r), xb.VirtualGround(r))
+    np.testing.assert_allclose(xb.slowest_mode(x), 3 * c / (1 / r + 2 * g), rtol=1e-6)
+
+
 def test_an_amplifier_that_rings_settles_when_it_has_rung() -> None:
     """`w_0 = sqrt(w / (r_f c)), 2 d = 1 / (r_f c)` of a current into an input capacitance."""
     r_f, c_in, gbw = 1e3, 200e-15, 1e10
@@ -101,6 +109,16 @@ def test_bad_input_is_named() -> None:
         (lambda: xb.slowest_mode(still), "no capacitance"),
         (lambda: xb.delay(array(xb.Sinh(jnp.asarray(G), 3.0)), V), "needs linear cells"),
         (lambda: xb.settling_time(array(), V, 4, edge=PS, until=PS), "follow it for longer"),
+        (
+            lambda: xb.settling_time(
+                xb.Crossbar(xb.Ohmic(jnp.asarray(G)), readout=xb.Integrator(1e-15, 1e-9)),
+                V,
+                4,
+                edge=PS,
+                until=2 * PS,
+            ),
+            "does not settle",
+        ),
         (lambda: xb.settling_time(array(), V, 0, edge=PS, until=2 * PS), "bits is 0"),
     ):
         with pytest.raises(ValueError, match=said):

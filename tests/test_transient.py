@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from scipy.linalg import expm
 
 import xbarjax as xb
 from xbarjax import waveform
+from xbarjax.solution import Status
 
 N = 4
 R_SOURCE, R_IN = 50.0, 100.0
@@ -245,6 +247,47 @@ def test_it_lowers_for_accelerators() -> None:
     seen = lambda x, w: xb.simulate(x, w, TS).output
     lowered = jax.export.export(jax.jit(seen), platforms=("cpu", "cuda", "tpu"))(array(), wave())
     assert lowered.platforms == ("cpu", "cuda", "tpu")
+
+
+def test_times_beside_a_corner_rest_and_currents_that_do_not_stay() -> None:
+    """Times that miss a corner by rounding; arrays without an input, but with an offset or a charge
+    of their own; a sampler without a switch; amplifiers without a memory, on wires without one."""
+    at = np.array([0.0, 0.7, 2.5, 6.0]) * PS  # of corners at 0.2 + 0.5
+    s = xb.simulate(array(), wave(), at, steps=8)
+    near = xb.simulate(array(), wave(), at + np.array([0, 1e-4, 0, 0]) * PS, steps=8)
+    np.testing.assert_allclose(s.i_out, near.i_out, atol=1e-3 * float(jnp.max(s.i_out)))
+    on = lambda readout, **c: xb.Crossbar(
+        xb.Ohmic(jnp.asarray(G)), xb.Wires(R_ROW, R_COL, **c), xb.Drive(R_SOURCE), readout
+    )
+    lines = {"c_row": C_ROW, "c_col": C_COL}
+    none = waveform.step(0 * V, PS)
+    rest = xb.simulate(on(xb.VirtualGround(R_IN, v_ref=0.2), **lines), none, TS)
+    np.testing.assert_allclose(rest.i_out[-1], rest.i_out[0], rtol=1e-9)
+    amplifier = xb.Tia(1e3, 100.0, v_offset=1e-3, gbw=1e10, c_f=1e-15)
+    rest = xb.simulate(on(amplifier, **lines), none, TS)
+    np.testing.assert_allclose(rest.output[-1], rest.output[0], rtol=1e-9)
+    sampler = xb.VoltageSense(c_sample=1e-14)
+    s = xb.simulate(on(sampler, **lines), waveform.step(V, PS), np.array([0.0, 1e-9, 2e-8]))
+    np.testing.assert_allclose(s.output[-1], xb.read(on(sampler), V).output, rtol=1e-4)
+    x = xb.Crossbar(
+        xb.Ohmic(jnp.asarray(G)), xb.Wires(c_cell=1e-15), readout=xb.Tia(1e3, gbw=jnp.inf)
+    )
+    s = xb.simulate(x, wave(), TS)
+    want = np.array([volts(wave(), t) @ G for t in TS])  # between corners, cells alone
+    np.testing.assert_allclose(s.i_out[2:], want[2:], rtol=1e-9, atol=1e-9 * want.max())
+
+
+def test_what_no_circuit_has_is_flagged_under_jit() -> None:
+    status = jax.jit(lambda x, w, t: xb.simulate(x, w, t, steps=1).status)
+    good = array(), wave(), jnp.asarray(TS)
+    assert int(status(*good)) == 0
+    backwards = Status.BACKWARDS
+    assert (
+        Status(int(status(array(), wave(), jnp.asarray(TS)[jnp.asarray([0, 2, 1, 3])])))
+        == backwards
+    )
+    negative = eqx.tree_at(lambda x: x.wires.c_row, array(), -jnp.asarray(C_ROW))
+    assert Status.INVALID_CELL in Status(int(status(negative, *good[1:])))
 
 
 def test_a_cell_that_leaves_the_range_of_its_model_on_the_way_is_said() -> None:

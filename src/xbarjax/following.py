@@ -28,7 +28,7 @@ from jaxtyping import Array
 
 from ._types import PerCol, Scalar
 from .assembly import circuit_of
-from .capacitors import Charge, voltages
+from .capacitors import Charge, capacitances, voltages
 from .crossbar import Crossbar
 from .network import Field
 from .read import bias_of, guess_from, read
@@ -99,6 +99,9 @@ class _Step(AbstractStep):
         error = jnp.zeros_like(h)
         if judged:
             error = self._error(stage, tangent, state, slopes, seen, new, h)
+            # a shorter step may converge
+            failed = jnp.any(said.status & int(Status.NOT_CONVERGED) != 0)
+            error = jnp.where(failed, jnp.inf, error)
         return new, (last, q), lax.stop_gradient(error)
 
     def _error(self, stage: Stage, tangent, state: State, slopes: Held, seen: Seen, new, h):
@@ -120,6 +123,7 @@ class _Step(AbstractStep):
             # what an input moves by is little beside what that makes of the output
             of_col = jnp.maximum(of_col, INPUT * jnp.max(allowed))
             each = jax.tree.map(of, state.slope.memory, slopes.memory)
+            each = readout.damped(stage.d, each)
             memory = [most(each.out / allowed), most(each.across / allowed)]
         errors = [
             most(row) / self.sizes.row,
@@ -133,11 +137,13 @@ class _Step(AbstractStep):
 def _together(before: Said, stages: Said) -> Said:
     largest = jnp.maximum(before.largest, jnp.max(stages.largest))
     tolerance = 1e-8 if largest.dtype == jnp.float64 else 1e-4
-    missed = jnp.where(stages.residual <= tolerance * largest, 0, int(Status.NOT_CONVERGED))
+    enough = tolerance * largest + stages.rounding
+    missed = jnp.where(stages.residual <= enough, 0, int(Status.NOT_CONVERGED))
     status = stages.status | missed.astype(stages.status.dtype)
     return Said(
         jnp.maximum(before.residual, jnp.max(stages.residual)),
         largest,
+        jnp.max(stages.rounding),
         before.status | status[0] | status[1],
         before.num_steps + jnp.sum(stages.num_steps),
         before.newton_steps + jnp.sum(stages.newton_steps),
@@ -154,6 +160,9 @@ def followed(
     dtype = first.drop_row.dtype
     ts, rtol = ts.astype(dtype), rtol.astype(dtype)
     start = _start(crossbar, resting, first, waveform(ts[0]))
+    rises = jnp.all(jnp.diff(ts) > 0) & jnp.all(jnp.diff(waveform.t, axis=0) > 0)
+    backwards = jnp.where(rises, 0, int(Status.BACKWARDS)) | start.said.status
+    start = start._replace(said=start.said._replace(status=lax.stop_gradient(backwards)))
     corners = jnp.ravel(waveform.t).astype(dtype)
     inside = jnp.where(corners < ts[0], ts[0], jnp.where(corners > ts[-1], ts[-1], corners))
     t = jnp.concatenate([ts, inside])
@@ -162,7 +171,7 @@ def followed(
         # of the largest voltage of every line, whenever it has it
         largest = jnp.argmax(jnp.abs(waveform.v), axis=0)[None]
         peak = at(lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0]))
-        sizes = _sizes(peak, waveform, knots)
+        sizes = _sizes(crossbar, peak, start, waveform, knots)
         step = _Step(crossbar, waveform, solver, lax.stop_gradient(sizes), lax.stop_gradient(rtol))
         found = follow(step, start, knots, None, max_steps)
     else:
@@ -183,27 +192,39 @@ def _start(crossbar, resting, first: Solution, v_in) -> State:
     none = lambda x: jax.tree.map(jnp.zeros_like, x)
     largest = lax.stop_gradient(jnp.max(jnp.abs(first.i_cell)))
     counts = first.num_steps, first.newton_steps
+    c = capacitances(crossbar.wires, crossbar.shape, first.v_row.dtype)
+    sound = [jnp.all((x >= 0) & jnp.isfinite(x)) for x in c]
+    sound.append(jnp.all(crossbar.readout.valid()))
+    flags = jnp.where(jnp.all(jnp.stack(sound)), 0, int(Status.INVALID_CELL))
+    status = lax.stop_gradient(first.status | flags.astype(first.status.dtype))
     return State(
         Held(v, memory),
         Held(none(v), slope),
         lax.stop_gradient(guess_from(circuit_of(resting, bias_of(resting, v_in)), first)),
         Seen(i, first.v_sense, output),
         none(i),
-        Said(lax.stop_gradient(first.residual), largest, first.status, *counts),
+        Said(lax.stop_gradient(first.residual), largest, 0 * largest, status, *counts),
     )
 
 
-def _sizes(peak: Solution, waveform: Waveform, knots: Knots) -> _Sizes:
-    """By a read of the largest voltages."""
+def _sizes(crossbar, peak: Solution, start: State, waveform: Waveform, knots: Knots) -> _Sizes:
+    """By a read of the largest voltages of the waveform, and by the beginning."""
     dtype = peak.v_row.dtype
-    row = jnp.max(jnp.abs(waveform.v)).astype(dtype)
+    most = lambda *xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])).astype(dtype)
+    memory = () if start.held.memory is None else start.held.memory
+    begun = start.held.v.row, start.held.v.col, *memory
+    row = most(waveform.v, peak.v_row, peak.v_col, peak.bias.v_col, *begun)
     row = jnp.maximum(row, jnp.finfo(dtype).tiny ** 0.25)
-    col = jnp.max(jnp.abs(peak.v_col - peak.bias.v_col))
+    rest = peak.bias.v_col
+    col = jnp.maximum(most(peak.v_col - rest, start.held.v.col - rest), TINY * row)
     inner = jnp.where((waveform.t > knots.t[0]) & (waveform.t < knots.t[-1]), waveform.t, jnp.nan)
     lasts = jnp.nanmax(inner) - jnp.nanmin(inner)
     lasts = jnp.where(lasts > 0, lasts, knots.t[-1] - knots.t[0]).astype(dtype)
     g = jnp.max(jnp.abs(peak.i_cell)) / row
-    i = jnp.maximum(jnp.max(jnp.abs(peak.i_out)), TINY * g * row)
-    i = jnp.maximum(i, jnp.finfo(dtype).tiny ** 0.5)
-    col = jnp.maximum(col, TINY * row)
-    return _Sizes(row, *(x.astype(dtype) for x in (col, i, i * lasts)))
+    i = jnp.maximum(jnp.maximum(most(peak.i_out), TINY * g * row), jnp.finfo(dtype).tiny ** 0.5)
+    # where no current stays, charge is what capacitors take
+    c = capacitances(crossbar.wires, crossbar.shape, dtype)
+    taken = jnp.max(jnp.sum(c.col + c.cell, axis=0))
+    if start.held.memory is not None:
+        taken += jnp.max(crossbar.readout.capacitance())
+    return _Sizes(row, col, *(x.astype(dtype) for x in (i, jnp.maximum(i * lasts, taken * row))))

@@ -24,6 +24,7 @@ from .following import followed
 from .network import Field
 from .operating_point import linear_solver
 from .read import bias_of, linear_only, raise_if_bad, read
+from .readout import Integrator
 from .solution import Status, usable
 from .solvers import Factored, Newton, factor, solve
 from .waveform import step
@@ -70,7 +71,8 @@ def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None =
     """
     linear_only(crossbar, "slowest_mode")
     wires = crossbar.wires
-    if all(c is None for c in (wires.c_row, wires.c_col, wires.c_cell)):
+    given = [c for c in (wires.c_row, wires.c_col, wires.c_cell) if c is not None]
+    if not given or (is_concrete(given) and not any(np.any(np.asarray(c)) for c in given)):
         raise ValueError("wires have no capacitance: give them c_row, c_col or c_cell.")
     found, status = _slowest(crossbar, solver)
     if is_concrete(status):
@@ -108,6 +110,8 @@ def settling_time(
     `simulate`.
     """
     require_bits(bits, "bits")
+    if isinstance(crossbar.readout, Integrator):
+        raise ValueError("readout is an Integrator, which does not settle: use simulate.")
     v_in, until, edge = (
         as_physical(x, name) for x, name in ((v_in, "v_in"), (until, "until"), (edge, "edge"))
     )
@@ -118,6 +122,8 @@ def settling_time(
     small = min(1e-4, 2.0 ** -(bits + 7))
     rtol = as_physical(small if rtol is None else rtol, "rtol")
     settled = read(crossbar, v_in, solver=solver)
+    if full_scale is not None:
+        require_positive(full_scale, "full_scale", "of the output")
     scale = jnp.max(jnp.abs(settled.output)) if full_scale is None else jnp.asarray(full_scale)
     band = scale / 2 ** (bits + 1)
     ts = jnp.stack([jnp.zeros_like(until), until])
@@ -191,9 +197,10 @@ def _slowest(crossbar: Crossbar, solver) -> tuple[Scalar, Array]:
         _, tau, before, count = carry
         return (jnp.abs(tau - before) > enough * jnp.abs(tau)) & (count < MOST)
 
-    ones = jnp.ones(crossbar.shape, still.c.row.dtype)
-    zero = jnp.zeros((), ones.dtype)
-    begin = voltages(ones, ones)
+    # of no symmetry, so that no mode is missed
+    shape, dtype = crossbar.shape, still.c.row.dtype
+    begin = voltages(*(jax.random.normal(jax.random.key(k), shape, dtype) for k in (0, 1)))
+    zero = jnp.zeros((), dtype)
     u, *_, count = lax.while_loop(unfinished, go, (begin, zero, zero + jnp.inf, 0))
     u = lax.stop_gradient(u)
     _, z = array.answer(u)

@@ -27,6 +27,7 @@ class Status(enum.IntFlag):
     GATES_OFF = 512
     SATURATED = 1024
     OUT_OF_STEPS = 2048
+    BACKWARDS = 4096
 
     @property
     def is_error(self) -> bool:
@@ -53,7 +54,7 @@ ADVICE = {
     Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, or for currents"
     " beyond the range of the dtype",
     Status.INVALID_CELL: "a cell has a negative or non-finite parameter: conductances are finite"
-    " and at least 0 S; or an amplifier has one that none can have",
+    " and at least 0 S; or an amplifier or a capacitor has one that none can have",
     Status.INVALID_WIRE: "a resistance is negative or NaN: resistances run from 0 (ideal) to inf"
     " (open)",
     Status.SHORT_CIRCUIT: "a line of ideal wire joins two ideal terminals at different voltages:"
@@ -68,6 +69,7 @@ ADVICE = {
     Status.SATURATED: "every amplifier is at an end of its swing, so that outputs do not depend on"
     " the product any more: lower the feedback resistance or the inputs",
     Status.OUT_OF_STEPS: "max_steps were not enough to come to the last time: raise it, or rtol",
+    Status.BACKWARDS: "times or the corners of a line do not rise: time runs forward only",
 }
 
 

@@ -20,6 +20,7 @@ from .readout import AbstractReadoutInTime, Memory, VirtualGround, has_memory
 from .solution import Status
 from .solvers import Newton, factor, roughly, solve
 
+ROUNDING = 64
 ROUGH = 0.1  # of an error estimate is what is left of it unsolved
 
 
@@ -43,6 +44,7 @@ class Said(NamedTuple):
 
     residual: Scalar
     largest: Scalar  # current [A] that violations are judged by
+    rounding: Scalar  # [A], of what capacitors take in a stage that is short
     status: Array
     num_steps: Array
     newton_steps: Array
@@ -114,7 +116,10 @@ class Stage(eqx.Module):
         status = jnp.zeros((), jnp.int32)
         for flag, holds in flags.items():
             status |= jnp.where(holds, int(flag), 0)
-        said = Said(most(off.row, off.col), most(i_row, i_col), lax.stop_gradient(status), *counts)
+        taken = (c / self.d * v for c, v in zip(self.c, voltages(v_row, v_col)))
+        rounding = ROUNDING * jnp.finfo(v_row.dtype).eps * most(*taken)
+        violated, largest = most(off.row, off.col), most(i_row, i_col)
+        said = Said(violated, largest, rounding, lax.stop_gradient(status), *counts)
         seen = Seen((i_out, i_in), v_sense, output.astype(i_out.dtype))
         return Held(voltages(v_row, v_col), memory), x, seen, said, tangent
 

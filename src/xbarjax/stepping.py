@@ -72,17 +72,21 @@ class Knots(eqx.Module):
         return self.named(self.t[-1])
 
     def named(self, t: Array) -> Array:
-        """`s` of moments that are among the knots."""
-        return jnp.searchsorted(lax.stop_gradient(self.t), lax.stop_gradient(t)).astype(
-            self.t.dtype
-        )
+        """`s` of moments that are among the knots, or that one of them stands for."""
+        still = lax.stop_gradient(self.t)
+        last = jnp.searchsorted(still, lax.stop_gradient(t), side="right") - 1
+        return jnp.searchsorted(still, still[jnp.maximum(last, 0)]).astype(still.dtype)
 
 
 def knots_of(t: Array) -> Knots:
-    """Moments [s] in order. Of those at the same time the first stands for all of them, so that a
-    derivative by its time takes as much from the next interval as it gives to the one before."""
+    """Moments [s] in order. Of those at the same time, as far as rounding can tell, the first
+    stands for all of them, so that a derivative by its time takes as much from the next interval
+    as it gives to the one before."""
     t = t[jnp.argsort(lax.stop_gradient(t), stable=True)]
-    return Knots(t[jnp.searchsorted(lax.stop_gradient(t), lax.stop_gradient(t))])
+    still = lax.stop_gradient(t)
+    least = (1e-9 if t.dtype == jnp.float64 else 1e-5) * (still[-1] - still[0])
+    opens = jnp.diff(still, prepend=still[0]) > least
+    return Knots(t[lax.cummax(jnp.where(opens, jnp.arange(t.size), 0))])
 
 
 class AbstractStep(eqx.Module):
@@ -135,7 +139,7 @@ def follow(
 
     def unfinished(carry):
         s, _, _, _, taken, refused = carry
-        return (s < end) & (taken < most) & (refused < 4 * most)
+        return (s < end) & (taken < most) & (refused < most)
 
     def go(carry):
         s, wanted, state, (written, seen, kept), taken, refused = carry

@@ -99,6 +99,8 @@ def pwm(
     if not everywhere(lambda codes: (codes == 0) | (codes >= 1), codes):
         raise ValueError(f"codes has {np.min(codes)}; a code is 0, or 1 at least.")
     v, lsb = as_physical(v, "v"), _time(lsb, "lsb")
+    if not everywhere(lambda lsb, edge: lsb > edge, lsb, _time(edge, "edge")):
+        raise ValueError(f"lsb is {np.min(lsb)} s, but edges take {edge} s: it must be longer.")
     some = codes > 0
     return pulse(jnp.where(some, v, 0), lsb * jnp.where(some, codes, 1), edge, start)
 

@@ -57,6 +57,11 @@ class Feedback(eqx.Module):
         v, r = (v + beside * held.at) / (1 + beside), r / (1 + beside)
         return jnp.broadcast_to(v, cols), jnp.broadcast_to(r, cols)
 
+    def damped(self, d: Scalar, error: Memory) -> Memory:
+        _, _, _, share = self._stage(d, error)
+        slow = 1 / self.gbw / (2 * math.pi * d)
+        return Memory(error.out * slow / (1 + slow), error.across * share, error.at)
+
     def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
         _, _, rho, share = self._stage(d, held)
         i = i - self.c_in / d * (v - held.at)

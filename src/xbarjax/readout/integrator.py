@@ -119,6 +119,12 @@ class Integrator(AbstractReadoutInTime):
     def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
         return self._feedback().end(d, held, i, v)
 
+    def damped(self, d: Scalar, error: Memory) -> Memory:
+        return self._feedback().damped(d, error)
+
+    def capacitance(self) -> Float[Array, "..."]:
+        return self._feedback().c_in
+
     def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         del v, i
         return q / self.c

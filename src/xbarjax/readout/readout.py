@@ -90,6 +90,15 @@ class AbstractReadoutInTime(AbstractNearReadout):
         """What it remembers then, of the current and the voltage that came of it."""
 
     @abc.abstractmethod
+    def damped(self, d: Scalar, error: Memory) -> Memory:
+        """What is left of an error [V] of what it holds at the end of a stage of `d` [s]; nothing
+        where nothing is held."""
+
+    @abc.abstractmethod
+    def capacitance(self) -> Float[Array, "..."]:
+        """[F] that the bit line charges, apart from what is integrated."""
+
+    @abc.abstractmethod
     def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         """What its memory [V] is measured by, where inputs are of the size of `v` [V], currents of
         that of `i` [A] and charges of that of `q` [C]."""

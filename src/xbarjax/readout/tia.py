@@ -144,6 +144,12 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         e, gbw = self.v_ref + self.v_offset, given(self.gbw, jnp.inf)
         return Feedback(e, self.gain, gbw, self.r_f, given(self.c_f, 0.0), given(self.c_in, 0.0))
 
+    def damped(self, d: Scalar, error: Memory) -> Memory:
+        return self._feedback().damped(d, error)
+
+    def capacitance(self) -> Float[Array, "..."]:
+        return self._feedback().c_f + self._feedback().c_in
+
     def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         del v, q
         return self.r_f * i

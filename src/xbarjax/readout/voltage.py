@@ -96,6 +96,14 @@ class VoltageSense(AbstractReadoutInTime):
         out = held.out + d / self.c_sample * (v - held.out) / self._branch(d)
         return Memory(out, held.across, v)
 
+    def damped(self, d: Scalar, error: Memory) -> Memory:
+        del d
+        return error
+
+    def capacitance(self) -> Float[Array, "..."]:
+        assert self.c_sample is not None
+        return self.c_sample
+
     def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         del i, q
         return v
