@@ -136,7 +136,7 @@ def test_a_floating_line_is_sampled() -> None:
     total = G.sum(0) + 1e-6
     rest, tau = V @ G / total, (r + 1 / total) * c
     want = rest + (start - rest) * np.exp(-ts[:, None] / tau)
-    s = xb.simulate(x, still, ts, rtol=1e-6)
+    s = xb.simulate(x, still, ts, rtol=1e-7, max_steps=4096)
     assert error(s.output, want) < 1e-5
     np.testing.assert_allclose(s.output[0], start)
 
