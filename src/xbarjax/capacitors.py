@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from ._types import DeviceMask, Inner, PerCell, PerDevice, Scalar
 from .assembly import Circuit, Shunts
 from .cells import AbstractCell, AbstractRangedCell, in_range
+from .network import Field, Network
 from .wires import Wires
 
 
@@ -84,6 +85,13 @@ def with_capacitors(circuit: Circuit, c: Charge, d: Scalar, v_h: Charge, wires: 
     span = jnp.minimum(low, jnp.min(held)), jnp.maximum(high, jnp.max(held))
     where = lambda x: (x.cell, x.shunts, x.span)
     return eqx.tree_at(where, circuit, (cell, shunts, span), is_leaf=lambda x: x is None)
+
+
+def injected(q: Charge, network: Network) -> Field:
+    """A right-hand side of what all of them give to their nodes: a current [A], or a charge [C]
+    where voltages are integrated over time."""
+    none = jnp.zeros_like
+    return Field(-q.row - q.cell, none(network.row.r), q.col - q.cell, none(network.col.r))
 
 
 def voltages(v_row: PerCell, v_col: PerCell) -> Charge:

@@ -106,10 +106,8 @@ class _Step(AbstractStep):
 
     def _error(self, stage: Stage, tangent, state: State, slopes: Held, seen: Seen, new, h):
         """`ERROR h^3 y''' / 2` of all that integrates, by what is allowed."""
-        third = lambda a, b, c: (
-            ERROR * h * (a / GAMMA - b / (GAMMA * (1 - GAMMA)) + c / (1 - GAMMA))
-        )
-        of = lambda a, bc: third(a, bc[0], bc[1])
+        weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)  # of slopes at 0, gamma, 1
+        of = lambda a, bc: ERROR * h * (weights[0] * a + weights[1] * bc[0] + weights[2] * bc[1])
         v = jax.tree.map(of, state.slope.v, slopes.v)
         v = Charge(*(jnp.where(c > 0, e, 0) for c, e in zip(stage.c, v)))
         row, col = stage.filtered(tangent, v)
@@ -152,7 +150,7 @@ def _together(before: Said, stages: Said) -> Said:
 
 def followed(
     crossbar: Crossbar, waveform: Waveform, ts: Array, rtol: Array, steps, max_steps, solver
-) -> tuple["State", Knots, Followed]:
+) -> tuple[State, Knots, Followed]:
     """Where an array begins, and where all steps lead."""
     resting = at_first(crossbar)
     at = lambda v: read(resting, bias_of(resting, v), solver=solver)
@@ -178,7 +176,9 @@ def followed(
         one = jnp.ones((), dtype)
         step = _Step(crossbar, waveform, solver, _Sizes(one, one, one, one), one)
         found = follow(step, start, knots, equal_steps(knots, steps), 0)
-    return start, knots, found
+    short = jnp.where(lax.stop_gradient(found.s) < knots.end, int(Status.OUT_OF_STEPS), 0)
+    said = found.state.said._replace(status=found.state.said.status | short)
+    return start, knots, found._replace(state=found.state._replace(said=said))
 
 
 def _start(crossbar, resting, first: Solution, v_in) -> State:

@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike
 
 from ._types import PerCol, Scalar, as_physical, is_concrete, require_bits, require_positive
 from .assembly import at_rest, circuit_of
-from .capacitors import Charge, capacitances, voltages
+from .capacitors import Charge, capacitances, injected, voltages
 from .connectivity import determined
 from .crossbar import Crossbar
 from .following import followed
@@ -142,10 +142,7 @@ class _Array(eqx.Module):
     def answer(self, v: Charge) -> tuple[Field, Charge]:
         """Drops and currents, and voltages `x`, of `K x = C v`."""
         q = Charge(*(c * v for c, v in zip(self.c, v)))
-        network = self.factored.network
-        none = jnp.zeros_like
-        vector = Field(-q.row - q.cell, none(network.row.r), q.col - q.cell, none(network.col.r))
-        x, _ = solve(self.factored, vector)
+        x, _ = solve(self.factored, injected(q, self.factored.network))
         return x, voltages(-x.row, x.col)
 
     def energy(self, u: Charge, v: Charge) -> Scalar:
@@ -230,6 +227,5 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     part = jnp.where(safe, inside, straight)
     t_0, t_1 = t[jnp.minimum(last, steps)], t[jnp.minimum(last + 1, steps)]
     time = jnp.where(ever, jnp.where(never, jnp.inf, t_0 + part * (t_1 - t_0)), 0.0)
-    short = lax.stop_gradient(found.s) < knots.end
-    status = found.state.said.status | jnp.where(short, int(Status.OUT_OF_STEPS), 0)
+    status = found.state.said.status
     return jnp.where(usable(status), time, jnp.nan), status

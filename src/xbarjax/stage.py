@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from ._types import PerCol, Scalar
 from .assembly import Circuit, at_rest, circuit_of, right_hand_side
-from .capacitors import Charge, capacitances, voltages, with_capacitors
+from .capacitors import Charge, capacitances, injected, voltages, with_capacitors
 from .connectivity import Undetermined, determined
 from .crossbar import Crossbar
 from .network import Field, Network
@@ -20,7 +20,7 @@ from .readout import AbstractReadoutInTime, Memory, VirtualGround, has_memory
 from .solution import Status
 from .solvers import Newton, factor, roughly, solve
 
-ROUNDING = 64
+ROUNDING = 64  # units of rounding of what capacitors take: less of a violation says nothing
 ROUGH = 0.1  # of an error estimate is what is left of it unsolved
 
 
@@ -131,11 +131,8 @@ class Stage(eqx.Module):
         if tangent is not None:
             kind = {"symmetric": tangent.symmetric, "parallel": tangent.parallel}
             factored = factor(tangent, linear_solver(**kind))
-        network = factored.network
         i = Charge(*(c / self.d * e for c, e in zip(self.c, error)))
-        none = jnp.zeros_like
-        vector = Field(-i.row - i.cell, none(network.row.r), i.col - i.cell, none(network.col.r))
-        x = roughly(factored, vector, ROUGH)
+        x = roughly(factored, injected(i, factored.network), ROUGH)
         return x.row, x.col
 
 

@@ -1,12 +1,12 @@
 """Steps in time between corners, of lengths that an error estimate chooses, and their derivative.
 
 Time is counted in knots, the moments that no step goes over: at `s = k + f` it is
-`t_k + f (t_{k+1} - t_k)`. A grid of steps is found by a loop that keeps nothing, and then gone over
-once more where a derivative is asked for, `s` held and the knots free to move: so a derivative by
-the time of a corner moves the steps beside it, and what led to their lengths has none. (Diffrax
-takes the same steps in the same time, from 32 x 32 cells on. But it checks the times to save at
-through a host callback, so that nothing would lower for accelerators, and has no forward mode over
-its checkpoints, which second derivatives take. Below that size it adds 10 to 25 us a step.)
+`t_k + f (t_{k+1} - t_k)`. A loop finds the steps and keeps a state before every chunk of them;
+where a derivative is asked for, chunks are gone over again from there, `s` held and the knots free
+to move: so a derivative by the time of a corner moves the steps beside it, and what led to their
+lengths has none. (Diffrax would take the same steps. But it checks the times to save at through a
+host callback, so that nothing would lower for accelerators, and has no forward mode over its
+checkpoints, which second derivatives take.)
 """
 
 import abc

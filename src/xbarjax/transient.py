@@ -65,8 +65,9 @@ def simulate(
 
     No step goes over one of the times or a corner of the waveform. Between them steps are as long
     as an estimate of their errors allows: `rtol` is what one of them may add to node voltages and
-    to what amplifiers hold, relative to the largest of them in a read of the waveform's largest
-    voltages, and to the charge of a column, relative to that of all its pulses. With `steps` there
+    to what amplifiers hold, relative to the largest there are at first or in a read of the
+    waveform's largest voltages (of columns, from where their readout holds them), and to the charge
+    of a column, relative to that of all its pulses. Errors of many steps add up. With `steps` there
     are so many equal ones between neighbours among the times and the corners instead, whose errors
     fall with the square of their length.
 
@@ -124,8 +125,7 @@ def _transient(crossbar, waveform, ts, start: State, knots: Knots, found: Follow
     last, q = found.seen
     seen, q = jax.tree.map(begun, (start.last, start.q), (last, q))
     end = found.state
-    short = jax.lax.stop_gradient(found.s) < knots.end
-    status = end.said.status | jnp.where(short, int(Status.OUT_OF_STEPS), 0)
+    status = end.said.status
     good = usable(status)
     flag = lambda x: jnp.where(good, x, jnp.nan)
     (i_out, i_in), (q_out, q_in) = seen.i, q

@@ -37,9 +37,13 @@ class Feedback(eqx.Module):
     c_f: Array  # [F]
     c_in: Array  # [F]
 
+    def _slow(self, d: Scalar) -> Array:
+        """`1 / (d w)`; so divided, gbw = inf has slopes."""
+        return 1 / self.gbw / (2 * math.pi * d)
+
     def _stage(self, d: Scalar, held: Memory) -> tuple[Array, Array, Array, Array]:
         """Voltage and resistance without `c_in`, `rho`, and `rho c_f / d`."""
-        slow = 1 / self.gbw / (2 * math.pi * d)  # so divided, gbw = inf has slopes
+        slow = self._slow(d)
         x = slow + 1 / self.gain
         # of r_f = 0 and r_f = inf alike
         small = self.r_f < 1
@@ -59,7 +63,7 @@ class Feedback(eqx.Module):
 
     def damped(self, d: Scalar, error: Memory) -> Memory:
         _, _, _, share = self._stage(d, error)
-        slow = 1 / self.gbw / (2 * math.pi * d)
+        slow = self._slow(d)
         return Memory(error.out * slow / (1 + slow), error.across * share, error.at)
 
     def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:

@@ -73,7 +73,10 @@ class Integrator(AbstractReadoutInTime):
 
     def valid(self) -> Bool[Array, "..."]:
         gain = 1.0 if self.gain is None else self.gain
-        return (self.c > 0) & (self.seconds > 0) & (self.r_leak > 0) & (jnp.asarray(gain) > 0)
+        sound = (self.c > 0) & (self.seconds > 0) & (self.r_leak > 0) & (jnp.asarray(gain) > 0)
+        if self.gbw is not None:
+            sound &= self.gbw > 0
+        return sound if self.c_in is None else sound & (self.c_in >= 0) & jnp.isfinite(self.c_in)
 
     @property
     def r_in(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
