@@ -1,7 +1,30 @@
+from collections import defaultdict
+
 import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "few(n): n cases of this test, evenly spread, are quick; the others are slow"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of tests with many cases that ask the same, all but a few are for `make test-slow`."""
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("few") and not item.get_closest_marker("slow"):
+            cases[item.nodeid.split("[")[0]].append(item)
+    for same in cases.values():
+        n = min(same[0].get_closest_marker("few").args[0], len(same))
+        quick = {k * len(same) // n for k in range(n)}
+        for k, item in enumerate(same):
+            if k not in quick:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="module")

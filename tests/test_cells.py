@@ -133,6 +133,7 @@ def inputs(v_max: float) -> Any:
     return jnp.asarray(np.linspace(0.9, 0.3, ROWS) * v_max * np.array([1, 1, -0.5, 1]))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", IN_ARRAYS)
 def test_laws_hold_in_an_array_and_gradients_match_differences(name: str) -> None:
     """Kirchhoff's and Tellegen's laws; and the slope in random directions of every parameter of the

@@ -162,6 +162,7 @@ def combined(mapping: str, stored, currents: list[np.ndarray]) -> np.ndarray:
     return y / (stored["gain"] * stored["k"])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("mapping", ["pair", "interleaved", "offset"])
 def test_compensated_conductances_compute_with_the_weights(mapping):
     out, err = run(

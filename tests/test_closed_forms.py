@@ -92,6 +92,7 @@ def test_a_word_line_follows_the_cosh_law(n: int) -> None:
         close(s.i_out, g * want, 1e-11)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("n", [8, 64])
 def test_a_bit_line_follows_the_cosh_law(n: int) -> None:
     """Reciprocity: what row k contributes at the sense end is what the end gives node k."""

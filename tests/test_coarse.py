@@ -45,6 +45,7 @@ def test_a_grid_as_fine_as_the_array_is_its_inverse(
     assert difference(got, want) < 1e-11
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("shape", "r", "gain"), [((200, 160), 300.0, 2), ((256, 256), 1e3, 4), ((40, 700), 200.0, 1.5)]
 )

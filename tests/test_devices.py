@@ -37,6 +37,7 @@ large = lambda name: pytest.param(name, marks=pytest.mark.slow if name.endswith(
 main_ones = ("sinh_high_32", "sinh_float_32", "ekv_row_32", "level1_col_along_32")
 
 
+@pytest.mark.few(20)
 @pytest.mark.parametrize("name", [name if name in main_ones else large(name) for name in FILES])
 def test_a_read_agrees_with_ngspice(name: str) -> None:
     record = devices.load(FILES[name])

@@ -45,6 +45,7 @@ def eliminated(xbar: xb.Crossbar) -> Any:
     return lines if xbar.shape[0] <= xbar.shape[1] else lines.T
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_elimination_equals_a_solve_a_line(shape: tuple[int, int], dtype: Any) -> None:
@@ -116,6 +117,7 @@ def test_its_gradient_is_that_of_the_solves() -> None:
     np.testing.assert_allclose(slope, want, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_members() -> None:
     g = jnp.stack([crossbar((17, 16)).cell.g * k for k in (1.0, 2.0, 3.0)])
     one = lambda g: xb.transfer(xb.Crossbar(xb.Ohmic(g), xb.Wires(2.0, 3.0)))

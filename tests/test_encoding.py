@@ -39,6 +39,7 @@ def rounded(x: np.ndarray, bits: int) -> np.ndarray:
     return np.sign(x) * np.round(np.abs(x) * (2**bits - 1)) / (2**bits - 1)
 
 
+@pytest.mark.few(6)
 @every_encoding
 @pytest.mark.parametrize("way", ["by polarity", "in two phases", "few rows"])
 def test_all_give_the_same_product_in_the_ideal_limit(name: str, way: str) -> None:
@@ -96,6 +97,7 @@ def test_nonlinearity_of_a_converter_shows_and_has_a_gradient() -> None:
     np.testing.assert_allclose(by_max, v(inl, 1.0), atol=1e-16)
 
 
+@pytest.mark.slow
 def test_wires_do_not_tell_encodings_apart_but_cells_do() -> None:
     """A linear array has superposition, whatever its wires; one that is not has none."""
     crossbar = xb.Crossbar(xb.Ohmic(G), xb.Wires(50.0, 50.0))

@@ -58,6 +58,7 @@ def test_shared_levels_and_ground_agree_with_a_nodal_solve() -> None:
     assert np.max(np.abs(alone.i_out - s.i_out)) > 0.05 * np.max(np.abs(s.i_out))
 
 
+@pytest.mark.slow
 def test_readouts_count_from_the_ground_that_they_share() -> None:
     _, v = array()
     for readout in (xb.VirtualGround(40.0, v_offset=5e-3), xb.Tia(4e3, 30.0, v_offset=5e-3)):
@@ -69,6 +70,7 @@ def test_readouts_count_from_the_ground_that_they_share() -> None:
         np.testing.assert_allclose(lifted.i_out, xb.read(higher, v).i_out, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_shared_nodes_in_single_precision() -> None:
     g, v = (x.astype(jnp.float32) for x in array())
     level = np.linspace(0, 0.2, 4, dtype=np.float32)
@@ -88,6 +90,7 @@ def test_lines_without_a_shared_node_keep_their_voltage() -> None:
     np.testing.assert_allclose(s.i_out, want.i_out, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_shared_nodes_of_nonlinear_cells_hold_and_have_gradients() -> None:
     g, _ = array()
     codes = jnp.asarray([0, 1, 1, 1, 0, 1, 1, 0])

@@ -97,6 +97,7 @@ def sampled(kind: str, sources: tuple[str, ...]) -> np.ndarray:
 PARTS = ("thermal", "flicker", "wires", "feedback", "amplifier")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("kind", "parts"),
     [
@@ -152,6 +153,7 @@ def test_straps_and_ends_without_resistance_have_their_closed_forms() -> None:
     np.testing.assert_allclose(near.amplifier, n.amplifier, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_noise_of_transistors_has_gradients() -> None:
     def rms(v_gate):
         fet = xb.Mosfet(beta=1e-3, v_t=0.4, v_gate=v_gate, n=1.3)

@@ -105,6 +105,7 @@ def compare(seeds: Iterable[int], sizes: tuple[int, ...]) -> list[int]:
     return steps
 
 
+@pytest.mark.slow
 def test_random_circuits_agree_with_the_newton_reference() -> None:
     assert np.median(compare(range(12), (12,))) <= 8
 
@@ -235,6 +236,7 @@ def test_gates_have_gradients(parallel: bool) -> None:
     assert got == pytest.approx(want, rel=1e-6) and forward == pytest.approx(got, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_second_derivatives_match_differences_of_gradients() -> None:
     value = lambda b: jnp.sum(xb.read(curved(b, 300.0), V).i_out ** 2) * 1e8
     slope = jax.jit(jax.grad(value))

@@ -112,6 +112,7 @@ def cropped(seed: int, rows: int, cols: int) -> Circuit | None:
     return c
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("seed", FEW)
 def test_random_circuits_agree(seed: int) -> None:
     c = nodal.random_circuit(seed)
@@ -134,6 +135,7 @@ def many() -> list[Circuit]:
     return [c for seed in range(1000, 2500) if (c := cropped(seed, 7, 5))]
 
 
+@pytest.mark.few(1)
 @both_solvers
 def test_random_circuits_of_one_shape_agree(solver: Any) -> None:
     assert len(many()) > 300

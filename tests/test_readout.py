@@ -59,6 +59,7 @@ SLOW = ("clamp_32", "float_32", "pairs_32", "pairs_ekv", "taps_along")
 slow = lambda name: pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize("name", [slow(name) for name in FILES])
 def test_a_read_agrees_with_ngspice(name: str) -> None:
     record = readouts.load(FILES[name])
@@ -151,6 +152,7 @@ def test_all_amplifiers_saturated_are_flagged() -> None:
     assert int(s.status) == Status.SATURATED
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("limits", [(None, None), (-0.1, 0.08)])
 def test_gradients_of_an_amplifier_are_those_of_differences(limits: tuple) -> None:
     g, v = array()
@@ -316,6 +318,7 @@ def test_bad_readouts_are_refused_in_words(make: Any, said: str) -> None:
         make()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("swing", [(None, None), (-0.05, 0.05)])
 def test_single_precision_transformations_and_export(swing: tuple) -> None:
     g, v = (x.astype(jnp.float32) for x in array())

@@ -95,6 +95,7 @@ def test_amplifiers_of_finite_bandwidth_agree_with_the_exact_solution() -> None:
     np.testing.assert_allclose(s.output[0], rest.output, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_an_ideal_amplifier_and_what_a_static_one_is() -> None:
     plain = xb.Tia(1e3, 100.0, v_offset=1e-3)
     other = xb.Tia(1e3, 100.0, v_offset=1e-3, gbw=jnp.inf, c_f=0.0, c_in=0.0)
@@ -112,6 +113,7 @@ def test_an_integrator_holds_the_charge() -> None:
     np.testing.assert_allclose(s.output[0], -q / c, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_an_integrator_of_finite_gain_agrees_with_the_ports() -> None:
     """Where the array has no capacitors, `integrate` is exact."""
     ns = 1e-9

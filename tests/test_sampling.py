@@ -70,6 +70,7 @@ def charged(c: Any, v_in: Any, e: Any, seconds: float, r_leak: Any, q: Any, gain
     return gain * (e - u) / (1 + gain)
 
 
+@pytest.mark.slow
 def test_integrators_of_finite_gain_move_each_other() -> None:
     g, v = array()
     r, e = np.random.default_rng(1).uniform(1, 20, (ROWS, COLS)), 0.02

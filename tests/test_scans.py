@@ -76,6 +76,7 @@ def circuit(dtype: str) -> tuple[xb.Crossbar, Any]:
     return xbar, of(rng.uniform(0.1, 0.3, shape[0]))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-11), ("float32", 1e-5)])
 def test_a_read_as_on_an_accelerator(
     dtype: str, tolerance: float, request: pytest.FixtureRequest

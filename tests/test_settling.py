@@ -68,6 +68,7 @@ def test_the_slowest_mode_is_an_eigenvalue() -> None:
     np.testing.assert_allclose(slopes[1][0, 1], slope, rtol=1e-2)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("bits", [4, 10])
 def test_one_time_constant_settles_as_its_exponential(bits: int) -> None:
     g, r_s, c, edge = 1e-4, 2e3, 1e-15, 1 * PS

@@ -43,6 +43,7 @@ def test_a_near_start_saves_iterations(solver: Any) -> None:
     assert int(again.num_steps) < int(warm.num_steps)
 
 
+@pytest.mark.slow
 def test_a_near_start_saves_iterations_in_float32() -> None:
     g, near, v = (x.astype(jnp.float32) for x in (G, NEAR, V))
     cold = xb.read(crossbar(near), v)
@@ -64,6 +65,7 @@ def test_any_start_leads_to_the_same_answer(solver: Any) -> None:
         assert error(xb.read(xbar, v, solver=solver, start=start), want) < 1e-10
 
 
+@pytest.mark.slow
 def test_a_start_in_error_by_slow_modes_alone_is_corrected() -> None:
     """Where rows and columns hang together, such an error hardly violates Kirchhoff's law."""
     shape, rng = (100, 100), np.random.default_rng(0)
@@ -93,6 +95,7 @@ def test_gradients_do_not_see_the_start() -> None:
     np.testing.assert_allclose(slope, jnp.vdot(want[0], G), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_every_member_of_a_batch_has_its_own_start() -> None:
     many = jnp.stack([G, 2 * G, 3 * G])
     batch = jax.vmap(lambda g: xb.read(crossbar(g), V))(many)

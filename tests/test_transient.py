@@ -147,6 +147,7 @@ def test_without_capacitors_every_time_is_a_read() -> None:
         np.testing.assert_allclose(s.i_out, want, rtol=1e-10, atol=1e-10 * float(want.max()))
 
 
+@pytest.mark.slow
 def test_steps_are_as_long_as_errors_allow() -> None:
     """Whether or not word lines are ten thousand times faster."""
     taken = {}
@@ -249,6 +250,7 @@ def test_it_lowers_for_accelerators() -> None:
     assert lowered.platforms == ("cpu", "cuda", "tpu")
 
 
+@pytest.mark.slow
 def test_times_beside_a_corner_rest_and_currents_that_do_not_stay() -> None:
     """Times that miss a corner by rounding; arrays without an input, but with an offset or a charge
     of their own; a sampler without a switch; amplifiers without a memory, on wires without one."""
@@ -290,12 +292,14 @@ def test_what_no_circuit_has_is_flagged_under_jit() -> None:
     assert Status.INVALID_CELL in Status(int(status(negative, *good[1:])))
 
 
+@pytest.mark.slow
 def test_a_cell_that_leaves_the_range_of_its_model_on_the_way_is_said() -> None:
     x = array(xb.Polynomial(jnp.asarray(G), 0.0, 0.0, v_max=0.5))
     with pytest.raises(ValueError, match="beyond the range"):
         xb.simulate(x, waveform.step(20 * V, PS), TS)
 
 
+@pytest.mark.slow
 def test_batches_single_precision_and_other_ends() -> None:
     """Straps, a line that floats, corners beyond the times; and nothing retraces."""
     taps = jnp.full((N, N), jnp.inf).at[1, 2].set(30.0)
