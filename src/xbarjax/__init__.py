@@ -7,6 +7,7 @@ from . import (
     feeding as feeding,
     pairs as pairs,
     schemes as schemes,
+    variability as variability,
     waveform as waveform,
 )
 from .calibration import (

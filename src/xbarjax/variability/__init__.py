@@ -1,0 +1,25 @@
+"""What fabrication, programming, time and reading do to circuits: functions `(x, key) -> x`.
+
+Each acts on an array, of conductances or of segments' resistances, and is a pytree of physical
+numbers. `Chain` puts them one after another, `At` applies one to a leaf of a circuit, so that a die
+is a chain applied to a `Crossbar` under a key, and thousands of dies are its `jax.vmap` over keys.
+"""
+
+from .ageing import (
+    ClippedLog as ClippedLog,
+    Drift as Drift,
+    Relaxation as Relaxation,
+    equivalent_time as equivalent_time,
+    logarithmic as logarithmic,
+)
+from .correlated import Correlated as Correlated
+from .defects import Broken as Broken, Stuck as Stuck
+from .perturbation import (
+    AbstractPerturbation as AbstractPerturbation,
+    At as At,
+    Chain as Chain,
+)
+from .programming import Levels as Levels, Programming as Programming
+from .reading import Flicker as Flicker, Telegraph as Telegraph
+from .spread import Lognormal as Lognormal, Spread as Spread
+from .temperature import Activated as Activated, Metallic as Metallic

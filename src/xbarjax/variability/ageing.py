@@ -1,0 +1,124 @@
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from .._types import (
+    Scalar,
+    as_physical,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
+from ..cells.constants import thermal_voltage
+from .perturbation import AbstractPerturbation
+from .programming import require_polynomial
+
+Conductances = Float[Array, "..."]
+
+
+class ClippedLog(eqx.Module):
+    """A number that depends on a conductance: `clip(slope ln(g/g_max) + offset, low, high)`.
+
+    **Arguments:** `slope`, `offset`, `low`, `high`: [unit of the number]; `g_max`: [S].
+    """
+
+    slope: Scalar = physical("slope")
+    offset: Scalar = physical("offset")
+    low: Scalar = physical("low")
+    high: Scalar = physical("high")
+    g_max: Scalar = physical("g_max")
+
+    def __call__(self, g: Conductances) -> Conductances:
+        ratio = jnp.where(g > 0, g / self.g_max, 1)
+        number = jnp.where(g > 0, self.slope * jnp.log(ratio) + self.offset, self.offset)
+        return jnp.clip(number, self.low, self.high)
+
+
+def _exponent(name: str) -> Any:
+    return eqx.field(converter=lambda x: x if isinstance(x, ClippedLog) else as_physical(x, name))
+
+
+class Drift(AbstractPerturbation):
+    """Structural relaxation of phase-change cells: `g (t/t_0)^-nu`, `nu = mean + spread xi` with a
+    standard normal `xi` a cell (Ielmini et al., IEEE Trans. Electron Devices 54, 308, 2007). The
+    logarithm is normal: mean of `ln g` down by `mean ln(t/t_0)`, deviation `spread ln(t/t_0)`.
+    One key at two times is the same cells later.
+
+    **Arguments:** `t`, `t_0`: [s], time of this read and of the first one, since programming;
+    `mean`, `spread`: of the exponent `nu`, numbers or functions of `g` (`ClippedLog`).
+    """
+
+    t: Scalar = physical("t")
+    t_0: Scalar = physical("t_0")
+    mean: Scalar | ClippedLog = _exponent("mean")
+    spread: Scalar | ClippedLog = _exponent("spread")
+
+    def __check_init__(self):
+        require_positive(self.t, "t", "s")
+        require_positive(self.t_0, "t_0", "s")
+        for name in ("mean", "spread"):
+            if not isinstance(getattr(self, name), ClippedLog):
+                require_finite(getattr(self, name), name, "1")
+
+    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
+        xi = jax.random.normal(key, x.shape, x.dtype)
+        nu = _at(self.mean, x) + _at(self.spread, x) * xi
+        return (x * jnp.exp(-nu * jnp.log(self.t / self.t_0))).astype(x.dtype)
+
+
+class Relaxation(AbstractPerturbation):
+    """What cells do after write-verify let go of them: `g + age (shift(g) + size(g) xi)`, not below
+    0, with a standard normal `xi` a cell. `shift` and `size` (at least 0) are polynomials in
+    `g/g_max` that hold at some reference time and temperature, where `age` is 1. Filaments relax
+    about with the logarithm of time, each on its own way, so that one key at two ages is the same
+    cells later: `logarithmic` and `equivalent_time` give the `age`.
+
+    **Arguments:** `shift`, `size`: coefficients [S], lowest power first; `g_max`: [S]; `age`: [1].
+    """
+
+    shift: Float[Array, " powers"] = physical("shift")
+    size: Float[Array, " powers_"] = physical("size")
+    g_max: Scalar = physical("g_max")
+    age: Scalar = physical("age", 1.0)
+
+    def __check_init__(self):
+        require_polynomial(self.shift, "shift")
+        require_polynomial(self.size, "size")
+        require_positive(self.g_max, "g_max", "S")
+        require_nonnegative(self.age, "age", "of the reference", open_allowed=False)
+
+    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
+        xi = jax.random.normal(key, x.shape, x.dtype)
+        shift, size = (jnp.polyval(p[::-1], x / self.g_max) for p in (self.shift, self.size))
+        return jnp.maximum(x + self.age * (shift + jnp.maximum(size, 0) * xi), 0).astype(x.dtype)
+
+
+def logarithmic(t: ArrayLike, t_ref: ArrayLike, t_0: ArrayLike) -> Array:
+    """Age of what grows with the logarithm of time: `ln(1 + t/t_0)/ln(1 + t_ref/t_0)`, 0 at `t = 0`
+    and 1 at the reference.
+
+    **Arguments:** `t`: [s] since programming; `t_ref`: [s], where the reference was measured;
+    `t_0`: [s], where relaxation sets in.
+    """
+    t, t_ref, t_0 = (jnp.asarray(x, float) for x in (t, t_ref, t_0))
+    return jnp.log1p(t / t_0) / jnp.log1p(t_ref / t_0)
+
+
+def equivalent_time(
+    t: ArrayLike, temperature: ArrayLike, temperature_ref: ArrayLike, e_a: ArrayLike
+) -> Array:
+    """The time at the reference temperature that does what `t` does at this one, by Arrhenius:
+    `t exp(e_a/k (1/temperature_ref - 1/temperature))`.
+
+    **Arguments:** `t`: [s]; `temperature`, `temperature_ref`: [K]; `e_a`: activation energy [eV].
+    """
+    t, hot, ref, e_a = (jnp.asarray(x, float) for x in (t, temperature, temperature_ref, e_a))
+    return t * jnp.exp(e_a / thermal_voltage(ref) - e_a / thermal_voltage(hot))
+
+
+def _at(number: Scalar | ClippedLog, g: Conductances) -> Array:
+    return number(g) if isinstance(number, ClippedLog) else number

@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import Scalar, everywhere, physical, require_nonnegative, require_positive
+from .perturbation import AbstractPerturbation
+
+Conductances = Float[Array, "..."]
+
+
+class Flicker(AbstractPerturbation):
+    """1/f noise of the conductance as one read sees it: `g (1 + s xi)`, not below 0, with a normal
+    `xi` a cell. Its density is `K g^2/f` (Hooge, IEEE Trans. Electron Devices 41, 1926, 1994,
+    10.1109/16.333808), and a read takes what lies between two frequencies:
+    `s^2 = K ln(f_high/f_low)`. About `f_low` is one over the time since the cells were written or
+    calibrated, `f_high` one over the time that a read averages.
+
+    **Arguments:** `k`: density of `g` relative to its square at 1 Hz [1]; `f_low`, `f_high`: [Hz].
+    """
+
+    k: Scalar = physical("k")
+    f_low: Scalar = physical("f_low")
+    f_high: Scalar = physical("f_high")
+
+    def __check_init__(self):
+        require_nonnegative(self.k, "k", "1", open_allowed=False)
+        require_positive(self.f_low, "f_low", "Hz")
+        require_positive(self.f_high, "f_high", "Hz")
+        if not everywhere(lambda low, high: low <= high, self.f_low, self.f_high):
+            raise ValueError(f"f_low is {self.f_low} Hz; it must not exceed f_high.")
+
+    @property
+    def relative(self) -> Scalar:
+        """Standard deviation as a part of `g`."""
+        power = self.k * jnp.log(self.f_high / self.f_low)
+        return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), 0)
+
+    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
+        xi = jax.random.normal(key, x.shape, x.dtype)
+        return jnp.maximum(x * (1 + self.relative * xi), 0).astype(x.dtype)
+
+
+class Telegraph(AbstractPerturbation):
+    """Random telegraph noise: one trap a cell, which lowers the conductance to `g (1 - amplitude)`
+    while it is full. It stays empty for `tau_capture` on average and full for `tau_emission`; both
+    times are exponentially distributed (Kirton and Uren, Adv. Phys. 38, 367, 1989,
+    10.1080/00018738900101122). Full with probability
+    `tau_emission/(tau_capture + tau_emission)`; the covariance decays as `exp(-t/tau)`,
+    `1/tau = 1/tau_capture + 1/tau_emission`.
+
+    Called, it is one read of a die at rest. `trace` is the same cells at given times.
+
+    **Arguments:** `amplitude`: part of `g`, 0 to 1; `tau_capture`, `tau_emission`: [s].
+    """
+
+    amplitude: Scalar = physical("amplitude")
+    tau_capture: Scalar = physical("tau_capture")
+    tau_emission: Scalar = physical("tau_emission")
+
+    def __check_init__(self):
+        if not everywhere(lambda a: (a >= 0) & (a <= 1), self.amplitude):
+            raise ValueError(f"amplitude is {self.amplitude}; it must be from 0 to 1.")
+        require_positive(self.tau_capture, "tau_capture", "s")
+        require_positive(self.tau_emission, "tau_emission", "s")
+
+    @property
+    def occupancy(self) -> Scalar:
+        """Part of the time that a trap is full."""
+        return self.tau_emission / (self.tau_capture + self.tau_emission)
+
+    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
+        full = jax.random.uniform(key, x.shape, x.dtype) < self.occupancy
+        return jnp.where(full, x * (1 - self.amplitude), x).astype(x.dtype)
+
+    def trace(
+        self, x: Conductances, ts: Float[Array, " times"], key: PRNGKeyArray
+    ) -> Float[Array, "times ..."]:
+        """The conductances [S] at the times `ts` [s], which do not decrease: exact, however far
+        apart they lie, since a trap forgets: from one time to the next it keeps its state with
+        probability `exp(-t/tau)` and takes one at rest otherwise."""
+        ts = jnp.asarray(ts)
+        if not everywhere(lambda ts: ts[1:] >= ts[:-1], ts):
+            raise ValueError("ts decreases; give times in order.")
+        rate = 1 / self.tau_capture + 1 / self.tau_emission
+        keeps = jnp.exp(-rate * jnp.diff(ts, prepend=-jnp.inf))
+
+        def step(full, now):
+            keep, key = now
+            whether, what = jax.random.split(key)
+            drawn = jax.random.uniform(what, x.shape, x.dtype) < self.occupancy
+            full = jnp.where(jax.random.uniform(whether, x.shape, x.dtype) < keep, full, drawn)
+            return full, jnp.where(full, x * (1 - self.amplitude), x).astype(x.dtype)
+
+        keys = jax.random.split(key, len(ts))
+        return jax.lax.scan(step, jnp.zeros(x.shape, bool), (keeps, keys))[1]

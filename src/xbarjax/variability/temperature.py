@@ -1,0 +1,53 @@
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import Scalar, physical, require_finite, require_positive
+from ..cells.constants import ROOM, thermal_voltage
+from .perturbation import AbstractPerturbation
+
+PerPart = Float[Array, "..."]
+
+
+class Metallic(AbstractPerturbation):
+    """Resistance that rises with temperature: `r (1 + alpha (temperature - temperature_ref))`, not
+    below 0; of wires, or of cells in their low-resistance state (then `x` is a resistance).
+    Nothing is drawn.
+
+    **Arguments:** `alpha`: temperature coefficient [1/K]; `temperature`, `temperature_ref`: [K].
+    """
+
+    alpha: Scalar = physical("alpha")
+    temperature: Scalar = physical("temperature")
+    temperature_ref: Scalar = physical("temperature_ref", ROOM)
+
+    def __check_init__(self):
+        require_finite(self.alpha, "alpha", "1/K")
+        require_positive(self.temperature, "temperature", "K")
+        require_positive(self.temperature_ref, "temperature_ref", "K")
+
+    def __call__(self, x: PerPart, key: PRNGKeyArray | None = None) -> PerPart:
+        del key
+        factor = 1 + self.alpha * (self.temperature - self.temperature_ref)
+        return (x * jnp.maximum(factor, 0)).astype(x.dtype)
+
+
+class Activated(AbstractPerturbation):
+    """Conductance that hops over a barrier:
+    `g exp(-(e_a/k) (1/temperature - 1/temperature_ref))`. Nothing is drawn.
+
+    **Arguments:** `e_a`: activation energy [eV]; `temperature`, `temperature_ref`: [K].
+    """
+
+    e_a: Scalar = physical("e_a")
+    temperature: Scalar = physical("temperature")
+    temperature_ref: Scalar = physical("temperature_ref", ROOM)
+
+    def __check_init__(self):
+        require_finite(self.e_a, "e_a", "eV")
+        require_positive(self.temperature, "temperature", "K")
+        require_positive(self.temperature_ref, "temperature_ref", "K")
+
+    def __call__(self, x: PerPart, key: PRNGKeyArray | None = None) -> PerPart:
+        del key
+        here, there = thermal_voltage(self.temperature), thermal_voltage(self.temperature_ref)
+        return (x * jnp.exp(self.e_a / there - self.e_a / here)).astype(x.dtype)
