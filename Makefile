@@ -9,14 +9,14 @@ export JAX_PLATFORMS ?= cpu
 demo: $(VENV)/ready
 	$(BIN)/python -m experiments.digits.run --out out
 
-# Most of the time goes into compiling. Tests do without what makes code faster but not other, which
-# is two thirds of it; notebooks, experiments and slow tests compile as users do.
+# Most of the time goes into compiling. Tests and notebooks do here without what makes code faster
+# but not other, which is two thirds of it; experiments and slow tests compile as users do.
 QUICK := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
 	--xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)"
 
 test: $(VENV)/ready lint
-	$(QUICK) $(BIN)/python -m pytest -n 2 -m "not slow" --durations=30
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -n 2 notebooks -q
+	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations=30 \
+		--nbmake --nbmake-timeout=600 notebooks tests
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -50,8 +50,8 @@ def test_programming_error_follows_its_polynomial():
 def test_levels_are_the_nearest():
     levels = va.Levels(5, 0.0, 1e-4)
     g = jnp.array([-1e-6, 1.2e-5, 1.3e-5, 9.9e-5])
-    np.testing.assert_allclose(levels(g), [0, 0, 2.5e-5, 1e-4], atol=1e-18)
-    np.testing.assert_allclose(jax.grad(lambda g: levels(g).sum())(g), 1.0)
+    np.testing.assert_allclose(levels.apply(g), [0, 0, 2.5e-5, 1e-4], atol=1e-18)
+    np.testing.assert_allclose(jax.grad(lambda g: levels.apply(g).sum())(g), 1.0)
 
 
 def test_stuck_cells_are_as_many_as_their_probabilities():
@@ -155,8 +155,8 @@ def test_relaxation_shifts_and_spreads_with_age():
 
 
 def test_temperature_moves_wires_and_cells():
-    np.testing.assert_allclose(va.Metallic(0.004, 400.0, 300.0)(jnp.array(2.0)), 2.8)
-    factor = va.Activated(0.1, 360.0, 300.0)(jnp.array(1.0))
+    np.testing.assert_allclose(va.Metallic(0.004, 400.0, 300.0).apply(jnp.array(2.0)), 2.8)
+    factor = va.Activated(0.1, 360.0, 300.0).apply(jnp.array(1.0))
     np.testing.assert_allclose(
         factor, np.exp(-0.1 / 8.617333262e-5 * (1 / 360 - 1 / 300)), rtol=1e-9
     )
@@ -187,6 +187,21 @@ def test_what_comes_later_in_a_chain_leaves_what_comes_before_as_it_is():
     np.testing.assert_array_equal(va.Chain(va.Lognormal(0.1), va.Spread())(g, KEY), one)
     two = va.Chain(va.Lognormal(0.1), va.Lognormal(0.1))(g, KEY)
     assert np.all(abs(np.log(two / one) / np.log(one / g) - 1) > 1e-9)  # not the same draw twice
+
+
+def test_a_leaf_that_a_stage_spreads_out_is_drawn_at_its_new_shape():
+    die = va.Chain(
+        va.At(word_lines, va.Spread(relative=0.1), (6, 5)), va.At(word_lines, va.Broken(0.3))
+    )
+    r = die(xb.Crossbar(xb.Ohmic(jnp.full((6, 5), G)), xb.Wires(2.0, 1.0)), KEY).wires.r_row
+    assert 1 < np.isinf(r).sum() < 29
+
+
+def test_what_is_drawn_may_be_moved():
+    field, x = va.Correlated(0.1, 2.0, 3.0), jnp.full((4, 3), G)
+    drawn = field.draw(x, KEY)
+    np.testing.assert_array_equal(field.apply(x, drawn), field(x, KEY))
+    assert np.all(field.apply(x, drawn + 1) > field(x, KEY))
 
 
 def test_sizes_have_the_gradient_of_this_very_die():

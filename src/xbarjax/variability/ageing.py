@@ -1,7 +1,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
@@ -14,7 +13,7 @@ from .._types import (
     require_positive,
 )
 from ..cells.constants import thermal_voltage
-from .perturbation import AbstractPerturbation
+from .perturbation import AbstractPerturbation, normals
 from .programming import require_polynomial
 
 Conductances = Float[Array, "..."]
@@ -64,9 +63,11 @@ class Drift(AbstractPerturbation):
             if not isinstance(getattr(self, name), ClippedLog):
                 require_finite(getattr(self, name), name, "1")
 
-    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
-        xi = jax.random.normal(key, x.shape, x.dtype)
-        nu = _at(self.mean, x) + _at(self.spread, x) * xi
+    def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
+        return normals(x, key)
+
+    def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        nu = _at(self.mean, x) + _at(self.spread, x) * drawn
         return (x * jnp.exp(-nu * jnp.log(self.t / self.t_0))).astype(x.dtype)
 
 
@@ -91,10 +92,13 @@ class Relaxation(AbstractPerturbation):
         require_positive(self.g_max, "g_max", "S")
         require_nonnegative(self.age, "age", "of the reference", open_allowed=False)
 
-    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
-        xi = jax.random.normal(key, x.shape, x.dtype)
+    def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
+        return normals(x, key)
+
+    def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
         shift, size = (jnp.polyval(p[::-1], x / self.g_max) for p in (self.shift, self.size))
-        return jnp.maximum(x + self.age * (shift + jnp.maximum(size, 0) * xi), 0).astype(x.dtype)
+        moved = self.age * (shift + jnp.maximum(size, 0) * drawn)
+        return jnp.maximum(x + moved, 0).astype(x.dtype)
 
 
 def logarithmic(t: ArrayLike, t_ref: ArrayLike, t_0: ArrayLike) -> Array:

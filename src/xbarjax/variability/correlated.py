@@ -1,9 +1,10 @@
-import jax
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import PerCell, Scalar, physical, require_nonnegative
-from .perturbation import AbstractPerturbation
+from .perturbation import AbstractPerturbation, normals
 
 
 class Correlated(AbstractPerturbation):
@@ -28,10 +29,12 @@ class Correlated(AbstractPerturbation):
         require_nonnegative(self.length_row, "length_row", "cells", open_allowed=True)
         require_nonnegative(self.length_col, "length_col", "cells", open_allowed=True)
 
-    def __call__(self, x: PerCell, key: PRNGKeyArray) -> PerCell:
+    def draw(self, x: Any, key: PRNGKeyArray) -> PerCell:
+        return normals(x, key)
+
+    def apply(self, x: PerCell, drawn: PerCell) -> PerCell:
         rows, cols = x.shape
-        xi = jax.random.normal(key, x.shape, x.dtype)
-        field = _factor(self.length_row, rows) @ xi @ _factor(self.length_col, cols).T
+        field = _factor(self.length_row, rows) @ drawn @ _factor(self.length_col, cols).T
         return (x * jnp.exp(self.sigma * field)).astype(x.dtype)
 
 

@@ -1,17 +1,21 @@
-import jax
+from typing import Any
+
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jax.scipy.special import ndtr
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, everywhere, physical, require_nonnegative
-from .perturbation import AbstractPerturbation
+from .perturbation import AbstractPerturbation, normals
+
+Parts = Float[Array, "..."]
 
 
 class Stuck(AbstractPerturbation):
     """Cells that do not answer: with probability `p_on` a cell is stuck at `g_on`, with `p_off` at
     `g_off`, with `p_open` it is absent (0 S), each cell on its own.
 
-    One uniform number a cell decides, so that a cell that is stuck at some probability still is at
-    a higher `p_open`, and the dies of two settings are the same but for the cells in between.
+    One number a cell decides, so that the dies of two settings are the same but for the cells in
+    between: those of low numbers are absent or stuck off, those of high ones stuck on.
     Which cells are stuck has no derivative by the probabilities (it jumps); `g_on` and `g_off` have
     theirs, and so have the cells that work.
 
@@ -36,13 +40,14 @@ class Stuck(AbstractPerturbation):
         if not everywhere(lambda p, g: (p == 0) | (g > 0), self.p_on, self.g_on):
             raise ValueError("g_on is 0 S, but p_on is not 0: give the conductance of stuck cells.")
 
-    def __call__(self, x: Float[Array, "..."], key: PRNGKeyArray) -> Float[Array, "..."]:
-        u = jax.random.uniform(key, x.shape, x.dtype)
-        gone = u < self.p_open
-        off = ~gone & (u < self.p_open + self.p_off)
-        on = u >= 1 - self.p_on
-        x = jnp.where(on, self.g_on, jnp.where(off, self.g_off, x)).astype(x.dtype)
-        return jnp.where(gone, jnp.zeros_like(x), x)
+    def draw(self, x: Any, key: PRNGKeyArray) -> Parts:
+        return normals(x, key)
+
+    def apply(self, x: Parts, drawn: Parts) -> Parts:
+        below, above = ndtr(drawn), ndtr(-drawn)  # uniform, both tails to full precision
+        found = jnp.where(below < self.p_open + self.p_off, self.g_off, x)
+        found = jnp.where(below < self.p_open, 0, found)
+        return jnp.where(above < self.p_on, self.g_on, found).astype(x.dtype)
 
 
 class Broken(AbstractPerturbation):
@@ -57,12 +62,11 @@ class Broken(AbstractPerturbation):
     def __check_init__(self):
         _require_probability(self.p, "p")
 
-    def segments(self, shape: tuple[int, ...], key: PRNGKeyArray) -> Bool[Array, "..."]:
-        """Which are broken."""
-        return jax.random.uniform(key, shape) < self.p
+    def draw(self, x: Any, key: PRNGKeyArray) -> Parts:
+        return normals(x, key)
 
-    def __call__(self, x: Float[Array, "..."], key: PRNGKeyArray) -> Float[Array, "..."]:
-        return jnp.where(self.segments(x.shape, key), jnp.inf, x).astype(x.dtype)
+    def apply(self, x: Parts, drawn: Parts) -> Parts:
+        return jnp.where(ndtr(drawn) < self.p, jnp.inf, x).astype(x.dtype)
 
 
 def _require_probability(p: Scalar, name: str) -> None:

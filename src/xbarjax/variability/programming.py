@@ -1,10 +1,12 @@
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, physical, require_finite, require_positive
-from .perturbation import AbstractPerturbation
+from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
 
@@ -28,9 +30,11 @@ class Programming(AbstractPerturbation):
         """`sigma(g)` [S]."""
         return jnp.maximum(jnp.polyval(self.coefficients[::-1], g / self.g_max), 0)
 
-    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
-        xi = jax.random.normal(key, x.shape, x.dtype)
-        return jnp.maximum(x + self.size(x) * xi, 0).astype(x.dtype)
+    def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
+        return normals(x, key)
+
+    def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        return jnp.maximum(x + self.size(x) * drawn, 0).astype(x.dtype)
 
 
 class Levels(AbstractPerturbation):
@@ -45,8 +49,10 @@ class Levels(AbstractPerturbation):
         if self.count < 2:
             raise ValueError(f"count is {self.count}; there must be at least 2 levels.")
 
-    def __call__(self, x: Conductances, key: PRNGKeyArray | None = None) -> Conductances:
-        del key
+    def draw(self, x: Any, key: PRNGKeyArray) -> tuple[()]:
+        return ()
+
+    def apply(self, x: Conductances, drawn: tuple[()] = ()) -> Conductances:
         step = (self.g_max - self.g_min) / (self.count - 1)
         level = self.g_min + step * jnp.round((x - self.g_min) / step)
         level = jnp.clip(level, self.g_min, self.g_max)

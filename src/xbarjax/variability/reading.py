@@ -1,9 +1,12 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, everywhere, physical, require_nonnegative, require_positive
-from .perturbation import AbstractPerturbation
+from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
 
@@ -35,9 +38,11 @@ class Flicker(AbstractPerturbation):
         power = self.k * jnp.log(self.f_high / self.f_low)
         return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), 0)
 
-    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
-        xi = jax.random.normal(key, x.shape, x.dtype)
-        return jnp.maximum(x * (1 + self.relative * xi), 0).astype(x.dtype)
+    def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
+        return normals(x, key)
+
+    def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        return jnp.maximum(x * (1 + self.relative * drawn), 0).astype(x.dtype)
 
 
 class Telegraph(AbstractPerturbation):
@@ -68,8 +73,11 @@ class Telegraph(AbstractPerturbation):
         """Part of the time that a trap is full."""
         return self.tau_emission / (self.tau_capture + self.tau_emission)
 
-    def __call__(self, x: Conductances, key: PRNGKeyArray) -> Conductances:
-        full = jax.random.uniform(key, x.shape, x.dtype) < self.occupancy
+    def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
+        return normals(x, key)
+
+    def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        full = ndtr(drawn) < self.occupancy
         return jnp.where(full, x * (1 - self.amplitude), x).astype(x.dtype)
 
     def trace(

@@ -1,9 +1,11 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, physical, require_nonnegative
-from .perturbation import AbstractPerturbation
+from .perturbation import AbstractPerturbation, normals
 
 PerPart = Float[Array, "..."]
 
@@ -23,11 +25,13 @@ class Spread(AbstractPerturbation):
         require_nonnegative(self.relative, "relative", "of x", open_allowed=False)
         require_nonnegative(self.absolute, "absolute", "S or ohm", open_allowed=False)
 
-    def __call__(self, x: PerPart, key: PRNGKeyArray) -> PerPart:
+    def draw(self, x: Any, key: PRNGKeyArray) -> tuple[PerPart, PerPart]:
         one, other = jax.random.split(key)
-        relative = self.relative * jax.random.normal(one, x.shape, x.dtype)
-        absolute = self.absolute * jax.random.normal(other, x.shape, x.dtype)
-        return jnp.maximum(x * (1 + relative) + absolute, 0).astype(x.dtype)
+        return normals(x, one), normals(x, other)
+
+    def apply(self, x: PerPart, drawn: tuple[PerPart, PerPart]) -> PerPart:
+        one, other = drawn
+        return jnp.maximum(x * (1 + self.relative * one) + self.absolute * other, 0).astype(x.dtype)
 
 
 class Lognormal(AbstractPerturbation):
@@ -43,6 +47,8 @@ class Lognormal(AbstractPerturbation):
     def __check_init__(self):
         require_nonnegative(self.sigma, "sigma", "of ln x", open_allowed=False)
 
-    def __call__(self, x: PerPart, key: PRNGKeyArray) -> PerPart:
-        xi = jax.random.normal(key, x.shape, x.dtype)
-        return (x * jnp.exp(self.sigma * xi)).astype(x.dtype)
+    def draw(self, x: Any, key: PRNGKeyArray) -> PerPart:
+        return normals(x, key)
+
+    def apply(self, x: PerPart, drawn: PerPart) -> PerPart:
+        return (x * jnp.exp(self.sigma * drawn)).astype(x.dtype)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -25,8 +27,10 @@ class Metallic(AbstractPerturbation):
         require_positive(self.temperature, "temperature", "K")
         require_positive(self.temperature_ref, "temperature_ref", "K")
 
-    def __call__(self, x: PerPart, key: PRNGKeyArray | None = None) -> PerPart:
-        del key
+    def draw(self, x: Any, key: PRNGKeyArray) -> tuple[()]:
+        return ()
+
+    def apply(self, x: PerPart, drawn: tuple[()] = ()) -> PerPart:
         factor = 1 + self.alpha * (self.temperature - self.temperature_ref)
         return (x * jnp.maximum(factor, 0)).astype(x.dtype)
 
@@ -47,7 +51,9 @@ class Activated(AbstractPerturbation):
         require_positive(self.temperature, "temperature", "K")
         require_positive(self.temperature_ref, "temperature_ref", "K")
 
-    def __call__(self, x: PerPart, key: PRNGKeyArray | None = None) -> PerPart:
-        del key
+    def draw(self, x: Any, key: PRNGKeyArray) -> tuple[()]:
+        return ()
+
+    def apply(self, x: PerPart, drawn: tuple[()] = ()) -> PerPart:
         here, there = thermal_voltage(self.temperature), thermal_voltage(self.temperature_ref)
         return (x * jnp.exp(self.e_a / there - self.e_a / here)).astype(x.dtype)
