@@ -6,6 +6,7 @@ from . import (
     encoding as encoding,
     feeding as feeding,
     pairs as pairs,
+    presets as presets,
     schemes as schemes,
     variability as variability,
     waveform as waveform,
@@ -84,6 +85,7 @@ from .solvers import (
     Newton as Newton,
     TwinLadders as TwinLadders,
 )
+from .sweep import Die as Die, Sweep as Sweep, results as results, sweep as sweep
 from .switching import settle as settle, switched as switched
 from .transfer import transfer as transfer
 from .transient import Transient as Transient, simulate as simulate

@@ -1,0 +1,16 @@
+"""Monte Carlo over many dies: a grid of settings, sharded over devices, resumable, stored.
+
+Reading and writing stores needs `pip install -e '.[sweep]'` (xarray and Zarr).
+"""
+
+from .die import Die as Die
+from .plan import Sweep as Sweep
+from .rare import FailureRate as FailureRate, failure_rate as failure_rate
+from .run import results as results, sweep as sweep
+from .statistics import (
+    good as good,
+    sensitivity as sensitivity,
+    soft_yield as soft_yield,
+    worst as worst,
+    yields as yields,
+)

@@ -1,0 +1,122 @@
+"""How a sweep is computed: batches of dies, one on each device at a time."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, UInt32
+
+from .die import Metrics, Settings
+from .plan import Sweep
+
+
+class Batch(NamedTuple):
+    """Some dies at one setting: a chunk of the store, and what a device computes at a time."""
+
+    point: int
+    number: int
+
+    def place(self, plan: Sweep) -> tuple[Any, ...]:
+        """Where its results lie in those of the sweep."""
+        at = np.unravel_index(self.point, plan.shape[:-1]) if plan.axes else ()
+        start = self.number * plan.batch
+        return (*map(int, at), slice(start, min(start + plan.batch, plan.dies)))
+
+
+def one_batch(
+    plan: Sweep, settings: Settings, start: UInt32[Array, ""], *, singly: bool
+) -> Metrics:
+    """The metrics of `plan.batch` dies from `start` on.
+
+    Singly, one die after another: what a core does fastest, since then a die's arrays stay in its
+    cache and no die waits for the slowest. Otherwise all at once, as an accelerator wants it.
+    """
+    numbers = start + jnp.arange(plan.batch, dtype=jnp.uint32)
+    status = {"status": jnp.zeros((), jnp.int32)}  # says that a die was computed
+    measure = lambda n: status | plan.die(settings, plan.key(n))
+    return lax.map(measure, numbers) if singly else jax.vmap(measure)(numbers)
+
+
+def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a die returns. Raises `TypeError` and `ValueError` for what cannot be stored."""
+    found = jax.eval_shape(lambda: plan.die(plan.settings(0), plan.key(0)))
+    if not isinstance(found, dict) or not found:
+        raise TypeError(f"die returns {found!r}; it must return a dict of scalars by name.")
+    for name, value in found.items():
+        if value.shape != ():
+            raise ValueError(f"the metric {name!r} has the shape {value.shape}; give one number.")
+    if unknown := set(plan.limits) - set(found):
+        raise ValueError(
+            f"limits has {sorted(unknown)[0]!r}, which die does not return; it returns"
+            f" {', '.join(sorted(found))}."
+        )
+    return {"status": jax.ShapeDtypeStruct((), jnp.int32)} | found
+
+
+def fingerprint(plan: Sweep) -> str:
+    """What identifies the computation of a batch on this kind of device, numbers that the
+    functions close over included: SHA-256 of its StableHLO."""
+    devices = jax.local_devices()[:1]
+    text = _compiled(plan, devices).lower(*_arguments(plan, [Batch(0, 0)], devices)).as_text()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def compute(
+    plan: Sweep, batches: Sequence[Batch], devices: Sequence[Any]
+) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    """The batches in order, as NumPy arrays, one on each of the `devices` at a time. The next ones
+    are under way while these are looked at."""
+    run = _compiled(plan, devices)
+    pending: tuple[Sequence[Batch], dict[str, Array]] | None = None
+    for k in range(0, len(batches), len(devices)):
+        group = batches[k : k + len(devices)]
+        started = group, run(*_arguments(plan, group, devices))
+        if pending is not None:
+            yield from _on_the_host(plan, *pending)
+        pending = started
+    if pending is not None:
+        yield from _on_the_host(plan, *pending)
+
+
+def _compiled(plan: Sweep, devices: Sequence[Any]) -> jax.stages.Wrapped:
+    """Settings and first dies `(devices,)` to metrics `(devices, batch)`. Every device runs the
+    same program whatever their number, so that results do not depend on it."""
+    singly = devices[0].platform == "cpu"
+
+    def on_one(settings: Settings, start: UInt32[Array, "1"]) -> Metrics:
+        mine = {name: x[0] for name, x in settings.items()}
+        found = one_batch(plan, mine, start[0], singly=singly)
+        return {name: x[None] for name, x in found.items()}
+
+    spec = PartitionSpec("devices")
+    split = jax.shard_map(
+        on_one,
+        mesh=Mesh(np.array(devices), ("devices",)),
+        in_specs=spec,
+        out_specs=spec,
+        check_vma=False,
+    )
+    return jax.jit(split)
+
+
+def _arguments(
+    plan: Sweep, group: Sequence[Batch], devices: Sequence[Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    filled = [*group, *[group[-1]] * (len(devices) - len(group))]  # the last group may be short
+    settings = [plan.settings(batch.point) for batch in filled]
+    stacked = {name: np.stack([np.asarray(s[name]) for s in settings]) for name in plan.axes}
+    return stacked, np.array([batch.number * plan.batch for batch in filled], np.uint32)
+
+
+def _on_the_host(
+    plan: Sweep, group: Sequence[Batch], values: dict[str, Array]
+) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    host = {name: np.asarray(x) for name, x in values.items()}
+    for k, batch in enumerate(group):
+        dies = batch.place(plan)[-1]
+        yield batch, {name: x[k, : dies.stop - dies.start] for name, x in host.items()}

@@ -1,0 +1,90 @@
+"""What a sweep computes, as a value: axes, dies, seed and what is measured."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from .die import Metrics, Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Dies at every point of a grid of settings.
+
+    Die `n` has the key `fold_in(key(seed), n)` at every setting, so that settings are compared on
+    the same dies (common random numbers), and any die can be made again alone.
+
+    **Arguments:**
+
+    - `die`: `(settings, key) -> {name: scalar}`, pure: a `Die`, or any function.
+    - `axes`: by name, the values of each setting; every combination is computed. `{}` for one
+        design alone.
+    - `dies`: how many at each setting.
+    - `seed`: of the keys.
+    - `limits`: by metric, `(low, high)`: what a good die stays within; inf for no limit.
+    - `units`: of axes and metrics, by name, kept with the results.
+    - `batch`: dies that one device computes at a time, and that lie together in the store. Results
+        do not depend on how many devices there are, but their last bits may depend on this.
+    - `about`: what this is, in words, kept with the results.
+    """
+
+    die: Callable[[Settings, PRNGKeyArray], Metrics]
+    axes: Mapping[str, Sequence[float]]
+    dies: int
+    seed: int = 0
+    limits: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    units: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    batch: int = 1024
+    about: str = ""
+
+    def __post_init__(self):
+        for name in ("dies", "batch"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        for name, values in self.axes.items():
+            values = np.asarray(values, float)
+            if values.ndim != 1 or not values.size:
+                raise ValueError(f"axes[{name!r}] has no list of values; give at least one number.")
+            if not np.isfinite(values).all() or np.unique(values).size != values.size:
+                raise ValueError(
+                    f"axes[{name!r}] has a value that is not finite, or one twice; give each once."
+                )
+        for name in ("die", "status"):
+            if name in self.axes:
+                raise ValueError(f"axes has a {name!r}; that name is taken.")
+        for name, limit in self.limits.items():
+            if len(limit) != 2 or not limit[0] <= limit[1]:
+                raise ValueError(f"limits[{name!r}] is {limit}; give (low, high), low not above.")
+        object.__setattr__(self, "batch", min(self.batch, self.dies))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of every metric: a value for each of the axes, and the dies."""
+        return (*map(len, self.axes.values()), self.dies)
+
+    @property
+    def batches(self) -> int:
+        """How many there are at one setting; the last may be partly filled."""
+        return math.ceil(self.dies / self.batch)
+
+    @property
+    def points(self) -> int:
+        """How many settings there are."""
+        return math.prod(map(len, self.axes.values()))
+
+    def settings(self, point: int) -> dict[str, Array]:
+        """The settings at a point of the grid; the last axis runs fastest."""
+        at = np.unravel_index(point, self.shape[:-1]) if self.axes else ()
+        axes = zip(self.axes.items(), at, strict=True)
+        return {name: jnp.asarray(float(values[int(k)])) for (name, values), k in axes}
+
+    def key(self, die: Any) -> PRNGKeyArray:
+        """Of one die, at every setting."""
+        return jax.random.fold_in(jax.random.key(self.seed), die)

@@ -1,0 +1,92 @@
+"""The verb: dies by the batch, on every device, into a store that any later run goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+from jax.experimental.multihost_utils import sync_global_devices
+
+from .batches import Batch, compute
+from .plan import Sweep
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def sweep(
+    plan: Sweep,
+    path: str | Path,
+    *,
+    devices: Sequence[Any] | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> xarray.Dataset:
+    """Computes what is missing of a sweep and returns all of it.
+
+    Results go to a Zarr store at `path`, a batch at a time and whole files at a time. Stopped at
+    any point, by whatever, the same call goes on where it stopped; two runs of one plan give the
+    same bytes on one kind of device, whatever the number of devices and processes. With several
+    processes (`jax.distributed.initialize()` before, and a file system that they share) each
+    computes its share.
+
+    **Arguments:**
+
+    - `plan`: what to compute.
+    - `path`: of the store. A new one appears there, or it holds this very sweep.
+    - `devices`: of this process; all by default. Two cores of a CPU are two devices if
+        `jax.config.update("jax_num_cpu_devices", 2)` comes before anything is computed.
+    - `on_batch`: called with how many batches are finished and how many there are, of this
+        process's share, at the start and after every one.
+
+    **Returns:** the results as `results(path)` gives them.
+
+    Raises `StoreError` (a `ValueError`) where `path` holds something else, `OSError` where a batch
+    cannot be written, `RuntimeError` where a device fails; what was finished stays readable.
+    """
+    from .store import open_store  # zarr and xarray are an extra
+
+    path, store = Path(path), None
+    rank, processes = jax.process_index(), jax.process_count()
+    if rank == 0:
+        store = open_store(path, plan)
+        store.remove_remains()
+    if processes > 1:
+        sync_global_devices("the store is there")
+    store = store or open_store(path, plan, create=False)
+    everything = [Batch(point, k) for point in range(plan.points) for k in range(plan.batches)]
+    mine = everything[rank::processes]
+    missing = [batch for batch in mine if not store.finished(plan, batch)]
+    finished = len(mine) - len(missing)
+    on_batch = on_batch or (lambda finished, total: None)
+    on_batch(finished, len(mine))
+    kept = lambda: f"{finished} of {len(mine)} batches are there: run it again to go on."
+    try:
+        for batch, values in compute(plan, missing, devices or jax.local_devices()):
+            store.write(plan, batch, values)
+            finished += 1
+            on_batch(finished, len(mine))
+    except OSError as error:
+        raise OSError(error.errno, f"{path} could not be written: {error}. {kept()}") from error
+    except jax.errors.JaxRuntimeError as error:
+        raise RuntimeError(f"A device failed: {error}. {kept()}") from error
+    if processes > 1:
+        sync_global_devices("every share is there")
+    return results(path)
+
+
+def results(path: str | Path) -> xarray.Dataset:
+    """The results of a sweep, finished or not: a variable for each metric over the axes and `die`.
+
+    A metric is NaN where it was, and where nothing has been computed (there `status` is -1).
+    Attributes: `limits` and `configuration` (JSON), `about`; axes and metrics have their `units`.
+
+    Raises `StoreError` (a `ValueError`) where there is no store of a sweep.
+    """
+    import xarray
+
+    from .store import open_group
+
+    open_group(Path(path), mode="r")
+    return xarray.open_zarr(path, consolidated=False, chunks=None)

@@ -1,0 +1,135 @@
+"""What the results of a sweep say: yield with its confidence, the worst dies, what matters most."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from .plan import Sweep
+
+if TYPE_CHECKING:
+    import xarray
+
+Limits = Mapping[str, tuple[float, float]]
+
+
+def good(results: xarray.Dataset, limits: Limits | None = None) -> xarray.DataArray:
+    """Which dies stay within all limits; a metric that is NaN does not.
+
+    **Arguments:** `results`: of `sweep`; `limits`: by metric, `(low, high)`, those of the sweep by
+    default.
+    """
+    limits = json.loads(results.attrs["limits"]) if limits is None else limits
+    if not limits:
+        raise ValueError(
+            "limits is empty: say what a good die stays within, {metric: (low, high)}."
+        )
+    if unknown := set(limits) - set(results.data_vars):
+        raise ValueError(
+            f"limits has {sorted(unknown)[0]!r}; the results have"
+            f" {', '.join(sorted(map(str, results.data_vars)))}."
+        )
+    within = [
+        (results[name] >= low) & (results[name] <= high) for name, (low, high) in limits.items()
+    ]
+    answer = within[0]
+    for other in within[1:]:
+        answer = answer & other
+    return answer
+
+
+def yields(
+    results: xarray.Dataset, limits: Limits | None = None, *, confidence: float = 0.95
+) -> xarray.Dataset:
+    """Part of the dies that is good at every setting, and what it lies between with `confidence`:
+    Wilson's interval (J. Am. Stat. Assoc. 22, 209, 1927, 10.1080/01621459.1927.10502953).
+
+    **Returns:** `good`, `low`, `high` (parts of the dies that were computed), `dies` (how many
+    were) and `failed` (of these, where a metric is NaN: they count as bad).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1.")
+    computed = results["status"] != -1
+    passed = good(results, limits) & computed
+    floats = [name for name, x in results.data_vars.items() if np.issubdtype(x.dtype, np.floating)]
+    nan = results[floats].isnull().to_dataarray().any("variable") & computed
+    n, k = computed.sum("die"), passed.sum("die")
+    z2 = statistics.NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    centre = (k + z2 / 2) / (n + z2)
+    half = np.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
+    answer = {"good": k / n, "low": centre - half, "high": centre + half}
+    return results[[]].assign(answer | {"dies": n, "failed": nan.sum("die")})
+
+
+def worst(
+    results: xarray.Dataset, metric: str, count: int = 10, *, largest: bool = True
+) -> list[dict[str, Any]]:
+    """The dies with the largest (or smallest) values of a metric, the worst first: settings, the
+    number of the die and the value. `plan.key(die)` makes it again: with a `Die`,
+    `plan.die.crossbar(settings, plan.key(die))`.
+    """
+    values = results[metric].transpose(..., "die")
+    flat = values.values.ravel()
+    order = np.argsort(-flat if largest else flat)[: min(count, np.isfinite(flat).sum())]
+    found = []
+    for at in order:
+        *point, die = np.unravel_index(at, values.shape)
+        settings = {
+            str(axis): float(results[axis].values[k])
+            for axis, k in zip(values.dims, point, strict=False)
+        }
+        found.append({**settings, "die": int(die), metric: float(flat[at])})
+    return found
+
+
+def sensitivity(
+    plan: Sweep, settings: Mapping[str, Any], metric: str, *, dies: int = 100
+) -> dict[str, tuple[float, float]]:
+    """What a metric changes by for a relative change of each setting: `s dm/ds`, its mean over dies
+    and the standard error of that, by gradients, the largest first.
+
+    **Arguments:** `plan`; `settings`: where, a number for each axis; `metric`: its name; `dies`:
+    how many are averaged.
+    """
+    where = {name: jnp.asarray(x, float) for name, x in settings.items()}
+    slope = jax.grad(lambda s, n: plan.die(s, plan.key(n))[metric])
+    slopes = jax.jit(lambda s, n: lax.map(lambda n: slope(s, n), n))
+    each = slopes(where, jnp.arange(dies, dtype=jnp.uint32))
+    scaled = {name: np.asarray(x) * float(where[name]) for name, x in each.items()}
+    answer = {
+        name: (float(x.mean()), float(x.std(ddof=1) / np.sqrt(dies))) for name, x in scaled.items()
+    }
+    return dict(sorted(answer.items(), key=lambda item: -abs(item[1][0])))
+
+
+def soft_yield(
+    plan: Sweep, settings: Mapping[str, Any], widths: Mapping[str, float], *, dies: int = 1000
+) -> Float[Array, ""]:
+    """A yield with a gradient by the settings: the mean over dies of the product over limits of
+    `sigmoid((high - m)/width) sigmoid((m - low)/width)`, which is the yield for `width -> 0`.
+
+    **Arguments:** `plan`, with `limits`; `settings`: a number for each axis; `widths`: by metric,
+    in its unit: the smaller the sharper, and the more dies a gradient needs; `dies`: how many, the
+    same ones at every setting.
+    """
+    if missing := set(plan.limits) - set(widths):
+        raise ValueError(f"widths has no {sorted(missing)[0]!r}; give one for each of the limits.")
+
+    def soft(n):
+        found = plan.die(settings, plan.key(n))
+        parts = []
+        for name, (low, high) in plan.limits.items():
+            m, width = found[name], widths[name]
+            parts += [jax.nn.sigmoid((high - m) / width)] if np.isfinite(high) else []
+            parts += [jax.nn.sigmoid((m - low) / width)] if np.isfinite(low) else []
+        return jnp.prod(jnp.stack(parts))
+
+    return jnp.mean(lax.map(soft, jnp.arange(dies, dtype=jnp.uint32)))

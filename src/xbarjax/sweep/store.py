@@ -1,0 +1,156 @@
+"""Results of a sweep on disk: a Zarr store whose chunks are the batches, whole or not there."""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jaxlib
+import numpy as np
+import zarr
+import zarr.errors
+
+from .batches import Batch, fingerprint, shapes
+from .plan import Sweep
+
+
+class StoreError(ValueError):
+    """A store that is not of this sweep, or no store at all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """The results of a sweep. A batch is written by renaming whole files, its metrics one after the
+    other; it counts as finished when all of them are there."""
+
+    path: Path
+    arrays: Mapping[str, zarr.Array]
+
+    def finished(self, plan: Sweep, batch: Batch) -> bool:
+        return all(self._chunk(name, plan, batch).exists() for name in self.arrays)
+
+    def write(self, plan: Sweep, batch: Batch, values: Mapping[str, np.ndarray]) -> None:
+        for name, array in self.arrays.items():
+            array[batch.place(plan)] = values[name]
+
+    def remove_remains(self) -> None:
+        """Removes what a write that was killed half way left behind."""
+        for name in self.arrays:
+            for part in (self.path / name).rglob("*.partial"):
+                part.unlink()
+
+    def _chunk(self, name: str, plan: Sweep, batch: Batch) -> Path:
+        *at, dies = batch.place(plan)
+        key = self.arrays[name].metadata.encode_chunk_key((*at, dies.start // plan.batch))
+        return self.path / name / key
+
+
+def configuration(plan: Sweep) -> dict[str, Any]:
+    """What two runs must have in common for their results to be the same bytes."""
+    return {
+        "axes": {name: [float(x) for x in values] for name, values in plan.axes.items()},
+        "dies": plan.dies,
+        "batch": plan.batch,
+        "seed": plan.seed,
+        "computation": fingerprint(plan),
+        "platform": jax.local_devices()[0].platform,
+        "versions": {"jax": jax.__version__, "jaxlib": jaxlib.__version__},
+    }
+
+
+def open_store(path: Path, plan: Sweep, *, create: bool = True) -> Store:
+    """The store of this sweep at `path`: as it was left, or a new one, which appears whole.
+
+    Raises `StoreError` where something else is at `path`, or another sweep.
+    """
+    kinds = shapes(plan)
+    wanted = configuration(plan)
+    if create and not path.exists():
+        _create(path, plan, kinds, wanted)
+    group = open_group(path, mode="r+")
+    there = json.loads(str(group.attrs["configuration"]))
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise StoreError(
+                f"{path} holds a sweep with another {_difference(name, there.get(name), value)};"
+                " name another store, or remove it."
+            )
+    # A batch that is NaN throughout is a result too; by default Zarr would not write it.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        arrays = {name: array for name, array in group.arrays() if name not in plan.axes}
+    return Store(path, dict(sorted(arrays.items())))
+
+
+def open_group(path: Path, *, mode: Literal["r", "r+"]) -> zarr.Group:
+    """The Zarr group of a store of results; raises `StoreError` for anything else."""
+    try:
+        group = zarr.open_group(path, mode=mode)
+    except (
+        FileNotFoundError,
+        zarr.errors.GroupNotFoundError,
+        NotADirectoryError,
+        FileExistsError,
+    ) as error:
+        raise StoreError(f"{path} is no store of a sweep; name another one.") from error
+    if "configuration" not in group.attrs:
+        raise StoreError(f"{path} is a Zarr store, but not of a sweep; name another one.")
+    return group
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    if name == "computation":
+        return "computation: die, or a number that it uses, has changed since"
+    return f"{name} ({there} there, {here} here)"
+
+
+def _create(
+    path: Path, plan: Sweep, kinds: dict[str, jax.ShapeDtypeStruct], wanted: dict[str, Any]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        group = zarr.create_group(aside, attributes=_attributes(plan, wanted))
+        for name, values in plan.axes.items():
+            values = np.asarray(values, float)
+            axis = group.create_array(
+                name,
+                shape=values.shape,
+                dtype=values.dtype,
+                dimension_names=[name],
+                attributes=_unit(plan, name),
+            )
+            axis[:] = values
+        for name, kind in kinds.items():
+            floating = np.issubdtype(kind.dtype, np.floating)
+            group.create_array(
+                name,
+                shape=plan.shape,
+                dtype=kind.dtype,
+                fill_value=np.nan if floating else -1,
+                chunks=(*[1] * len(plan.axes), plan.batch),
+                dimension_names=[*plan.axes, "die"],
+                attributes=_unit(plan, name),
+            )
+        os.chmod(aside, 0o755)
+        aside.rename(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unit(plan: Sweep, name: str) -> dict[str, Any]:
+    return {"units": plan.units[name]} if name in plan.units else {}
+
+
+def _attributes(plan: Sweep, wanted: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "about": plan.about,
+        "limits": json.dumps(
+            {name: [float(x) for x in limit] for name, limit in plan.limits.items()}
+        ),
+        "configuration": json.dumps(wanted),
+    }

@@ -1,0 +1,79 @@
+"""Guards published numbers: presets give what their sources state, in SI units."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xbarjax import presets
+from xbarjax.variability import Programming
+
+
+def test_copper_follows_its_resistivity():
+    wires = presets.copper_wires(22)
+    # 2.97 uohm cm over 1.9 x (40 nm)^2 is 9.77 ohm/um; 80 nm a cell; the barrier adds 19 %.
+    np.testing.assert_allclose(wires.r_row, 9.77 * 0.080 * 1.19, rtol=1e-3)
+    np.testing.assert_allclose(wires.c_row, 0.016e-15, rtol=1e-3)
+    cell = presets.copper_wires(22, along_row=4.0, along_col=12.0)
+    np.testing.assert_allclose(
+        [cell.r_row, cell.r_col], wires.r_row * jnp.array([2, 6]), rtol=1e-12
+    )
+
+
+def test_copper_gets_worse_below_100_nm():
+    r = [float(presets.copper_wires(n).r_row) for n in (65, 45, 32, 22, 14, 10, 7, 5)]
+    assert r == sorted(r) and 0.2 < r[0] < 0.4 and 4 < r[-1] < 6
+
+
+@pytest.mark.parametrize(
+    "error, g, sigma",
+    [
+        # Deviations [uS] at conductances [uS], as their sources give them.
+        (presets.rram_programming_wan(), [10, 20, 40], [2.26, 2.02, 1.10]),
+        (presets.rram_programming_milo(), [50, 225], [4.327, 2.733]),
+        (presets.pcm_programming(), [0, 25], [0.26348, 1.05538]),
+    ],
+)
+def test_programming_errors_are_those_of_their_sources(error: Programming, g, sigma):
+    np.testing.assert_allclose(
+        error.size(1e-6 * jnp.asarray(g, float)), 1e-6 * np.array(sigma), rtol=5e-3
+    )
+
+
+def test_errors_grow_with_days():
+    size = [presets.rram_programming_wan(days).size(jnp.array(20e-6)) for days in (0, 1, 2)]
+    assert size[0] < size[1] < size[2]
+
+
+def test_phase_change_cells_drift_by_a_known_exponent():
+    drift, g = presets.pcm_drift(20e4), jnp.array([25e-6, 0.25e-6])
+    middle = drift.apply(g, jnp.zeros(2))
+    exponents = [0.049, 0.0244 + 0.0155 * np.log(100)]
+    np.testing.assert_allclose(middle, g * 10 ** (-4 * np.array(exponents)), rtol=1e-9)
+
+
+def test_a_bake_leaves_hfox_cells_where_they_were_but_for_some_microsiemens():
+    g = jnp.array([20e-6, 50e-6, 110e-6])
+    for celsius in (110, 130):
+        bake = presets.hfox_bake(celsius)
+        still = bake.apply(g, jnp.zeros(3)) - g
+        size = bake.apply(g, jnp.ones(3)) - g - still
+        assert (
+            np.all(abs(still) < 3e-6)
+            and size.argmax() == 1
+            and 4e-6 < size.min() < size.max() < 14e-6
+        )
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: presets.copper_wires(28), "node is 28"),
+        (lambda: presets.rram_programming_wan(3), "days is 3"),
+        (lambda: presets.pcm_drift(1.0), "t is 1.0 s"),
+        (lambda: presets.hfox_bake(85), "celsius is 85"),
+    ],
+)
+def test_what_was_not_measured_is_refused(call, said):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert said in str(error.value)

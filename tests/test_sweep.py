@@ -1,0 +1,406 @@
+"""Guards sweeps: the same bytes on any number of devices and processes and after any interruption,
+clear refusals, and statistics against closed forms."""
+
+import dataclasses
+import filecmp
+import importlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xbarjax as xb
+from xbarjax import variability as va
+from xbarjax.sweep import (
+    Die,
+    FailureRate,
+    Sweep,
+    failure_rate,
+    good,
+    results,
+    sensitivity,
+    soft_yield,
+    sweep,
+    worst,
+    yields,
+)
+
+KEY = jax.random.key(5)
+cells = lambda crossbar: crossbar.cell.g
+
+
+def build(settings):
+    g = jnp.linspace(1e-5, 1e-4, 12).reshape(4, 3)
+    r = settings.get("r", jnp.asarray(1.0))
+    return xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
+
+
+def vary(settings):
+    return va.At(cells, va.Lognormal(settings.get("sigma", jnp.asarray(0.1))))
+
+
+def current(solution, design):
+    return solution.i_out.sum()
+
+
+def plan(**changes):
+    die = Die(build, jnp.full(4, 0.2), {"i": current}, vary)
+    made = Sweep(die, {"sigma": [0.0, 0.1, 0.2], "r": [1.0, 5.0]}, dies=10, batch=4, seed=3)
+    return dataclasses.replace(made, **changes)
+
+
+def same_files(one: Path, other: Path) -> bool:
+    names = [
+        sorted(str(p.relative_to(at)) for p in at.rglob("*") if p.is_file()) for at in (one, other)
+    ]
+    return names[0] == names[1] and not filecmp.cmpfiles(one, other, names[0], shallow=False)[1]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sweep") / "store"
+    seen = []
+    sweep(plan(), path, on_batch=lambda done, total: seen.append((done, total)))
+    assert seen == [(k, 18) for k in range(19)]
+    return path
+
+
+def test_every_die_is_the_function_of_its_settings_and_key(swept):
+    found, made = results(swept), plan()
+    assert found["i"].dims == ("sigma", "r", "die") and found["i"].shape == (3, 2, 10)
+    for a, b, n in ((0, 0, 0), (2, 1, 9), (1, 0, 5)):
+        settings = {"sigma": made.axes["sigma"][a], "r": made.axes["r"][b]}
+        die = made.die.crossbar(jax.tree.map(jnp.asarray, settings), made.key(n))
+        alone = xb.read(die, jnp.full(4, 0.2)).i_out.sum()
+        np.testing.assert_allclose(found["i"][a, b, n], alone, rtol=1e-12)
+    assert np.ptp(found["i"][0].values, axis=-1).max() == 0  # no spread, no difference
+    assert not found["status"].any()
+
+
+def test_settings_are_compared_on_the_same_dies(swept):
+    i = results(swept)["i"]
+    one, other = (np.log(i.sel(sigma=s, r=1.0) / i.sel(sigma=0.0, r=1.0)) for s in (0.1, 0.2))
+    assert np.corrcoef(one, other)[0, 1] > 0.98
+
+
+def test_a_finished_sweep_computes_nothing_again(swept):
+    seen = []
+    sweep(plan(), swept, on_batch=lambda done, total: seen.append(done))
+    assert seen == [18]
+
+
+def test_what_is_missing_is_computed_and_remains_are_removed(swept, tmp_path):
+    path = tmp_path / "store"
+    subprocess.run(["cp", "-r", swept, path], check=True)
+    for name in ("i/c/0/0/1", "status/c/2/1/2"):
+        (path / name).unlink()
+    (path / "i" / "c" / "0" / "0" / "1.abc.partial").write_bytes(b"half")
+    assert not same_files(swept, path)
+    seen = []
+    sweep(plan(), path, on_batch=lambda done, total: seen.append(done))
+    assert seen == [16, 17, 18] and same_files(swept, path)
+
+
+SCRIPT = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import jax
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", {devices})
+if {processes} > 1:
+    jax.distributed.initialize("localhost:{port}", {processes}, {rank})
+from test_sweep import plan, sweep
+sweep(plan(), {path!r}, on_batch=lambda done, total: print(done, flush=True))
+"""
+
+
+def begin(path, *, devices=1, processes=1, rank=0, port=0) -> subprocess.Popen:
+    code = SCRIPT.format(
+        tests=str(Path(__file__).parent),
+        devices=devices,
+        processes=processes,
+        rank=rank,
+        port=port,
+        path=str(path),
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_eight_devices_give_the_bytes_of_one(swept, tmp_path):
+    process = begin(tmp_path / "store", devices=8)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert same_files(swept, tmp_path / "store")
+
+
+def test_two_processes_share_the_work(swept, tmp_path):
+    port = 20000 + os.getpid() % 20000
+    both = [begin(tmp_path / "store", processes=2, rank=k, port=port) for k in (0, 1)]
+    said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert [out.split()[-1] for out, _ in said] == ["9", "9"]
+    assert same_files(swept, tmp_path / "store")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(swept, tmp_path):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        process = begin(tmp_path / "store", devices=2)
+        time.sleep(rng.uniform(2, 12))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    process = begin(tmp_path / "store", devices=2)
+    assert process.wait() == 0 and same_files(swept, tmp_path / "store")
+
+
+def test_killed_while_it_writes_it_goes_on(swept, tmp_path):
+    path = tmp_path / "store"
+    for last in (1, 5):
+        process = begin(path)
+        for line in process.stdout:
+            if int(line) >= last:
+                process.send_signal(signal.SIGKILL)
+                break
+        process.wait()
+    assert 5 <= (results(path)["status"] == 0).sum() < 60
+    sweep(plan(), path)
+    assert same_files(swept, path)
+
+
+def test_dies_that_fail_are_counted_and_the_others_are_right(tmp_path):
+    def die(settings, key):
+        x = jax.random.normal(key)
+        return {"x": jnp.where(x > 1, jnp.nan, x)}
+
+    made = Sweep(die, {}, dies=1000, batch=300, limits={"x": (-1.0, 1.0)})
+    found = sweep(made, tmp_path / "store")
+    x = np.asarray(jax.vmap(lambda n: jax.random.normal(made.key(n)))(jnp.arange(1000)))
+    np.testing.assert_array_equal(found["x"], np.where(x > 1, np.nan, x))
+    stated = yields(found)
+    assert stated["failed"] == (x > 1).sum() and stated["dies"] == 1000
+    assert stated["good"] == (abs(x) <= 1).mean()
+
+
+def test_a_read_that_fails_gives_no_number(tmp_path):
+    die = dataclasses.replace(plan().die, solver=xb.LadderCG(max_steps=1))
+    made = plan(die=die, axes={"r": [1e5], "sigma": [0.1]}, dies=4)
+    found = sweep(made, tmp_path / "store")
+    assert found["i"].isnull().all() and (found["status"] == xb.Status.NOT_CONVERGED).all()
+    assert yields(found, {"i": (0.0, 1.0)})["failed"] == 4
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"seed": 4}, "another seed (3 there, 4 here)"),
+        ({"dies": 11}, "another dies (10 there, 11 here)"),
+        ({"batch": 5}, "another batch"),
+        ({"axes": {"sigma": [0.0], "r": [1.0]}}, "another axes"),
+        ({"die": Die(build, jnp.full(4, 0.3), {"i": current}, vary)}, "another computation"),
+    ],
+)
+def test_the_store_of_another_sweep_is_refused(swept, change, said):
+    with pytest.raises(ValueError) as error:
+        sweep(plan(**change), swept)
+    assert said in str(error.value) and str(swept) in str(error.value)
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for name in ("file", "folder", "nothing"):
+        with pytest.raises(ValueError, match="no store of a sweep"):
+            results(tmp_path / name)
+    with pytest.raises(ValueError, match="no store of a sweep"):
+        sweep(plan(), tmp_path / "folder")
+
+
+def test_a_full_disk_leaves_what_was_finished(swept, tmp_path, monkeypatch):
+    import zarr.storage._local as local
+
+    path, put, writes = tmp_path / "store", local._put, []
+
+    def full(where, *args, **kwargs):
+        if "/c/" in str(where):
+            writes.append(where)
+            if len(writes) > 9:
+                raise OSError(28, "No space left on device")
+        return put(where, *args, **kwargs)
+
+    monkeypatch.setattr(local, "_put", full)
+    with pytest.raises(OSError, match="could not be written.*3 of 18 batches are there"):
+        sweep(plan(), path)
+    monkeypatch.undo()
+    assert (results(path)["status"] == 0).sum() >= 10
+    sweep(plan(), path)
+    assert same_files(swept, path)
+
+
+def test_a_device_that_fails_leaves_what_was_finished(swept, tmp_path, monkeypatch):
+    run = importlib.import_module("xbarjax.sweep.run")
+
+    real = run.compute
+
+    def failing(*args):
+        for k, one in enumerate(real(*args)):
+            if k == 4:
+                raise jax.errors.JaxRuntimeError("device is gone")
+            yield one
+
+    monkeypatch.setattr(run, "compute", failing)
+    with pytest.raises(RuntimeError, match="device is gone.*4 of 18 batches are there"):
+        sweep(plan(), tmp_path / "store")
+    monkeypatch.undo()
+    sweep(plan(), tmp_path / "store")
+    assert same_files(swept, tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"dies": 0}, "dies is 0"),
+        ({"batch": 0}, "batch is 0"),
+        ({"axes": {"sigma": []}}, "axes['sigma']"),
+        ({"axes": {"sigma": [0.1, 0.1]}}, "one twice"),
+        ({"axes": {"die": [0.1]}}, "'die'"),
+        ({"limits": {"i": (1.0, 0.0)}}, "limits['i']"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(change, said):
+    with pytest.raises(ValueError) as error:
+        plan(**change)
+    assert said in str(error.value)
+
+
+def test_metrics_that_cannot_be_stored_are_refused(tmp_path):
+    for die, said in (
+        (lambda s, k: {"x": jnp.ones(3)}, "shape (3,)"),
+        (lambda s, k: {"y": jnp.ones(())}, "limits has 'x'"),
+    ):
+        with pytest.raises(ValueError) as error:
+            sweep(Sweep(die, {}, dies=2, limits={"x": (0.0, 1.0)}), tmp_path / "store")
+        assert said in str(error.value)
+    with pytest.raises(TypeError, match="dict of scalars"):
+        sweep(Sweep(lambda s, k: jnp.ones(()), {}, dies=2), tmp_path / "store")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_yield_lies_in_its_interval_as_often_as_it_says():
+    import xarray
+
+    rng, dies, truth = np.random.default_rng(1), 200, 0.93
+    x = (rng.uniform(size=(4000, dies)) < truth).astype(float)
+    found = xarray.Dataset(
+        {"x": (("a", "die"), x), "status": (("a", "die"), np.zeros(x.shape, int))}
+    )
+    stated = yields(found, {"x": (0.5, 2.0)}, confidence=0.9)
+    covered = ((stated["low"] <= truth) & (truth <= stated["high"])).mean()
+    assert 0.87 < covered < 0.94
+    # 81 of 263 (Newcombe, Statistics in Medicine 17, 857, 1998, table I, method 3).
+    one = xarray.Dataset({"x": ("die", [1.0] * 81 + [0.0] * 182), "status": ("die", [0] * 263)})
+    stated = yields(one, {"x": (0.5, 2.0)})
+    np.testing.assert_allclose([stated["low"], stated["high"]], [0.2553, 0.3662], atol=5e-5)
+
+
+def test_the_worst_dies_can_be_made_again(swept):
+    made, found = plan(), results(swept)
+    first, second = worst(found, "i", 2)
+    assert first["i"] == found["i"].max() and first["i"] >= second["i"]
+    settings = {name: jnp.asarray(first[name]) for name in made.axes}
+    again = xb.read(made.die.crossbar(settings, made.key(first["die"])), jnp.full(4, 0.2))
+    np.testing.assert_allclose(again.i_out.sum(), first["i"], rtol=1e-12)
+    assert worst(found, "i", 1, largest=False)[0]["i"] == found["i"].min()
+
+
+def test_sensitivities_are_differences_and_are_ranked():
+    made, where = plan(), {"sigma": 0.1, "r": 5.0}
+    ranked = sensitivity(made, where, "i", dies=20)
+
+    def mean(settings):
+        return jax.vmap(lambda n: made.die(settings, made.key(n))["i"])(jnp.arange(20)).mean()
+
+    for name, (value, _) in ranked.items():
+        up, down = ({**where, name: where[name] * (1 + e)} for e in (1e-4, -1e-4))
+        up, down = (jax.tree.map(jnp.asarray, s) for s in (up, down))
+        np.testing.assert_allclose(value, (mean(up) - mean(down)) / 2e-4, rtol=1e-5)
+    sizes = [abs(value) for value, _ in ranked.values()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_soft_yield_has_the_gradient_of_its_differences_and_tends_to_the_yield(swept):
+    i = results(swept)["i"].sel(sigma=0.2, r=5.0).values
+    limit = float(np.sort(i)[6:8].mean())
+    made = plan(limits={"i": (0.0, limit)})
+    at = lambda s: {"sigma": s, "r": jnp.asarray(5.0)}
+    soft = lambda s, width: soft_yield(made, at(s), {"i": width}, dies=10)
+    np.testing.assert_allclose(soft(jnp.asarray(0.2), 1e-12), 0.7, atol=1e-6)
+    width = float(np.std(i))
+    slope = (soft(jnp.asarray(0.2 + 1e-5), width) - soft(jnp.asarray(0.2 - 1e-5), width)) / 2e-5
+    np.testing.assert_allclose(jax.grad(soft)(jnp.asarray(0.2), width), slope, rtol=1e-6)
+
+
+def test_rare_failures_of_a_plane_and_of_two():
+    weights = jnp.linspace(1.0, 3.0, 50)
+    beta = 4.753424  # P(xi > beta) = 1e-6
+    size = jnp.linalg.norm(weights)
+    one = lambda u: beta - weights @ u / size
+    two = lambda u: jnp.stack([one(u), beta + weights @ u / size])
+    for margins, truth in ((one, 1e-6), (two, 2e-6)):
+        for seed in range(3):
+            rate = failure_rate(margins, jnp.zeros(50), jax.random.key(seed))
+            assert isinstance(rate, FailureRate) and rate.found.all() and rate.reads < 1e5
+            np.testing.assert_allclose(rate.distance, beta, rtol=1e-6)
+            assert abs(rate.probability - truth) < 5 * rate.standard_error < 0.2 * truth
+
+
+def test_rare_failures_of_many_outputs_with_curved_margins():
+    # Each of 20 lognormal numbers may exceed its own limit: 1 - (1 - p)^20 = 1e-6.
+    p = -np.expm1(np.log1p(-1e-6) / 20)
+    beta = statistics.NormalDist().inv_cdf(1 - p)
+    margins = lambda u: jnp.exp(0.3 * beta) - jnp.exp(0.3 * u["cells"][:20])
+    like = {"cells": jnp.zeros(30), "wires": jnp.zeros((2, 3))}
+    for seed in range(3):
+        rate = failure_rate(margins, like, jax.random.key(seed))
+        np.testing.assert_allclose(rate.distance, beta, rtol=1e-3)
+        assert abs(rate.probability - 1e-6) < 5 * rate.standard_error < 0.2e-6
+
+
+def test_rare_failures_of_a_circuit_agree_with_plain_sampling():
+    made = plan()
+    settings = {"sigma": jnp.asarray(0.2), "r": jnp.asarray(5.0)}
+    measure = jax.jit(jax.vmap(lambda n: made.die(settings, made.key(n))["i"]))
+    i = measure(jnp.arange(20_000))
+    limit = jnp.quantile(i, 0.995)
+    margins = lambda drawn: limit / made.die.measure(settings, drawn)["i"] - 1
+    rate = failure_rate(margins, made.die.draw(settings, KEY), KEY, samples=1000)
+    error = np.hypot(rate.standard_error, np.sqrt(0.005 / 20_000))
+    assert abs(rate.probability - 0.005) < 5 * error and rate.standard_error < 0.15 * 0.005
+
+
+def test_margins_that_cannot_fail_are_said():
+    with pytest.raises(RuntimeError, match="No failure was found"):
+        failure_rate(lambda u: 1.0 + 0 * u.sum(), jnp.zeros(3), KEY, samples=10)
+
+
+def test_limits_are_named():
+    import xarray
+
+    one = xarray.Dataset({"x": ("die", [1.0])}, attrs={"limits": json.dumps({})})
+    with pytest.raises(ValueError, match="limits is empty"):
+        good(one)
+    with pytest.raises(ValueError, match="limits has 'y'"):
+        good(one, {"y": (0.0, 1.0)})
+    with pytest.raises(ValueError, match="confidence is 2.0"):
+        yields(one, {"x": (0.0, 1.0)}, confidence=2.0)
