@@ -26,7 +26,7 @@ LAYERS = (
     {"transfer", "transient", "settling", "integration", "schemes", "switching", "ports"}
     | {"noise", "feeding", "cost"},
     {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
-    {"plot", "spice", "files"},
+    {"plot", "die_plots", "spice", "files"},
     {"cli"},
 )
 NOUNS = {"_types", "cells", "wires", "drive", "readout", "crossbar"}

@@ -154,6 +154,42 @@ def test_relaxation_shifts_and_spreads_with_age():
     np.testing.assert_allclose(ratio, np.exp(0.1 / 8.617333262e-5 * (1 / 300 - 1 / 360)), rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        va.Metallic(0.004, 400.0, 300.0),
+        va.Spread(relative=2.0),
+        va.Lognormal(0.5),
+        va.Correlated(0.5, 2.0, 2.0),
+    ],
+)
+def test_what_is_broken_stays_so_and_leaves_derivatives_finite(later):
+    broken = jnp.full((6, 5), 2.0).at[2, 3].set(jnp.inf)
+
+    def output(later):
+        r = later(broken, KEY)
+        assert isinstance(r, jax.core.Tracer) or np.isinf(r).sum() == 1
+        return xb.read(xb.Crossbar(xb.Ohmic(jnp.full((6, 5), G)), xb.Wires(r)), jnp.full(6, 0.2))
+
+    assert np.isinf(later(broken, KEY)[2, 3]) and np.isinf(later(broken, KEY)).sum() == 1
+    slopes = jax.grad(lambda later: output(later).i_out.sum())(later)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [
+        va.Spread(relative=1.0),
+        va.Programming([5e-5], 1e-4),
+        va.Flicker(1.0, 1.0, 1e3),
+        va.Relaxation([0.0], [5e-5], 1e-4),
+    ],
+)
+def test_conductances_stay_above_0(wide):
+    sample = drawn(wide, count=10_000)
+    assert sample.min() == 0 and 0.05 < (sample == 0).mean() < 0.45
+
+
 def test_temperature_moves_wires_and_cells():
     np.testing.assert_allclose(va.Metallic(0.004, 400.0, 300.0).apply(jnp.array(2.0)), 2.8)
     factor = va.Activated(0.1, 360.0, 300.0).apply(jnp.array(1.0))
@@ -253,6 +289,9 @@ def test_every_perturbation_keeps_shape_and_precision_and_runs_compiled(name):
         (lambda: va.Programming(1e-6, 1e-4), "coefficients has shape ()"),
         (lambda: va.Programming([1e-6], 0.0), "g_max is 0"),
         (lambda: va.Levels(1, 1e-6, 1e-4), "count is 1"),
+        (lambda: va.Levels(4, 1e-4, 1e-4), "g_min is"),
+        (lambda: va.ClippedLog(0.0, 0.0, 0.1, 0.05, 1e-6), "low is 0.1"),
+        (lambda: va.Correlated(0.1, 1.0, 1.0)(jnp.asarray(1.0), KEY), "x has the shape ()"),
         (lambda: va.Stuck(p_on=0.7, p_off=0.4, g_on=1e-4), "add up to more than 1"),
         (lambda: va.Stuck(p_on=1.2, g_on=1e-4), "p_on is 1.2"),
         (lambda: va.Stuck(p_on=0.1), "g_on is 0"),

@@ -1,4 +1,4 @@
-"""The command line: `xbarjax read` and `xbarjax compensate`, on files of numbers."""
+"""The command line: `xbarjax read`, `compensate`, `sweep`, `plot` and `presets`."""
 
 import importlib.metadata
 from typing import Annotated
@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:  # the program is installed with every xbar
 
 from .compensating import compensate_command
 from .reading import read_command
+from .sweeping import plot_command, presets_command, sweep_command
 
 app = typer.Typer(
     name="xbarjax",
@@ -62,3 +63,6 @@ app.command("read", short_help="Currents out for voltages in, and every drop.")(
 app.command("compensate", short_help="Conductances that compute with given weights.")(
     compensate_command
 )
+app.command("sweep", short_help="Many dies on a grid of settings, into a store.")(sweep_command)
+app.command("plot", short_help="Distributions and yield of a sweep.")(plot_command)
+app.command("presets", short_help="Published numbers and their sources.")(presets_command)

@@ -9,6 +9,7 @@ from .rare import FailureRate as FailureRate, failure_rate as failure_rate
 from .run import results as results, sweep as sweep
 from .statistics import (
     good as good,
+    limits_of as limits_of,
     sensitivity as sensitivity,
     soft_yield as soft_yield,
     worst as worst,

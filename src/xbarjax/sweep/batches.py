@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, UInt32
 
 from .die import Metrics, Settings
-from .plan import Sweep
+from .plan import Sweep, require_name
 
 
 class Batch(NamedTuple):
@@ -38,8 +38,16 @@ def one_batch(
     """
     numbers = start + jnp.arange(plan.batch, dtype=jnp.uint32)
     status = {"status": jnp.zeros((), jnp.int32)}  # says that a die was computed
-    measure = lambda n: status | plan.die(settings, plan.key(n))
+    measure = lambda n: _numbers(status | plan.die(settings, plan.key(n)))
     return lax.map(measure, numbers) if singly else jax.vmap(measure)(numbers)
+
+
+def _numbers(found: Metrics) -> Metrics:
+    """Metrics as floating numbers, so that one that is missing is NaN; the status as it is."""
+    floating = lambda x: x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+    found = {name: jnp.asarray(x) for name, x in found.items()}
+    status = found.pop("status").astype(jnp.int32)
+    return {"status": status} | {name: floating(x) for name, x in found.items()}
 
 
 def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
@@ -48,6 +56,9 @@ def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
     if not isinstance(found, dict) or not found:
         raise TypeError(f"die returns {found!r}; it must return a dict of scalars by name.")
     for name, value in found.items():
+        require_name(name, "die")
+        if name == "die" or name in plan.axes:
+            raise ValueError(f"die returns a {name!r}, which is an axis; give it another name.")
         if value.shape != ():
             raise ValueError(f"the metric {name!r} has the shape {value.shape}; give one number.")
     if unknown := set(plan.limits) - set(found):
@@ -55,14 +66,15 @@ def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
             f"limits has {sorted(unknown)[0]!r}, which die does not return; it returns"
             f" {', '.join(sorted(found))}."
         )
-    return {"status": jax.ShapeDtypeStruct((), jnp.int32)} | found
+    status = {"status": jax.ShapeDtypeStruct((), jnp.int32)}
+    return jax.eval_shape(_numbers, status | found)
 
 
-def fingerprint(plan: Sweep) -> str:
+def fingerprint(plan: Sweep, devices: Sequence[Any]) -> str:
     """What identifies the computation of a batch on this kind of device, numbers that the
     functions close over included: SHA-256 of its StableHLO."""
-    devices = jax.local_devices()[:1]
-    text = _compiled(plan, devices).lower(*_arguments(plan, [Batch(0, 0)], devices)).as_text()
+    one = devices[:1]
+    text = _compiled(plan, one).lower(*_arguments(plan, [Batch(0, 0)], one)).as_text()
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from .die import Metrics, Settings
+from .die import Die, Metrics, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +45,13 @@ class Sweep:
     about: str = ""
 
     def __post_init__(self):
-        for name in ("dies", "batch"):
+        for name, least in (("dies", 1), ("batch", 1), ("seed", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+                raise ValueError(
+                    f"{name} is {value!r}; it must be a whole number, {least} or more."
+                )
+            object.__setattr__(self, name, operator.index(value))
         for name, values in self.axes.items():
             values = np.asarray(values, float)
             if values.ndim != 1 or not values.size:
@@ -56,8 +60,9 @@ class Sweep:
                 raise ValueError(
                     f"axes[{name!r}] has a value that is not finite, or one twice; give each once."
                 )
-        for name in ("die", "status"):
-            if name in self.axes:
+        for name in self.axes:
+            require_name(name, "axes")
+            if name in ("die", "status"):
                 raise ValueError(f"axes has a {name!r}; that name is taken.")
         for name, limit in self.limits.items():
             if len(limit) != 2 or not limit[0] <= limit[1]:
@@ -88,3 +93,24 @@ class Sweep:
     def key(self, die: Any) -> PRNGKeyArray:
         """Of one die, at every setting."""
         return jax.random.fold_in(jax.random.key(self.seed), die)
+
+    def check(self) -> None:
+        """Builds designs and their perturbations from plain numbers, for every value of every axis
+        with the others at their first, so that those that cannot be raise what they would alone:
+        under tracing nothing can."""
+        if not isinstance(self.die, Die):
+            return
+        lengths = self.shape[:-1]
+        for axis in range(max(len(lengths), 1)):
+            for k in range(lengths[axis] if lengths else 1):
+                at = [k if a == axis else 0 for a in range(len(lengths))]
+                point = int(np.ravel_multi_index(at, lengths)) if lengths else 0
+                self.die.crossbar(self.settings(point), self.key(0))
+
+
+def require_name(name: str, where: str) -> None:
+    """Raises `ValueError` for what cannot be the name of a variable in a store."""
+    if not name or "/" in name or set(name) <= {"."} or name.startswith("__"):
+        raise ValueError(
+            f"{where} has the name {name!r}; leave out slashes and leading underscores."
+        )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.scipy.special import logsumexp, ndtr
+from jax.scipy.special import log_ndtr, logsumexp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._types import is_concrete
@@ -23,6 +23,7 @@ class FailureRate(eqx.Module):
     - `distance`: of the likeliest failure of every margin from the die without variation, in
         standard deviations; `found`: whether the search for it ended there.
     - `reads`: evaluations of the margins, gradients counted as two more.
+    - `unusable`: part of the samples where a margin was NaN: they count as failures.
     """
 
     probability: Float[Array, ""]
@@ -30,6 +31,7 @@ class FailureRate(eqx.Module):
     distance: Float[Array, " modes"]
     found: Bool[Array, " modes"]
     reads: Int[Array, ""]
+    unusable: Float[Array, ""]
 
 
 def failure_rate(
@@ -48,48 +50,57 @@ def failure_rate(
     `u' = (grad h . u - h) grad h/|grad h|^2`, with `s` halved as often as a merit function asks
     (Zhang and Der Kiureghian, 1995: the improved method of Hasofer, Lind, Rackwitz and Fiessler).
     Samples are drawn from a mixture of standard normals about these points, in proportion to
-    `Phi(-|u|)`, and weighed by the likelihood ratio (balance heuristic; Veach and Guibas, 1995,
+    `Phi(-|u|)`, and a tenth of them about the origin (nine tenths where the die without variation
+    fails already), and weighed by the likelihood ratio (balance heuristic; Veach and Guibas, 1995,
     10.1145/218380.218498). The estimate has no bias wherever the points are; how good they are
-    decides `standard_error`. Failures far from all of them are the risk: give each way to fail a
-    margin of its own, one an output, say, rather than their minimum.
+    decides its error, and where failures lie far from all of them, `standard_error` does not know.
+    So give each way to fail a smooth margin of its own: for an error with a sign, two for each
+    output, and neither their minimum nor an absolute value.
 
     **Arguments:**
 
     - `margins`: `drawn -> (modes,)` or a scalar, what a die has left until it fails, smooth:
-        `lambda drawn: limit - die.measure(settings, drawn)["error"]`.
+        `lambda drawn: die.measure(settings, drawn)["i"] - i_least`.
     - `like`: what a die draws, as `die.draw(settings, key)` gives it.
     - `key`: of the samples.
     - `samples`: how many; `steps`: of the search for each margin at most; `chunk`: samples at a
         time.
 
-    Raises `RuntimeError` where no likeliest failure of any margin is found, on concrete values.
+    Raises `RuntimeError` where neither the search nor a sample finds a failure, on concrete values.
     """
     origin, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, like))
     flat = lambda u: jnp.ravel(margins(unravel(u)))
     points, found, reads = _likeliest(flat, origin, steps)
     distance = jnp.linalg.norm(points, axis=1)
-    share = jnp.where(found, ndtr(-distance), 0)
+    at_origin = jnp.where(jnp.all(flat(origin) >= 0), 0.1, 0.9)
+    # By logarithms: Phi(-d) is 0 in float32 from d = 14 on.
+    likely = jax.nn.softmax(jnp.where(found, log_ndtr(-distance), -jnp.inf))
+    likely = jnp.where(jnp.any(found), likely, 0)
+    share = jnp.append((1 - at_origin) * likely, at_origin)
     share = share / jnp.sum(share)
+    centres = jnp.vstack([jnp.where(found[:, None], points, 0), origin])
 
     def sample(key):
         which, where = jax.random.split(key)
-        about = points[jax.random.choice(which, len(points), p=share)]
+        about = centres[jax.random.choice(which, len(centres), p=share)]
         u = about + jax.random.normal(where, origin.shape, origin.dtype)
-        # Ratio of densities: phi(u)/sum_k share_k phi(u - points_k).
-        log_ratio = points @ u - distance**2 / 2
+        # Ratio of densities: phi(u)/sum_k share_k phi(u - centre_k).
+        log_ratio = centres @ u - jnp.sum(centres**2, axis=1) / 2
         weight = jnp.exp(-logsumexp(log_ratio, b=share))
-        return jnp.where(jnp.any(flat(u) < 0), weight, 0.0)
+        left = flat(u)
+        return jnp.where(jnp.all(left >= 0), 0.0, weight), jnp.any(jnp.isnan(left))
 
     keys = jax.random.split(key, samples)
-    weights = lax.map(sample, keys, batch_size=min(chunk, samples))
+    weights, unusable = lax.map(sample, keys, batch_size=min(chunk, samples))
     answer = FailureRate(
         jnp.mean(weights),
         jnp.std(weights) / jnp.sqrt(samples),
         distance,
         found,
-        reads + samples,
+        reads + samples + 1,
+        jnp.mean(unusable.astype(origin.dtype)),
     )
-    if is_concrete(found) and not bool(jnp.any(found)):
+    if is_concrete(found) and not bool(jnp.any(found) | jnp.any(weights > 0)):
         raise RuntimeError(
             "No failure was found: margins have no gradient that leads below 0. Let them vary"
             " smoothly with what is drawn, or raise steps."
@@ -127,11 +138,11 @@ def _likeliest(
             full = merit(target, of_mode(target))
             worse = lambda trial: ~(trial[1] < now) & (trial[0] > 1e-3)
             s, _, reads = lax.while_loop(worse, shorter, (jnp.ones_like(h), full, reads + 4))
-            moved = s * jnp.linalg.norm(way)
-            near = (moved < 1e-3 * (1 + jnp.linalg.norm(u))) & (jnp.abs(h) < 1e-3 * scale)
+            left = jnp.linalg.norm(way)
+            near = (left < 1e-3 * (1 + jnp.linalg.norm(u))) & (jnp.abs(h) < 1e-3 * scale)
             fine = (steep > 0) & jnp.isfinite(steep) & jnp.isfinite(h)
             u = jnp.where(fine, u + s * way, u)
-            return u, count + 1, reads, jnp.where(near | (h == 0), 1, jnp.where(fine, 0, -1))
+            return u, count + 1, reads, jnp.where(near & fine, 1, jnp.where(fine, 0, -1))
 
         start = (origin, 0, 1, 0)
         u, _, reads, end = lax.while_loop(lambda s: (s[1] < steps) & (s[3] == 0), step, start)

@@ -48,13 +48,17 @@ def sweep(
     from .store import open_store  # zarr and xarray are an extra
 
     path, store = Path(path), None
+    devices = list(devices or jax.local_devices())
+    if len(kinds := {(one.platform, one.device_kind) for one in devices}) > 1:
+        raise ValueError(f"devices are of several kinds, {sorted(kinds)}; results would differ.")
     rank, processes = jax.process_index(), jax.process_count()
     if rank == 0:
-        store = open_store(path, plan)
+        plan.check()
+        store = open_store(path, plan, devices)
         store.remove_remains()
     if processes > 1:
         sync_global_devices("the store is there")
-    store = store or open_store(path, plan, create=False)
+    store = store or open_store(path, plan, devices, create=False)
     everything = [Batch(point, k) for point in range(plan.points) for k in range(plan.batches)]
     mine = everything[rank::processes]
     missing = [batch for batch in mine if not store.finished(plan, batch)]
@@ -62,15 +66,18 @@ def sweep(
     on_batch = on_batch or (lambda finished, total: None)
     on_batch(finished, len(mine))
     kept = lambda: f"{finished} of {len(mine)} batches are there: run it again to go on."
-    try:
-        for batch, values in compute(plan, missing, devices or jax.local_devices()):
+    computed = compute(plan, missing, devices)
+    while finished < len(mine):
+        try:
+            batch, values = next(computed)
+        except jax.errors.JaxRuntimeError as error:
+            raise RuntimeError(f"A device failed: {error}. {kept()}") from error
+        try:
             store.write(plan, batch, values)
-            finished += 1
-            on_batch(finished, len(mine))
-    except OSError as error:
-        raise OSError(error.errno, f"{path} could not be written: {error}. {kept()}") from error
-    except jax.errors.JaxRuntimeError as error:
-        raise RuntimeError(f"A device failed: {error}. {kept()}") from error
+        except OSError as error:
+            raise OSError(error.errno, f"{path} could not be written: {error}. {kept()}") from error
+        finished += 1
+        on_batch(finished, len(mine))
     if processes > 1:
         sync_global_devices("every share is there")
     return results(path)

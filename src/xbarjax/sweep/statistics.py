@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .batches import shapes
 from .plan import Sweep
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def good(results: xarray.Dataset, limits: Limits | None = None) -> xarray.DataAr
     **Arguments:** `results`: of `sweep`; `limits`: by metric, `(low, high)`, those of the sweep by
     default.
     """
-    limits = json.loads(results.attrs["limits"]) if limits is None else limits
+    limits = limits_of(results) if limits is None else limits
     if not limits:
         raise ValueError(
             "limits is empty: say what a good die stays within, {metric: (low, high)}."
@@ -46,6 +47,13 @@ def good(results: xarray.Dataset, limits: Limits | None = None) -> xarray.DataAr
     return answer
 
 
+def limits_of(results: xarray.Dataset) -> dict[str, tuple[float, float]]:
+    """The limits of the sweep that results are of, inf where there is none."""
+    ends = json.loads(results.attrs.get("limits", "{}"))
+    number = lambda x, none: none if x is None else x
+    return {name: (number(a, -np.inf), number(b, np.inf)) for name, (a, b) in ends.items()}
+
+
 def yields(
     results: xarray.Dataset, limits: Limits | None = None, *, confidence: float = 0.95
 ) -> xarray.Dataset:
@@ -58,9 +66,9 @@ def yields(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1.")
     computed = results["status"] != -1
-    passed = good(results, limits) & computed
     floats = [name for name, x in results.data_vars.items() if np.issubdtype(x.dtype, np.floating)]
     nan = results[floats].isnull().to_dataarray().any("variable") & computed
+    passed = good(results, limits) & computed & ~nan
     n, k = computed.sum("die"), passed.sum("die")
     z2 = statistics.NormalDist().inv_cdf((1 + confidence) / 2) ** 2
     centre = (k + z2 / 2) / (n + z2)
@@ -94,19 +102,26 @@ def sensitivity(
     plan: Sweep, settings: Mapping[str, Any], metric: str, *, dies: int = 100
 ) -> dict[str, tuple[float, float]]:
     """What a metric changes by for a relative change of each setting: `s dm/ds`, its mean over dies
-    and the standard error of that, by gradients, the largest first.
+    and the standard error of that, by gradients, the largest first. Dies whose metric is NaN are
+    left out.
 
     **Arguments:** `plan`; `settings`: where, a number for each axis; `metric`: its name; `dies`:
     how many are averaged.
     """
+    if set(settings) != set(plan.axes):
+        raise ValueError(f"settings has {sorted(settings)}; give {sorted(plan.axes)}.")
+    if metric not in shapes(plan):
+        raise ValueError(f"metric is {metric!r}; die returns {', '.join(shapes(plan))}.")
     where = {name: jnp.asarray(x, float) for name, x in settings.items()}
-    slope = jax.grad(lambda s, n: plan.die(s, plan.key(n))[metric])
+    slope = jax.value_and_grad(lambda s, n: plan.die(s, plan.key(n))[metric])
     slopes = jax.jit(lambda s, n: lax.map(lambda n: slope(s, n), n))
-    each = slopes(where, jnp.arange(dies, dtype=jnp.uint32))
-    scaled = {name: np.asarray(x) * float(where[name]) for name, x in each.items()}
-    answer = {
-        name: (float(x.mean()), float(x.std(ddof=1) / np.sqrt(dies))) for name, x in scaled.items()
-    }
+    values, each = slopes(where, jnp.arange(dies, dtype=jnp.uint32))
+    fine = np.isfinite(values)
+    if fine.sum() < 2:
+        raise RuntimeError(f"{metric} is a number for {fine.sum()} of {dies} dies; look at these.")
+    scaled = {name: np.asarray(x)[fine] * float(where[name]) for name, x in each.items()}
+    error = lambda x: float(x.std(ddof=1) / np.sqrt(x.size))
+    answer = {name: (float(x.mean()), error(x)) for name, x in scaled.items()}
     return dict(sorted(answer.items(), key=lambda item: -abs(item[1][0])))
 
 
@@ -120,6 +135,8 @@ def soft_yield(
     in its unit: the smaller the sharper, and the more dies a gradient needs; `dies`: how many, the
     same ones at every setting.
     """
+    if not plan.limits:
+        raise ValueError("limits of the plan is empty: say what a good die stays within.")
     if missing := set(plan.limits) - set(widths):
         raise ValueError(f"widths has no {sorted(missing)[0]!r}; give one for each of the limits.")
 
@@ -128,6 +145,9 @@ def soft_yield(
         parts = []
         for name, (low, high) in plan.limits.items():
             m, width = found[name], widths[name]
+            fails = jnp.isnan(m)
+            m = jnp.where(fails, 0, m)
+            parts.append(jnp.where(fails, 0.0, 1.0))
             parts += [jax.nn.sigmoid((high - m) / width)] if np.isfinite(high) else []
             parts += [jax.nn.sigmoid((m - low) / width)] if np.isfinite(low) else []
         return jnp.prod(jnp.stack(parts))

@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +43,7 @@ class Store:
         """Removes what a write that was killed half way left behind."""
         for name in self.arrays:
             for part in (self.path / name).rglob("*.partial"):
-                part.unlink()
+                part.unlink(missing_ok=True)
 
     def _chunk(self, name: str, plan: Sweep, batch: Batch) -> Path:
         *at, dies = batch.place(plan)
@@ -50,26 +51,26 @@ class Store:
         return self.path / name / key
 
 
-def configuration(plan: Sweep) -> dict[str, Any]:
+def configuration(plan: Sweep, devices: Sequence[Any]) -> dict[str, Any]:
     """What two runs must have in common for their results to be the same bytes."""
     return {
-        "axes": {name: [float(x) for x in values] for name, values in plan.axes.items()},
+        "axes": [[name, [float(x) for x in values]] for name, values in plan.axes.items()],
         "dies": plan.dies,
         "batch": plan.batch,
         "seed": plan.seed,
-        "computation": fingerprint(plan),
-        "platform": jax.local_devices()[0].platform,
+        "computation": fingerprint(plan, devices),
+        "device": f"{devices[0].platform}, {devices[0].device_kind}",
         "versions": {"jax": jax.__version__, "jaxlib": jaxlib.__version__},
     }
 
 
-def open_store(path: Path, plan: Sweep, *, create: bool = True) -> Store:
+def open_store(path: Path, plan: Sweep, devices: Sequence[Any], *, create: bool = True) -> Store:
     """The store of this sweep at `path`: as it was left, or a new one, which appears whole.
 
     Raises `StoreError` where something else is at `path`, or another sweep.
     """
     kinds = shapes(plan)
-    wanted = configuration(plan)
+    wanted = configuration(plan, devices)
     if create and not path.exists():
         _create(path, plan, kinds, wanted)
     group = open_group(path, mode="r+")
@@ -80,10 +81,16 @@ def open_store(path: Path, plan: Sweep, *, create: bool = True) -> Store:
                 f"{path} holds a sweep with another {_difference(name, there.get(name), value)};"
                 " name another store, or remove it."
             )
+    said = _said(plan)
+    if create and any(group.attrs.get(name) != value for name, value in said.items()):
+        group.update_attributes(said)  # limits may change, dies do not
     # A batch that is NaN throughout is a result too; by default Zarr would not write it.
     with zarr.config.set({"array.write_empty_chunks": True}):
         arrays = {name: array for name, array in group.arrays() if name not in plan.axes}
-    return Store(path, dict(sorted(arrays.items())))
+    # The status comes last: where it is, a die is whole.
+    return Store(
+        path, {name: arrays[name] for name in sorted(arrays, key=lambda n: (n == "status", n))}
+    )
 
 
 def open_group(path: Path, *, mode: Literal["r", "r+"]) -> zarr.Group:
@@ -114,7 +121,9 @@ def _create(
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        group = zarr.create_group(aside, attributes=_attributes(plan, wanted))
+        group = zarr.create_group(
+            aside, attributes=_said(plan) | {"configuration": json.dumps(wanted)}
+        )
         for name, values in plan.axes.items():
             values = np.asarray(values, float)
             axis = group.create_array(
@@ -146,11 +155,8 @@ def _unit(plan: Sweep, name: str) -> dict[str, Any]:
     return {"units": plan.units[name]} if name in plan.units else {}
 
 
-def _attributes(plan: Sweep, wanted: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "about": plan.about,
-        "limits": json.dumps(
-            {name: [float(x) for x in limit] for name, limit in plan.limits.items()}
-        ),
-        "configuration": json.dumps(wanted),
-    }
+def _said(plan: Sweep) -> dict[str, str]:
+    """What is kept with the results and does not change them. No limit, inf, is null in JSON."""
+    end = lambda x: float(x) if math.isfinite(x) else None
+    limits = {name: [end(x) for x in limit] for name, limit in plan.limits.items()}
+    return {"about": plan.about, "limits": json.dumps(limits)}

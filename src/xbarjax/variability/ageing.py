@@ -7,6 +7,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from .._types import (
     Scalar,
     as_physical,
+    everywhere,
     physical,
     require_finite,
     require_nonnegative,
@@ -30,6 +31,11 @@ class ClippedLog(eqx.Module):
     low: Scalar = physical("low")
     high: Scalar = physical("high")
     g_max: Scalar = physical("g_max")
+
+    def __check_init__(self):
+        require_positive(self.g_max, "g_max", "S")
+        if not everywhere(lambda low, high: low <= high, self.low, self.high):
+            raise ValueError(f"low is {self.low}; it must not exceed high, {self.high}.")
 
     def __call__(self, g: Conductances) -> Conductances:
         ratio = jnp.where(g > 0, g / self.g_max, 1)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import PerCell, Scalar, physical, require_nonnegative
-from .perturbation import AbstractPerturbation, normals
+from .perturbation import AbstractPerturbation, normals, of_finite
 
 
 class Correlated(AbstractPerturbation):
@@ -30,12 +30,16 @@ class Correlated(AbstractPerturbation):
         require_nonnegative(self.length_col, "length_col", "cells", open_allowed=True)
 
     def draw(self, x: Any, key: PRNGKeyArray) -> PerCell:
+        if len(x.shape) != 2:
+            raise ValueError(
+                f"x has the shape {x.shape}; neighbours need (rows, cols): give At a shape."
+            )
         return normals(x, key)
 
     def apply(self, x: PerCell, drawn: PerCell) -> PerCell:
         rows, cols = x.shape
         field = _factor(self.length_row, rows) @ drawn @ _factor(self.length_col, cols).T
-        return (x * jnp.exp(self.sigma * field)).astype(x.dtype)
+        return of_finite(lambda x: x * jnp.exp(self.sigma * field), x)
 
 
 def _factor(length: Scalar, count: int) -> Float[Array, "count count"]:

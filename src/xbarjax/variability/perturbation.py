@@ -38,6 +38,13 @@ def normals(x: Any, key: PRNGKeyArray) -> Array:
     return jax.random.normal(key, x.shape, x.dtype)
 
 
+def of_finite(f: Callable[[Array], Array], x: Array) -> Array:
+    """`f(x)` in the dtype of `x`, where `x` is finite: what is open or broken (inf) stays so, and
+    has no part in a derivative."""
+    finite = jnp.isfinite(x)
+    return jnp.where(finite, f(jnp.where(finite, x, 0)), x).astype(x.dtype)
+
+
 class Chain(AbstractPerturbation):
     """One perturbation after another. What is drawn for a stage depends on the key and on how many
     stages stand before it, so that what comes later can be changed without changing it.

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import Scalar, physical, require_finite, require_positive
+from .._types import Scalar, everywhere, physical, require_finite, require_positive
 from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
@@ -48,6 +48,8 @@ class Levels(AbstractPerturbation):
     def __check_init__(self):
         if self.count < 2:
             raise ValueError(f"count is {self.count}; there must be at least 2 levels.")
+        if not everywhere(lambda low, high: low < high, self.g_min, self.g_max):
+            raise ValueError(f"g_min is {self.g_min} S; it must lie below g_max, {self.g_max} S.")
 
     def draw(self, x: Any, key: PRNGKeyArray) -> tuple[()]:
         return ()

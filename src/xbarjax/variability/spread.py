@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, physical, require_nonnegative
-from .perturbation import AbstractPerturbation, normals
+from .perturbation import AbstractPerturbation, normals, of_finite
 
 PerPart = Float[Array, "..."]
 
@@ -31,7 +31,8 @@ class Spread(AbstractPerturbation):
 
     def apply(self, x: PerPart, drawn: tuple[PerPart, PerPart]) -> PerPart:
         one, other = drawn
-        return jnp.maximum(x * (1 + self.relative * one) + self.absolute * other, 0).astype(x.dtype)
+        spread = lambda x: jnp.maximum(x * (1 + self.relative * one) + self.absolute * other, 0)
+        return of_finite(spread, x)
 
 
 class Lognormal(AbstractPerturbation):
@@ -51,4 +52,4 @@ class Lognormal(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: PerPart, drawn: PerPart) -> PerPart:
-        return (x * jnp.exp(self.sigma * drawn)).astype(x.dtype)
+        return of_finite(lambda x: x * jnp.exp(self.sigma * drawn), x)

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, physical, require_finite, require_positive
 from ..cells.constants import ROOM, thermal_voltage
-from .perturbation import AbstractPerturbation
+from .perturbation import AbstractPerturbation, of_finite
 
 PerPart = Float[Array, "..."]
 
@@ -32,7 +32,7 @@ class Metallic(AbstractPerturbation):
 
     def apply(self, x: PerPart, drawn: tuple[()] = ()) -> PerPart:
         factor = 1 + self.alpha * (self.temperature - self.temperature_ref)
-        return (x * jnp.maximum(factor, 0)).astype(x.dtype)
+        return of_finite(lambda x: x * jnp.maximum(factor, 0), x)
 
 
 class Activated(AbstractPerturbation):

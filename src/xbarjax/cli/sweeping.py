@@ -1,0 +1,109 @@
+"""`xbarjax sweep`, `xbarjax plot` and `xbarjax presets`: many dies, and numbers for them."""
+
+import inspect
+import os
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from .. import presets
+from ..sweep import results, sweep, yields
+from ..sweep.file import load
+from .outputs import check_outputs, refusing, save_figure
+
+
+def sweep_command(
+    file: Annotated[Path, typer.Argument(help="TOML file that names axes, dies and limits.")],
+    out: Annotated[Path, typer.Option(help="Store of the results, a Zarr folder.")],
+    devices: Annotated[
+        int, typer.Option(min=1, help="How many cores of the CPU compute at a time.")
+    ] = os.cpu_count() or 1,
+    distributed: Annotated[
+        bool, typer.Option(help="One of several processes (Slurm, Open MPI, Kubernetes).")
+    ] = False,
+) -> None:
+    """Computes the dies of a sweep, or those that are missing of one that was interrupted.
+
+    The file's tables: [array] rows, cols, g_min, g_max [S] or g (a .npy file), v_in [V]; [wires]
+    r_row, r_col [ohm a segment]; [ends] r_source, r_in [ohm]; [[vary]] kind (a class of
+    xbarjax.variability), its arguments, at (cell, r_row or r_col); [axes] lists of values; [limits]
+    of metrics, [low, high]. Top level: dies, seed, batch, about, metrics (error, error_rms, i_max,
+    p or module:function). A number may be the name of an axis.
+    """
+    if devices > 1:
+        jax.config.update("jax_num_cpu_devices", devices)
+    with refusing(ValueError, OSError, ModuleNotFoundError):
+        if distributed:
+            jax.distributed.initialize()
+        plan = load(file)
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("batches, {task.fields[rate]} dies a second"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        bar = Progress(*columns, console=Console(stderr=True))
+        task = bar.add_task("sweep", total=None, rate="-")
+
+        def on_batch(finished: int, total: int) -> None:
+            bar.start()  # only now: bad input is refused with one sentence and no bar
+            speed = bar.tasks[0].speed
+            rate = "-" if speed is None else f"{speed * plan.batch:.0f}"
+            bar.update(task, completed=finished, total=total, rate=rate)
+
+        try:
+            found = sweep(plan, out, on_batch=on_batch)
+        finally:
+            if bar.live.is_started:
+                bar.stop()
+        if plan.limits:
+            _print_yields(found)
+    typer.echo(f"{plan.points * plan.dies} dies in {out}")
+
+
+def _print_yields(found) -> None:
+    stated = yields(found)
+    table = Table(*map(str, stated.dims), "yield", "95 % confidence", "dies", "failed")
+    frame = stated.stack(point=list(stated.dims)) if stated.dims else stated.expand_dims("point")
+    for k in range(frame.sizes["point"]):
+        one = frame.isel(point=k)
+        at = [f"{float(one[axis]):g}" for axis in stated.dims]
+        numbers = [f"{100 * float(one['good']):.2f} %"]
+        numbers += [f"{100 * float(one['low']):.2f} to {100 * float(one['high']):.2f} %"]
+        table.add_row(*at, *numbers, str(int(one["dies"])), str(int(one["failed"])))
+    Console().print(table)
+
+
+def plot_command(
+    store: Annotated[Path, typer.Argument(help="Store of a sweep.")],
+    plot: Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")],
+) -> None:
+    """Draws the distributions of a sweep's metrics, and its yield where it has limits."""
+    with refusing(ValueError, OSError, ModuleNotFoundError):
+        check_outputs(None, plot)
+        from ..die_plots import dies  # matplotlib takes long to import
+
+        save_figure(dies(results(store)), plot)
+
+
+def presets_command() -> None:
+    """Lists published numbers, with what they are and where they come from."""
+    for name, function in vars(presets).items():
+        if inspect.isfunction(function) and function.__module__ == presets.__name__:
+            typer.echo(f"{name}{inspect.signature(function)}")
+            said = inspect.getdoc(function) or ""
+            typer.echo("    " + said.split("\n\n")[0].replace("\n", "\n    ") + "\n")
