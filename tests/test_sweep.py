@@ -180,7 +180,7 @@ def test_killed_while_it_writes_it_goes_on(swept, tmp_path):
                 process.send_signal(signal.SIGKILL)
                 break
         process.wait()
-    assert 5 <= (results(path)["status"] == 0).sum() <= 60
+    assert (results(path)["status"] == 0).sum() >= 5  # finished before it was killed, and kept
     sweep(plan(), path)
     assert same_files(swept, path)
 
@@ -366,6 +366,11 @@ def test_the_worst_dies_can_be_made_again(swept):
     again = xb.read(made.die.crossbar(settings, made.key(first["die"])), jnp.full(4, 0.2))
     np.testing.assert_allclose(again.i_out.sum(), first["total"], rtol=1e-12)
     assert worst(found, "total", 1, largest=False)[0]["total"] == found["total"].min()
+
+
+def test_a_metric_that_is_not_there_is_named(swept):
+    with pytest.raises(ValueError, match="metric is 'i'; the results have status, total"):
+        worst(results(swept), "i")
 
 
 def test_sensitivities_are_differences_and_are_ranked():

@@ -34,6 +34,8 @@ class Die:
 
     The metrics come with the solution's `status`; where that says that the numbers cannot be used,
     they are NaN.
+
+    Raises `ValueError` where `metrics` is empty or names a `status`.
     """
 
     build: Callable[[Settings], Crossbar]

@@ -83,7 +83,10 @@ def load(path: str | Path) -> Sweep:
     v_in = _number(array.get("v_in", 0.2), axes, "v_in")
     if isinstance(v_in, str):
         raise ValueError("v_in is the name of an axis; give volts, the same for every die.")
-    vary = [_perturbation(entry, axes, g.shape) for entry in content.get("vary", [])]
+    entries = content.get("vary", [])
+    if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+        raise ValueError("vary is no list of tables; begin each perturbation with [[vary]].")
+    vary = [_perturbation(entry, axes, g.shape) for entry in entries]
 
     def build(settings: Settings) -> Crossbar:
         at = lambda x: settings[x] if isinstance(x, str) else as_physical(x)
@@ -93,6 +96,8 @@ def load(path: str | Path) -> Sweep:
 
     volts = jnp.full(g.shape[0], v_in)
     names = content.get("metrics", ["error"])
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"metrics is {names!r}; it must be a list of names.")
     die = Die(
         build,
         volts,
@@ -152,9 +157,16 @@ def _conductances(array: Mapping[str, Any], folder: Path) -> jax.Array:
     missing = [name for name in ("rows", "cols", "g_min", "g_max") if name not in array]
     if missing:
         raise ValueError(f"[array] has no {missing[0]}; give rows, cols, g_min, g_max, or g.")
-    low, high = float(array["g_min"]), float(array["g_max"])
-    rng = np.random.default_rng(array.get("pattern", 0))
-    return jnp.asarray(rng.uniform(low, high, (array["rows"], array["cols"])))
+    for name in ("g_min", "g_max"):
+        if not _is_number(array[name]):
+            raise ValueError(f"{name} is {array[name]!r}; it must be a number [S].")
+    whole = {name: array.get(name, 0) for name in ("rows", "cols", "pattern")}
+    for name, x in whole.items():
+        if not (isinstance(x, int) and not isinstance(x, bool) and x >= (name != "pattern")):
+            raise ValueError(f"{name} is {x!r}; it must be a whole number.")
+    rng = np.random.default_rng(whole["pattern"])
+    shape = whole["rows"], whole["cols"]
+    return jnp.asarray(rng.uniform(array["g_min"], array["g_max"], shape))
 
 
 def _perturbation(

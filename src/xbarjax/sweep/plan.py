@@ -33,6 +33,9 @@ class Sweep:
     - `batch`: dies that one device computes at a time, and that lie together in the store. Results
         do not depend on how many devices there are, but their last bits may depend on this.
     - `about`: what this is, in words, kept with the results.
+
+    Raises `ValueError` for numbers that are not whole, axes without values, with one twice or of a
+    name that is taken, and limits that are none.
     """
 
     die: Callable[[Settings, PRNGKeyArray], Metrics]
@@ -53,6 +56,9 @@ class Sweep:
                 )
             object.__setattr__(self, name, operator.index(value))
         for name, values in self.axes.items():
+            require_name(name, "axes")
+            if name in ("die", "status"):
+                raise ValueError(f"axes has a {name!r}; that name is taken.")
             values = np.asarray(values, float)
             if values.ndim != 1 or not values.size:
                 raise ValueError(f"axes[{name!r}] has no list of values; give at least one number.")
@@ -60,10 +66,6 @@ class Sweep:
                 raise ValueError(
                     f"axes[{name!r}] has a value that is not finite, or one twice; give each once."
                 )
-        for name in self.axes:
-            require_name(name, "axes")
-            if name in ("die", "status"):
-                raise ValueError(f"axes has a {name!r}; that name is taken.")
         for name, limit in self.limits.items():
             if len(limit) != 2 or not limit[0] <= limit[1]:
                 raise ValueError(f"limits[{name!r}] is {limit}; give (low, high), low not above.")

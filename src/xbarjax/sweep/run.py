@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -42,11 +43,12 @@ def sweep(
 
     **Returns:** the results as `results(path)` gives them.
 
-    Raises `StoreError` (a `ValueError`) where `path` holds something else, `OSError` where a batch
-    cannot be written, `RuntimeError` where a device fails; what was finished stays readable.
+    Raises `ValueError` for a design or a perturbation that cannot be at some value of an axis, for
+    devices of several kinds, and (`StoreError`) where `path` holds something else; `OSError` where
+    a batch cannot be written, `RuntimeError` where a device fails (what was finished stays);
+    `ModuleNotFoundError` without the extra `sweep`.
     """
-    from .store import open_store  # zarr and xarray are an extra
-
+    store_of = _with_zarr()
     path, store = Path(path), None
     devices = list(devices or jax.local_devices())
     if len(kinds := {(one.platform, one.device_kind) for one in devices}) > 1:
@@ -54,11 +56,11 @@ def sweep(
     rank, processes = jax.process_index(), jax.process_count()
     if rank == 0:
         plan.check()
-        store = open_store(path, plan, devices)
+        store = store_of.open_store(path, plan, devices)
         store.remove_remains()
     if processes > 1:
         sync_global_devices("the store is there")
-    store = store or open_store(path, plan, devices, create=False)
+    store = store or store_of.open_store(path, plan, devices, create=False)
     everything = [Batch(point, k) for point in range(plan.points) for k in range(plan.batches)]
     mine = everything[rank::processes]
     missing = [batch for batch in mine if not store.finished(plan, batch)]
@@ -91,9 +93,20 @@ def results(path: str | Path) -> xarray.Dataset:
 
     Raises `StoreError` (a `ValueError`) where there is no store of a sweep.
     """
+    _with_zarr().open_group(Path(path), mode="r")
     import xarray
 
-    from .store import open_group
-
-    open_group(Path(path), mode="r")
     return xarray.open_zarr(path, consolidated=False, chunks=None)
+
+
+def _with_zarr() -> ModuleType:
+    """The module of stores, whose libraries are an extra."""
+    try:
+        import xarray  # noqa: F401
+
+        from . import store
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Results of a sweep need {error.name}: run pip install 'xbarjax[sweep]'."
+        ) from error
+    return store

@@ -25,8 +25,12 @@ Limits = Mapping[str, tuple[float, float]]
 def good(results: xarray.Dataset, limits: Limits | None = None) -> xarray.DataArray:
     """Which dies stay within all limits; a metric that is NaN does not.
 
-    **Arguments:** `results`: of `sweep`; `limits`: by metric, `(low, high)`, those of the sweep by
-    default.
+    **Arguments:** `results`: of `sweep`; `limits`: by metric, `(low, high)` in its unit, those of
+    the sweep by default.
+
+    **Returns:** booleans over the axes and `die`.
+
+    Raises `ValueError` without limits, or for one of a metric that the results do not have.
     """
     limits = limits_of(results) if limits is None else limits
     if not limits:
@@ -61,7 +65,9 @@ def yields(
     Wilson's interval (J. Am. Stat. Assoc. 22, 209, 1927, 10.1080/01621459.1927.10502953).
 
     **Returns:** `good`, `low`, `high` (parts of the dies that were computed), `dies` (how many
-    were) and `failed` (of these, where a metric is NaN: they count as bad).
+    were) and `failed` (of these, where a metric is NaN: they count as bad), each over the axes.
+
+    Raises `ValueError` as `good` does, and for a `confidence` outside of 0 to 1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1.")
@@ -82,8 +88,12 @@ def worst(
 ) -> list[dict[str, Any]]:
     """The dies with the largest (or smallest) values of a metric, the worst first: settings, the
     number of the die and the value. `plan.key(die)` makes it again: with a `Die`,
-    `plan.die.crossbar(settings, plan.key(die))`.
+    `plan.die.crossbar(settings, plan.key(die))`. Raises `ValueError` for a metric that the results
+    do not have.
     """
+    if metric not in results.data_vars:
+        known = ", ".join(sorted(map(str, results.data_vars)))
+        raise ValueError(f"metric is {metric!r}; the results have {known}.")
     values = results[metric].transpose(..., "die")
     flat = values.values.ravel()
     order = np.argsort(-flat if largest else flat)[: min(count, np.isfinite(flat).sum())]
@@ -107,6 +117,11 @@ def sensitivity(
 
     **Arguments:** `plan`; `settings`: where, a number for each axis; `metric`: its name; `dies`:
     how many are averaged.
+
+    **Returns:** by setting, mean and standard error, in the unit of the metric.
+
+    Raises `ValueError` for settings that are not the plan's axes or a metric that no die returns,
+    `RuntimeError` where fewer than two dies have a number.
     """
     if set(settings) != set(plan.axes):
         raise ValueError(f"settings has {sorted(settings)}; give {sorted(plan.axes)}.")
@@ -133,7 +148,9 @@ def soft_yield(
 
     **Arguments:** `plan`, with `limits`; `settings`: a number for each axis; `widths`: by metric,
     in its unit: the smaller the sharper, and the more dies a gradient needs; `dies`: how many, the
-    same ones at every setting.
+    same ones at every setting. Dies whose metric is NaN are bad.
+
+    Raises `ValueError` for a plan without limits, or a limit without a width.
     """
     if not plan.limits:
         raise ValueError("limits of the plan is empty: say what a good die stays within.")

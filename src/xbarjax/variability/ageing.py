@@ -15,7 +15,7 @@ from .._types import (
 )
 from ..cells.constants import thermal_voltage
 from .perturbation import AbstractPerturbation, normals
-from .programming import require_polynomial
+from .programming import polynomial, require_polynomial
 
 Conductances = Float[Array, "..."]
 
@@ -102,7 +102,7 @@ class Relaxation(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
-        shift, size = (jnp.polyval(p[::-1], x / self.g_max) for p in (self.shift, self.size))
+        shift, size = (polynomial(p, x / self.g_max) for p in (self.shift, self.size))
         moved = self.age * (shift + jnp.maximum(size, 0) * drawn)
         return jnp.maximum(x + moved, 0).astype(x.dtype)
 

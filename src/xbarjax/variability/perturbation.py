@@ -18,6 +18,10 @@ class AbstractPerturbation(eqx.Module):
     reparameterisation of Kingma and Welling, 2013, arXiv:1312.6114), and rare dies can be looked
     for by moving what was drawn. What differs from cycle to cycle is the same thing under a fresh
     key each cycle.
+
+    Sizes that cannot be (negative spreads, no probabilities, not finite) raise `ValueError` when a
+    perturbation is made of plain numbers; under tracing nothing can be raised, and `sweep` makes
+    each from plain numbers first.
     """
 
     @abc.abstractmethod

@@ -28,7 +28,7 @@ class Programming(AbstractPerturbation):
 
     def size(self, g: Conductances) -> Conductances:
         """`sigma(g)` [S]."""
-        return jnp.maximum(jnp.polyval(self.coefficients[::-1], g / self.g_max), 0)
+        return jnp.maximum(polynomial(self.coefficients, g / self.g_max), 0)
 
     def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
         return normals(x, key)
@@ -59,6 +59,11 @@ class Levels(AbstractPerturbation):
         level = self.g_min + step * jnp.round((x - self.g_min) / step)
         level = jnp.clip(level, self.g_min, self.g_max)
         return (x + jax.lax.stop_gradient(level - x)).astype(x.dtype)
+
+
+def polynomial(coefficients: Float[Array, " powers"], x: Array) -> Array:
+    """`sum_k coefficients[k] x^k`."""
+    return jnp.polyval(coefficients[::-1], x)
 
 
 def require_polynomial(x: Array, name: str) -> None:
