@@ -31,12 +31,43 @@ def test_copper_gets_worse_below_100_nm():
         (presets.rram_programming_wan(), [10, 20, 40], [2.26, 2.02, 1.10]),
         (presets.rram_programming_milo(), [50, 225], [4.327, 2.733]),
         (presets.pcm_programming(), [0, 25], [0.26348, 1.05538]),
+        (presets.pcm_programming_hermes(1), [0, 10.35], [0.15782, 1.00757]),
+        (presets.pcm_programming_hermes(), [10.35, 20.7], [0.99101, 1.09278]),
+        (presets.rram_programming_falcone(0.2), [10, 80], [0.0115, 0.08631]),
+        (presets.rram_programming_falcone(), [10, 80], [0.12412, 0.91444]),
     ],
 )
 def test_programming_errors_are_those_of_their_sources(error: Programming, g, sigma):
     np.testing.assert_allclose(
         error.size(1e-6 * jnp.asarray(g, float)), 1e-6 * np.array(sigma), rtol=5e-3
     )
+
+
+def test_errors_of_charge_traps_are_those_of_their_source():
+    g = jnp.array([16e-6])  # 1600 nA at 0.1 V
+    for days, nanoamperes in ((0, 19.884), (5, 34.564)):
+        error = presets.sonos_programming(0.1, days)
+        away = error.apply(g, jnp.ones(1)) - g
+        np.testing.assert_allclose(away * 0.1 * 1e9, nanoamperes, rtol=1e-4)
+    noise = presets.sonos_read_noise(0.1)
+    np.testing.assert_allclose(noise.apply(g, jnp.ones(1)) - g, 125.729e-9, rtol=1e-4)
+
+
+def test_relaxation_of_cmo_cells_goes_with_the_logarithm_of_time():
+    g = jnp.array([50e-6])
+    for t, shift, size in ((1.0, 0.0, 0.41183), (np.exp(10.0), -0.89002, 0.83195)):
+        relaxation = presets.rram_relaxation_falcone(float(t))
+        still = relaxation.apply(g, jnp.zeros(1))
+        np.testing.assert_allclose(1e6 * (still - g), shift, atol=1e-5)
+        np.testing.assert_allclose(
+            1e6 * (relaxation.apply(g, jnp.ones(1)) - still), size, rtol=1e-4
+        )
+
+
+def test_a_published_oscillator_counts_to_its_bits():
+    oscillator = presets.cco_hermes(1e-4)
+    assert oscillator.code(jnp.asarray(0.5001e-4)) == 128
+    np.testing.assert_allclose(oscillator.seconds, 256 * 300e-12)
 
 
 def test_errors_grow_with_days():
@@ -71,6 +102,12 @@ def test_a_bake_leaves_hfox_cells_where_they_were_but_for_some_microsiemens():
         (lambda: presets.rram_programming_wan(3), "days is 3"),
         (lambda: presets.pcm_drift(1.0), "t is 1.0 s"),
         (lambda: presets.hfox_bake(85), "celsius is 85"),
+        (lambda: presets.pcm_programming_hermes(3), "devices is 3"),
+        (lambda: presets.rram_programming_falcone(1.0), "acceptance is 1.0"),
+        (lambda: presets.rram_relaxation_falcone(0.5), "t is 0.5 s"),
+        (lambda: presets.sonos_programming(0.1, 6), "days is 6"),
+        (lambda: presets.sonos_programming(0.0), "v_read is 0.0"),
+        (lambda: presets.cco_hermes(1e-4, bits=0), "bits is 0"),
     ],
 )
 def test_what_was_not_measured_is_refused(call, said):

@@ -47,6 +47,13 @@ def test_programming_error_follows_its_polynomial():
     assert va.Programming([-1e-6], 1e-4).size(jnp.array(G)) == 0
 
 
+def test_errors_of_charge_traps_saturate():
+    assert np.all(drawn(va.Saturating(1e-7, 2e-6), 0.0, count=9) == 0)
+    for g in (1e-6, 1e-3):
+        away = 1e-7 * -np.expm1(-g / 2e-6)
+        within(drawn(va.Saturating(1e-7, 2e-6), g), g, away)
+
+
 def test_levels_are_the_nearest():
     levels = va.Levels(5, 0.0, 1e-4)
     g = jnp.array([-1e-6, 1.2e-5, 1.3e-5, 9.9e-5])
@@ -108,6 +115,22 @@ def test_correlation_has_a_gradient_up_to_its_limits():
 def test_flicker_takes_what_lies_between_two_frequencies():
     within(drawn(va.Flicker(1e-4, 1.0, 1e6)), G, G * np.sqrt(1e-4 * np.log(1e6)))
     assert np.all(drawn(va.Flicker(1e-4, 10.0, 10.0), count=5) == G)
+
+
+def test_flicker_in_time_is_correlated_as_one_over_f_is():
+    from scipy.special import exp1
+
+    noise, n = va.Flicker(1e-4, 1.0, 1e4), 40_000
+    ts = jnp.array([0.0, 1e-4, 1e-2, 1e-2, 0.3])
+    found = np.asarray(noise.trace(jnp.full(n, G), ts, KEY)) / G - 1
+    power = 1e-4 * np.log(1e4)
+    assert found.shape == (5, n) and np.all(found[2] == found[3])
+    for k in range(5):
+        within(found[k], 0.0, np.sqrt(power))
+        # the covariance of K/f between the two: the integral of exp(-rate t) over ln rate
+        low, high = 2 * np.pi * float(ts[k]), 2 * np.pi * 1e4 * float(ts[k])
+        expected = 1e-4 * (exp1(low) - exp1(high)) / power if k else 1.0
+        np.testing.assert_allclose((found[0] * found[k]).mean() / power, expected, atol=0.025)
 
 
 def test_telegraph_noise_at_rest_and_in_time():
@@ -252,6 +275,8 @@ EVERY = {
     "lognormal": va.Lognormal(0.1),
     "correlated": va.Correlated(0.1, 2.0, 3.0),
     "programming": va.Programming([1e-6, 1e-6], 1e-4),
+    "saturating": va.Saturating(1e-6, 1e-5),
+    "pulses": va.Pulses(1e-3, 0.2, 1e-6, 1e-4, 0.1, 0.3),
     "levels": va.Levels(16, 1e-6, 1e-4),
     "stuck": va.Stuck(0.1, 0.1, 0.1, 1e-4, 1e-6),
     "broken": va.Broken(0.1),
@@ -297,6 +322,10 @@ def test_every_perturbation_keeps_shape_and_precision_and_runs_compiled(name):
         (lambda: va.Broken(-0.1), "p is -0.1"),
         (lambda: va.Flicker(1e-4, 10.0, 1.0), "f_low is 10.0"),
         (lambda: va.Flicker(1e-4, 0.0, 1.0), "f_low is 0"),
+        (lambda: va.Flicker(1e-4, 1.0, 2.0).trace(jnp.ones(2), jnp.array([1.0, 0.0]), KEY), "ts"),
+        (lambda: va.Flicker(1e-4, 1.0, 2.0).trace(jnp.ones(2), jnp.ones(1), KEY, 0), "modes is 0"),
+        (lambda: va.Saturating(-1e-6, 1e-6), "size is -1e-06"),
+        (lambda: va.Saturating(1e-6, 0.0), "g_0 is 0"),
         (lambda: va.Telegraph(1.5, 1.0, 1.0), "amplitude is 1.5"),
         (lambda: va.Telegraph(0.5, 0.0, 1.0), "tau_capture is 0"),
         (lambda: va.Telegraph(0.5, 1.0, 1.0).trace(jnp.ones(2), jnp.array([1.0, 0.0]), KEY), "ts"),

@@ -29,7 +29,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 
 def parts() -> dict:
     """Every part: its jobs, each of which gives a row or several."""
-    from . import batches, nonlinear, peers, sizes, transients
+    from . import batches, nonlinear, peers, sizes, sweeps, transients
 
     both = ("float64", "float32")
     n_dies, n_inputs = 256, 4096
@@ -62,6 +62,7 @@ def parts() -> dict:
             for d in both
             for m in (False, True)
         ],
+        "sweep": [lambda: sweeps.stored(64, 100_000, 500)],
         "inputs": [lambda d=d: batches.inputs(128, n_inputs, d) for d in both],
         "inputs_through_transfer": [lambda: batches.through_transfer(128, n_inputs)],
         "gradient_of_batch": [lambda: batches.gradient(128, 64)],
@@ -79,7 +80,7 @@ def parts() -> dict:
 def run_here(name: str) -> list[dict]:
     """A part in this process."""
     jax.config.update("jax_enable_x64", True)
-    if name == "dies":
+    if name in ("dies", "sweep"):
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     rows = []
     for job in parts()[name]:

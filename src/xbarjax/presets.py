@@ -9,7 +9,8 @@ import math
 import jax.numpy as jnp
 
 from ._types import as_physical as si
-from .variability import ClippedLog, Drift, Programming, Relaxation
+from .readout import Cco
+from .variability import ClippedLog, Drift, Programming, Pulses, Relaxation, Saturating
 from .wires import Wires
 
 # node [nm]: width [nm], aspect ratio, resistivity [uohm cm], what the barrier of the copper adds
@@ -76,6 +77,124 @@ def pcm_programming() -> Programming:
     """Error of phase-change cells up to 25 uS after write-verify (Joshi et al., Nat. Commun. 11,
     2473, 2020, 10.1038/s41467-020-16108-9, as fitted in IBM's AIHWKit)."""
     return Programming(1e-6 * jnp.asarray([0.26348, 1.9650, -1.1731]), g_max=si(25e-6))
+
+
+def pcm_programming_hermes(devices: int = 2) -> Programming:
+    """Error of phase-change cells of the chip HERMES, of one device (to 10.35 uS) or of two in
+    parallel (to 20.7 uS), after program-and-verify (Le Gallo et al., Nat. Electron. 6, 680, 2023,
+    10.1038/s41928-023-01010-1, as fitted in IBM's AIHWKit).
+
+    **Arguments:** `devices`: 1 or 2 a cell.
+    """
+    fits = {
+        1: ([0.15781817, 2.32443916, -2.16310839, 0.68841818], 10.35e-6),
+        2: ([0.16603222, 4.71806468, -8.48101252, 4.68961419], 20.7e-6),
+    }
+    if devices not in fits:
+        raise ValueError(f"devices is {devices}; cells of 1 and of 2 were measured.")
+    coefficients, g_max = fits[devices]
+    return Programming(1e-6 * jnp.asarray(coefficients), g_max=si(g_max))
+
+
+def rram_programming_falcone(acceptance: float = 2.0) -> Programming:
+    """Error of CMO/HfOx cells of 9 to 88 uS after program-and-verify, in `g` linear: about half of
+    what is accepted (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's AIHWKit).
+
+    **Arguments:** `acceptance`: where verification stops, 0.2 or 2 [% of the target].
+    """
+    fits = {0.2: [0.00081107, 0.00106879], 2.0: [0.0112185391, 0.01129027418]}
+    if acceptance not in fits:
+        raise ValueError(f"acceptance is {acceptance} %; 0.2 and 2 % were measured.")
+    constant, linear = fits[acceptance]
+    return Programming(jnp.asarray([constant * 1e-6, linear * 1e-6]), g_max=si(1e-6))
+
+
+def rram_relaxation_falcone(t: float) -> Relaxation:
+    """What CMO/HfOx cells do after programming, whatever their conductance: a shift and a spread
+    that grow with `ln t` (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's AIHWKit).
+
+    **Arguments:** `t`: [s] since programming, 1 or more.
+    """
+    if not (math.isfinite(t) and t >= 1):
+        raise ValueError(f"t is {t} s; it counts from programming and must be at least 1 s.")
+    shift, size = -0.08900206 * math.log(t), 0.04201137 * math.log(t) + 0.41183342
+    return Relaxation(jnp.asarray([shift * 1e-6]), jnp.asarray([size * 1e-6]), g_max=si(1e-6))
+
+
+def sonos_programming(v_read: float, days: int = 0) -> Saturating:
+    """Deviation of charge-trap cells in 40 nm SONOS up to 3.2 uA, `days` after programming: up to
+    20 to 35 nA (Agrawal et al., IEEE IEDM 2022, 21.7, as fitted in Sandia's CrossSim, whose fits of
+    how means drift are not here).
+
+    **Arguments:** `v_read`: [V] at which a conductance stands for a current; `days`: 0 to 5.
+    """
+    fits = [
+        (19.88665, 176.3115),
+        (25.59102, 186.85544),
+        (28.72753, 193.56834),
+        (31.04318, 198.90332),
+        (33.76214, 204.77023),
+        (34.57909, 207.34309),
+    ]
+    if days not in range(len(fits)):
+        raise ValueError(f"days is {days}; it was measured after 0 to 5.")
+    size, i_0 = fits[days]
+    return Saturating(*(si(i * 1e-9 / _positive(v_read, "v_read")) for i in (size, i_0)))
+
+
+def sonos_read_noise(v_read: float) -> Saturating:
+    """What differs from read to read of the cells of `sonos_programming`: up to 13 nA; a fresh key
+    a read. Source and arguments are the same."""
+    return Saturating(*(si(i * 1e-9 / _positive(v_read, "v_read")) for i in (12.58037, 215.36557)))
+
+
+def ecram_pulses_lithium(g_min: float, g_max: float) -> Pulses:
+    """Pulses that raise a lithium ECRAM cell: about 1000 of them from end to end, 30 % of a step
+    from pulse to pulse and 10 % from cell to cell (Tang et al., IEEE IEDM 2018,
+    10.1109/IEDM.2018.8614551, as fitted in IBM's AIHWKit).
+
+    **Arguments:** `g_min`, `g_max`: the ends of the range [S], which the fit leaves open.
+    """
+    return _linear_step(0.002, 0.1153, -0.8276, 1.1724, 0.1, 0.3, g_min, g_max)
+
+
+def ecram_pulses_metal_oxide(g_min: float, g_max: float) -> Pulses:
+    """Pulses that raise a metal-oxide ECRAM cell: about 7000 of them from end to end, 200 % of a
+    step from pulse to pulse and 10 % from cell to cell (Kim et al., IEEE IEDM 2019, as fitted in
+    IBM's AIHWKit).
+
+    **Arguments:** `g_min`, `g_max`: the ends of the range [S], which the fit leaves open.
+    """
+    return _linear_step(2.8214e-4, 0.4152, -0.8286, 1.1714, 0.1, 2.0, g_min, g_max)
+
+
+def _linear_step(dw, gamma, w_min, w_max, device, cycle, g_min, g_max) -> Pulses:
+    """Steps `dw (1 - gamma w/w_max)` of weights, as a part of their range, from its lower end."""
+    first = dw * (1 - gamma * w_min / w_max)
+    slope = gamma * (w_max - w_min) / (w_max - gamma * w_min)
+    step = first / (w_max - w_min)
+    return Pulses(*map(si, (step, slope, g_min, g_max, device, cycle)))
+
+
+def cco_hermes(i_max: float, bits: int = 8) -> Cco:
+    """The oscillator of the core HERMES as a converter: 300 ps a count at the largest current
+    (Khaddam-Aljameh et al., IEEE J. Solid-State Circuits 57, 1027, 2022,
+    10.1109/JSSC.2022.3140414), without its errors.
+
+    **Arguments:** `i_max`: the largest current [A], which the source leaves open; `bits`: it counts
+    to `2^bits` there.
+    """
+    if not 1 <= bits <= 16:
+        raise ValueError(f"bits is {bits}; it must be from 1 to 16.")
+    period = 300e-12
+    k = 1 / (period * _positive(i_max, "i_max"))
+    return Cco(si(k), si(2**bits * period), f_max=si(1 / period))
+
+
+def _positive(x: float, name: str) -> float:
+    if not (math.isfinite(x) and x > 0):
+        raise ValueError(f"{name} is {x}; it must be positive.")
+    return x
 
 
 def pcm_drift(t: float) -> Drift:

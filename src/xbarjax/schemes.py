@@ -191,3 +191,25 @@ def write_map(crossbar: Crossbar, v: ArrayLike, scheme: Scheme = half) -> WriteM
 
     found = lax.map(one, jnp.arange(rows * cols))
     return WriteMap(*jax.tree.map(lambda x: x.reshape(rows, cols), found))
+
+
+def pulse_strength(
+    crossbar: Crossbar, v: ArrayLike, rate: Callable[[Array], Array], scheme: Scheme = half
+) -> PerCell:
+    """What a write pulse does at each cell as a part of what it should: `rate(v_cell)/rate(v)`,
+    with `v_cell` what the wires and the other cells leave of the write voltage.
+
+    Given to `variability.Pulses`, it makes writing know where in the array a cell lies.
+
+    **Arguments:**
+
+    - `crossbar`: the array in the state in which it is written; its cells decide what is lost.
+    - `v`: the write voltage [V]; `scheme`: one of this module, or your own.
+    - `rate`: how fast a cell changes at a voltage [V], in any unit: `lambda v: v/v_th - 1` to a
+        power (VTEAM), `lambda v: jnp.sinh(v/v_0)` (ions that hop over a barrier).
+
+    **Returns:** `(rows, cols)`, at least 0; NaN where a read failed. One read a cell.
+    """
+    found, v = write_map(crossbar, v, scheme), as_physical(v, "v")
+    strength = jnp.maximum(rate(found.v_selected) / rate(v), 0)
+    return jnp.where(usable(found.status), strength, jnp.nan)

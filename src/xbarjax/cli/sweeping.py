@@ -103,7 +103,8 @@ def plot_command(
 def presets_command() -> None:
     """Lists published numbers, with what they are and where they come from."""
     for name, function in vars(presets).items():
-        if inspect.isfunction(function) and function.__module__ == presets.__name__:
+        public = not name.startswith("_") and inspect.isfunction(function)
+        if public and function.__module__ == presets.__name__:
             typer.echo(f"{name}{inspect.signature(function)}")
             said = inspect.getdoc(function) or ""
             typer.echo("    " + said.split("\n\n")[0].replace("\n", "\n    ") + "\n")

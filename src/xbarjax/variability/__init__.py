@@ -19,7 +19,8 @@ from .perturbation import (
     At as At,
     Chain as Chain,
 )
-from .programming import Levels as Levels, Programming as Programming
+from .programming import Levels as Levels, Programming as Programming, Saturating as Saturating
 from .reading import Flicker as Flicker, Telegraph as Telegraph
 from .spread import Lognormal as Lognormal, Spread as Spread
 from .temperature import Activated as Activated, Metallic as Metallic
+from .writing import Pulses as Pulses

@@ -5,7 +5,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import Scalar, everywhere, physical, require_finite, require_positive
+from .._types import (
+    Scalar,
+    everywhere,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
 from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
@@ -35,6 +42,27 @@ class Programming(AbstractPerturbation):
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
         return jnp.maximum(x + self.size(x) * drawn, 0).astype(x.dtype)
+
+
+class Saturating(AbstractPerturbation):
+    """Errors that grow with the conductance and saturate: `g + size (1 - exp(-g/g_0)) xi`, not
+    below 0, with a standard normal `xi` a cell, as charge-trap cells show them.
+
+    **Arguments:** `size`: deviation of large conductances [S]; `g_0`: where it saturates [S].
+    """
+
+    size: Scalar = physical("size")
+    g_0: Scalar = physical("g_0")
+
+    def __check_init__(self):
+        require_nonnegative(self.size, "size", "S", open_allowed=False)
+        require_positive(self.g_0, "g_0", "S")
+
+    def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
+        return normals(x, key)
+
+    def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        return jnp.maximum(x - self.size * jnp.expm1(-x / self.g_0) * drawn, 0).astype(x.dtype)
 
 
 class Levels(AbstractPerturbation):

@@ -1,0 +1,89 @@
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import Scalar, everywhere, physical, require_nonnegative, require_positive
+from .perturbation import AbstractPerturbation, normals
+
+Conductances = Float[Array, "..."]
+
+
+class Pulses(AbstractPerturbation):
+    """Writing by pulses that are counted and not verified, from `g_min` upwards. With
+    `x = (g - g_min)/(g_max - g_min)`, a pulse adds `step (1 - slope x)`, so that a target takes
+    `n = -ln(1 - slope x)/(step slope)` of them, `x/step` where `slope` is 0. A cell at which every
+    pulse does `rate` of what it should ends at
+
+        1 - slope x' = (1 - slope x)^rate,    rate = max(strength (1 + device xi), 0),
+
+    and what differs from pulse to pulse adds a random walk of deviation
+    `cycle step (1 - slope x') sqrt(n)`; the cell stays between `g_min` and `g_max`. `xi` is one
+    standard normal number a cell, the walk another. This is the linear step with multiplicative
+    noise of IBM's AIHWKit (Rasch et al., IEEE AICAS, 2021, 10.1109/AICAS51828.2021.9458494), many
+    small steps taken as one; soft bounds (Fusi and Abbott, Nat. Neurosci. 10, 485, 2007,
+    10.1038/nn1859) are its limit of `slope` to 1.
+
+    Wires take a part of the write voltage, the more the farther a cell: `schemes.pulse_strength` is
+    what that leaves of a pulse at every cell of an array.
+
+    **Arguments:**
+
+    - `step`: what the first pulse adds, as a part of `g_max - g_min`; `slope`: 0 to below 1 [1].
+    - `g_min`, `g_max`: [S].
+    - `device`, `cycle`: relative deviations of a step from cell to cell, from pulse to pulse [1].
+    - `strength`: what a pulse does as a part of what it should [1]: one number, or one a cell.
+    """
+
+    step: Scalar = physical("step")
+    slope: Scalar = physical("slope")
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+    device: Scalar = physical("device", 0.0)
+    cycle: Scalar = physical("cycle", 0.0)
+    strength: Float[Array, "..."] = physical("strength", 1.0)
+
+    def __check_init__(self):
+        require_positive(self.step, "step", "of the range")
+        for name in ("device", "cycle", "strength"):
+            require_nonnegative(getattr(self, name), name, "1", open_allowed=False)
+        if not everywhere(lambda s: (s >= 0) & (s < 1), self.slope):
+            raise ValueError(f"slope is {self.slope}; it must be at least 0 and below 1.")
+        if not everywhere(lambda low, high: low < high, self.g_min, self.g_max):
+            raise ValueError(f"g_min is {self.g_min} S; it must lie below g_max, {self.g_max} S.")
+
+    def count(self, g: Conductances) -> Conductances:
+        """How many pulses a conductance [S] takes."""
+        x = self._share(g)
+        return x * _log_ratio(self.slope * x) / self.step
+
+    def draw(self, x: Any, key: PRNGKeyArray) -> Float[Array, "2 ..."]:
+        return normals(jnp.broadcast_to(jnp.zeros((), x.dtype), (2, *x.shape)), key)
+
+    def apply(self, x: Conductances, drawn: Float[Array, "2 ..."]) -> Conductances:
+        n = self.count(x)
+        done = jnp.maximum(self.strength * (1 + self.device * drawn[0]), 0) * n * self.step
+        share = done * _exp_ratio(self.slope * done)
+        root = jnp.where(n > 0, jnp.sqrt(jnp.where(n > 0, n, 1)), 0)
+        walk = self.cycle * self.step * (1 - self.slope * share) * root * drawn[1]
+        share = jnp.clip(share + walk, 0, 1)
+        return (self.g_min + (self.g_max - self.g_min) * share).astype(x.dtype)
+
+    def _share(self, g: Conductances) -> Conductances:
+        return jnp.clip((g - self.g_min) / (self.g_max - self.g_min), 0, 1)
+
+
+def _log_ratio(y: Array) -> Array:
+    """`-ln(1 - y)/y`, 1 at 0."""
+    small = jnp.abs(y) < 1e-3
+    series = 1 + y * (1 / 2 + y * (1 / 3 + y * (1 / 4 + y * (1 / 5 + y / 6))))
+    safe = jnp.where(small, 0.5, y)
+    return jnp.where(small, series, -jnp.log1p(-safe) / safe)
+
+
+def _exp_ratio(y: Array) -> Array:
+    """`(1 - exp(-y))/y`, 1 at 0."""
+    small = jnp.abs(y) < 1e-3
+    series = 1 - y / 2 * (1 - y / 3 * (1 - y / 4 * (1 - y / 5 * (1 - y / 6))))
+    safe = jnp.where(small, 0.5, y)
+    return jnp.where(small, series, -jnp.expm1(-safe) / safe)
