@@ -400,6 +400,34 @@ def test_a_soft_yield_has_the_gradient_of_its_differences_and_tends_to_the_yield
     np.testing.assert_allclose(jax.grad(soft)(jnp.asarray(0.2), width), slope, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["sigma", "r", "g_min", "g_max"])
+def test_a_soft_yield_has_gradients_by_spread_wires_and_range(name):
+    w = jnp.asarray(np.random.default_rng(2).uniform(0, 1, (6, 5)))
+    v, centre = jnp.linspace(0.05, 0.2, 6), {"sigma": 0.05, "r": 3.0, "g_min": 5e-6, "g_max": 1e-4}
+    die = Die(
+        build=lambda s: xb.Crossbar(
+            xb.Ohmic(s["g_min"] + w * (s["g_max"] - s["g_min"])), xb.Wires(s["r"], s["r"])
+        ),
+        v_in=v,
+        metrics={"error": lambda s, d: jnp.max(jnp.abs(s.i_out / (v @ d.cell.g) - 1))},
+        vary=lambda s: va.Chain(
+            va.At(cells, va.Lognormal(s["sigma"])),
+            va.At(lambda c: c.wires.r_row, va.Spread(s["sigma"]), (6, 5)),
+        ),
+    )
+    made = Sweep(die, {k: [x] for k, x in centre.items()}, dies=60, limits={"error": (0.0, 0.06)})
+
+    def proxy(x):
+        settings = {k: jnp.asarray(y) for k, y in centre.items()} | {name: x * centre[name]}
+        return soft_yield(made, settings, {"error": 0.01}, dies=60)
+
+    with_one = jax.jit(proxy)
+    assert 0.1 < with_one(1.0) < 0.9
+    slope = (with_one(1 + 1e-5) - with_one(1 - 1e-5)) / 2e-5
+    assert abs(slope) > 1e-3
+    np.testing.assert_allclose(jax.grad(proxy)(1.0), slope, rtol=1e-5)
+
+
 def test_dies_without_a_number_have_no_part_in_sensitivities_and_are_bad_in_yields():
     def die(settings, key):
         x = jax.random.normal(key)
