@@ -185,6 +185,28 @@ def test_killed_while_it_writes_it_goes_on(swept, tmp_path):
     assert same_files(swept, path)
 
 
+def test_a_second_run_at_one_store_is_refused_and_then_goes_on(swept, tmp_path):
+    path, refused = tmp_path / "store", []
+
+    def second(done, total):
+        if done == 3:
+            with pytest.raises(ValueError, match="is being written by another run"):
+                sweep(plan(), path)
+            refused.append(done)
+
+    sweep(plan(), path, on_batch=second)
+    assert refused == [3] and same_files(swept, path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_killed_while_the_store_is_made_it_makes_it_anew(swept, tmp_path):
+    remains = tmp_path / ".store.new"
+    (remains / "total").mkdir(parents=True)
+    (remains / "zarr.json").write_text("{")
+    sweep(plan(), tmp_path / "store")
+    assert same_files(swept, tmp_path / "store") and not remains.exists()
+
+
 def test_dies_that_fail_are_counted_and_the_others_are_right(tmp_path):
     def die(settings, key):
         x = jax.random.normal(key)
@@ -228,7 +250,7 @@ def test_the_store_of_another_sweep_is_refused(swept, change, said):
     assert said in str(error.value) and str(swept) in str(error.value)
 
 
-def test_limits_may_change_and_dies_stay(swept, tmp_path):
+def test_limits_and_units_may_change_and_dies_stay(swept, tmp_path):
     path = tmp_path / "store"
     subprocess.run(["cp", "-r", swept, path], check=True)
     for limits in ({"total": (0.0, np.inf)}, {"total": (0.0, 1e-4)}):
@@ -236,6 +258,8 @@ def test_limits_may_change_and_dies_stay(swept, tmp_path):
         assert limits_of(found) == limits
         within = (found["total"] <= limits["total"][1]).mean("die")
         np.testing.assert_array_equal(yields(found)["good"], within)
+    found = sweep(plan(units={"total": "A", "r": "ohm"}), path)
+    assert found["total"].units == "A" and found["r"].units == "ohm"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,8 @@ from .plan import Sweep
 
 if TYPE_CHECKING:
     import xarray
+
+    from .store import Store
 
 
 def sweep(
@@ -44,9 +47,9 @@ def sweep(
     **Returns:** the results as `results(path)` gives them.
 
     Raises `ValueError` for a design or a perturbation that cannot be at some value of an axis, for
-    devices of several kinds, and (`StoreError`) where `path` holds something else; `OSError` where
-    a batch cannot be written, `RuntimeError` where a device fails (what was finished stays);
-    `ModuleNotFoundError` without the extra `sweep`.
+    devices of several kinds, and (`StoreError`) where `path` holds something else or another run
+    writes there; `OSError` where a batch cannot be written, `RuntimeError` where a device fails
+    (what was finished stays); `ModuleNotFoundError` without the extra `sweep`.
     """
     store_of = _with_zarr()
     path, store = Path(path), None
@@ -54,18 +57,29 @@ def sweep(
     if len(kinds := {(one.platform, one.device_kind) for one in devices}) > 1:
         raise ValueError(f"devices are of several kinds, {sorted(kinds)}; results would differ.")
     rank, processes = jax.process_index(), jax.process_count()
-    if rank == 0:
-        plan.check()
-        store = store_of.open_store(path, plan, devices)
-        store.remove_remains()
-    if processes > 1:
-        sync_global_devices("the store is there")
-    store = store or store_of.open_store(path, plan, devices, create=False)
+    with contextlib.ExitStack() as until_the_end:
+        if rank == 0:
+            plan.check()
+            store = store_of.open_store(path, plan, devices)
+            until_the_end.enter_context(store.alone())
+            store.tidy(plan)
+        if processes > 1:
+            sync_global_devices("the store is there")
+        store = store or store_of.open_store(path, plan, devices, create=False)
+        _compute_missing(plan, store, devices, on_batch or (lambda finished, total: None))
+        if processes > 1:
+            sync_global_devices("every share is there")
+    return results(path)
+
+
+def _compute_missing(
+    plan: Sweep, store: Store, devices: Sequence[Any], on_batch: Callable[[int, int], None]
+) -> None:
+    """This process's share of the batches that are not there."""
     everything = [Batch(point, k) for point in range(plan.points) for k in range(plan.batches)]
-    mine = everything[rank::processes]
+    mine = everything[jax.process_index() :: jax.process_count()]
     missing = [batch for batch in mine if not store.finished(plan, batch)]
     finished = len(mine) - len(missing)
-    on_batch = on_batch or (lambda finished, total: None)
     on_batch(finished, len(mine))
     kept = lambda: f"{finished} of {len(mine)} batches are there: run it again to go on."
     computed = compute(plan, missing, devices)
@@ -77,12 +91,11 @@ def sweep(
         try:
             store.write(plan, batch, values)
         except OSError as error:
-            raise OSError(error.errno, f"{path} could not be written: {error}. {kept()}") from error
+            raise OSError(
+                error.errno, f"{store.path} could not be written: {error}. {kept()}"
+            ) from error
         finished += 1
         on_batch(finished, len(mine))
-    if processes > 1:
-        sync_global_devices("every share is there")
-    return results(path)
 
 
 def results(path: str | Path) -> xarray.Dataset:

@@ -1,12 +1,12 @@
 """Results of a sweep on disk: a Zarr store whose chunks are the batches, whole or not there."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,11 @@ import jaxlib
 import numpy as np
 import zarr
 import zarr.errors
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # not on Windows
+    fcntl = None
 
 from .batches import Batch, fingerprint, shapes
 from .plan import Sweep
@@ -32,6 +37,17 @@ class Store:
     path: Path
     arrays: Mapping[str, zarr.Array]
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other runs from writing here; raises `StoreError` where one does already. However
+        this run ends, the system gives way for the next one."""
+        with _locked(self.path) as mine:
+            if not mine:
+                raise StoreError(
+                    f"{self.path} is being written by another run; wait for it, or stop it."
+                )
+            yield
+
     def finished(self, plan: Sweep, batch: Batch) -> bool:
         return all(self._chunk(name, plan, batch).exists() for name in self.arrays)
 
@@ -39,9 +55,13 @@ class Store:
         for name, array in self.arrays.items():
             array[batch.place(plan)] = values[name]
 
-    def remove_remains(self) -> None:
-        """Removes what a write that was killed half way left behind."""
-        for name in self.arrays:
+    def tidy(self, plan: Sweep) -> None:
+        """Removes what a write that was killed half way left behind, and says of the results what
+        the plan says: units, limits and words may change, dies do not."""
+        group = open_group(self.path, mode="r+")
+        _say(group, _said(plan))
+        for name, array in group.arrays():
+            _say(array, _unit(plan, name))
             for part in (self.path / name).rglob("*.partial"):
                 part.unlink(missing_ok=True)
 
@@ -81,9 +101,6 @@ def open_store(path: Path, plan: Sweep, devices: Sequence[Any], *, create: bool 
                 f"{path} holds a sweep with another {_difference(name, there.get(name), value)};"
                 " name another store, or remove it."
             )
-    said = _said(plan)
-    if create and any(group.attrs.get(name) != value for name, value in said.items()):
-        group.update_attributes(said)  # limits may change, dies do not
     # A batch that is NaN throughout is a result too; by default Zarr would not write it.
     with zarr.config.set({"array.write_empty_chunks": True}):
         arrays = {name: array for name, array in group.arrays() if name not in plan.axes}
@@ -118,9 +135,13 @@ def _difference(name: str, there: Any, here: Any) -> str:
 def _create(
     path: Path, plan: Sweep, kinds: dict[str, jax.ShapeDtypeStruct], wanted: dict[str, Any]
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    aside = path.parent / f".{path.name}.new"
+    aside.mkdir(parents=True, exist_ok=True)
+    with _locked(aside) as mine:
+        if not mine:
+            raise StoreError(f"{path} is being made by another run; wait for it, or stop it.")
+        for left in aside.iterdir():  # by a run that was killed here
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         group = zarr.create_group(
             aside, attributes=_said(plan) | {"configuration": json.dumps(wanted)}
         )
@@ -145,10 +166,31 @@ def _create(
                 dimension_names=[*plan.axes, "die"],
                 attributes=_unit(plan, name),
             )
-        os.chmod(aside, 0o755)
         aside.rename(path)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether this run has a folder for itself. Without file locks (Windows) every run has."""
+    if fcntl is None:
+        yield True
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        # It may have been renamed since it was opened.
+        yield folder.exists() and os.path.samestat(os.fstat(held), folder.stat())
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        os.close(held)
+
+
+def _say(where: zarr.Group | zarr.Array, attributes: dict[str, Any]) -> None:
+    if any(where.attrs.get(name) != value for name, value in attributes.items()):
+        where.update_attributes(attributes)
 
 
 def _unit(plan: Sweep, name: str) -> dict[str, Any]:
