@@ -72,6 +72,17 @@ def write_arrays(path: Path, **arrays) -> None:
         os.replace(part, path)
 
 
+def measured(name: str) -> Path:
+    """A file or folder of measurements below the folder that XBARJAX_DATA names."""
+    folder = os.environ.get("XBARJAX_DATA")
+    if not folder:
+        raise SystemExit(f"XBARJAX_DATA is not set: let it name the folder that holds {name}.")
+    path = Path(folder) / name
+    if not path.exists():
+        raise SystemExit(f"{path} is not there: set XBARJAX_DATA to the folder that holds {name}.")
+    return path
+
+
 def _write(path: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
         part.write(content)

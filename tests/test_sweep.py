@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -148,6 +149,18 @@ def test_eight_devices_give_the_bytes_of_one(swept, tmp_path):
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert same_files(swept, tmp_path / "store")
+
+
+def test_dies_and_rare_failures_lower_for_every_platform():
+    made, at = plan(), {"sigma": jnp.asarray(0.1), "r": jnp.asarray(1.0)}
+    some = jax.vmap(lambda n: made.die(at, made.key(n))["total"])
+
+    def margin(drawn):
+        return 1e-4 - made.die.measure(at, drawn)["total"]
+
+    rare = lambda key: failure_rate(margin, made.die.draw(at, key), key, samples=50).probability
+    for f, x in ((some, jnp.arange(4, dtype=jnp.uint32)), (rare, KEY)):
+        jax.export.export(jax.jit(f), platforms=("cpu", "cuda", "tpu"))(x)
 
 
 def test_two_processes_share_the_work(swept, tmp_path):

@@ -1,6 +1,5 @@
 """Current-voltage curves of a HfOx 1T1R chip: where they lie, and which cells are held out."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,18 +17,6 @@ class Curves(NamedTuple):
 
     def part(self, which: np.ndarray) -> "Curves":
         return Curves(self.address[which], self.v, self.i[which])
-
-
-def default_path() -> Path:
-    """The file in the folder that XBARJAX_DATA names."""
-    folder = os.environ.get("XBARJAX_DATA")
-    if not folder:
-        raise SystemExit(
-            "XBARJAX_DATA is not set: let it name the folder that holds"
-            f" {FILE}, or pass a file of the same form (address, volt, ampere, tab-separated)"
-            " with --data."
-        )
-    return Path(folder) / FILE
 
 
 def load(path: Path) -> Curves:

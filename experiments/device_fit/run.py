@@ -55,7 +55,7 @@ from rich.table import Table
 
 import xbarjax as xb
 
-from ..common import keep, write_json
+from ..common import keep, measured, write_json
 from . import data
 from .data import Curves
 from .models import MODELS, R_SHUNT, Model, alone, conductances, curves, population
@@ -348,7 +348,7 @@ def main() -> None:
             progress.update(bar, total=len(MODELS))
             check = evaluate(data.load(arguments.data), result, on_model=on_model)
         else:
-            training, held_out = data.split(data.load(data.default_path()))
+            training, held_out = data.split(data.load(measured(data.FILE)))
             progress.update(bar, total=2 * len(MODELS) + 2)
             result = train(training, MODELS, on_model)
             result["held_out"] = check = evaluate(held_out, result, on_model=on_model)

@@ -10,7 +10,6 @@ eighths of the cells, and how often a change lies within 1, 2 and 3 deviations (
 95.4 and 99.7 %).
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ from rich.table import Table
 
 from xbarjax.variability import Relaxation
 
-from ..common import keep
+from ..common import keep, measured
 
 HERE = Path(__file__).parent
-FOLDER = "rram_hfox_1t1r"
 G_MAX = 150e-6
 BAKES = (110, 130)  # [C]
 EIGHTHS = 8
@@ -36,15 +34,9 @@ EIGHTHS = 8
 
 def cells(celsius: int) -> tuple[np.ndarray, np.ndarray]:
     """Conductances [S] of the same cells before and after."""
-    folder = os.environ.get("XBARJAX_DATA")
-    if not folder:
-        raise SystemExit(f"XBARJAX_DATA is not set: let it name the folder that holds {FOLDER}.")
     tables = []
     for when in ("pre", "post"):
-        path = Path(folder) / FOLDER / f"{when}bake{celsius}.tsv.gz"
-        if not path.is_file():
-            raise SystemExit(f"{path} is not there; it is part of the measurements of {FOLDER}.")
-        table = np.loadtxt(path)
+        table = np.loadtxt(measured(f"rram_hfox_1t1r/{when}bake{celsius}.tsv.gz"))
         tables.append(table[np.argsort(table[:, 0])])
     before, after = tables
     assert np.array_equal(before[:, 0], after[:, 0]), "not the same cells"
