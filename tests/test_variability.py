@@ -133,6 +133,25 @@ def test_flicker_in_time_is_correlated_as_one_over_f_is():
         np.testing.assert_allclose((found[0] * found[k]).mean() / power, expected, atol=0.025)
 
 
+def test_flicker_in_time_keeps_precision_and_has_gradients():
+    ts = jnp.array([0.0, 1e-3, 1e-3, 2.0])
+    for dtype in (jnp.float32, jnp.float64):
+        x = jnp.full((2, 3), G, dtype)
+        assert va.Flicker(1e-4, 1.0, 1e4).trace(x, ts, KEY).dtype == dtype
+
+    def total(k, low, high, start):
+        times = ts.at[0].set(start)
+        return va.Flicker(k, low, high).trace(jnp.full((2, 3), G), times, KEY).sum() / G
+
+    at = (1e-4, 1.0, 1e4, 1e-5)
+    slopes = jax.grad(total, (0, 1, 2, 3))(*at)
+    for n, slope in enumerate(slopes):
+        up, down = ([x * (1 + e * (k == n)) for k, x in enumerate(at)] for e in (1e-5, -1e-5))
+        np.testing.assert_allclose(
+            slope, (total(*up) - total(*down)) / (2e-5 * at[n]), rtol=2e-5, atol=1e-9
+        )
+
+
 def test_telegraph_noise_at_rest_and_in_time():
     noise = va.Telegraph(0.2, tau_capture=3e-3, tau_emission=1e-3)
     p = 0.25

@@ -3,10 +3,11 @@
     python -m experiments.yield.run
 
 Weights from a normal of deviation 0.3, clipped to one, on differential pairs of 1 to 100 uS at half
-of the range, as programmed for ideal wires and compensated for real ones (a fixed point, with a
-gain a column). Every cell of a die has its own lognormal error. A die is good where no output of
-four inputs, uniform in 0 to 1, is off by more than 1/256 of the largest: half a step of a converter
-of 8 bits over both signs.
+of the range: programmed for ideal wires, the same with a gain and an offset a column that were
+calibrated on the design, and compensated for real wires (a fixed point, with a gain a column). Ten
+draws of weights a size. Every cell of a die has its own lognormal error, and every die its own four
+inputs, uniform in 0 to 1. A die is good where no output is off by more than 1/256 of the largest:
+half a step of a converter of 8 bits over both signs.
 """
 
 import tempfile
@@ -28,36 +29,53 @@ from ..common import keep
 
 HERE = Path(__file__).parent
 SIZES, WIRES = (16, 32, 64, 128), (0.1, 1.0)  # [ohm a segment]
-SPREADS = (5e-4, 1e-3, 2e-3, 2.5e-3, 3e-3, 3.5e-3, 4e-3, 5e-3)  # of ln g
-TICKS = (5e-4, 1e-3, 2e-3, 3e-3, 5e-3)
-SCALE, INPUTS, V, DIES, LIMIT = 0.5, 4, 0.2, 500, 1 / 256
+SPREADS = (1e-3, 2e-3, 2.5e-3, 3e-3, 4e-3, 6e-3, 1e-2)  # of ln g
+ARMS = {"for ideal wires": "0.75", "calibrated": "0.5", "compensated": "0.0"}
+SCALE, INPUTS, V, LIMIT = 0.5, 4, 0.2, 1 / 256
+DRAWS, DIES, SAMPLES = 10, 50, 256  # of weights; of each; inputs for a calibration
 
 
-def sweep_of(n: int, r: float, compensated: bool, path: Path) -> Any:
-    """Dies of one size and wire over all spreads, as results."""
-    rng, pair = np.random.default_rng(n), xb.DifferentialPair(g_min=1e-6, g_max=1e-4)
-    w = jnp.asarray(np.clip(rng.normal(0, 0.3, (n, n)), -1, 1))
-    x = jnp.asarray(rng.uniform(0, 1, (INPUTS, n)))
+def programmed(n: int, r: float, arm: str, w: jax.Array) -> tuple[jax.Array, xb.Calibration]:
+    """Conductances [S] of the pair for weights, and what products get from currents [A]."""
+    pair = xb.DifferentialPair(g_min=1e-6, g_max=1e-4)
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
-    if compensated:
+    if arm == "compensated":
         answer = xb.compensate(w, pair, build, scale=SCALE)
-        g, gain, k = answer.g, answer.gain, answer.k
-    else:
-        k = pair.siemens_per_weight(w, SCALE)
-        g, gain = pair.program(w, k), jnp.ones(n)
-    wanted = x @ w
+        return answer.g, xb.Calibration(1 / (answer.gain * V * answer.k), jnp.zeros(n))
+    k = pair.siemens_per_weight(w, SCALE)
+    g = pair.program(w, k)
+    plain = xb.Calibration(jnp.full(n, 1 / (V * k)), jnp.zeros(n))
+    if arm == "for ideal wires":
+        return g, plain
+    effective = pair.combine(jnp.stack([xb.transfer(build(one)) for one in g]))
+    x = jnp.asarray(np.random.default_rng(1).uniform(0, 1, (SAMPLES, n)))
+    return g, xb.calibrate(V * x @ effective, x @ w)
+
+
+def sweep_of(n: int, r: float, arm: str, path: Path) -> Any:
+    """Dies of one size and wire over draws of weights and spreads, as results."""
+    pair = xb.DifferentialPair(g_min=1e-6, g_max=1e-4)
+    draws = np.random.default_rng(n).normal(0, 0.3, (DRAWS, n, n))
+    w = jnp.asarray(np.clip(draws, -1, 1))
+    made = [programmed(n, r, arm, one) for one in w]
+    g, digital = jax.tree.map(lambda *x: jnp.stack(x), *made)
 
     def die(settings: Any, key: Any) -> dict[str, jax.Array]:
-        made = Lognormal(settings["sigma"])(g, key)
-        product = lambda v: pair.combine(jnp.stack([xb.read(build(one), v).i_out for one in made]))
-        found = jax.lax.map(product, V * x) / (gain * V * k)
-        return {"error": jnp.max(jnp.abs(found - wanted)) / jnp.max(jnp.abs(wanted))}
+        of_draw = jax.tree.map(lambda x: x[settings["draw"].astype(int)], (w, g, digital))
+        weights, cells, correct = of_draw
+        of_cells, of_inputs = jax.random.split(key)
+        cells = Lognormal(settings["sigma"])(cells, of_cells)
+        x = jax.random.uniform(of_inputs, (INPUTS, n))
+        i = lambda v, one: xb.read(xb.Crossbar(xb.Ohmic(one), xb.Wires(r, r)), v).i_out
+        found = jax.lax.map(lambda v: pair.combine(jnp.stack([i(v, one) for one in cells])), V * x)
+        wanted = x @ weights
+        return {"error": jnp.max(jnp.abs(correct(found) - wanted)) / jnp.max(jnp.abs(wanted))}
 
     plan = xb.Sweep(
         die,
-        {"sigma": list(SPREADS)},
+        {"draw": list(range(DRAWS)), "sigma": list(SPREADS)},
         dies=DIES,
-        batch=DIES // 2,
+        batch=DIES,
         limits={"error": (0.0, LIMIT)},
         units={"sigma": "of ln g", "error": "of the largest product"},
     )
@@ -65,26 +83,25 @@ def sweep_of(n: int, r: float, compensated: bool, path: Path) -> Any:
 
 
 def figure(cases: list[dict[str, Any]]) -> Figure:
-    made = Figure(figsize=(10, 3.6), layout="constrained")
+    """A panel a wire: mean yield over draws, with the least and the most as bars."""
+    made = Figure(figsize=(10, 3.8), layout="constrained")
     for panel, r in zip(made.subplots(1, len(WIRES), sharey=True), WIRES, strict=True):
-        for n, marker in zip(SIZES, "os^D", strict=True):
-            for compensated, color in ((False, "0.6"), (True, "0.0")):
-                one = next(
-                    c for c in cases if (c["n"], c["r"], c["compensated"]) == (n, r, compensated)
-                )
-                y, low, high = (100 * np.asarray(one[name]) for name in ("good", "low", "high"))
-                panel.errorbar(
-                    SPREADS,
-                    y,
-                    yerr=[y - low, high - y],
-                    color=color,
-                    marker=marker,
-                    ls="-" if compensated else "--",
-                    capsize=2,
-                    label=f"{n} x {n}, {'compensated' if compensated else 'for ideal wires'}",
-                )
+        for case in (c for c in cases if c["r"] == r):
+            y, low, high = (100 * np.asarray(case[name]) for name in ("mean", "least", "most"))
+            dash = {"compensated": "-", "calibrated": "--"}.get(case["arm"], ":")
+            panel.errorbar(
+                SPREADS,
+                y,
+                yerr=[y - low, high - y],
+                color=ARMS[case["arm"]],
+                marker=dict(zip(SIZES, "os^D", strict=True))[case["n"]],
+                ls=dash,
+                capsize=2,
+                lw=1,
+                label=f"{case['n']} x {case['n']}, {case['arm']}",
+            )
         panel.set(xscale="log", xlabel="spread of ln g [1]", title=f"{r:g} ohm a segment")
-        panel.set_xticks(TICKS, labels=[f"{x:g}" for x in TICKS])
+        panel.set_xticks(SPREADS, labels=[f"{x:g}" for x in SPREADS], rotation=45)
         panel.minorticks_off()
     made.axes[0].set(ylabel="yield [%]", ylim=(-3, 103))
     made.legend(*made.axes[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
@@ -99,19 +116,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for n in SIZES:
             for r in WIRES:
-                for compensated in (False, True):
-                    path = Path(folder) / f"{n}-{r}-{compensated}"
-                    found = sweep_of(n, r, compensated, path)
+                for arm in ARMS:
+                    found = sweep_of(n, r, arm, Path(folder) / f"{n}-{r}-{arm}")
                     stated = yields(found)
-                    case = {"n": n, "r": r, "compensated": compensated, "sigma": SPREADS}
-                    for name in ("good", "low", "high", "dies", "failed"):
-                        case[name] = stated[name].values
-                    case["error_median"] = found["error"].median("die").values
+                    assert not stated["failed"].any()
+                    good = stated["good"]
+                    case = {"n": n, "r": r, "arm": arm, "sigma": SPREADS}
+                    case |= {
+                        "mean": good.mean("draw").values,
+                        "least": good.min("draw").values,
+                        "most": good.max("draw").values,
+                        "error_median": found["error"].median(("die", "draw")).values,
+                    }
                     cases.append(case)
-                    words = " ".join(f"{100 * y:.1f}" for y in case["good"])
-                    console.print(f"{n} x {n}, {r} ohm, compensated {compensated}: {words} %")
-                    assert not case["failed"].any()
-    console.print(keep(HERE, {"limit": LIMIT, "cases": cases}, figure(cases), began))
+                    words = " ".join(f"{100 * y:.1f}" for y in case["mean"])
+                    console.print(f"{n} x {n}, {r} ohm, {arm}: {words} %")
+    result = {"limit": LIMIT, "draws": DRAWS, "dies_a_draw": DIES, "cases": cases}
+    console.print(keep(HERE, result, figure(cases), began))
 
 
 if __name__ == "__main__":

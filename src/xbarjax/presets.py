@@ -80,9 +80,9 @@ def pcm_programming() -> Programming:
 
 
 def pcm_programming_hermes(devices: int = 2) -> Programming:
-    """Error of phase-change cells of the chip HERMES, of one device (to 10.35 uS) or of two in
-    parallel (to 20.7 uS), after program-and-verify (Le Gallo et al., Nat. Electron. 6, 680, 2023,
-    10.1038/s41928-023-01010-1, as fitted in IBM's AIHWKit).
+    """Error of phase-change cells of the chip HERMES, of one device (to 10.35 uS; Le Gallo et al.,
+    Nat. Electron. 6, 680, 2023, 10.1038/s41928-023-01010-1) or of two in parallel (to 20.7 uS;
+    Vasilopoulos et al., IEEE Trans. Electron Devices, 2023), as fitted in IBM's AIHWKit.
 
     **Arguments:** `devices`: 1 or 2 a cell.
     """
@@ -122,9 +122,9 @@ def rram_relaxation_falcone(t: float) -> Relaxation:
 
 
 def sonos_programming(v_read: float, days: int = 0) -> Saturating:
-    """Deviation of charge-trap cells in 40 nm SONOS up to 3.2 uA, `days` after programming: up to
-    20 to 35 nA (Agrawal et al., IEEE IEDM 2022, 21.7, as fitted in Sandia's CrossSim, whose fits of
-    how means drift are not here).
+    """Deviation of charge-trap cells in 40 nm SONOS after programming (up to 3.2 uA) and days later
+    (up to 1.8 uA): up to 20 to 35 nA (Agrawal et al., IEEE IEDM 2022, 21.7, as fitted in Sandia's
+    CrossSim, whose fits of how means drift are not here).
 
     **Arguments:** `v_read`: [V] at which a conductance stands for a current; `days`: 0 to 5.
     """
@@ -159,7 +159,7 @@ def ecram_pulses_lithium(g_min: float, g_max: float) -> Pulses:
 
 
 def ecram_pulses_metal_oxide(g_min: float, g_max: float) -> Pulses:
-    """Pulses that raise a metal-oxide ECRAM cell: about 7000 of them from end to end, 200 % of a
+    """Pulses that raise a metal-oxide ECRAM cell: about 8000 of them from end to end, 200 % of a
     step from pulse to pulse and 10 % from cell to cell (Kim et al., IEEE IEDM 2019, as fitted in
     IBM's AIHWKit).
 

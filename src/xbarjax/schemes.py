@@ -205,8 +205,9 @@ def pulse_strength(
 
     - `crossbar`: the array in the state in which it is written; its cells decide what is lost.
     - `v`: the write voltage [V]; `scheme`: one of this module, or your own.
-    - `rate`: how fast a cell changes at a voltage [V], in any unit: `lambda v: v/v_th - 1` to a
-        power (VTEAM), `lambda v: jnp.sinh(v/v_0)` (ions that hop over a barrier).
+    - `rate`: how fast a cell changes at a voltage [V], in any unit, 0 where it does not:
+        `lambda v: jnp.maximum(v / v_th - 1, 0)**alpha` (VTEAM),
+        `lambda v: jnp.sinh(v / v_0)` (ions that hop over a barrier).
 
     **Returns:** `(rows, cols)`, at least 0; NaN where a read failed. One read a cell.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax.experimental.multihost_utils import sync_global_devices
 
-from .batches import Batch, compute
+from .batches import Batch, compute, shapes
 from .plan import Sweep
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def sweep(
     (what was finished stays); `ModuleNotFoundError` without the extra `sweep`.
     """
     store_of = _with_zarr()
+    shapes(plan)  # refuses what cannot be stored, before anything is written
     path, store = Path(path), None
     devices = list(devices or jax.local_devices())
     if len(kinds := {(one.platform, one.device_kind) for one in devices}) > 1:
@@ -60,8 +61,8 @@ def sweep(
     with contextlib.ExitStack() as until_the_end:
         if rank == 0:
             plan.check()
+            until_the_end.enter_context(store_of.alone(path))
             store = store_of.open_store(path, plan, devices)
-            until_the_end.enter_context(store.alone())
             store.tidy(plan)
         if processes > 1:
             sync_global_devices("the store is there")

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,7 @@ import jaxlib
 import numpy as np
 import zarr
 import zarr.errors
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # not on Windows
-    fcntl = None
+from filelock import FileLock, Timeout
 
 from .batches import Batch, fingerprint, shapes
 from .plan import Sweep
@@ -36,17 +31,6 @@ class Store:
 
     path: Path
     arrays: Mapping[str, zarr.Array]
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keeps other runs from writing here; raises `StoreError` where one does already. However
-        this run ends, the system gives way for the next one."""
-        with _locked(self.path) as mine:
-            if not mine:
-                raise StoreError(
-                    f"{self.path} is being written by another run; wait for it, or stop it."
-                )
-            yield
 
     def finished(self, plan: Sweep, batch: Batch) -> bool:
         return all(self._chunk(name, plan, batch).exists() for name in self.arrays)
@@ -69,6 +53,25 @@ class Store:
         *at, dies = batch.place(plan)
         key = self.arrays[name].metadata.encode_chunk_key((*at, dies.start // plan.batch))
         return self.path / name / key
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keeps other runs from writing at `path` by a lock, a file `.name.lock` beside it that stays.
+    Raises `StoreError` where another run has it. It holds as far as the locks of the file system
+    do: on some network file systems only between runs of one machine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StoreError(
+            f"{path} is being written by another run; wait for it, or stop it."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def configuration(plan: Sweep, devices: Sequence[Any]) -> dict[str, Any]:
@@ -135,13 +138,10 @@ def _difference(name: str, there: Any, here: Any) -> str:
 def _create(
     path: Path, plan: Sweep, kinds: dict[str, jax.ShapeDtypeStruct], wanted: dict[str, Any]
 ) -> None:
-    aside = path.parent / f".{path.name}.new"
-    aside.mkdir(parents=True, exist_ok=True)
-    with _locked(aside) as mine:
-        if not mine:
-            raise StoreError(f"{path} is being made by another run; wait for it, or stop it.")
-        for left in aside.iterdir():  # by a run that was killed here
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    aside = path.parent / f".{path.name}.new"  # of this run alone, since it has the lock
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed here
+    aside.mkdir()
+    try:
         group = zarr.create_group(
             aside, attributes=_said(plan) | {"configuration": json.dumps(wanted)}
         )
@@ -167,25 +167,8 @@ def _create(
                 attributes=_unit(plan, name),
             )
         aside.rename(path)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Whether this run has a folder for itself. Without file locks (Windows) every run has."""
-    if fcntl is None:
-        yield True
-        return
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        # It may have been renamed since it was opened.
-        yield folder.exists() and os.path.samestat(os.fstat(held), folder.stat())
     finally:
-        os.close(held)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _say(where: zarr.Group | zarr.Array, attributes: dict[str, Any]) -> None:

@@ -18,8 +18,6 @@ class Flicker(AbstractPerturbation):
     `s^2 = K ln(f_high/f_low)`. About `f_low` is one over the time since the cells were written or
     calibrated, `f_high` one over the time that a read averages. `trace` is the same noise in time.
 
-    Called, it is one read of a die. `trace` is the same cells at given times.
-
     **Arguments:** `k`: density of `g` relative to its square at 1 Hz [1]; `f_low`, `f_high`: [Hz].
     """
 
@@ -65,11 +63,18 @@ class Flicker(AbstractPerturbation):
         rates = 2 * jnp.pi * self.f_low * jnp.exp(share * decades)
         size = self.relative / modes**0.5
         fresh = lambda key: jax.random.normal(key, (modes, *x.shape), x.dtype)
+        of_mode = lambda y: y.astype(x.dtype).reshape(modes, *[1] * x.ndim)
+        keep = lambda passed: of_mode(jnp.exp(-rates * passed))
+
+        def renew(passed):
+            """`sqrt(1 - keep^2)`, whose slope where no time passed is that of nothing."""
+            power = -jnp.expm1(-2 * rates * passed)
+            some = power > 0
+            return of_mode(jnp.where(some, jnp.sqrt(jnp.where(some, power, 1)), 0))
 
         def step(state, now):
             passed, key = now
-            keep = jnp.exp(-rates * passed).reshape(modes, *[1] * x.ndim)
-            state = keep * state + jnp.sqrt(-jnp.expm1(2 * jnp.log(keep))) * fresh(key)
+            state = keep(passed) * state + renew(passed) * fresh(key)
             return state, jnp.maximum(x * (1 + size * state.sum(axis=0)), 0).astype(x.dtype)
 
         first, key = jax.random.split(key)

@@ -1,6 +1,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, everywhere, physical, require_nonnegative, require_positive
@@ -18,11 +19,11 @@ class Pulses(AbstractPerturbation):
         1 - slope x' = (1 - slope x)^rate,    rate = max(strength (1 + device xi), 0),
 
     and what differs from pulse to pulse adds a random walk of deviation
-    `cycle step (1 - slope x') sqrt(n)`; the cell stays between `g_min` and `g_max`. `xi` is one
-    standard normal number a cell, the walk another. This is the linear step with multiplicative
-    noise of IBM's AIHWKit (Rasch et al., IEEE AICAS, 2021, 10.1109/AICAS51828.2021.9458494), many
-    small steps taken as one; soft bounds (Fusi and Abbott, Nat. Neurosci. 10, 485, 2007,
-    10.1038/nn1859) are its limit of `slope` to 1.
+    `cycle rate step (1 - slope x') sqrt(n)`; the cell stays between `g_min` and `g_max`. `xi` is
+    one standard normal number a cell, the walk another. `n` is not rounded to whole pulses. This is
+    the linear step with multiplicative noise of IBM's AIHWKit (Rasch et al., IEEE AICAS, 2021,
+    10.1109/AICAS51828.2021.9458494), many small steps taken as one; soft bounds (Fusi and Abbott,
+    Nat. Neurosci. 10, 485, 2007, 10.1038/nn1859) are its limit of `slope` to 1.
 
     Wires take a part of the write voltage, the more the farther a cell: `schemes.pulse_strength` is
     what that leaves of a pulse at every cell of an array.
@@ -62,15 +63,23 @@ class Pulses(AbstractPerturbation):
 
     def apply(self, x: Conductances, drawn: Float[Array, "2 ..."]) -> Conductances:
         n = self.count(x)
-        done = jnp.maximum(self.strength * (1 + self.device * drawn[0]), 0) * n * self.step
+        rate = jnp.maximum(self.strength * (1 + self.device * drawn[0]), 0)
+        done = rate * n * self.step
         share = done * _exp_ratio(self.slope * done)
         root = jnp.where(n > 0, jnp.sqrt(jnp.where(n > 0, n, 1)), 0)
-        walk = self.cycle * self.step * (1 - self.slope * share) * root * drawn[1]
-        share = jnp.clip(share + walk, 0, 1)
+        walk = self.cycle * rate * self.step * (1 - self.slope * share) * root * drawn[1]
+        share = _within_one(share + walk)
         return (self.g_min + (self.g_max - self.g_min) * share).astype(x.dtype)
 
     def _share(self, g: Conductances) -> Conductances:
-        return jnp.clip((g - self.g_min) / (self.g_max - self.g_min), 0, 1)
+        return _within_one((g - self.g_min) / (self.g_max - self.g_min))
+
+
+def _within_one(x: Array) -> Array:
+    """0 to 1, with the whole gradient at either end and a rounding beyond it: half of the cells of
+    a pair are at one."""
+    near = jnp.where(x < -1e-6, 0, jnp.where(x > 1 + 1e-6, 1, x))
+    return near + lax.stop_gradient(jnp.clip(near, 0, 1) - near)
 
 
 def _log_ratio(y: Array) -> Array:
