@@ -11,7 +11,8 @@ PAIR, INTERLEAVED, OFFSET = (
     kind(g_min=1e-6, g_max=1e-4)
     for kind in (xb.DifferentialPair, xb.InterleavedPair, xb.OffsetColumn)
 )
-MAPPINGS = {"pair": PAIR, "interleaved": INTERLEAVED, "offset": OFFSET}
+DIGITAL = xb.DigitalOffset(g_min=1e-6, g_max=1e-4, g_zero=5.05e-5)
+MAPPINGS = {"pair": PAIR, "interleaved": INTERLEAVED, "digital": DIGITAL, "offset": OFFSET}
 
 
 def weights(shape=(12, 9), seed=0):
@@ -31,7 +32,8 @@ def products(answer, mapping, r):
         read = lambda v: xb.read(build(r)(g), v, solver=xb.Dense()).i_out
         return jax.vmap(read)(units)
 
-    return mapping.combine(jnp.stack([currents(g) for g in answer.g])) / (answer.k * answer.gain)
+    combined = mapping.combine(jnp.stack([currents(g) for g in answer.g]))
+    return (combined / answer.gain - mapping.zero) / answer.k
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
@@ -41,8 +43,18 @@ def test_ideal_wires_compute_with_the_weights_that_were_mapped(name, scale):
     k = mapping.siemens_per_weight(w, scale)
     g = mapping.program(w, k)
     assert jnp.all((g >= mapping.g_min * (1 - 1e-12)) & (g <= mapping.g_max * (1 + 1e-12)))
-    np.testing.assert_allclose(mapping.combine(g) / k, w, atol=1e-12)
+    np.testing.assert_allclose((mapping.combine(g) - mapping.zero) / k, w, atol=1e-12)
     np.testing.assert_allclose(jnp.max(mapping.used(g)), scale, rtol=1e-12)
+
+
+def test_a_digital_offset_spans_the_range_with_the_weights_that_there_are():
+    w = weights() + 0.2
+    mapping, k = xb.DigitalOffset.spanning(w, 1e-6, 1e-4)
+    g = mapping.program(w, k)
+    np.testing.assert_allclose([g.min(), g.max()], [1e-6, 1e-4], rtol=1e-9)
+    np.testing.assert_allclose((mapping.combine(g) - mapping.zero) / k, w, atol=1e-12)
+    positive, k = xb.DigitalOffset.spanning(jnp.abs(w), 1e-6, 1e-4)
+    assert positive.g_zero == 1e-6
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
@@ -57,7 +69,7 @@ def test_a_move_changes_the_product_by_what_was_asked(name):
     assert jnp.all(moved >= mapping.g_min * (1 - 1e-12))
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", MAPPINGS)
 def test_compensated_arrays_compute_with_the_weights_by_the_oracle(name):
     mapping, w = MAPPINGS[name], weights()

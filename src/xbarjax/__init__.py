@@ -55,6 +55,7 @@ from .mapping import (
     AbstractMapping as AbstractMapping,
     ConstantSumPair as ConstantSumPair,
     DifferentialPair as DifferentialPair,
+    DigitalOffset as DigitalOffset,
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
 )

@@ -3,9 +3,10 @@
 With wires, programming `g` gives an effective matrix `T(g)` that is not `g`. Compensation looks
 for bounded conductances and one digital gain a column with
 
-    combine(T(g))[i, j] = gain[j] k weights[i, j],
+    combine(T(g))[i, j] = gain[j] (zero + k weights[i, j]),
 
-so that `weights` is what a product computes after `gain` and `k` are divided out. A gain below 1
+so that `weights` is what a product computes after `gain` and `k` are divided out, and before that
+`zero`, of a `DigitalOffset`, taken off. A gain below 1
 gives up a part of a column's range: any column whose full-scale target is out of reach has a
 smaller one that is not.
 """
@@ -47,7 +48,12 @@ class Problem(eqx.Module):
 
     def products(self, g: Stack, gain: PerCol) -> PerCell:
         """The weights that the arrays compute with."""
-        return self.mapping.combine(self.transfers(g)) / (self.k * gain)
+        return (self.mapping.combine(self.transfers(g)) / gain - self.mapping.zero) / self.k
+
+    @property
+    def wanted(self) -> PerCell:
+        """What `combine` should give where every gain is 1 [S]."""
+        return self.mapping.zero + self.k * self.weights
 
 
 class AbstractMethod(eqx.Module):
@@ -93,9 +99,9 @@ class Compensation(eqx.Module):
 
     **Attributes:** `g`: conductances [S] of the physical arrays, `(arrays, rows, physical)`;
     `gain` `(cols,)` and `k` [S per unit of weight]: a product is
-    `mapping.combine(i_out) / (gain k)`; `before`, `after`: a `Report` for the plain mapping and
-    for `g`; `history`: relative rms error (or loss) after each step; `reached`: whether the
-    tolerance of the method was met.
+    `(mapping.combine(i_out) / gain - mapping.zero sum(v_in)) / k`; `before`, `after`: a `Report`
+    for the plain mapping and for `g`; `history`: relative rms error (or loss) after each step;
+    `reached`: whether the tolerance of the method was met.
     """
 
     g: Stack
@@ -148,12 +154,11 @@ class FixedPoint(AbstractMethod):
     def run(self, problem: Problem, on_step: OnStep) -> tuple[Stack, PerCol, list[float]]:
         g = problem.mapping.program(problem.weights, problem.k)
         gain = jnp.ones(problem.weights.shape[1], g.dtype)
-        wanted = problem.k * problem.weights
         best, history, settled = (g, gain, jnp.inf), [], jnp.array(False)
         for step in range(self.max_steps):
             transfers = problem.transfers(g)
             next_g, next_gain, rms = _fixed_point_step(
-                problem.mapping, wanted, transfers, g, gain, settled, self.free_gain
+                problem.mapping, problem.wanted, transfers, g, gain, settled, self.free_gain
             )
             still = jnp.max(jnp.abs(next_gain / gain - 1)) < 1e-3
             settled = settled | still | (step + 1 >= SETTLE)
@@ -175,7 +180,7 @@ MARGIN = 0.999  # of the range, so that the last cell of a column stays free to 
 def _fixed_point_step(mapping, wanted, transfers, g: Stack, gain: PerCol, settled, free_gain: bool):
     """The next conductances and gains, and the relative rms error of the present ones."""
     effective = mapping.combine(transfers)
-    rms = jnp.linalg.norm(effective / gain - wanted) / jnp.linalg.norm(wanted)
+    rms = jnp.linalg.norm(effective / gain - wanted) / jnp.linalg.norm(wanted - mapping.zero)
     # sneak paths can carry more than a cell that is nearly off
     slope = jnp.clip(jnp.where(g > 0, transfers / jnp.where(g > 0, g, 1), 1), 1e-3, 1)
     if free_gain:

@@ -5,22 +5,17 @@ weight: `program` gives the conductances of one or more physical arrays, stacked
 `combine` turns what those arrays put out (currents, or effective conductances) into the logical
 columns again. The arrays all see the same inputs.
 
-`k` [S per unit of weight] ties the two: `combine(program(w, k)) = k w` for ideal wires.
+`k` [S per unit of weight] ties the two: `combine(program(w, k)) = zero + k w` for ideal wires.
+`zero` [S] is 0 for all but `DigitalOffset`.
 """
 
 import abc
-from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._types import PerCell, PerCol, Scalar, is_concrete, physical
-
-if TYPE_CHECKING:
-    from typing import ClassVar as AbstractClassVar
-else:
-    from equinox import AbstractClassVar
+from ._types import PerCell, PerCol, Scalar, as_physical, everywhere, is_concrete, physical
 
 Stack = Float[Array, "arrays rows physical"]
 
@@ -29,12 +24,20 @@ class AbstractMapping(eqx.Module):
     """How weights of shape `(rows, cols)` are carried by conductances between two bounds.
 
     **Attributes:** `g_min`, `g_max`: bounds [S] of every cell; `reach`: the largest weight that
-    fits, as a part of `(g_max - g_min) / k`.
+    fits, as a part of `(g_max - g_min) / k`; `zero`: what `combine` gives for a weight of 0 [S],
+    which is taken off digitally: `zero sum(v_in)` from every current.
     """
 
     g_min: eqx.AbstractVar[Scalar]
     g_max: eqx.AbstractVar[Scalar]
-    reach: AbstractClassVar[float]
+
+    @property
+    @abc.abstractmethod
+    def zero(self) -> Scalar: ...
+
+    @property
+    @abc.abstractmethod
+    def reach(self) -> Scalar | float: ...
 
     @abc.abstractmethod
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
@@ -83,10 +86,17 @@ class DifferentialPair(AbstractMapping):
 
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
-    reach: ClassVar[float] = 1.0
 
     def __check_init__(self):
         _check_bounds(self.g_min, self.g_max)
+
+    @property
+    def zero(self) -> Scalar:
+        return jnp.zeros_like(self.g_min)
+
+    @property
+    def reach(self) -> float:
+        return 1.0
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         return self.g_min + jnp.stack([jnp.maximum(k * weights, 0), jnp.maximum(-k * weights, 0)])
@@ -126,10 +136,17 @@ class ConstantSumPair(AbstractMapping):
 
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
-    reach: ClassVar[float] = 1.0
 
     def __check_init__(self):
         _check_bounds(self.g_min, self.g_max)
+
+    @property
+    def zero(self) -> Scalar:
+        return jnp.zeros_like(self.g_min)
+
+    @property
+    def reach(self) -> float:
+        return 1.0
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         middle = (self.g_min + self.g_max) / 2
@@ -157,10 +174,17 @@ class InterleavedPair(AbstractMapping):
 
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
-    reach: ClassVar[float] = 1.0
 
     def __check_init__(self):
         _check_bounds(self.g_min, self.g_max)
+
+    @property
+    def zero(self) -> Scalar:
+        return jnp.zeros_like(self.g_min)
+
+    @property
+    def reach(self) -> float:
+        return 1.0
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         return self._interleave(DifferentialPair(self.g_min, self.g_max).program(weights, k))
@@ -192,10 +216,17 @@ class OffsetColumn(AbstractMapping):
 
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
-    reach: ClassVar[float] = 0.5
 
     def __check_init__(self):
         _check_bounds(self.g_min, self.g_max)
+
+    @property
+    def zero(self) -> Scalar:
+        return jnp.zeros_like(self.g_min)
+
+    @property
+    def reach(self) -> float:
+        return 0.5
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         middle = (self.g_min + self.g_max) / 2
@@ -216,3 +247,66 @@ class OffsetColumn(AbstractMapping):
     def _part(self, g: Array) -> Array:
         """From -1 at `g_min` to 1 at `g_max`."""
         return (2 * g - self.g_max - self.g_min) / (self.g_max - self.g_min)
+
+
+class DigitalOffset(AbstractMapping):
+    """One array and one cell a weight, `g = g_zero + k w`. What `g_zero` adds is the same for every
+    column, `g_zero sum(v_in)`, and is subtracted digitally: there is no second cell to subtract it
+    where it flows, so that the wires carry all of it.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `g_zero`: the conductance of a weight of 0 [S],
+    between them. `spanning` chooses it for weights. Raises `ValueError` for others.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+    g_zero: Scalar = physical("g_zero")
+
+    def __check_init__(self):
+        _check_bounds(self.g_min, self.g_max)
+        if not everywhere(
+            lambda low, zero, high: (low <= zero) & (zero <= high),
+            self.g_min,
+            self.g_zero,
+            self.g_max,
+        ):
+            raise ValueError(
+                f"g_zero is {self.g_zero} S; it must lie between g_min, {self.g_min} S, and g_max,"
+                f" {self.g_max} S."
+            )
+
+    @classmethod
+    def spanning(
+        cls, weights: PerCell, g_min: Scalar | float, g_max: Scalar | float
+    ) -> tuple["DigitalOffset", Scalar]:
+        """The mapping that takes the smallest weight to `g_min` and the largest to `g_max`, and its
+        `k` [S per unit of weight]."""
+        low, high = jnp.minimum(jnp.min(weights), 0), jnp.maximum(jnp.max(weights), 0)
+        k = (g_max - g_min) / jnp.where(high > low, high - low, 1)
+        return cls(*map(as_physical, (g_min, g_max, jnp.clip(g_min - k * low, g_min, g_max)))), k
+
+    @property
+    def zero(self) -> Scalar:
+        return self.g_zero
+
+    @property
+    def reach(self) -> Scalar:
+        room = jnp.minimum(self.g_zero - self.g_min, self.g_max - self.g_zero)
+        return room / (self.g_max - self.g_min)
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        return (self.g_zero + k * weights)[None]
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        return g + change[None] / slope
+
+    def used(self, g: Stack) -> PerCol:
+        up = (g - self.g_zero) / jnp.where(self.g_max > self.g_zero, self.g_max - self.g_zero, 1)
+        down = (self.g_zero - g) / jnp.where(self.g_zero > self.g_min, self.g_zero - self.g_min, 1)
+        return jnp.max(jnp.maximum(up, down), axis=(0, 1))
+
+    def saturated(self, g: Stack) -> Array:
+        return (g >= self.g_max) | (g <= self.g_min)
