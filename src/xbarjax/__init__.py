@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from . import (
     encoding as encoding,
     feeding as feeding,
+    nn as nn,
     pairs as pairs,
     presets as presets,
     schemes as schemes,

@@ -1,0 +1,16 @@
+"""Neural networks whose products are exact array reads, as equinox modules."""
+
+from .analog import Arrays as Arrays
+from .convert import convert as convert
+from .layers import Conv2d as Conv2d, Linear as Linear
+from .tiling import Tiling as Tiling
+from .training import (
+    State as State,
+    Training as Training,
+    TrainingError as TrainingError,
+    fit as fit,
+    on_die as on_die,
+    step as step,
+    trainable as trainable,
+    within_bounds as within_bounds,
+)

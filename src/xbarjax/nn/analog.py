@@ -1,0 +1,182 @@
+"""A matrix as arrays compute with it: the one thing that every layer is made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import PerCell, Scalar, as_physical
+from ..crossbar import Crossbar
+from ..mapping import AbstractMapping
+from ..read import read
+from ..readout import AbstractConverter, is_linear
+from ..solution import usable
+from ..transfer import transfer
+from ..variability import AbstractPerturbation
+from .tiling import Blocks, Matrix, Tiling
+
+Cells = Float[Array, "down across arrays rows physical"]
+Digital = Float[Array, "down across cols"]
+
+
+class Arrays(eqx.Module):
+    """A matrix of weights on tiles of physical arrays, with wires, converters and variation.
+
+    A product of inputs `x` is
+
+        i = combine(array currents for v = v_read x),      of every tile, converted if asked to,
+        y[o] = sum over tiles of (gain i / k - offset sum(v)) / v_read.
+
+    Linear arrays compute it with their exact effective matrices, which cost the same whatever the
+    batch (`jax.vmap` over inputs computes them once); others read once for every input.
+
+    **Attributes:**
+
+    - `share`: what is trained, `(down, across, arrays, rows, physical)`: the conductance of every
+        cell as a part of its range, `g = g_min + share (g_max - g_min)`.
+    - `gain` [1] and `offset` [unit of weight]: digital, of every column of every tile, `(down,
+        across, cols)`; at first 1 and what the mapping takes for a weight of 0. `calibrated` fits
+        them to the wires.
+    - `k`: [S per unit of weight]; `v_read`: [V per unit of input].
+    - `mapping`, `tiling`; `build`: makes the array of conductances `(rows, physical)`.
+    - `converter`: of the combined currents [A] of a tile, or none.
+    - `noise`: deviation of every combined current at every read [A], if a key is given.
+    - `vary`, `die`: what happens to the conductances (`xb.variability`), and the key of the die,
+        the same in every pass until it is replaced.
+    """
+
+    share: Cells
+    gain: Digital
+    offset: Digital
+    k: Scalar
+    v_read: Scalar
+    noise: Scalar
+    mapping: AbstractMapping
+    tiling: Tiling
+    build: Callable[[PerCell], Crossbar] = eqx.field(static=True)
+    converter: AbstractConverter | None = None
+    vary: AbstractPerturbation | None = None
+    die: PRNGKeyArray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        weights: Matrix,
+        mapping: AbstractMapping,
+        build: Callable[[PerCell], Crossbar],
+        *,
+        most: int | tuple[int, int] = 64,
+        k: Any = None,
+        scale: float = 1.0,
+        v_read: Any = 1.0,
+        noise: Any = 0.0,
+        **rest: Any,
+    ) -> "Arrays":
+        """The arrays that compute with `weights` where wires are ideal.
+
+        **Arguments:** `most`: rows and columns of an array at most; `k` [S per unit of weight], by
+        default such that the largest weight takes `scale` of the range; the others as above.
+        """
+        tiling = Tiling(weights.shape[0], weights.shape[1], most)
+        k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k)
+        blocks = tiling.split(weights)
+        g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(blocks)
+        share = (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
+        gain = jnp.ones((tiling.down, tiling.across, tiling.cols), weights.dtype)
+        v_read, noise = (jnp.asarray(x, weights.dtype) for x in (v_read, noise))
+        offset = mapping.zero / k * gain
+        return cls(share, gain, offset, k, v_read, noise, mapping, tiling, build, **rest)
+
+    @property
+    def conductances(self) -> Cells:
+        """[S], on the present die; 0 where a row is left over."""
+        low, high = self.mapping.g_min, self.mapping.g_max
+        g = low + (high - low) * self.share
+        if self.vary is not None and self.die is not None:
+            g = self.vary(g, self.die)
+        return g * self.tiling.filled[:, :, None].astype(g.dtype)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether products are those of a matrix."""
+        array = jax.eval_shape(lambda: self.build(self.conductances[0, 0, 0]))
+        return array.cell.is_linear and is_linear(array.readout)
+
+    @eqx.filter_jit
+    def effective(self) -> Blocks:
+        """What every tile multiplies with [S], both arrays of a pair combined."""
+        g = self.conductances
+        flat = g.reshape(-1, *g.shape[-2:])
+        found = _on_every_core(lambda g: transfer(self.build(g)), flat)
+        return jax.vmap(jax.vmap(self.mapping.combine))(found.reshape(g.shape))
+
+    def weights(self) -> Matrix:
+        """The weights that the arrays compute with, gains included."""
+        gain, offset = self.gain[:, :, None], self.offset[:, :, None]
+        return self.tiling.join(gain * self.effective() / self.k - offset)
+
+    def calibrated(self, weights: Matrix) -> "Arrays":
+        """The arrays with the gain and the offset of every column that bring what it computes with
+        closest to `weights`: least squares over the rows of its tile. A column that has no two
+        different conductances keeps its gain."""
+        filled = self.tiling.filled[:, :, :, 0]  # (down, 1, rows)
+        rows = jnp.sum(filled, axis=-1)[..., None]
+        wanted, found = self.tiling.split(weights), self.effective() / self.k
+        mean = lambda x: jnp.sum(x * filled[..., None], axis=2) / rows
+        away = found - mean(found)[:, :, None]
+        power = mean(away**2)
+        varies = power > (jnp.finfo(power.dtype).eps * mean(jnp.abs(found))) ** 2
+        gain = jnp.where(varies, mean(away * wanted) / jnp.where(varies, power, 1), self.gain)
+        offset = gain * mean(found) - mean(wanted)
+        return eqx.tree_at(lambda a: (a.gain, a.offset), self, (gain, offset))
+
+    def __call__(
+        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        """A product. `key`: of the noise; without one there is none."""
+        v = self.v_read * self.tiling.inputs_of(x)
+        if self.is_linear:
+            i = jnp.einsum("dr,darc->dac", v, self.effective())
+        else:
+            i = self._read(v)
+        if key is not None:
+            i = i + self.noise * jax.random.normal(key, i.shape, i.dtype)
+        if self.converter is not None:
+            i = self.converter(i)
+        taken = self.offset * jnp.sum(v, axis=1)[:, None, None]
+        return self.tiling.outputs_of((self.gain * i / self.k - taken) / self.v_read)
+
+    @eqx.filter_jit
+    def _read(self, v: Float[Array, "down rows"]) -> Float[Array, "down across cols"]:
+        def one(g, v):
+            solution = read(self.build(g), v)
+            return jnp.where(usable(solution.status), solution.i_out, jnp.nan)
+
+        g = self.conductances
+        each = jnp.broadcast_to(v[:, None, None], (*g.shape[:3], v.shape[-1]))
+        flat = g.reshape(-1, *g.shape[-2:]), each.reshape(-1, v.shape[-1])
+        i = jax.vmap(one)(*flat).reshape(*g.shape[:3], -1)
+        return jax.vmap(jax.vmap(lambda i: self.mapping.combine(i)))(i)
+
+
+def _on_every_core(f: Callable[[Array], Array], stack: Array) -> Array:
+    """`f` of each entry: on a CPU one after the other on each of its devices, elsewhere at once."""
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        return jax.vmap(f)(stack)
+    if len(devices) == 1 or len(stack) == 1:
+        return lax.map(f, stack)
+    count = len(devices)
+    more = jnp.broadcast_to(stack[:1], (-len(stack) % count, *stack.shape[1:]))
+    filled = jnp.concatenate([stack, more])
+    mesh, spec = Mesh(np.array(devices), ("arrays",)), PartitionSpec("arrays")
+    each = jax.shard_map(
+        lambda stack: lax.map(f, stack), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+    )
+    return each(filled)[: len(stack)]

@@ -1,0 +1,98 @@
+"""A network of equinox onto arrays."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .analog import Arrays
+from .layers import Conv2d, Linear
+
+# What holds no matrix, or one that is used as numbers and not as a product.
+KEPT = (
+    eqx.nn.Lambda,
+    eqx.nn.Dropout,
+    eqx.nn.Identity,
+    eqx.nn.LayerNorm,
+    eqx.nn.RMSNorm,
+    eqx.nn.GroupNorm,
+    eqx.nn.BatchNorm,
+    eqx.nn.PReLU,
+    eqx.nn.Embedding,
+    eqx.nn.Pool,
+)
+
+
+def convert(
+    model: Any,
+    make: Callable[[jax.Array], Arrays],
+    *,
+    where: Callable[[Any], bool] = lambda layer: True,
+) -> Any:
+    """The same model with its `equinox.nn.Linear` and `Conv2d` on arrays, and all else as it is.
+
+    **Arguments:**
+
+    - `model`: any pytree of equinox layers.
+    - `make`: arrays for a matrix of weights `(inputs, outputs)`, for example
+        `lambda w: Arrays.of(w, DifferentialPair(1e-6, 1e-4), build, most=64)`.
+    - `where`: which layers are converted, all by default; the others stay as they are.
+
+    **Errors:** `ValueError` for a layer whose matrix has no arrays that compute with it (another
+    convolution, a recurrent cell): leave it out by `where`; and for a model without any layer that
+    could be converted.
+    """
+    count = 0
+
+    def one(layer: Any) -> Any:
+        nonlocal count
+        if not _is_layer(layer) or isinstance(layer, KEPT) or not where(layer):
+            return layer
+        count += 1
+        if isinstance(layer, eqx.nn.Linear):
+            return _linear(layer, make)
+        if isinstance(layer, eqx.nn.Conv2d):
+            return _conv2d(layer, make)
+        raise ValueError(
+            f"model has a {type(layer).__name__}, which has no counterpart on arrays; leave it out"
+            " by where, or replace it."
+        )
+
+    converted = jax.tree.map(one, model, is_leaf=_is_layer)
+    if count == 0:
+        raise ValueError("model has no layer to convert: it needs an equinox.nn.Linear or Conv2d.")
+    return converted
+
+
+def _is_layer(x: Any) -> bool:
+    """A layer of equinox that holds its own numbers, not one that is made of others."""
+    kinds = (
+        eqx.nn.Linear,
+        eqx.nn.Conv,
+        eqx.nn.ConvTranspose,
+        eqx.nn.GRUCell,
+        eqx.nn.LSTMCell,
+        *KEPT,
+    )
+    return isinstance(x, kinds)
+
+
+def _linear(layer: eqx.nn.Linear, make: Callable[[jax.Array], Arrays]) -> Linear:
+    if layer.in_features == "scalar" or layer.out_features == "scalar":
+        raise ValueError("model has a Linear of scalars; give it vectors of length 1.")
+    return Linear(make(layer.weight.T), layer.bias)
+
+
+def _conv2d(layer: eqx.nn.Conv2d, make: Callable[[jax.Array], Arrays]) -> Conv2d:
+    if layer.groups != 1:
+        raise ValueError(f"model has a Conv2d of {layer.groups} groups; only one group is mapped.")
+    if layer.padding_mode != "ZEROS":
+        raise ValueError(
+            f"model has a Conv2d with padding_mode {layer.padding_mode}; only ZEROS is mapped."
+        )
+    matrix = jnp.reshape(layer.weight, (layer.out_channels, -1)).T
+    return Conv2d(
+        make(matrix), layer.bias, layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    )

@@ -1,0 +1,56 @@
+"""Layers of equinox whose products are array reads."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .analog import Arrays
+
+
+class Linear(eqx.Module):
+    """`y = product(x) + bias`: `equinox.nn.Linear` on arrays. One example a call.
+
+    **Arguments:** `arrays`; `bias`: `(outputs,)`, digital, or none.
+    """
+
+    arrays: Arrays
+    bias: Float[Array, " outputs"] | None
+
+    def __call__(
+        self, x: Float[Array, " inputs"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        y = self.arrays(x, key)
+        return y if self.bias is None else y + self.bias
+
+
+class Conv2d(eqx.Module):
+    """`equinox.nn.Conv2d` on arrays: every patch of the image is one input of one product (im2col),
+    rows of the matrix in the order channel, height, width. One example `(channels, height, width)`
+    a call.
+
+    **Arguments:** `arrays`; `bias`: `(out_channels, 1, 1)`, digital, or none; `kernel`, `stride`,
+    `dilation`, `padding`: of height and width.
+    """
+
+    arrays: Arrays
+    bias: Float[Array, "channels 1 1"] | None
+    kernel: tuple[int, ...] = eqx.field(static=True)
+    stride: tuple[int, ...] = eqx.field(static=True)
+    padding: Any = eqx.field(static=True)
+    dilation: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(
+        self, x: Float[Array, "channels height width"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "out_channels out_height out_width"]:
+        patches = lax.conv_general_dilated_patches(
+            x[None], self.kernel, self.stride, self.padding, rhs_dilation=self.dilation
+        )[0]
+        inputs, height, width = patches.shape
+        each = patches.reshape(inputs, height * width).T
+        keys = None if key is None else jax.random.split(key, height * width)
+        y = jax.vmap(self.arrays, (0, None if key is None else 0))(each, keys)
+        y = y.T.reshape(-1, height, width)
+        return y if self.bias is None else y + self.bias

@@ -1,0 +1,71 @@
+"""One matrix on many arrays."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Matrix = Float[Array, "inputs outputs"]
+Blocks = Float[Array, "down across rows cols"]
+
+
+class Tiling(eqx.Module):
+    """A matrix of `inputs` by `outputs` on as few arrays of at most `most` rows and columns as it
+    takes, all of one size and as even as that allows. What the arrays of one block row put out
+    stands side by side; those of a block column are partial sums and are added digitally.
+
+    Rows that are left over lie where the bit lines are farthest from their sense side, and columns
+    where the word lines are farthest from their driver; rows have no cells there, so that an array
+    is electrically as large as it is filled.
+
+    **Arguments:** `inputs`, `outputs`, `most`: `(rows, cols)`, or one number for both.
+
+    **Attributes:** `down`, `across`: how many arrays; `rows`, `cols`: of each.
+    """
+
+    inputs: int = eqx.field(static=True)
+    outputs: int = eqx.field(static=True)
+    down: int = eqx.field(static=True)
+    across: int = eqx.field(static=True)
+    rows: int = eqx.field(static=True)
+    cols: int = eqx.field(static=True)
+
+    def __init__(self, inputs: int, outputs: int, most: int | tuple[int, int]):
+        for name, value in (("inputs", inputs), ("outputs", outputs)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; a matrix has at least 1.")
+        rows, cols = most if isinstance(most, tuple) else (most, most)
+        if rows < 1 or cols < 1:
+            raise ValueError(f"most is {most}; an array has at least 1 row and 1 column.")
+        self.inputs, self.outputs = inputs, outputs
+        self.down, self.across = -(-inputs // rows), -(-outputs // cols)
+        self.rows, self.cols = -(-inputs // self.down), -(-outputs // self.across)
+
+    def split(self, matrix: Matrix) -> Blocks:
+        """The blocks of a matrix, with zeros for what is left over."""
+        rows, cols = self.down * self.rows, self.across * self.cols
+        over = ((rows - self.inputs, 0), (0, cols - self.outputs))
+        blocks = jnp.pad(matrix, over).reshape(self.down, self.rows, self.across, self.cols)
+        return jnp.moveaxis(blocks, 2, 1)
+
+    def join(self, blocks: Blocks) -> Matrix:
+        """The matrix of blocks."""
+        whole = jnp.moveaxis(blocks, 1, 2).reshape(self.down * self.rows, self.across * self.cols)
+        return whole[self.down * self.rows - self.inputs :, : self.outputs]
+
+    def inputs_of(self, x: Float[Array, " inputs"]) -> Float[Array, "down rows"]:
+        """What each block row gets, 0 on rows that are left over."""
+        return jnp.pad(x, (self.down * self.rows - self.inputs, 0)).reshape(self.down, self.rows)
+
+    def outputs_of(self, y: Float[Array, "down across cols"]) -> Float[Array, " outputs"]:
+        """Partial sums added, side by side."""
+        return jnp.sum(y, axis=0).ravel()[: self.outputs]
+
+    @property
+    def filled(self) -> Float[Array, "down 1 rows 1"]:
+        """1 where a row has cells, 0 where it is left over."""
+        left = self.down * self.rows - self.inputs
+        return (
+            (jnp.arange(self.down * self.rows) >= left)
+            .astype(float)
+            .reshape(self.down, 1, self.rows, 1)
+        )

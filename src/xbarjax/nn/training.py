@@ -1,0 +1,194 @@
+"""Training through the circuit: one loop, whatever is in the forward pass."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .analog import Arrays
+from .checkpoint import Checkpoint
+
+Loss = Callable[[Any, Any, PRNGKeyArray], Array]
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on. `state` is the last good one."""
+
+    def __init__(self, message: str, state: "State"):
+        super().__init__(message)
+        self.state = state
+
+
+class State(eqx.Module):
+    """Where a training stands: the model, what the optimiser remembers, and the steps taken."""
+
+    model: Any
+    optimiser: Any
+    step: Int[Array, ""]
+
+
+class _Progress(eqx.Module):
+    """What a checkpoint holds: the state, the best one, its value, and validations since."""
+
+    state: State
+    best: State
+    least: Float[Array, ""]
+    waited: Int[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a model is trained.
+
+    **Arguments:**
+
+    - `loss`: `(model, batch, key) -> scalar`. The key is for noise; what is drawn from it is the
+        same in the forward and in the backward pass.
+    - `optimiser`: of optax.
+    - `train`: which numbers are trained, a function of the model giving booleans of its form;
+        by default `trainable`.
+    - `fresh_dies`: whether every step sees a die of its own (of arrays with a `vary`): training
+        against what dies may have. Otherwise each keeps the die that it has.
+    - `seed`: of noise and dies.
+    """
+
+    loss: Loss
+    optimiser: optax.GradientTransformation
+    train: Callable[[Any], Any] | None = None
+    fresh_dies: bool = False
+    seed: int = 0
+
+    def begin(self, model: Any) -> State:
+        """Before the first step."""
+        return State(model, self.optimiser.init(self._parts(model)[0]), jnp.asarray(0))
+
+    def _parts(self, model: Any) -> tuple[Any, Any]:
+        return eqx.partition(model, (self.train or trainable)(model))
+
+
+def trainable(model: Any) -> Any:
+    """True where numbers are trained by default: conductances, gains and offsets of arrays, biases,
+    and all floating numbers of layers that are not on arrays."""
+
+    def one(part: Any) -> Any:
+        if not isinstance(part, Arrays):
+            return eqx.is_inexact_array(part)
+        nothing = jax.tree.map(lambda _: False, part)
+        return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), nothing, (True, True, True))
+
+    return jax.tree.map(one, model, is_leaf=lambda x: isinstance(x, Arrays))
+
+
+def within_bounds(model: Any) -> Any:
+    """The model with every conductance between its bounds."""
+    return _over_arrays(lambda a: eqx.tree_at(lambda a: a.share, a, jnp.clip(a.share, 0, 1)), model)
+
+
+def on_die(model: Any, key: PRNGKeyArray) -> Any:
+    """The model on the die of a key: every stack of arrays that varies draws its own from it."""
+    arrays = [a for a in jax.tree.leaves(model, is_leaf=_is_arrays) if _is_arrays(a)]
+    keys = iter(jax.random.split(key, max(len(arrays), 1)))
+
+    def one(a: Arrays) -> Arrays:
+        mine = next(keys)
+        if a.vary is None:
+            return a
+        return eqx.tree_at(lambda a: a.die, a, mine, is_leaf=lambda x: x is None)
+
+    return _over_arrays(one, model)
+
+
+@eqx.filter_jit
+def step(training: Training, state: State, batch: Any) -> tuple[State, Array]:
+    """One step: gradients through the circuit, the optimiser's update, bounds. Returns the loss
+    before it."""
+    noise, dies = jax.random.split(jax.random.fold_in(jax.random.key(training.seed), state.step))
+    free, fixed = training._parts(state.model)
+    seen = training._parts(on_die(state.model, dies))[1] if training.fresh_dies else fixed
+    loss = lambda free: training.loss(eqx.combine(free, seen), batch, noise)
+    value, slopes = eqx.filter_value_and_grad(loss)(free)
+    updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
+    moved = within_bounds(eqx.combine(eqx.apply_updates(free, updates), fixed))
+    return State(moved, optimiser, state.step + 1), value
+
+
+def fit(
+    training: Training,
+    model: Any,
+    batches: Iterable[Any],
+    *,
+    validate: Callable[[Any], float] | None = None,
+    every: int = 100,
+    patience: int | None = None,
+    checkpoint: str | Path | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> State:
+    """Trains a model on batches until they end.
+
+    **Arguments:**
+
+    - `training`: loss, optimiser and what is drawn anew.
+    - `model`: of layers on arrays, or any other.
+    - `batches`: of whatever the loss takes, all of one shape.
+    - `validate`: of a model, the lower the better, asked `every` so many steps; the best model is
+        what is returned.
+    - `patience`: validations without a better one after which training stops.
+    - `checkpoint`: a file that holds the state, written at every validation and at the end, whole
+        or not at all. If it is there, training goes on from it, and as many batches are skipped.
+    - `on_step`: called with the number of the step and its loss, for progress.
+
+    **Returns:** the state: the best model that was validated, or the last one.
+
+    **Errors:** `TrainingError` where the loss or a number of the model is not finite; it holds the
+    last good state, and so does the checkpoint. `ValueError` for a checkpoint of another model.
+    """
+    if every < 1 or (patience is not None and patience < 1):
+        raise ValueError(f"every is {every} and patience {patience}; both must be at least 1.")
+    begun = training.begin(model)
+    now = _Progress(begun, begun, jnp.asarray(jnp.inf), jnp.asarray(0))
+    file = None if checkpoint is None else Checkpoint(Path(checkpoint))
+    if file is not None and file.path.exists():
+        now = file.load(now)
+    keep = (lambda: None) if file is None else (lambda: file.save(now))
+    done = int(now.state.step)
+    for number, batch in enumerate(batches):
+        if number < done:
+            continue
+        moved, loss = step(training, now.state, batch)
+        if not bool(jnp.isfinite(loss)):
+            keep()
+            raise TrainingError(
+                f"The loss is {float(loss)} at step {number}; the state before it is kept. Lower"
+                " the learning rate, or look at this batch.",
+                now.state,
+            )
+        now = dataclasses.replace(now, state=moved)
+        if on_step is not None:
+            on_step(number, float(loss))
+        if (number + 1) % every == 0:
+            now = now if validate is None else _judged(now, float(validate(moved.model)))
+            keep()
+            if patience is not None and int(now.waited) >= patience:
+                break
+    keep()
+    return now.best if bool(jnp.isfinite(now.least)) else now.state
+
+
+def _judged(now: _Progress, value: float) -> _Progress:
+    if value < float(now.least):
+        return _Progress(now.state, now.state, jnp.asarray(value), jnp.asarray(0))
+    return dataclasses.replace(now, waited=now.waited + 1)
+
+
+def _is_arrays(x: Any) -> bool:
+    return isinstance(x, Arrays)
+
+
+def _over_arrays(f: Callable[[Arrays], Arrays], model: Any) -> Any:
+    return jax.tree.map(lambda x: f(x) if _is_arrays(x) else x, model, is_leaf=_is_arrays)

@@ -1,0 +1,302 @@
+"""Guards layers on arrays: their products are those of reads, tile by tile, their gradients those
+of differences, and a die is the same in both passes."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import xbarjax as xb
+from xbarjax import nn
+from xbarjax.variability import Lognormal
+
+LOW, HIGH = 1e-6, 1e-4
+KEY = jax.random.key(2)
+MAPPINGS = [
+    xb.DifferentialPair(LOW, HIGH),
+    xb.ConstantSumPair(LOW, HIGH),
+    xb.InterleavedPair(LOW, HIGH),
+    xb.OffsetColumn(LOW, HIGH),
+    xb.DigitalOffset(LOW, HIGH, 4e-5),
+]
+
+
+def ideal(g):
+    return xb.Crossbar(xb.Ohmic(g), xb.Wires(0.0, 0.0))
+
+
+def wired(g):
+    return xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0), xb.Drive(20.0), xb.VirtualGround(10.0))
+
+
+def weights(shape=(11, 7)):
+    return jnp.asarray(np.random.default_rng(0).normal(0, 0.3, shape))
+
+
+@pytest.mark.parametrize("most", [4, (20, 20), (3, 5), (1, 2)])
+def test_tiles_hold_a_matrix_and_their_products_add_up(most):
+    tiling, w = nn.Tiling(11, 7, most), weights()
+    blocks = tiling.split(w)
+    rows, cols = most if isinstance(most, tuple) else (most, most)
+    assert blocks.shape == (tiling.down, tiling.across, tiling.rows, tiling.cols)
+    assert tiling.rows <= rows and tiling.cols <= cols
+    np.testing.assert_array_equal(tiling.join(blocks), w)
+    x = jnp.linspace(-1, 1, 11)
+    y = tiling.outputs_of(jnp.einsum("dr,darc->dac", tiling.inputs_of(x), blocks))
+    np.testing.assert_allclose(y, x @ w, rtol=1e-12)
+    assert tiling.filled.sum() == 11
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: type(m).__name__)
+def test_ideal_arrays_compute_with_the_weights(mapping):
+    w, x = weights(), jnp.linspace(-1, 1, 11)
+    arrays = nn.Arrays.of(w, mapping, ideal, most=4, scale=0.9, v_read=0.2)
+    np.testing.assert_allclose(arrays.weights(), w, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(arrays(x), x @ w, rtol=1e-9)
+    assert np.all((arrays.share >= 0) & (arrays.share <= 1))
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS[::4], ids=lambda m: type(m).__name__)
+def test_a_product_is_a_read_of_every_array(mapping):
+    w, x = weights(), jnp.linspace(-1, 1, 11)
+    arrays = nn.Arrays.of(w, mapping, wired, most=(4, 7), v_read=0.2)
+    k, total = mapping.siemens_per_weight(w), jnp.zeros(7)
+    # three arrays of 3, 4 and 4 rows, as large as they are filled
+    for rows in (slice(0, 3), slice(3, 7), slice(7, 11)):
+        v = 0.2 * x[rows]
+        i = jnp.stack([xb.read(wired(g), v).i_out for g in mapping.program(w[rows], k)])
+        total += (mapping.combine(i) - mapping.zero * v.sum()) / (k * 0.2)
+    np.testing.assert_allclose(arrays(x), total, rtol=1e-9)
+    np.testing.assert_allclose(x @ arrays.weights(), total, rtol=1e-9)
+    assert np.abs(total - x @ w).max() > 1e-3  # the wires do something
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("mapping", MAPPINGS[::4], ids=lambda m: type(m).__name__)
+def test_calibration_is_the_least_squares_of_every_column(mapping):
+    w = weights()
+    arrays = nn.Arrays.of(w, mapping, wired, most=(4, 7), v_read=0.2)
+    better = arrays.calibrated(w)
+    effective, off = arrays.effective(), better.weights() - w
+    assert np.linalg.norm(off) < 0.5 * np.linalg.norm(arrays.weights() - w)
+    for n, rows in enumerate((slice(0, 3), slice(3, 7), slice(7, 11))):
+        t = effective[n, 0, -(rows.stop - rows.start) :]
+        np.testing.assert_allclose(off[rows].sum(axis=0), 0, atol=1e-9)
+        np.testing.assert_allclose((off[rows] * t).sum(axis=0) / t.max(), 0, atol=1e-9)
+    x = jnp.linspace(-1, 1, 11)
+    np.testing.assert_allclose(better(x), x @ better.weights(), rtol=1e-9)
+
+
+def test_cells_that_are_not_linear_are_read_for_every_input():
+    w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)
+    pair = MAPPINGS[0]
+    curved = lambda g: xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(3.0, 5.0))
+    arrays = nn.Arrays.of(w, pair, curved, most=3, v_read=0.5)
+    k, total = pair.siemens_per_weight(w), jnp.zeros(3)
+    for rows in (slice(0, 2), slice(2, 5)):
+        v = 0.5 * x[rows]
+        i = [xb.read(curved(g), v).i_out for g in pair.program(w[rows], k)]
+        total += (i[0] - i[1]) / (k * 0.5)
+    np.testing.assert_allclose(arrays(x), total, rtol=1e-9)
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("padding, stride, dilation", [(0, 1, 1), (1, 2, 1), ("SAME", 1, 2)])
+def test_a_convolution_is_that_of_equinox(padding, stride, dilation):
+    layer = eqx.nn.Conv2d(2, 3, (3, 2), stride, padding, dilation, key=KEY)
+    on_arrays = nn.convert(layer, lambda w: nn.Arrays.of(w, MAPPINGS[0], ideal, most=5))
+    image = jax.random.normal(KEY, (2, 7, 6))
+    np.testing.assert_allclose(on_arrays(image), layer(image), rtol=1e-8, atol=1e-10)
+
+
+def network(key=KEY, **rest):
+    net = eqx.nn.MLP(6, 3, 5, 1, key=key, dtype=float)
+    make = lambda w: nn.Arrays.of(w, MAPPINGS[0], wired, most=4, scale=0.7, **rest)
+    return nn.convert(net, make)
+
+
+def test_a_network_keeps_what_has_no_matrix():
+    net = eqx.nn.Sequential(
+        [
+            eqx.nn.Conv2d(1, 2, 3, key=KEY),
+            eqx.nn.Lambda(jnp.ravel),
+            eqx.nn.LayerNorm(8),
+            eqx.nn.Linear(8, 2, key=KEY),
+        ]
+    )
+    image = jax.random.normal(KEY, (1, 4, 4))
+    made = nn.convert(net, lambda w: nn.Arrays.of(w, MAPPINGS[0], ideal))
+    assert isinstance(made[0], nn.Conv2d) and isinstance(made[3], nn.Linear)
+    assert made[2] is net[2]
+    np.testing.assert_allclose(made(image), net(image), rtol=1e-8)
+    part = nn.convert(
+        net, lambda w: nn.Arrays.of(w, MAPPINGS[0], ideal), where=lambda x: x is net[3]
+    )
+    assert part[0] is net[0] and isinstance(part[3], nn.Linear)
+
+
+class Frozen(xb.AbstractConverter):
+    """Adds what an ideal converter of some bits did to other currents: rounding without steps."""
+
+    bits: int = eqx.field(static=True)
+    lo: jax.Array
+    hi: jax.Array
+    off: jax.Array
+
+    def code(self, x):
+        raise NotImplementedError
+
+    def __call__(self, x):
+        return x + self.off
+
+
+def test_gradients_through_tiles_wires_converters_and_dies_are_differences():
+    top = jnp.asarray(5e-5)
+    adc = xb.Adc(6, -top, top)
+    net = network(converter=adc, vary=Lognormal(0.1), v_read=0.2)
+    net = nn.on_die(net, jax.random.key(9))
+    x, y = jax.random.normal(KEY, (4, 6)), jnp.array([0, 2, 1, 0])
+
+    def loss(net):
+        z = jax.vmap(net)(x)
+        return optax.softmax_cross_entropy_with_integer_labels(z, y).mean()
+
+    def frozen(net):
+        """The same network whose roundings stay what they are here."""
+
+        def hidden(layer, x):
+            plain = eqx.tree_at(lambda a: a.converter, layer.arrays, None)
+            v = plain.v_read * plain.tiling.inputs_of(x)
+            i = jnp.einsum("dr,darc->dac", v, plain.effective())
+            return adc(i) - i
+
+        first, second = net.layers
+        offs = [jax.vmap(lambda x: hidden(first, x))(x)]
+        z = jax.nn.relu(jax.vmap(first)(x))
+        offs.append(jax.vmap(lambda x: hidden(second, x))(z))
+        return offs
+
+    offs = frozen(net)
+
+    def smooth(net):
+        first, second = net.layers
+
+        def layer(one, x, off):
+            convert = Frozen(6, -top, top, off)
+            return eqx.tree_at(lambda n: n.arrays.converter, one, convert)(x)
+
+        z = jax.vmap(lambda x, off: layer(first, x, off))(x, offs[0])
+        z = jax.vmap(lambda x, off: layer(second, x, off))(jax.nn.relu(z), offs[1])
+        return optax.softmax_cross_entropy_with_integer_labels(z, y).mean()
+
+    np.testing.assert_allclose(smooth(net), loss(net), rtol=1e-12)
+    slopes = eqx.filter_grad(loss)(net)
+    rng = np.random.default_rng(4)
+    parts = lambda n: (
+        *(a.arrays.share for a in n.layers),
+        n.layers[0].arrays.gain,
+        n.layers[0].bias,
+    )
+
+    @jax.jit
+    def moved(way):
+        return smooth(
+            eqx.tree_at(parts, net, [x + d for x, d in zip(parts(net), way, strict=True)])
+        )
+
+    for k in range(4):
+        at = [np.zeros(x.shape) for x in parts(net)]
+        at[k] = rng.normal(size=at[k].shape)
+        slope = (moved([1e-6 * x for x in at]) - moved([-1e-6 * x for x in at])) / 2e-6
+        np.testing.assert_allclose(jnp.vdot(parts(slopes)[k], at[k]), slope, rtol=1e-5, atol=1e-9)
+
+
+def test_one_key_is_one_die_and_one_noise():
+    net = network(vary=Lognormal(0.2))
+    x = jnp.linspace(-1, 1, 6)
+    one, same, other = (nn.on_die(net, jax.random.key(k))(x) for k in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).min() > 0 and np.abs(one - net(x)).max() > 0
+    arrays = network(noise=1e-6).layers[0].arrays
+    noisy = jax.vmap(lambda k: arrays(x, k))(jax.random.split(KEY, 4000))
+    tiles = arrays.tiling.down
+    expected = np.sqrt(tiles) * 1e-6 / float(arrays.k * arrays.v_read)
+    np.testing.assert_allclose(noisy.std(axis=0), expected, rtol=0.06)
+
+
+def data():
+    x = jax.random.normal(KEY, (64, 6))
+    return x, (x @ jax.random.normal(jax.random.key(5), (6, 3))).argmax(1)
+
+
+def loss(net, batch, key):
+    x, y = batch
+    z = jax.vmap(lambda x, k: net(x, key=k))(x, jax.random.split(key, len(x)))
+    return optax.softmax_cross_entropy_with_integer_labels(z, y).mean()
+
+
+def test_training_lowers_the_loss_within_the_bounds_and_goes_on_where_it_stopped(tmp_path):
+    batches, file = [data()] * 30, tmp_path / "state"
+    training = nn.Training(loss, optax.adam(0.03), fresh_dies=True)
+    net = network(vary=Lognormal(0.05), noise=1e-7)
+    seen = []
+    whole = nn.fit(training, net, batches, on_step=lambda k, x: seen.append(x))
+    assert seen[-1] < 0.7 * seen[0] and len(seen) == 30
+    share = whole.model.layers[0].arrays.share
+    assert share.min() >= 0 and share.max() <= 1 and np.any(share != net.layers[0].arrays.share)
+    nn.fit(training, net, batches[:13], checkpoint=file)
+    again = nn.fit(training, net, batches, checkpoint=file)
+    for one, other in zip(
+        *(jax.tree.leaves(eqx.filter(s, eqx.is_inexact_array)) for s in (whole, again))
+    ):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="is of another model"):
+        nn.fit(training, network(key=KEY, vary=None).layers[0], batches, checkpoint=file)
+    (tmp_path / "other").write_text("nothing")
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        nn.fit(training, net, batches, checkpoint=tmp_path / "other")
+
+
+def test_the_best_model_is_kept_and_training_stops_when_none_is_better():
+    training = nn.Training(loss, optax.sgd(0.0))
+    values = iter([3.0, 2.0, 2.5, 2.6, 1.0])
+    done = nn.fit(
+        training, network(), [data()] * 50, validate=lambda m: next(values), every=2, patience=2
+    )
+    assert int(done.step) == 4 and next(values) == 1.0
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path):
+    x, y = data()
+    batches = [(x, y), (x, y), (x * jnp.nan, y)]
+    training = nn.Training(loss, optax.sgd(0.1))
+    with pytest.raises(nn.TrainingError, match="nan at step 2") as error:
+        nn.fit(training, network(), batches, checkpoint=tmp_path / "state")
+    assert int(error.value.state.step) == 2
+    good = nn.fit(training, network(), batches[:2], checkpoint=tmp_path / "state")
+    assert int(good.step) == 2 and np.isfinite(loss(good.model, (x, y), KEY))
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: nn.Tiling(0, 3, 4), "inputs is 0"),
+        (lambda: nn.Tiling(3, 3, 0), "most is 0"),
+        (lambda: nn.convert(eqx.nn.LayerNorm(3), lambda w: w), "no layer to convert"),
+        (lambda: nn.convert(eqx.nn.GRUCell(2, 2, key=KEY), lambda w: w), "has a GRUCell"),
+        (lambda: nn.convert(eqx.nn.Conv1d(2, 2, 1, key=KEY), lambda w: w), "has a Conv1d"),
+        (
+            lambda: nn.convert(eqx.nn.Conv2d(2, 2, 1, groups=2, key=KEY), lambda w: w),
+            "of 2 groups",
+        ),
+        (lambda: nn.fit(nn.Training(loss, optax.sgd(0.1)), network(), [], every=0), "every is 0"),
+        (lambda: xb.DigitalOffset(LOW, HIGH, 2e-4), "g_zero is"),
+    ],
+)
+def test_what_cannot_be_is_named(call, said):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert said in str(error.value)
