@@ -53,8 +53,11 @@ def test_a_digital_offset_spans_the_range_with_the_weights_that_there_are():
     g = mapping.program(w, k)
     np.testing.assert_allclose([g.min(), g.max()], [1e-6, 1e-4], rtol=1e-9)
     np.testing.assert_allclose((mapping.combine(g) - mapping.zero) / k, w, atol=1e-12)
-    positive, k = xb.DigitalOffset.spanning(jnp.abs(w), 1e-6, 1e-4)
+    np.testing.assert_allclose(mapping.siemens_per_weight(w), k, rtol=1e-12)
+    positive, _ = xb.DigitalOffset.spanning(jnp.abs(w), 1e-6, 1e-4)
     assert positive.g_zero == 1e-6
+    with pytest.raises(ValueError, match="no room for one of the signs"):
+        positive.siemens_per_weight(w)
 
 
 @pytest.mark.parametrize("name", MAPPINGS)

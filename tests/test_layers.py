@@ -25,8 +25,8 @@ LAYERS = (
     {"following"},
     {"transfer", "transient", "settling", "integration", "schemes", "switching", "ports"}
     | {"noise", "feeding", "cost"},
-    {"mapping", "calibration", "compensation", "fit", "nn", "sweep"},
-    {"plot", "die_plots", "spice", "files"},
+    {"mapping", "calibration", "compensation", "fit", "nn", "sweep", "files"},
+    {"plot", "die_plots", "spice"},
     {"cli"},
 )
 NOUNS = {"_types", "cells", "wires", "drive", "readout", "crossbar"}

@@ -280,9 +280,23 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path):
     assert int(good.step) == 2 and np.isfinite(loss(good.model, (x, y), KEY))
 
 
+def test_a_step_that_would_spoil_the_model_is_not_taken():
+    def steep(net, batch, key):
+        return loss(net, batch, key) + jnp.sqrt(jnp.sum(net.layers[0].bias ** 2))
+
+    net = eqx.tree_at(lambda n: n.layers[0].bias, network(), jnp.zeros(5))
+    with pytest.raises(nn.TrainingError, match="at step 0, and it or what the step") as error:
+        nn.fit(nn.Training(steep, optax.sgd(0.1)), net, [data()])  # finite, of infinite slope
+    left = jax.tree.leaves(eqx.filter(error.value.state.model, eqx.is_inexact_array))
+    assert all(np.isfinite(x).all() for x in left)
+
+
 @pytest.mark.parametrize(
     "call, said",
     [
+        (lambda: nn.Arrays.of(jnp.ones(3), MAPPINGS[0], ideal), "weights has shape (3,)"),
+        (lambda: nn.Arrays.of(weights() * jnp.inf, MAPPINGS[0], ideal), "weights"),
+        (lambda: nn.Arrays.of(weights(), MAPPINGS[0], ideal, k=1.0), "k is 1.0 S"),
         (lambda: nn.Tiling(0, 3, 4), "inputs is 0"),
         (lambda: nn.Tiling(3, 3, 0), "most is 0"),
         (lambda: nn.convert(eqx.nn.LayerNorm(3), lambda w: w), "no layer to convert"),

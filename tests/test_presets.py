@@ -106,7 +106,7 @@ def test_a_bake_leaves_hfox_cells_where_they_were_but_for_some_microsiemens():
         (lambda: presets.rram_programming_falcone(1.0), "acceptance is 1.0"),
         (lambda: presets.rram_relaxation_falcone(0.5), "t is 0.5 s"),
         (lambda: presets.sonos_programming(0.1, 6), "days is 6"),
-        (lambda: presets.sonos_programming(0.0), "v_read is 0.0"),
+        (lambda: presets.sonos_programming(0.0), "v_read is 0 V"),
         (lambda: presets.cco_hermes(1e-4, bits=0), "bits is 0"),
     ],
 )

@@ -23,21 +23,31 @@ Stack = Float[Array, "arrays rows physical"]
 class AbstractMapping(eqx.Module):
     """How weights of shape `(rows, cols)` are carried by conductances between two bounds.
 
-    **Attributes:** `g_min`, `g_max`: bounds [S] of every cell; `reach`: the largest weight that
-    fits, as a part of `(g_max - g_min) / k`; `zero`: what `combine` gives for a weight of 0 [S],
-    which is taken off digitally: `zero sum(v_in)` from every current.
+    **Attributes:** `g_min`, `g_max`: bounds [S] of every cell, `0 <= g_min < g_max`, or
+    `ValueError`; `reach`: the largest negative and positive weight that fit, as parts of
+    `(g_max - g_min) / k`.
     """
 
     g_min: eqx.AbstractVar[Scalar]
     g_max: eqx.AbstractVar[Scalar]
 
-    @property
-    @abc.abstractmethod
-    def zero(self) -> Scalar: ...
+    def __check_init__(self):
+        g_min, g_max = self.g_min, self.g_max
+        if is_concrete((g_min, g_max)) and not 0 <= float(g_min) < float(g_max) < float("inf"):
+            raise ValueError(
+                f"g_min is {float(g_min)} S and g_max {float(g_max)} S: bounds must satisfy"
+                " 0 <= g_min < g_max, finite."
+            )
 
     @property
     @abc.abstractmethod
-    def reach(self) -> Scalar | float: ...
+    def reach(self) -> tuple[Scalar | float, Scalar | float]: ...
+
+    @property
+    def zero(self) -> Scalar:
+        """What `combine` gives for a weight of 0 [S], which is taken off digitally:
+        `zero sum(v_in)` from every current."""
+        return self.combine(self.program(jnp.zeros((1, 1), self.g_min.dtype), 0.0))[0, 0]
 
     @abc.abstractmethod
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
@@ -62,17 +72,22 @@ class AbstractMapping(eqx.Module):
         """Cells at a bound that keeps a weight from growing."""
 
     def siemens_per_weight(self, weights: PerCell, scale: Scalar | float = 1.0) -> Scalar:
-        """`k` [S] at which the largest weight takes `scale` of the range."""
-        largest = jnp.max(jnp.abs(weights))
-        return scale * self.reach * (self.g_max - self.g_min) / jnp.where(largest > 0, largest, 1)
-
-
-def _check_bounds(g_min, g_max) -> None:
-    if is_concrete((g_min, g_max)) and not 0 <= float(g_min) < float(g_max) < float("inf"):
-        raise ValueError(
-            f"g_min is {float(g_min)} S and g_max {float(g_max)} S: bounds must satisfy"
-            " 0 <= g_min < g_max, finite."
+        """`k` [S] at which the weight that needs most takes `scale` of what it may; weights that
+        are all 0 count as one of 1. Raises `ValueError` where a sign has no room at all."""
+        (down, up), span = self.reach, self.g_max - self.g_min
+        low, high = jnp.max(-weights), jnp.max(weights)
+        none = (low <= 0) & (high <= 0)
+        high = jnp.where(none, 1, high)
+        fits = lambda reach, most: jnp.where(
+            most > 0, reach / jnp.where(most > 0, most, 1), jnp.inf
         )
+        k = scale * span * jnp.minimum(fits(down, low), fits(up, high))
+        if is_concrete(k) and not float(k) > 0:
+            raise ValueError(
+                f"weights go from {float(-low)} to {float(high)}, and cells have no room for one of"
+                f" the signs: reach is {tuple(map(float, self.reach))}. Move g_zero."
+            )
+        return k
 
 
 class DifferentialPair(AbstractMapping):
@@ -87,16 +102,9 @@ class DifferentialPair(AbstractMapping):
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
 
-    def __check_init__(self):
-        _check_bounds(self.g_min, self.g_max)
-
     @property
-    def zero(self) -> Scalar:
-        return jnp.zeros_like(self.g_min)
-
-    @property
-    def reach(self) -> float:
-        return 1.0
+    def reach(self) -> tuple[float, float]:
+        return 1.0, 1.0
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         return self.g_min + jnp.stack([jnp.maximum(k * weights, 0), jnp.maximum(-k * weights, 0)])
@@ -137,16 +145,9 @@ class ConstantSumPair(AbstractMapping):
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
 
-    def __check_init__(self):
-        _check_bounds(self.g_min, self.g_max)
-
     @property
-    def zero(self) -> Scalar:
-        return jnp.zeros_like(self.g_min)
-
-    @property
-    def reach(self) -> float:
-        return 1.0
+    def reach(self) -> tuple[float, float]:
+        return 1.0, 1.0
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         middle = (self.g_min + self.g_max) / 2
@@ -175,16 +176,9 @@ class InterleavedPair(AbstractMapping):
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
 
-    def __check_init__(self):
-        _check_bounds(self.g_min, self.g_max)
-
     @property
-    def zero(self) -> Scalar:
-        return jnp.zeros_like(self.g_min)
-
-    @property
-    def reach(self) -> float:
-        return 1.0
+    def reach(self) -> tuple[float, float]:
+        return 1.0, 1.0
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         return self._interleave(DifferentialPair(self.g_min, self.g_max).program(weights, k))
@@ -217,16 +211,9 @@ class OffsetColumn(AbstractMapping):
     g_min: Scalar = physical("g_min")
     g_max: Scalar = physical("g_max")
 
-    def __check_init__(self):
-        _check_bounds(self.g_min, self.g_max)
-
     @property
-    def zero(self) -> Scalar:
-        return jnp.zeros_like(self.g_min)
-
-    @property
-    def reach(self) -> float:
-        return 0.5
+    def reach(self) -> tuple[float, float]:
+        return 0.5, 0.5
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         middle = (self.g_min + self.g_max) / 2
@@ -263,7 +250,6 @@ class DigitalOffset(AbstractMapping):
     g_zero: Scalar = physical("g_zero")
 
     def __check_init__(self):
-        _check_bounds(self.g_min, self.g_max)
         if not everywhere(
             lambda low, zero, high: (low <= zero) & (zero <= high),
             self.g_min,
@@ -281,18 +267,16 @@ class DigitalOffset(AbstractMapping):
     ) -> tuple["DigitalOffset", Scalar]:
         """The mapping that takes the smallest weight to `g_min` and the largest to `g_max`, and its
         `k` [S per unit of weight]."""
-        low, high = jnp.minimum(jnp.min(weights), 0), jnp.maximum(jnp.max(weights), 0)
-        k = (g_max - g_min) / jnp.where(high > low, high - low, 1)
-        return cls(*map(as_physical, (g_min, g_max, jnp.clip(g_min - k * low, g_min, g_max)))), k
+        low, high = jnp.maximum(jnp.max(-weights), 0), jnp.maximum(jnp.max(weights), 0)
+        down = low / jnp.where(low + high > 0, low + high, 1)
+        g_zero = g_min + down * (g_max - g_min)
+        mapping = cls(*map(as_physical, (g_min, g_max, g_zero)))
+        return mapping, mapping.siemens_per_weight(weights)
 
     @property
-    def zero(self) -> Scalar:
-        return self.g_zero
-
-    @property
-    def reach(self) -> Scalar:
-        room = jnp.minimum(self.g_zero - self.g_min, self.g_max - self.g_zero)
-        return room / (self.g_max - self.g_min)
+    def reach(self) -> tuple[Scalar, Scalar]:
+        up = (self.g_max - self.g_zero) / (self.g_max - self.g_min)
+        return 1 - up, up
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         return (self.g_zero + k * weights)[None]

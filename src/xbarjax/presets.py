@@ -8,7 +8,7 @@ import math
 
 import jax.numpy as jnp
 
-from ._types import as_physical as si
+from ._types import as_physical as si, require_bits, require_positive
 from .readout import Cco
 from .variability import ClippedLog, Drift, Programming, Pulses, Relaxation, Saturating
 from .wires import Wires
@@ -138,14 +138,20 @@ def sonos_programming(v_read: float, days: int = 0) -> Saturating:
     ]
     if days not in range(len(fits)):
         raise ValueError(f"days is {days}; it was measured after 0 to 5.")
-    size, i_0 = fits[days]
-    return Saturating(*(si(i * 1e-9 / _positive(v_read, "v_read")) for i in (size, i_0)))
+    return _saturating(*fits[days], v_read)
 
 
 def sonos_read_noise(v_read: float) -> Saturating:
     """What differs from read to read of the cells of `sonos_programming`: up to 13 nA; a fresh key
     a read. Source and arguments are the same."""
-    return Saturating(*(si(i * 1e-9 / _positive(v_read, "v_read")) for i in (12.58037, 215.36557)))
+    return _saturating(12.58037, 215.36557, v_read)
+
+
+def _saturating(size: float, i_0: float, v_read: float) -> Saturating:
+    """Of currents [nA] that stand for conductances at `v_read` [V]."""
+    v = si(v_read)
+    require_positive(v, "v_read", "V")
+    return Saturating(1e-9 * size / v, 1e-9 * i_0 / v)
 
 
 def ecram_pulses_lithium(g_min: float, g_max: float) -> Pulses:
@@ -184,17 +190,10 @@ def cco_hermes(i_max: float, bits: int = 8) -> Cco:
     **Arguments:** `i_max`: the largest current [A], which the source leaves open; `bits`: it counts
     to `2^bits` there.
     """
-    if not 1 <= bits <= 16:
-        raise ValueError(f"bits is {bits}; it must be from 1 to 16.")
-    period = 300e-12
-    k = 1 / (period * _positive(i_max, "i_max"))
-    return Cco(si(k), si(2**bits * period), f_max=si(1 / period))
-
-
-def _positive(x: float, name: str) -> float:
-    if not (math.isfinite(x) and x > 0):
-        raise ValueError(f"{name} is {x}; it must be positive.")
-    return x
+    require_bits(bits, "bits")
+    largest, period = si(i_max), 300e-12
+    require_positive(largest, "i_max", "A")
+    return Cco(1 / (period * largest), si(2**bits * period), f_max=si(1 / period))
 
 
 def pcm_drift(t: float) -> Drift:

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import PerCell, Scalar, as_physical
+from .._types import PerCell, Scalar, as_physical, everywhere, require_finite
 from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
 from ..read import read
@@ -67,7 +67,7 @@ class Arrays(eqx.Module):
     @classmethod
     def of(
         cls,
-        weights: Matrix,
+        weights: Float[Array, "..."],
         mapping: AbstractMapping,
         build: Callable[[PerCell], Crossbar],
         *,
@@ -80,14 +80,25 @@ class Arrays(eqx.Module):
     ) -> "Arrays":
         """The arrays that compute with `weights` where wires are ideal.
 
-        **Arguments:** `most`: rows and columns of an array at most; `k` [S per unit of weight], by
-        default such that the largest weight takes `scale` of the range; the others as above.
+        **Arguments:** `weights`: `(inputs, outputs)`; `most`: rows and columns of an array at most;
+        `k` [S per unit of weight], by default such that the largest weight takes `scale` of the
+        range; the others as above.
+
+        **Errors:** `ValueError` for weights that are no finite matrix, or that do not fit with `k`.
         """
+        if weights.ndim != 2 or 0 in weights.shape:
+            raise ValueError(f"weights has shape {weights.shape}; it must be (inputs, outputs).")
+        require_finite(weights, "weights", "")
         tiling = Tiling(weights.shape[0], weights.shape[1], most)
         k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k)
         blocks = tiling.split(weights)
         g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(blocks)
         share = (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
+        if not everywhere(lambda x: (x >= -1e-6) & (x <= 1 + 1e-6), share):
+            raise ValueError(
+                f"k is {k} S per unit of weight: cells would lie beyond their bounds,"
+                f" {mapping.g_min} to {mapping.g_max} S. Lower k or scale."
+            )
         gain = jnp.ones((tiling.down, tiling.across, tiling.cols), weights.dtype)
         v_read, noise = (jnp.asarray(x, weights.dtype) for x in (v_read, noise))
         offset = mapping.zero / k * gain
@@ -162,7 +173,7 @@ class Arrays(eqx.Module):
         each = jnp.broadcast_to(v[:, None, None], (*g.shape[:3], v.shape[-1]))
         flat = g.reshape(-1, *g.shape[-2:]), each.reshape(-1, v.shape[-1])
         i = jax.vmap(one)(*flat).reshape(*g.shape[:3], -1)
-        return jax.vmap(jax.vmap(lambda i: self.mapping.combine(i)))(i)
+        return jax.vmap(jax.vmap(self.mapping.combine))(i)
 
 
 def _on_every_core(f: Callable[[Array], Array], stack: Array) -> Array:

@@ -3,14 +3,14 @@
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+
+from ..files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +23,12 @@ class Checkpoint:
     def save(self, state: Any) -> None:
         """Writes a state, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as part:
-            try:
-                part.write((json.dumps({"model": _form(state)}) + "\n").encode())
-                eqx.tree_serialise_leaves(part, _plain(state))
-                part.close()
-                os.replace(part.name, self.path)
-            except BaseException:
-                os.unlink(part.name)
-                raise
+
+        def write(stream: BinaryIO) -> None:
+            stream.write((json.dumps({"model": _form(state)}) + "\n").encode())
+            eqx.tree_serialise_leaves(stream, _plain(state))
+
+        write_whole({self.path: write})
 
     def load(self, like: Any) -> Any:
         """The state, in the form of `like`. Raises `ValueError` for a file of another model, or of

@@ -77,12 +77,12 @@ def trainable(model: Any) -> Any:
     and all floating numbers of layers that are not on arrays."""
 
     def one(part: Any) -> Any:
-        if not isinstance(part, Arrays):
+        if not _is_arrays(part):
             return eqx.is_inexact_array(part)
         nothing = jax.tree.map(lambda _: False, part)
         return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), nothing, (True, True, True))
 
-    return jax.tree.map(one, model, is_leaf=lambda x: isinstance(x, Arrays))
+    return jax.tree.map(one, model, is_leaf=_is_arrays)
 
 
 def within_bounds(model: Any) -> Any:
@@ -105,9 +105,10 @@ def on_die(model: Any, key: PRNGKeyArray) -> Any:
 
 
 @eqx.filter_jit
-def step(training: Training, state: State, batch: Any) -> tuple[State, Array]:
-    """One step: gradients through the circuit, the optimiser's update, bounds. Returns the loss
-    before it."""
+def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Array]:
+    """One step: gradients through the circuit, the optimiser's update, bounds.
+
+    **Returns:** the state after it, the loss before it, and whether both are finite."""
     noise, dies = jax.random.split(jax.random.fold_in(jax.random.key(training.seed), state.step))
     free, fixed = training._parts(state.model)
     seen = training._parts(on_die(state.model, dies))[1] if training.fresh_dies else fixed
@@ -115,7 +116,9 @@ def step(training: Training, state: State, batch: Any) -> tuple[State, Array]:
     value, slopes = eqx.filter_value_and_grad(loss)(free)
     updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
     moved = within_bounds(eqx.combine(eqx.apply_updates(free, updates), fixed))
-    return State(moved, optimiser, state.step + 1), value
+    after = State(moved, optimiser, state.step + 1)
+    numbers = jax.tree.leaves(eqx.filter((after, value), eqx.is_inexact_array))
+    return after, value, jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
 
 def fit(
@@ -160,12 +163,13 @@ def fit(
     for number, batch in enumerate(batches):
         if number < done:
             continue
-        moved, loss = step(training, now.state, batch)
-        if not bool(jnp.isfinite(loss)):
+        moved, loss, fine = step(training, now.state, batch)
+        if not bool(fine):
             keep()
             raise TrainingError(
-                f"The loss is {float(loss)} at step {number}; the state before it is kept. Lower"
-                " the learning rate, or look at this batch.",
+                f"The loss is {float(loss)} at step {number}, and it or what the step makes of the"
+                " model is not finite; the state before it is kept. Lower the learning rate, or"
+                " look at this batch.",
                 now.state,
             )
         now = dataclasses.replace(now, state=moved)
