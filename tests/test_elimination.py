@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import pytest
 
@@ -115,6 +116,28 @@ def test_its_gradient_is_that_of_the_solves() -> None:
     np.testing.assert_allclose(value, total(xbar, SOLVES), rtol=1e-11)
     want = jax.jvp(lambda g: total(at(xbar, g), SOLVES), (xbar.cell.g,), (xbar.cell.g,))[1]
     np.testing.assert_allclose(slope, want, rtol=1e-11)
+
+
+@pytest.mark.parametrize("shape", [(19, 17), (16, 21)], ids=str)
+def test_many_right_hand_sides_are_solved_at_once_as_one_by_one(shape: tuple[int, int]) -> None:
+    """With both families in two terminals, some of them ideal, through one factor."""
+    rng = np.random.default_rng(2)
+    ends = lambda n: (jnp.asarray(rng.uniform(0, 50, n)).at[2].set(0.0) for _ in range(2))
+    parts = {"drive": xb.Drive(*ends(shape[0])), "readout": xb.VirtualGround(*ends(shape[1]))}
+    xbar = crossbar(shape, **parts)
+    v = jnp.asarray(rng.uniform(-0.3, 0.3, (4, shape[0])))
+    together = jax.vmap(lambda v: xb.read(xbar, v, solver=xb.BlockElimination()).i_cell)(v)
+    each = [xb.read(xbar, one, solver=xb.Dense()).i_cell for one in v]
+    assert error(together, np.asarray(each)) < 1e-11
+
+
+def test_what_it_cannot_eliminate_is_said() -> None:
+    g = jnp.full((3, 3), 1e-5)
+    array = xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0, parallel=True))
+    with pytest.raises(ValueError, match="crossing lines"):
+        xb.read(array, jnp.ones(3), solver=xb.BlockElimination())
+    with pytest.raises(TypeError, match="solves a Network"):
+        xb.BlockElimination().init(lx.MatrixLinearOperator(jnp.eye(2)), {})
 
 
 @pytest.mark.slow

@@ -19,7 +19,11 @@ TOL = 1e-10
 INF = np.inf
 Circuit = dict[str, Any]
 VOLTAGES = ("v_row_near", "v_row_far", "v_col_near", "v_col_far")
-SOLVERS = {"LadderCG": xb.LadderCG(), "Dense": xb.Dense()}
+SOLVERS = {
+    "LadderCG": xb.LadderCG(),
+    "Dense": xb.Dense(),
+    "BlockElimination": xb.BlockElimination(),
+}
 both_solvers = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 # From one cell to 64 x 27: islands, split lines, broken, ideal and two-ended lines, outputs that

@@ -81,6 +81,7 @@ from .readout import (
 from .settling import delay as delay, settling_time as settling_time, slowest_mode as slowest_mode
 from .solution import Solution as Solution, Status as Status
 from .solvers import (
+    BlockElimination as BlockElimination,
     Dense as Dense,
     LadderBiCGStab as LadderBiCGStab,
     LadderCG as LadderCG,

@@ -14,12 +14,14 @@ from .drive import Bias
 from .network import Network
 from .read import linear_only, raise_if_bad, solve_linear
 from .solution import Status, usable
-from .solvers import LadderCG, elimination, factor, one_by_one
+from .solvers import BlockElimination, LadderCG, elimination, factor, one_by_one
+from .solvers.blocks import turn, turned
 
 # Where block elimination takes less time than a solve for each of the shorter side's lines, on the
 # two cores that experiments/speed was run on.
 SHORT = 16  # lines, at least
 LONG = 16  # times as long as short, at most
+TOGETHER = 32  # right-hand sides of a direct solve on a CPU: few enough for its caches
 
 
 def transfer(
@@ -108,14 +110,18 @@ def _judged(crossbar: Crossbar, lines, status):
 
 @eqx.filter_custom_jvp
 def _fastest(crossbar: Crossbar, chunk: int):
-    """On a CPU by elimination, elsewhere by solves; its derivative by solves, too."""
+    """On a CPU by elimination, elsewhere by solves; its derivative by solves, on a CPU direct ones
+    that know all voltages."""
     return _by_platform(crossbar, chunk)
 
 
 @_fastest.def_jvp
 def _(primals, tangents):
     crossbar, chunk = primals
-    return eqx.filter_jvp(lambda x: _by_solves(x, LadderCG(), chunk), (crossbar,), tangents[:1])
+    solves = lambda crossbar: _by_solves(crossbar, LadderCG(), chunk)
+    direct = lambda crossbar: _by_solves(crossbar, BlockElimination(), TOGETHER)
+    found = lambda x: lax.platform_dependent(x, cpu=direct, default=solves)
+    return eqx.filter_jvp(found, (crossbar,), tangents[:1])
 
 
 @eqx.filter_jit
@@ -156,12 +162,12 @@ def _eliminated(network: Network):
     of the shorter ones as blocks, if they end in one terminal each; else zeros. By reciprocity
     either side may be the one that is driven."""
     rows, cols = network.g_rc.shape
-    network = network if cols <= rows else elimination.turned(network)
+    network = network if cols <= rows else turned(network)
     found = lax.cond(
         elimination.far_ends_open(network),
         elimination.near_currents,
         lambda network: jnp.zeros_like(network.g_rc),
         network,
     )
-    found = found if cols <= rows else elimination.turn(found)
+    found = found if cols <= rows else turn(found)
     return found if rows <= cols else found.T

@@ -1,5 +1,6 @@
 from . import elimination as elimination
 from .batching import one_by_one as one_by_one
+from .blocks import BlockElimination as BlockElimination
 from .dense import Dense as Dense
 from .implicit import Factored as Factored, factor as factor, roughly as roughly, solve as solve
 from .ladder_bicgstab import LadderBiCGStab as LadderBiCGStab

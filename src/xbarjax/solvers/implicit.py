@@ -9,7 +9,7 @@ import lineax as lx
 from jax import lax
 
 from ..network import Field, Network
-from .batching import first_of, one_by_one
+from .batching import Together, first_of, one_by_one
 
 
 class Factored(eqx.Module):
@@ -66,7 +66,8 @@ def solve(
         def own(network, b):
             return compute(made_of(network), network, b)
 
-        return lambda _, b: one_by_one(compute, own)(state, source, b)
+        run = compute if isinstance(solver, Together) else one_by_one(compute, own)
+        return lambda _, b: run(state, source, b)
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
     # none, or where the network has one and they do not (jax 0.10), as for shunts alone; the

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-PANEL = 16  # rows that are eliminated at a time
+PANELS = 8, 16  # rows that are eliminated at a time, of matrices up to SMALL and beyond
+SMALL = 192
 
 
 def inverse(a) -> Float[Array, "n n"]:
@@ -12,20 +13,21 @@ def inverse(a) -> Float[Array, "n n"]:
     in place, a panel at a time: nearly all of it is matrix products. Library calls would differ
     from accelerator to accelerator, and wait for each other in batches on few cores."""
     n = a.shape[0]
-    padding = -n % PANEL
+    panel = PANELS[n > SMALL]
+    padding = -n % panel
     a = jnp.pad(a, ((0, padding), (0, padding)))
     a = a + jnp.diag((jnp.arange(n + padding) >= n).astype(a.dtype))
 
     def eliminate(k, a):
-        at = k * PANEL
-        pivot = _by_element(lax.dynamic_slice(a, (at, at), (PANEL, PANEL)))
-        column = lax.dynamic_slice_in_dim(a, at, PANEL, axis=1)
-        row = pivot @ lax.dynamic_slice_in_dim(a, at, PANEL, axis=0)
+        at = k * panel
+        pivot = _by_element(lax.dynamic_slice(a, (at, at), (panel, panel)))
+        column = lax.dynamic_slice_in_dim(a, at, panel, axis=1)
+        row = pivot @ lax.dynamic_slice_in_dim(a, at, panel, axis=0)
         a = lax.dynamic_update_slice_in_dim(a - column @ row, -column @ pivot, at, axis=1)
         row = lax.dynamic_update_slice_in_dim(row, pivot, at, axis=1)
         return lax.dynamic_update_slice_in_dim(a, row, at, axis=0)
 
-    return lax.fori_loop(0, a.shape[0] // PANEL, eliminate, a)[:n, :n]
+    return lax.fori_loop(0, a.shape[0] // panel, eliminate, a)[:n, :n]
 
 
 def _by_element(a):

@@ -1,0 +1,175 @@
+"""The array, directly: rows eliminated by ladders, columns by a ladder of matrices.
+
+Row drops leave the equations as in ladder_cg.py. What remains couples the columns within one row
+of nodes, and one row of nodes to the next by the segments between them alone: it is the ladder of
+ladder.py with matrices for numbers. From the far ends every row of nodes sees the rest of the
+array as a Norton equivalent, conductances `S` and currents `c`; through the segments `(a, beta)`,
+from the next row, they are
+
+    K^T S,   K^T c,   K^T = 1 - S beta X,   X = (S beta + a)^-1,
+
+and on the way out again `d_k = K_k d_{k-1} + beta X c_k`. `S` is a matrix of conductances, with a
+diagonal that dominates: nothing is pivoted. A node behind an ideal far end is at 0 (`pinned`): it
+leaves the matrices.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from .._types import PerCell, PerCol
+from ..network import Field, Network, Segments
+from . import ladder, lines
+from .batching import Together
+from .inverse import inverse
+from .ladder import Ladder
+from .lines import Lines
+from .sweeps import law
+
+Square = Float[Array, "cols cols"]
+
+
+class Blocks(NamedTuple):
+    """The factor of a network: for every row of nodes, what its segments do."""
+
+    lines: Lines
+    kappa: Float[Array, "rows cols cols"]  # of the voltages on the near side
+    rho: Float[Array, "rows cols cols"]  # of the currents on the far side
+
+
+class BlockElimination(Together):
+    """Exact direct solve of a linear array, for many right-hand sides at once.
+
+    Cost: `6 rows cols^3` operations for the array and `6 rows cols^2` for a right-hand side, with
+    `cols` the shorter side, nearly all in matrix products and whatever the wires; `2 rows cols^2`
+    numbers are kept. It pays where there is about one right-hand side for every line, as in
+    `transfer` and its gradient; for a few, `LadderCG` is faster. Refuses networks that are not
+    symmetric, and lines in parallel.
+    """
+
+    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Blocks:
+        del options
+        if not isinstance(operator, Network):
+            raise TypeError(f"BlockElimination solves a Network, not a {type(operator).__name__}.")
+        if not operator.symmetric or operator.parallel:
+            raise ValueError(
+                "BlockElimination needs crossing lines and cells that see v_row - v_col alone; use"
+                " LadderBiCGStab, or TwinLadders where source lines run along the bit lines."
+            )
+        return factor(turned(operator) if _is_wide(operator) else operator)
+
+    def compute(
+        self, state: Blocks, vector: Field, options: dict[str, Any]
+    ) -> tuple[Field, lx.RESULTS, dict[str, Any]]:
+        del options
+        wide = vector.row.shape[0] < vector.row.shape[1]
+        x = _solve(state, turned_field(vector) if wide else vector)
+        x = turned_field(x) if wide else x
+        return x, lx.RESULTS.successful, {"num_steps": jnp.asarray(1)}
+
+    def transpose(self, state: Blocks, options: dict[str, Any]):
+        return state, options  # symmetric, or init would have refused
+
+    def conj(self, state: Blocks, options: dict[str, Any]):
+        return state, options  # real
+
+    def assume_full_rank(self) -> bool:
+        return True
+
+
+def factor(network: Network) -> Blocks:
+    """Eliminates the rows of nodes one after the other, from the far ends of the columns."""
+    factored = lines.factor(network)
+    a, beta = law(network.col.r)
+    rows, cols = network.g_rc.shape
+    ends = (a[0] > 0) & (beta[0] > 0)
+    s = jnp.diag(jnp.where(ends, a[0] / jnp.where(ends, beta[0], 1), 0))
+
+    def add(carry, i):
+        s, pinned = carry
+        s = s + row_of_nodes(network, factored.rows, i)
+        kappa_t, rho, s, pinned = segments(a[i + 1], beta[i + 1], s, pinned)
+        return (s, pinned), (kappa_t.T, rho)
+
+    with jax.default_matmul_precision("highest"):
+        _, (kappa, rho) = lax.scan(add, (s, (a[0] > 0) & ~ends), jnp.arange(rows))
+    return Blocks(factored, kappa, rho)
+
+
+def row_of_nodes(network: Network, rows: Ladder, i) -> Square:
+    """Conductances [S] between the column nodes of row `i`, by its cells and its wire."""
+    line = jax.tree.map(lambda x: x[..., i, None], rows)
+    through, _ = ladder.drops(line, jnp.diag(network.g_rc[i]))
+    return jnp.diag(network.g_col[i]) - network.g_cr[i, :, None] * through
+
+
+def segments(
+    a: PerCol, beta: PerCol, s: Square, pinned: Bool[Array, " cols"]
+) -> tuple[Square, Square, Square, Bool[Array, " cols"]]:
+    """What the segments of one row do to what lies behind them: `K^T` and `beta X`, and the
+    conductances and pinned nodes on their near side."""
+    s = jnp.where(pinned[:, None] | pinned, 0, s)
+    scaled, cut = s * beta, a == 0
+    alone = cut & (jnp.diagonal(scaled) == 0)
+    x = inverse(scaled + jnp.diag(jnp.where(alone, 1, a)))
+    lost = scaled @ x
+    kappa_t = jnp.where(cut[:, None] | pinned, 0, jnp.eye(len(a)) - lost).astype(s.dtype)
+    held = pinned | alone
+    rho = jnp.where(held[:, None] | held, 0, beta[:, None] * x)
+    # a X is near one, so that 1 - S beta X is taken for it
+    behind = jnp.where(cut[:, None] | cut, 0, s - lost @ s)
+    shorted, seen = pinned & ~cut & (beta == 0), pinned & ~cut & (beta > 0)
+    to_pin = jnp.where(seen, a / jnp.where(seen, beta, 1), 0)
+    return kappa_t, rho, behind + jnp.diag(to_pin), shorted
+
+
+def _solve(state: Blocks, vector: Field) -> Field:
+    network = state.lines.network
+    b = lines.injected(state.lines, vector)
+    a, _ = ladder.drops(state.lines.rows, b.row.T, b.v_row)
+    w = _drops(state, b.col - network.g_cr * a.T, b.v_col)
+    return lines.field(state.lines, b, vector, lines.round_from(state.lines, b, w))
+
+
+def _drops(state: Blocks, b: PerCell, v: PerCol) -> PerCell:
+    """Drops [V] of the column nodes for currents `b` [A] into them and near ends at `v` [V]."""
+    rows, kappa, rho = b.shape[0], state.kappa, state.rho
+
+    def gather(i, c):
+        return c.at[i].add(kappa[i - 1].T @ c[i - 1])
+
+    def spread(k, carry):
+        d, before = carry
+        i = rows - 1 - k
+        here = kappa[i] @ before + rho[i] @ d[i]
+        return d.at[i].set(here), here
+
+    with jax.default_matmul_precision("highest"):
+        c = lax.fori_loop(1, rows, gather, b)
+        d, _ = lax.fori_loop(0, rows, spread, (c, jnp.broadcast_to(v, b.shape[1:])))
+    return d
+
+
+def _is_wide(network: Network) -> bool:
+    return network.g_rc.shape[0] < network.g_rc.shape[1]
+
+
+def turned(network: Network) -> Network:
+    """The same array with rows for columns, both counted from the other end."""
+    row, col = Segments(turn(network.col.r)), Segments(turn(network.row.r))
+    g_row, g_col = turn(network.g_col), turn(network.g_row)
+    g_rc, g_cr = turn(network.g_cr), turn(network.g_rc)
+    return Network(row, col, g_row, g_col, g_rc, g_cr, network.symmetric)
+
+
+def turned_field(x: Field) -> Field:
+    """A vector of that array."""
+    return Field(turn(x.col), turn(x.col_segments), turn(x.row), turn(x.row_segments))
+
+
+def turn(x) -> Float[Array, "cols rows"]:
+    return x[::-1, ::-1].T
