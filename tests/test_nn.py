@@ -90,6 +90,21 @@ def test_calibration_is_the_least_squares_of_every_column(mapping):
     np.testing.assert_allclose(better(x), x @ better.weights(), rtol=1e-9)
 
 
+def test_calibration_of_the_whole_matrix_is_one_least_squares():
+    w = weights()
+    arrays = nn.Arrays.of(w, MAPPINGS[4], wired, most=(4, 7), v_read=0.2)
+    better = arrays.calibrated(w, columns=False)
+    assert better.gain.shape == better.offset.shape == (1, 1, 1)
+    t = np.asarray(arrays.tiling.join(arrays.effective() / arrays.k))
+    (gain, offset), *_ = np.linalg.lstsq(
+        np.stack([t.ravel(), -np.ones(t.size)], axis=1), np.ravel(w)
+    )
+    np.testing.assert_allclose(better.gain.ravel(), gain, rtol=1e-9)
+    np.testing.assert_allclose(better.offset.ravel(), offset, rtol=1e-9)
+    x = jnp.linspace(-1, 1, 11)
+    np.testing.assert_allclose(better(x), x @ (gain * t - offset), rtol=1e-9)
+
+
 def test_cells_that_are_not_linear_are_read_for_every_input():
     w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)
     pair = MAPPINGS[0]
@@ -258,6 +273,23 @@ def test_training_lowers_the_loss_within_the_bounds_and_goes_on_where_it_stopped
     (tmp_path / "other").write_text("nothing")
     with pytest.raises(ValueError, match="is no checkpoint"):
         nn.fit(training, net, batches, checkpoint=tmp_path / "other")
+
+
+def test_training_is_traced_once():
+    traces = []
+
+    def counted(net, batch, key):
+        traces.append(0)
+        return loss(net, batch, key)
+
+    training = nn.Training(counted, optax.adam(0.01), fresh_dies=True)
+    net = network(vary=Lognormal(0.05), noise=1e-7)
+    x, y = data()
+    nn.fit(training, net, [(x, y), (2 * x, y), (-x, y)])
+    nn.fit(
+        training, eqx.tree_at(lambda n: n.layers[0].arrays.k, net, jnp.asarray(1e-4)), [(x, y)] * 2
+    )
+    assert len(traces) == 1
 
 
 def test_the_best_model_is_kept_and_training_stops_when_none_is_better():

@@ -1,8 +1,10 @@
 """Neural networks whose products are exact array reads, as equinox modules."""
 
+from . import methods as methods
 from .analog import Arrays as Arrays
 from .convert import convert as convert
 from .layers import Conv2d as Conv2d, Linear as Linear
+from .methods import Hardware as Hardware
 from .tiling import Tiling as Tiling
 from .training import (
     State as State,

@@ -6,9 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import PerCell, Scalar, as_physical, everywhere, require_finite
@@ -19,10 +16,11 @@ from ..readout import AbstractConverter, is_linear
 from ..solution import usable
 from ..transfer import transfer
 from ..variability import AbstractPerturbation
+from .cores import on_every_core
 from .tiling import Blocks, Matrix, Tiling
 
 Cells = Float[Array, "down across arrays rows physical"]
-Digital = Float[Array, "down across cols"]
+Digital = Float[Array, "#down #across #cols"]
 
 
 class Arrays(eqx.Module):
@@ -41,8 +39,8 @@ class Arrays(eqx.Module):
     - `share`: what is trained, `(down, across, arrays, rows, physical)`: the conductance of every
         cell as a part of its range, `g = g_min + share (g_max - g_min)`.
     - `gain` [1] and `offset` [unit of weight]: digital, of every column of every tile, `(down,
-        across, cols)`; at first 1 and what the mapping takes for a weight of 0. `calibrated` fits
-        them to the wires.
+        across, cols)`, or one for all, `(1, 1, 1)`; at first 1 and what the mapping takes for a
+        weight of 0. `calibrated` fits them to the wires.
     - `k`: [S per unit of weight]; `v_read`: [V per unit of input].
     - `mapping`, `tiling`; `build`: makes the array of conductances `(rows, physical)`.
     - `converter`: of the combined currents [A] of a tile, or none.
@@ -124,7 +122,7 @@ class Arrays(eqx.Module):
         """What every tile multiplies with [S], both arrays of a pair combined."""
         g = self.conductances
         flat = g.reshape(-1, *g.shape[-2:])
-        found = _on_every_core(lambda g: transfer(self.build(g)), flat)
+        found = on_every_core(lambda g: transfer(self.build(g)), flat)
         return jax.vmap(jax.vmap(self.mapping.combine))(found.reshape(g.shape))
 
     def weights(self) -> Matrix:
@@ -132,30 +130,36 @@ class Arrays(eqx.Module):
         gain, offset = self.gain[:, :, None], self.offset[:, :, None]
         return self.tiling.join(gain * self.effective() / self.k - offset)
 
-    def calibrated(self, weights: Matrix) -> "Arrays":
-        """The arrays with the gain and the offset of every column that bring what it computes with
-        closest to `weights`: least squares over the rows of its tile. A column that has no two
-        different conductances keeps its gain."""
-        filled = self.tiling.filled[:, :, :, 0]  # (down, 1, rows)
-        rows = jnp.sum(filled, axis=-1)[..., None]
-        wanted, found = self.tiling.split(weights), self.effective() / self.k
-        mean = lambda x: jnp.sum(x * filled[..., None], axis=2) / rows
-        away = found - mean(found)[:, :, None]
+    def calibrated(self, weights: Matrix, *, columns: bool = True) -> "Arrays":
+        """The arrays with the gain and the offset that bring what they compute with closest to
+        `weights`, by least squares: for every column over the rows of its tile, or one for the
+        whole matrix where `columns` is false. Where no two conductances differ, the gain is kept.
+        """
+        tiling = self.tiling
+        filled = tiling.split(jnp.ones((tiling.inputs, tiling.outputs), self.share.dtype))
+        wanted, found = tiling.split(weights), self.effective() / self.k
+        over = 2 if columns else (0, 1, 2, 3)
+        count = jnp.maximum(jnp.sum(filled, over, keepdims=True), 1)
+        mean = lambda x: jnp.sum(x * filled, over, keepdims=True) / count
+        away = found - mean(found)
         power = mean(away**2)
         varies = power > (jnp.finfo(power.dtype).eps * mean(jnp.abs(found))) ** 2
-        gain = jnp.where(varies, mean(away * wanted) / jnp.where(varies, power, 1), self.gain)
+        gain = jnp.where(varies, mean(away * wanted) / jnp.where(varies, power, 1), 1)
         offset = gain * mean(found) - mean(wanted)
-        return eqx.tree_at(lambda a: (a.gain, a.offset), self, (gain, offset))
+        digital = (gain[:, :, 0], offset[:, :, 0])
+        return eqx.tree_at(lambda a: (a.gain, a.offset), self, digital)
+
+    def currents(self, x: Float[Array, " inputs"]) -> Float[Array, "down across cols"]:
+        """What the columns of every tile put out [A], both arrays of a pair combined."""
+        v = self.v_read * self.tiling.inputs_of(x)
+        return jnp.einsum("dr,darc->dac", v, self.effective()) if self.is_linear else self._read(v)
 
     def __call__(
         self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
     ) -> Float[Array, " outputs"]:
         """A product. `key`: of the noise; without one there is none."""
         v = self.v_read * self.tiling.inputs_of(x)
-        if self.is_linear:
-            i = jnp.einsum("dr,darc->dac", v, self.effective())
-        else:
-            i = self._read(v)
+        i = self.currents(x)
         if key is not None:
             i = i + self.noise * jax.random.normal(key, i.shape, i.dtype)
         if self.converter is not None:
@@ -174,20 +178,3 @@ class Arrays(eqx.Module):
         flat = g.reshape(-1, *g.shape[-2:]), each.reshape(-1, v.shape[-1])
         i = jax.vmap(one)(*flat).reshape(*g.shape[:3], -1)
         return jax.vmap(jax.vmap(self.mapping.combine))(i)
-
-
-def _on_every_core(f: Callable[[Array], Array], stack: Array) -> Array:
-    """`f` of each entry: on a CPU one after the other on each of its devices, elsewhere at once."""
-    devices = jax.local_devices()
-    if devices[0].platform != "cpu":
-        return jax.vmap(f)(stack)
-    if len(devices) == 1 or len(stack) == 1:
-        return lax.map(f, stack)
-    count = len(devices)
-    more = jnp.broadcast_to(stack[:1], (-len(stack) % count, *stack.shape[1:]))
-    filled = jnp.concatenate([stack, more])
-    mesh, spec = Mesh(np.array(devices), ("arrays",)), PartitionSpec("arrays")
-    each = jax.shard_map(
-        lambda stack: lax.map(f, stack), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
-    )
-    return each(filled)[: len(stack)]

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .analog import Arrays
 from .layers import Conv2d, Linear
 
 # What holds no matrix, or one that is used as numbers and not as a product.
@@ -27,7 +26,7 @@ KEPT = (
 
 def convert(
     model: Any,
-    make: Callable[[jax.Array], Arrays],
+    make: Callable[[jax.Array], Any],
     *,
     where: Callable[[Any], bool] = lambda layer: True,
 ) -> Any:
@@ -36,8 +35,8 @@ def convert(
     **Arguments:**
 
     - `model`: any pytree of equinox layers.
-    - `make`: arrays for a matrix of weights `(inputs, outputs)`, for example
-        `lambda w: Arrays.of(w, DifferentialPair(1e-6, 1e-4), build, most=64)`.
+    - `make`: arrays, or another product (`methods`), for a matrix of weights `(inputs, outputs)`,
+        for example `lambda w: Arrays.of(w, DifferentialPair(1e-6, 1e-4), build, most=64)`.
     - `where`: which layers are converted, all by default; the others stay as they are.
 
     **Errors:** `ValueError` for a layer whose matrix has no arrays that compute with it (another
@@ -79,13 +78,13 @@ def _is_layer(x: Any) -> bool:
     return isinstance(x, kinds)
 
 
-def _linear(layer: eqx.nn.Linear, make: Callable[[jax.Array], Arrays]) -> Linear:
+def _linear(layer: eqx.nn.Linear, make: Callable[[jax.Array], Any]) -> Linear:
     if layer.in_features == "scalar" or layer.out_features == "scalar":
         raise ValueError("model has a Linear of scalars; give it vectors of length 1.")
     return Linear(make(layer.weight.T), layer.bias)
 
 
-def _conv2d(layer: eqx.nn.Conv2d, make: Callable[[jax.Array], Arrays]) -> Conv2d:
+def _conv2d(layer: eqx.nn.Conv2d, make: Callable[[jax.Array], Any]) -> Conv2d:
     if layer.groups != 1:
         raise ValueError(f"model has a Conv2d of {layer.groups} groups; only one group is mapped.")
     if layer.padding_mode != "ZEROS":

@@ -7,16 +7,15 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .analog import Arrays
-
 
 class Linear(eqx.Module):
     """`y = product(x) + bias`: `equinox.nn.Linear` on arrays. One example a call.
 
-    **Arguments:** `arrays`; `bias`: `(outputs,)`, digital, or none.
+    **Arguments:** `arrays`: `Arrays`, or another product (`methods`); `bias`: `(outputs,)`,
+    digital, or none.
     """
 
-    arrays: Arrays
+    arrays: Any
     bias: Float[Array, " outputs"] | None
 
     def __call__(
@@ -35,7 +34,7 @@ class Conv2d(eqx.Module):
     `dilation`, `padding`: of height and width.
     """
 
-    arrays: Arrays
+    arrays: Any
     bias: Float[Array, "channels 1 1"] | None
     kernel: tuple[int, ...] = eqx.field(static=True)
     stride: tuple[int, ...] = eqx.field(static=True)

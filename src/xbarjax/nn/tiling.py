@@ -40,21 +40,26 @@ class Tiling(eqx.Module):
         self.down, self.across = -(-inputs // rows), -(-outputs // cols)
         self.rows, self.cols = -(-inputs // self.down), -(-outputs // self.across)
 
+    @property
+    def left(self) -> int:
+        """Rows without cells, all in the first arrays."""
+        return self.down * self.rows - self.inputs
+
     def split(self, matrix: Matrix) -> Blocks:
         """The blocks of a matrix, with zeros for what is left over."""
-        rows, cols = self.down * self.rows, self.across * self.cols
-        over = ((rows - self.inputs, 0), (0, cols - self.outputs))
+        cols = self.across * self.cols
+        over = ((self.left, 0), (0, cols - self.outputs))
         blocks = jnp.pad(matrix, over).reshape(self.down, self.rows, self.across, self.cols)
         return jnp.moveaxis(blocks, 2, 1)
 
     def join(self, blocks: Blocks) -> Matrix:
         """The matrix of blocks."""
         whole = jnp.moveaxis(blocks, 1, 2).reshape(self.down * self.rows, self.across * self.cols)
-        return whole[self.down * self.rows - self.inputs :, : self.outputs]
+        return whole[self.left :, : self.outputs]
 
     def inputs_of(self, x: Float[Array, " inputs"]) -> Float[Array, "down rows"]:
         """What each block row gets, 0 on rows that are left over."""
-        return jnp.pad(x, (self.down * self.rows - self.inputs, 0)).reshape(self.down, self.rows)
+        return jnp.pad(x, (self.left, 0)).reshape(self.down, self.rows)
 
     def outputs_of(self, y: Float[Array, "down across cols"]) -> Float[Array, " outputs"]:
         """Partial sums added, side by side."""
@@ -63,9 +68,8 @@ class Tiling(eqx.Module):
     @property
     def filled(self) -> Float[Array, "down 1 rows 1"]:
         """1 where a row has cells, 0 where it is left over."""
-        left = self.down * self.rows - self.inputs
         return (
-            (jnp.arange(self.down * self.rows) >= left)
+            (jnp.arange(self.down * self.rows) >= self.left)
             .astype(float)
             .reshape(self.down, 1, self.rows, 1)
         )

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .analog import Arrays
 from .checkpoint import Checkpoint
+from .cores import the_same_on_all
 
 Loss = Callable[[Any, Any, PRNGKeyArray], Array]
 
@@ -66,7 +67,8 @@ class Training:
 
     def begin(self, model: Any) -> State:
         """Before the first step."""
-        return State(model, self.optimiser.init(self._parts(model)[0]), jnp.asarray(0))
+        begun = State(model, self.optimiser.init(self._parts(model)[0]), jnp.asarray(0))
+        return the_same_on_all(begun)
 
     def _parts(self, model: Any) -> tuple[Any, Any]:
         return eqx.partition(model, (self.train or trainable)(model))
@@ -116,7 +118,7 @@ def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Ar
     value, slopes = eqx.filter_value_and_grad(loss)(free)
     updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
     moved = within_bounds(eqx.combine(eqx.apply_updates(free, updates), fixed))
-    after = State(moved, optimiser, state.step + 1)
+    after = the_same_on_all(State(moved, optimiser, state.step + 1))
     numbers = jax.tree.leaves(eqx.filter((after, value), eqx.is_inexact_array))
     return after, value, jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
@@ -157,7 +159,7 @@ def fit(
     now = _Progress(begun, begun, jnp.asarray(jnp.inf), jnp.asarray(0))
     file = None if checkpoint is None else Checkpoint(Path(checkpoint))
     if file is not None and file.path.exists():
-        now = file.load(now)
+        now = the_same_on_all(file.load(now))
     keep = (lambda: None) if file is None else (lambda: file.save(now))
     done = int(now.state.step)
     for number, batch in enumerate(batches):

@@ -1,0 +1,183 @@
+"""What may be done about wires, as functions of one form: `(weights, hardware) -> product`.
+
+A product is called with inputs (and a key, for noise), and its `weights()` are those that it
+computes with: `Arrays`, or what is made of several. So any method puts a network on arrays,
+
+    convert(model, lambda w: compensated(w, hardware)),
+
+and where methods say `then`, what is left is for another one. Training on the task itself is `fit`,
+from whatever a method gives.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .._types import PerCell
+from ..compensation import AbstractMethod, FixedPoint, compensate
+from ..crossbar import Crossbar
+from ..mapping import AbstractMapping
+from .analog import Arrays
+from .tiling import Matrix
+
+
+class Product(Protocol):
+    """A matrix that arrays multiply with."""
+
+    def __call__(self, x: Array, key: PRNGKeyArray | None = None) -> Array: ...
+
+    def weights(self) -> Matrix: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """What a matrix is put on.
+
+    **Arguments:** `mapping`, `build`, `most`, `scale`: those of `Arrays.of`; `rest`: what else it
+    takes, by name (`v_read`, `noise`, `converter`, `vary`).
+    """
+
+    mapping: AbstractMapping
+    build: Callable[[PerCell], Crossbar]
+    most: int | tuple[int, int] = 64
+    scale: float = 1.0
+    rest: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def program(self, weights: Matrix) -> Arrays:
+        """Arrays for ideal wires, where the largest weight takes `scale` of the range."""
+        of = dict(most=self.most, scale=self.scale)
+        return Arrays.of(weights, self.mapping, self.build, **of, **self.rest)
+
+
+Method = Callable[[Matrix, Hardware], Any]
+
+
+def plain(weights: Matrix, hardware: Hardware) -> Arrays:
+    """Nothing: programmed for ideal wires."""
+    return hardware.program(weights)
+
+
+def calibrated(weights: Matrix, hardware: Hardware) -> Arrays:
+    """Linear calibration: a digital gain and offset for every column of every tile, least
+    squares."""
+    return hardware.program(weights).calibrated(weights)
+
+
+def one_factor(weights: Matrix, hardware: Hardware, x: Array | None = None) -> Arrays:
+    """One factor for all currents, from a single read with inputs `x`, by default all 1: the `s`
+    with which `s y(x)` is closest to the product that was meant."""
+    arrays = hardware.program(weights)
+    x = jnp.ones(weights.shape[0], weights.dtype) if x is None else x
+    taken = arrays.tiling.outputs_of(
+        arrays.offset * jnp.sum(arrays.tiling.inputs_of(x), axis=1)[:, None, None]
+    )
+    measured, meant = arrays(x) + taken, x @ weights + taken
+    power = jnp.vdot(measured, measured)
+    factor = jnp.where(power > 0, jnp.vdot(measured, meant) / jnp.where(power > 0, power, 1), 1)
+    return eqx.tree_at(lambda a: a.gain, arrays, factor * arrays.gain)
+
+
+def two_ended(weights: Matrix, hardware: Hardware, then: Method = plain) -> Any:
+    """Word lines driven and bit lines sensed at both ends, the far ones as the near ones."""
+
+    def build(g: PerCell) -> Crossbar:
+        array = hardware.build(g)
+        far = lambda a: (a.drive.r_source_far, a.readout.r_in_far)
+        return eqx.tree_at(far, array, (array.drive.r_source, array.readout.r_in))
+
+    return then(weights, dataclasses.replace(hardware, build=build))
+
+
+def compensated(
+    weights: Matrix, hardware: Hardware, method: AbstractMethod | None = None
+) -> Arrays:
+    """Every tile compensated on its own, at its own scale and with a digital gain for every column
+    of it. `method`: `FixedPoint(rtol=1e-4)` by default, or a `Descent`, the exact gradient on the
+    effective matrix, which knows what programming leaves if it is given one."""
+    method = FixedPoint(rtol=1e-4) if method is None else method
+    arrays = hardware.program(weights)
+    low, span = arrays.mapping.g_min, arrays.mapping.g_max - arrays.mapping.g_min
+    blocks, tiling = arrays.tiling.split(weights), arrays.tiling
+    share, gain, offset = arrays.share, arrays.gain, arrays.offset
+    for down in range(tiling.down):
+        left = tiling.left if down == 0 else 0  # rows without cells
+        for across in range(tiling.across):
+            at, block = (down, across), blocks[down, across, left:]
+            if not bool(jnp.any(block != 0)):  # what stands for nothing is left out of the sum
+                gain, offset = gain.at[at].set(0), offset.at[at].set(0)
+                continue
+            answer = compensate(
+                block, arrays.mapping, arrays.build, scale=hardware.scale, method=method
+            )
+            share = share.at[*at, :, left:].set((answer.g - low) / span)
+            gain = gain.at[at].set(arrays.k / (answer.k * answer.gain))
+            offset = offset.at[at].set(arrays.mapping.zero / answer.k)
+    return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), arrays, (share, gain, offset))
+
+
+class Chain(eqx.Module):
+    """Two products one after the other."""
+
+    first: Any
+    second: Any
+
+    def __call__(
+        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        one, two = (None, None) if key is None else jax.random.split(key)
+        return self.second(self.first(x, one), two)
+
+    def weights(self) -> Matrix:
+        return self.first.weights() @ self.second.weights()
+
+
+def truncated(weights: Matrix, hardware: Hardware, rank: int, then: Method = plain) -> Chain:
+    """The best product of two matrices of a `rank` (C. Eckart and G. Young, Psychometrika 1, 211,
+    1936, doi:10.1007/BF02288367), each on smaller arrays of its own: less wire, and an error of its
+    own. The first has columns of length 1, so that what is between is as large as the inputs.
+
+    Raises `ValueError` for a rank that is none."""
+    if not 1 <= rank <= min(weights.shape):
+        raise ValueError(f"rank is {rank}; it must be 1 to {min(weights.shape)}, the shorter side.")
+    u, s, v = jnp.linalg.svd(weights, full_matrices=False)
+    return Chain(then(u[:, :rank], hardware), then(s[:rank, None] * v[:rank], hardware))
+
+
+class Permuted(eqx.Module):
+    """A product whose inputs and outputs lie in another order: input `rows[i]` on row `i`, output
+    `cols[j]` from column `j`."""
+
+    inner: Any
+    rows: Int[Array, " inputs"]
+    cols: Int[Array, " outputs"]
+
+    def __call__(
+        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        y = self.inner(x[self.rows], key)
+        return jnp.zeros_like(y).at[self.cols].set(y)
+
+    def weights(self) -> Matrix:
+        inner = self.inner.weights()
+        return jnp.zeros_like(inner).at[self.rows[:, None], self.cols].set(inner)
+
+
+def permuted(weights: Matrix, hardware: Hardware, then: Method = plain) -> Permuted:
+    """Rows and columns in an order that leaves the largest weights the least wire: in every block
+    row, rows of more absolute weight nearer to the sense side, in every block column, columns of
+    more nearer to the drivers. Inputs and outputs are sorted digitally."""
+    tiling, size = hardware.program(weights).tiling, jnp.abs(weights)
+    rows = _sorted_within(jnp.sum(size, axis=1), tiling.rows, tiling.left, ascending=True)
+    cols = _sorted_within(jnp.sum(size, axis=0), tiling.cols, 0, ascending=False)
+    return Permuted(then(weights[rows][:, cols], hardware), rows, cols)
+
+
+def _sorted_within(size: Array, block: int, left: int, *, ascending: bool) -> Int[Array, " n"]:
+    """Order by size within blocks, of which the first one is shorter by `left`."""
+    which = (jnp.arange(len(size)) + left) // block
+    return jnp.lexsort((size if ascending else -size, which))
