@@ -14,5 +14,6 @@ from .training import (
     on_die as on_die,
     step as step,
     trainable as trainable,
+    varying as varying,
     within_bounds as within_bounds,
 )

@@ -17,7 +17,7 @@ OVER = PartitionSpec("arrays")
 def on_every_core(f: Callable[[Array], Array], stack: Array) -> Array:
     """`f` of each entry: on a CPU one after the other on each of its devices, elsewhere at once."""
     mesh = _mesh()
-    if mesh is None:
+    if mesh is None or len(stack) == 1:
         on_cpu = jax.local_devices()[0].platform == "cpu"
         return lax.map(f, stack) if on_cpu else jax.vmap(f)(stack)
     more = jnp.broadcast_to(stack[:1], (-len(stack) % mesh.size, *stack.shape[1:]))

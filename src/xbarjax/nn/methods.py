@@ -167,11 +167,15 @@ class Permuted(eqx.Module):
         return jnp.zeros_like(inner).at[self.rows[:, None], self.cols].set(inner)
 
 
-def permuted(weights: Matrix, hardware: Hardware, then: Method = plain) -> Permuted:
-    """Rows and columns in an order that leaves the largest weights the least wire: in every block
-    row, rows of more absolute weight nearer to the sense side, in every block column, columns of
-    more nearer to the drivers. Inputs and outputs are sorted digitally."""
-    tiling, size = hardware.program(weights).tiling, jnp.abs(weights)
+def permuted(
+    weights: Matrix, hardware: Hardware, then: Method = plain, size: Matrix | None = None
+) -> Permuted:
+    """Rows and columns in an order that leaves what matters most the least wire: in every block
+    row, rows of more `size` nearer to the sense side, in every block column, columns of more nearer
+    to the drivers. Inputs and outputs are sorted digitally. `size`: how much each weight matters,
+    by default its absolute value; times the deviations of the inputs, if these are known."""
+    tiling = hardware.program(weights).tiling
+    size = jnp.abs(weights) if size is None else size
     rows = _sorted_within(jnp.sum(size, axis=1), tiling.rows, tiling.left, ascending=True)
     cols = _sorted_within(jnp.sum(size, axis=0), tiling.cols, 0, ascending=False)
     return Permuted(then(weights[rows][:, cols], hardware), rows, cols)

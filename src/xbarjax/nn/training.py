@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..variability import AbstractPerturbation
 from .analog import Arrays
 from .checkpoint import Checkpoint
 from .cores import the_same_on_all
@@ -104,6 +105,12 @@ def on_die(model: Any, key: PRNGKeyArray) -> Any:
         return eqx.tree_at(lambda a: a.die, a, mine, is_leaf=lambda x: x is None)
 
     return _over_arrays(one, model)
+
+
+def varying(model: Any, vary: AbstractPerturbation | None) -> Any:
+    """The model on arrays whose conductances vary so, on no die yet (`on_die`)."""
+    of, none = (lambda a: (a.vary, a.die)), (lambda x: x is None)
+    return _over_arrays(lambda a: eqx.tree_at(of, a, (vary, None), is_leaf=none), model)
 
 
 @eqx.filter_jit

@@ -1,0 +1,222 @@
+"""What may be done about wires for a network that was trained without them: every method of
+`xb.nn.methods`, on MNIST, 784-128-10.
+
+    python -m experiments.compensation.run
+
+Differential pairs of cells between 25 uS and 1 mS, drivers and sense inputs ideal. `scale` is the
+part of the range that the largest weight of a tile takes. `error` is the rms error of the weights
+that the first layer computes with, over their rms; `accuracy` that of the 10,000 test images.
+
+- methods: over rows of a tile, over wires, and over what programming leaves (a normal error of
+  every cell, as a part of the range).
+- scales: the fixed point, with noise of every read of a tile (a deviation, as a part of the largest
+  current of that layer on 1000 training images) or converters over that range. A small scale needs
+  less of the wires, but costs signal.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+from rich.console import Console
+
+import xbarjax as xb
+from xbarjax import nn
+from xbarjax.nn import methods
+from xbarjax.variability import Programming
+
+from ..common import keep
+from ..mnist_wires.data import mnist
+from ..mnist_wires.network import (
+    HRS,
+    LRS,
+    Network,
+    accuracy,
+    batches,
+    bounds,
+    in_software,
+    loss,
+    on,
+)
+
+HERE = Path(__file__).parent
+TILES, WIRES, SPREADS = (32, 64, 128), (0.5, 1.0, 2.0, 4.0), (0.01, 0.02, 0.05)
+SCALE, RANK, SEEDS, DRAWS = 0.25, 32, 3, 5
+SCALES, NOISES, BITS = (1.0, 0.5, 0.25, 0.1, 0.05), (1e-3, 3e-3, 1e-2), (6, 8, 10)
+SPAN = 1 / LRS - 1 / HRS
+
+
+def spread(size: float) -> Programming:
+    """A normal error of every cell, as a part of the range."""
+    return Programming(jnp.asarray([size * SPAN], jnp.float32), jnp.float32(1 / LRS))
+
+
+DESCENT = partial(xb.Descent, optimiser=optax.adam(2e-2), max_steps=40)
+METHODS: dict[str, Callable[..., Any]] = {
+    "none": methods.plain,
+    "one factor": methods.one_factor,
+    "linear calibration": methods.calibrated,
+    "two-ended feed": methods.two_ended,
+    "two-ended, calibrated": partial(methods.two_ended, then=methods.calibrated),
+    "permutation, calibrated": partial(methods.permuted, then=methods.calibrated),
+    "truncated rank, calibrated": partial(methods.truncated, rank=RANK, then=methods.calibrated),
+    "fixed point": methods.compensated,
+    "exact gradient": partial(methods.compensated, method=DESCENT()),
+    "programming-aware": partial(methods.compensated, method=DESCENT(programming=spread(0.02))),
+}
+EVERYWHERE = [name for name in METHODS if name not in ("exact gradient", "programming-aware")]
+
+
+def hardware(tile: int, r: float, scale: float) -> methods.Hardware:
+    def build(g: jax.Array) -> xb.Crossbar:
+        return xb.Crossbar(xb.Ohmic(g), xb.Wires(*2 * [jnp.asarray(r, g.dtype)]))
+
+    return methods.Hardware(xb.DifferentialPair(*bounds()), build, tile, scale)
+
+
+def as_weights(net: Network) -> Network:
+    """The network in software, with the weights that the arrays compute with: the same products,
+    evaluated sooner."""
+
+    def one(layer: nn.Linear) -> eqx.nn.Linear:
+        w = layer.arrays.weights()
+        plain = eqx.nn.Linear(*w.shape, key=jax.random.key(0))
+        return eqx.tree_at(lambda x: (x.weight, x.bias), plain, (w.T, layer.bias))
+
+    return Network(one(net.first), one(net.second))
+
+
+def stated(net: Network, on_arrays: Network, data: Any) -> dict[str, float]:
+    seen, meant = as_weights(on_arrays), net.first.weight
+    off = jnp.linalg.norm(seen.first.weight - meant) / jnp.linalg.norm(meant)
+    return {"error": float(off), "accuracy": accuracy(seen, data)}
+
+
+def on_the_task(net: Network, data: Any, steps: int = 60) -> Network:
+    """Trained on through the wires for an epoch."""
+    training = nn.Training(loss, optax.adam(optax.cosine_decay_schedule(3e-3, steps), b2=0.99))
+    return nn.fit(training, net, batches(data, 1000, steps, 0)).model
+
+
+def read_out(net: Network, data: Any, noise: float, bits: int | None) -> Network:
+    """The same with noise and converters of the largest current of each layer."""
+    x, layers = jnp.asarray(data["x_train"][:1000]), []
+    for layer in (net.first, net.second):
+        i = jax.vmap(layer.arrays.currents)(x)
+        full = jnp.max(jnp.abs(i))
+        adc = None if bits is None else xb.Adc(bits=bits, lo=-full, hi=full)
+        arrays = dataclasses.replace(layer.arrays, noise=noise * full, converter=adc)
+        layers.append(dataclasses.replace(layer, arrays=arrays))
+        x = jax.nn.relu(jax.vmap(layer)(x))
+    return Network(*layers)
+
+
+@eqx.filter_jit
+def _correct(net: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+    z = jax.vmap(lambda x, key: net(x, key=key))(x, jax.random.split(key, len(x)))
+    return jnp.mean(jnp.argmax(z, axis=1) == y)
+
+
+def with_noise(net: Network, data: Any) -> float:
+    """Accuracy with noise, a draw a read."""
+    x, y = data["x_test"], data["y_test"].astype(np.int32)
+    return float(_correct(net, x, y, jax.random.key(0)))
+
+
+def over_methods(net: Network, data: Any, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    cases = []
+    where = [(tile, 2.0) for tile in TILES] + [(64, r) for r in WIRES if r != 2.0]
+    for tile, r in where:
+        for name in METHODS if (tile, r) == (64, 2.0) else EVERYWHERE:
+            made = on(net, partial(METHODS[name], hardware=hardware(tile, r, SCALE)))
+            case = {"method": name, "tile": tile, "r": r} | stated(net, made, data)
+            if (tile, r) == (64, 2.0):
+                case["spread"] = over_spreads(net, made, data)
+            cases.append(case)
+            say(f"{name}, {tile} rows, {r} ohm: error {case['error']:.2e}, {case['accuracy']:.2%}")
+            if name == "fixed point" and (tile, r) == (64, 2.0):
+                case = {"method": "task gradient", "tile": tile, "r": r}
+                case |= stated(net, on_the_task(made, data), data)
+                cases.append(case)
+                say(f"task gradient: error {case['error']:.2e}, {case['accuracy']:.2%}")
+    return cases
+
+
+def over_spreads(net: Network, made: Network, data: Any) -> list[dict[str, Any]]:
+    found = []
+    for size in SPREADS:
+        each = [
+            stated(net, nn.on_die(nn.varying(made, spread(size)), jax.random.key(k)), data)
+            for k in range(DRAWS)
+        ]
+        mean = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+        found.append({"spread": size} | mean)
+    return found
+
+
+def over_scales(nets: list[Network], data: Any, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    cases = []
+    for tile in (64, 128):
+        for scale in SCALES:
+            for seed, net in enumerate(nets):
+                made = on(net, partial(methods.compensated, hardware=hardware(tile, 2.0, scale)))
+                case = {"tile": tile, "scale": scale, "seed": seed} | stated(net, made, data)
+                case["noise"] = [with_noise(read_out(made, data, x, None), data) for x in NOISES]
+                case["bits"] = [with_noise(read_out(made, data, 0.0, x), data) for x in BITS]
+                cases.append(case)
+                words = " ".join(f"{x:.2%}" for x in (*case["noise"], *case["bits"]))
+                say(f"{tile} rows, scale {scale}, seed {seed}: error {case['error']:.1e},"
+                    f" {case['accuracy']:.2%}; noise, bits: {words}")  # fmt: skip
+    return cases
+
+
+def figure(result: dict[str, Any]) -> Figure:
+    made = Figure(figsize=(10, 4), layout="constrained")
+    left, right = made.subplots(1, 2)
+    at = [case for case in result["methods"] if (case["tile"], case["r"]) == (64, 2.0)]
+    y = np.arange(len(at))[::-1]
+    left.plot([100 * case["accuracy"] for case in at], y, "ko")
+    left.axvline(100 * result["software"][0], color="0.7", zorder=0)
+    left.set_yticks(y, labels=[case["method"] for case in at])
+    left.set(xlabel="test accuracy [%], 64 rows, 2 ohm a segment")
+    of = {
+        "exact reads, -": lambda case: case["accuracy"],
+        "noise of 1 %, --": lambda case: case["noise"][-1],
+        "6 bits, :": lambda case: case["bits"][0],
+    }
+    for tile, mark, color in ((64, "o", "0.0"), (128, "s", "0.5")):
+        mine = [case for case in result["scales"] if case["tile"] == tile]
+        for name, value in of.items():
+            label, dash = name.split(", ")
+            y = np.reshape([100 * value(case) for case in mine], (len(SCALES), -1)).mean(axis=1)
+            style = dict(color=color, mfc="none", label=f"{tile} rows, {label}")
+            right.plot(SCALES, y, dash + mark, **style)
+    right.set(
+        xscale="log", xlabel="part of the range that weights take [1]", ylabel="test accuracy [%]"
+    )
+    right.legend(fontsize=8)
+    return made
+
+
+def main() -> None:
+    began, console = time.perf_counter(), Console()
+    jax.config.update("jax_num_cpu_devices", 2)
+    data, say = mnist(), console.print
+    nets = [in_software(data, seed) for seed in range(SEEDS)]
+    result: dict[str, Any] = {"software": [accuracy(net, data) for net in nets]}
+    result["scales"] = over_scales(nets, data, say)
+    result["methods"] = over_methods(nets[0], data, say)
+    console.print(keep(HERE, result, figure(result), began))
+
+
+if __name__ == "__main__":
+    main()
