@@ -18,6 +18,7 @@ doi:10.1109/TCSII.2022.3160591).
 """
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,15 @@ def spanning(weights: jax.Array, clip: float | None) -> nn.Arrays:
 
 def trained(net: Network, data: Any, seed: int, *, aware: bool) -> Network:
     """From the clipped weights on, through the wires, and through a fresh die a step if aware."""
-    rate = optax.warmup_cosine_decay_schedule(RATE / WARM, RATE, WARM, STEPS)
-    training = nn.Training(loss, optax.adam(rate, b2=0.99), fresh_dies=aware, seed=seed)
     some = track(batches(data, BATCH, STEPS, seed), f"aware {aware}, seed {seed}", total=STEPS)
-    return nn.fit(training, on(net, lambda w: spanning(w, CLIP)), some).model
+    return nn.fit(_training(aware), on(net, lambda w: spanning(w, CLIP)), some).model
+
+
+@cache
+def _training(aware: bool) -> nn.Training:
+    """One for all seeds, so that they are compiled once."""
+    rate = optax.warmup_cosine_decay_schedule(RATE / WARM, RATE, WARM, STEPS)
+    return nn.Training(loss, optax.adam(rate, b2=0.99), fresh_dies=aware)
 
 
 def held_out(net: Network, data: Any, seed: int, measured: Measured) -> dict[str, Any]:

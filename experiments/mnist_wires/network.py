@@ -1,6 +1,7 @@
 """The network, trained in software, and what it is put on."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -57,9 +58,14 @@ def batches(data: Data, size: int, count: int, seed: int) -> Iterator[tuple[jax.
 def in_software(data: Data, seed: int) -> Network:
     """Trained on ideal wires."""
     count = round(EPOCHS * len(data["x_train"]) / 250)
+    return nn.fit(_plain(count), new(seed), batches(data, 250, count, seed)).model
+
+
+@cache
+def _plain(count: int) -> nn.Training:
+    """One for all seeds, so that they are compiled once."""
     rate = optax.cosine_decay_schedule(RATE, count)
-    training = nn.Training(loss, optax.adamw(rate, weight_decay=DECAY))
-    return nn.fit(training, new(seed), batches(data, 250, count, seed)).model
+    return nn.Training(loss, optax.adamw(rate, weight_decay=DECAY))
 
 
 @eqx.filter_jit

@@ -23,6 +23,7 @@ import argparse
 import fnmatch
 import json
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,15 @@ def run(mapping: str, tile: int, seed: int, data: Any, progress: Progress) -> di
     stated: dict[str, Any] = {"mapping": mapping, "tile": tile, "seed": seed}
     stated |= {"software": accuracy(net, data), "plain": accuracy(plain, data)}
     stated["begun"] = accuracy(model, data)
-    steps = STEPS[mapping]
-    top = RATE[mapping]
-    rate = optax.warmup_cosine_decay_schedule(top / WARM, top, WARM, steps)
-    training = nn.Training(loss, optax.adam(rate, b2=0.99))
-    task, times, losses = progress.add_task(f"{mapping}/{tile}/{seed}", total=steps), [], []
+    steps, times, losses = STEPS[mapping], [], []
+    task = progress.add_task(f"{mapping}/{tile}/{seed}", total=steps)
 
     def seen(step: int, value: float) -> None:
         times.append(time.perf_counter())
         losses.append(value)
         progress.update(task, advance=1)
 
-    done = nn.fit(training, model, batches(data, BATCH, steps, seed), on_step=seen)
+    done = nn.fit(through(mapping), model, batches(data, BATCH, steps, seed), on_step=seen)
     stated |= {"accuracy": accuracy(done.model, data), "loss": losses, "steps": steps}
     stated["epoch_seconds"] = float(np.median(np.diff(times)) * 60_000 / BATCH)
     stated["ideal_epoch_seconds"] = ideal_epoch(net, data)
@@ -94,12 +92,25 @@ def run(mapping: str, tile: int, seed: int, data: Any, progress: Progress) -> di
     return stated | {"machine": machine()}
 
 
+@cache
+def through(mapping: str) -> nn.Training:
+    """One for all seeds, so that they are compiled once."""
+    rate = optax.warmup_cosine_decay_schedule(
+        RATE[mapping] / WARM, RATE[mapping], WARM, STEPS[mapping]
+    )
+    return nn.Training(loss, optax.adam(rate, b2=0.99))
+
+
+@cache
+def in_plain() -> nn.Training:
+    return nn.Training(loss, optax.adam(1e-4))
+
+
 def ideal_epoch(net: Any, data: Any) -> float:
     """Seconds that an epoch takes in software, with the same batches."""
     times: list[float] = []
-    training = nn.Training(loss, optax.adam(1e-4))
     seen = lambda step, value: times.append(time.perf_counter())
-    nn.fit(training, net, batches(data, BATCH, 30, 0), on_step=seen)
+    nn.fit(in_plain(), net, batches(data, BATCH, 30, 0), on_step=seen)
     return float(np.median(np.diff(times)) * 60_000 / BATCH)
 
 

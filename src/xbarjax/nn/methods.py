@@ -1,7 +1,7 @@
 """What may be done about wires, as functions of one form: `(weights, hardware) -> product`.
 
-A product is called with inputs (and a key, for noise), and its `weights()` are those that it
-computes with: `Arrays`, or what is made of several. So any method puts a network on arrays,
+A product is `Arrays`, or what is made of several (products.py). So any method puts a network on
+arrays,
 
     convert(model, lambda w: compensated(w, hardware)),
 
@@ -11,27 +11,21 @@ from whatever a method gives.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from .._types import PerCell
 from ..compensation import AbstractMethod, FixedPoint, compensate
 from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
 from .analog import Arrays
+from .products import Chain, Permuted, Sum
 from .tiling import Matrix
-
-
-class Product(Protocol):
-    """A matrix that arrays multiply with."""
-
-    def __call__(self, x: Array, key: PRNGKeyArray | None = None) -> Array: ...
-
-    def weights(self) -> Matrix: ...
+from .training import on_die
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,22 +114,6 @@ def compensated(
     return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), arrays, (share, gain, offset))
 
 
-class Chain(eqx.Module):
-    """Two products one after the other."""
-
-    first: Any
-    second: Any
-
-    def __call__(
-        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
-    ) -> Float[Array, " outputs"]:
-        one, two = (None, None) if key is None else jax.random.split(key)
-        return self.second(self.first(x, one), two)
-
-    def weights(self) -> Matrix:
-        return self.first.weights() @ self.second.weights()
-
-
 def truncated(weights: Matrix, hardware: Hardware, rank: int, then: Method = plain) -> Chain:
     """The best product of two matrices of a `rank` (C. Eckart and G. Young, Psychometrika 1, 211,
     1936, doi:10.1007/BF02288367), each on smaller arrays of its own: less wire, and an error of its
@@ -146,25 +124,6 @@ def truncated(weights: Matrix, hardware: Hardware, rank: int, then: Method = pla
         raise ValueError(f"rank is {rank}; it must be 1 to {min(weights.shape)}, the shorter side.")
     u, s, v = jnp.linalg.svd(weights, full_matrices=False)
     return Chain(then(u[:, :rank], hardware), then(s[:rank, None] * v[:rank], hardware))
-
-
-class Permuted(eqx.Module):
-    """A product whose inputs and outputs lie in another order: input `rows[i]` on row `i`, output
-    `cols[j]` from column `j`."""
-
-    inner: Any
-    rows: Int[Array, " inputs"]
-    cols: Int[Array, " outputs"]
-
-    def __call__(
-        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
-    ) -> Float[Array, " outputs"]:
-        y = self.inner(x[self.rows], key)
-        return jnp.zeros_like(y).at[self.cols].set(y)
-
-    def weights(self) -> Matrix:
-        inner = self.inner.weights()
-        return jnp.zeros_like(inner).at[self.rows[:, None], self.cols].set(inner)
 
 
 def permuted(
@@ -185,3 +144,29 @@ def _sorted_within(size: Array, block: int, left: int, *, ascending: bool) -> In
     """Order by size within blocks, of which the first one is shorter by `left`."""
     which = (jnp.arange(len(size)) + left) // block
     return jnp.lexsort((size if ascending else -size, which))
+
+
+def sliced(
+    weights: Matrix,
+    hardware: Hardware,
+    count: int,
+    key: PRNGKeyArray | None = None,
+    then: Method = compensated,
+) -> Sum:
+    """`count` slices that are added digitally: each stands for what those before it, as they are
+    measured, leave of the weights, at a scale of its own. What programming (`vary` of the hardware,
+    on dies of `key`) and wires do to a slice is made good by the next one, so that each takes the
+    error down by about the spread of programming, times the largest over the rms residual.
+    (W. Song et al., Science 383, 903, 2024, doi:10.1126/science.adi9405, slice so.)
+
+    Raises `ValueError` for a count below 1."""
+    if count < 1:
+        raise ValueError(f"count is {count}; there must be at least 1 slice.")
+    parts, left = [], weights
+    for k in range(count):
+        part = then(left, hardware)
+        if key is not None:
+            part = on_die(part, jax.random.fold_in(key, k))
+        parts.append(part)
+        left = left - part.weights()
+    return Sum(tuple(parts))

@@ -1,0 +1,71 @@
+"""Products of a matrix that arrays compute: called with inputs (and a key, for noise), with the
+`weights()` that they compute with. `Arrays` is one; others are made of several."""
+
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .tiling import Matrix
+
+
+class Product(Protocol):
+    """A matrix that arrays multiply with."""
+
+    def __call__(self, x: Array, key: PRNGKeyArray | None = None) -> Array: ...
+
+    def weights(self) -> Matrix: ...
+
+
+class Chain(eqx.Module):
+    """Two products one after the other."""
+
+    first: Any
+    second: Any
+
+    def __call__(
+        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        one, two = (None, None) if key is None else jax.random.split(key)
+        return self.second(self.first(x, one), two)
+
+    def weights(self) -> Matrix:
+        return self.first.weights() @ self.second.weights()
+
+
+class Sum(eqx.Module):
+    """Products of the same inputs, added."""
+
+    parts: tuple[Any, ...]
+
+    def __call__(
+        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        count = len(self.parts)
+        keys = [None] * count if key is None else jax.random.split(key, count)
+        return sum((part(x, k) for part, k in zip(self.parts[1:], keys[1:], strict=True)),
+                   self.parts[0](x, keys[0]))  # fmt: skip
+
+    def weights(self) -> Matrix:
+        return sum((part.weights() for part in self.parts[1:]), self.parts[0].weights())
+
+
+class Permuted(eqx.Module):
+    """A product whose inputs and outputs lie in another order: input `rows[i]` on row `i`, output
+    `cols[j]` from column `j`."""
+
+    inner: Any
+    rows: Int[Array, " inputs"]
+    cols: Int[Array, " outputs"]
+
+    def __call__(
+        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        y = self.inner(x[self.rows], key)
+        return jnp.zeros_like(y).at[self.cols].set(y)
+
+    def weights(self) -> Matrix:
+        inner = self.inner.weights()
+        return jnp.zeros_like(inner).at[self.rows[:, None], self.cols].set(inner)
