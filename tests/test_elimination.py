@@ -118,6 +118,44 @@ def test_its_gradient_is_that_of_the_solves() -> None:
     np.testing.assert_allclose(slope, want, rtol=1e-11)
 
 
+BOTH = {"drive": xb.Drive(20.0, 0.0), "readout": xb.VirtualGround(30.0, 10.0)}
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=str)
+@pytest.mark.parametrize("parts", [{}, BOTH], ids=["one end", "both ends"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_its_gradient_by_cells_is_that_of_the_solves(shape: Any, parts: Any, dtype: Any) -> None:
+    weight = jnp.asarray(np.random.default_rng(1).normal(size=shape))
+
+    def total(g: Any, xbar: Any, solver: Any = None) -> Any:
+        return jnp.sum(weight * xb.transfer(at(xbar, g), solver=solver)) * 1e4
+
+    exact, xbar = crossbar(shape, **parts), crossbar(shape, dtype, **parts)
+    value, got = jax.jit(jax.value_and_grad(total))(xbar.cell.g, xbar)
+    want = jax.grad(total)(exact.cell.g, exact, SOLVES)
+    double = dtype == jnp.float64
+    assert error(got, np.asarray(want)) < (1e-10 if double else 1e-4)
+    np.testing.assert_allclose(value, total(exact.cell.g, exact), rtol=1e-10 if double else 1e-4)
+
+
+def test_a_gradient_that_a_solve_does_not_confirm_is_flagged(
+    monkeypatch: pytest.MonkeyPatch, own_compilations: None
+) -> None:
+    right = module.products.products
+
+    def wrong(network: Any) -> Any:
+        found = right(network)
+        return found._replace(matrix=found.matrix.at[3, 2].mul(1 + 1e-7))
+
+    xbar = crossbar((24, 17))
+    slope = lambda: jax.jit(jax.grad(lambda g: jnp.sum(xb.transfer(at(xbar, g)))))(xbar.cell.g)
+    assert np.isfinite(slope()).all()
+    monkeypatch.setattr(module.products, "products", wrong)
+    jax.clear_caches()
+    assert np.isnan(slope()).all()
+
+
 @pytest.mark.parametrize("shape", [(19, 17), (16, 21)], ids=str)
 def test_many_right_hand_sides_are_solved_at_once_as_one_by_one(shape: tuple[int, int]) -> None:
     """With both families in two terminals, some of them ideal, through one factor."""
@@ -146,6 +184,9 @@ def test_a_batch_is_its_members() -> None:
     one = lambda g: xb.transfer(xb.Crossbar(xb.Ohmic(g), xb.Wires(2.0, 3.0)))
     want = np.stack([one(x) for x in g])
     assert error(jax.jit(jax.vmap(one))(g), want) < 1e-13
+    slope = jax.grad(lambda g: jnp.sum(one(g) ** 2))
+    want = np.stack([slope(x) for x in g])
+    assert error(jax.jit(jax.vmap(slope))(g), want) < 1e-12
 
 
 def test_bad_cells_are_flagged() -> None:

@@ -14,13 +14,14 @@ from .drive import Bias
 from .network import Network
 from .read import linear_only, raise_if_bad, solve_linear
 from .solution import Status, usable
-from .solvers import BlockElimination, LadderCG, elimination, factor, one_by_one
+from .solvers import BlockElimination, LadderCG, elimination, factor, one_by_one, products
 from .solvers.blocks import turn, turned
 
 # Where block elimination takes less time than a solve for each of the shorter side's lines, on the
 # two cores that experiments/speed was run on.
 SHORT = 16  # lines, at least
 LONG = 16  # times as long as short, at most
+MOST = 2**25  # numbers of one matrix a row, for derivatives by elimination
 TOGETHER = 32  # right-hand sides of a direct solve on a CPU: few enough for its caches
 
 
@@ -47,8 +48,9 @@ def transfer(
     - `chunk`: how many solves are held at once. An accelerator runs them together; a CPU one
         after the other, so that there it matters for memory alone.
 
-    **Returns:** conductances [S], shape `(rows, cols)`; all NaN where a solve did not converge.
-    Its gradient takes solves, as many again as the matrix itself.
+    **Returns:** conductances [S], shape `(rows, cols)`; all NaN where a solve did not converge, or
+    where elimination, in a gradient, differs from one: name a solver then. A gradient takes about
+    as long again as the matrix itself.
 
     **Errors:** `ValueError` for cells that are not linear; on concrete values, those of `read`.
     """
@@ -71,6 +73,13 @@ def transfer(
     return matrix
 
 
+def _network(crossbar: Crossbar):
+    """The array with all terminals at 0 V, and what it leaves undetermined."""
+    zeros = [jnp.zeros((n,), working_dtype(crossbar)) for n in crossbar.shape]
+    network, _ = at_rest(circuit_of(crossbar, Bias(zeros[0], zeros[0], zeros[1], zeros[1])))
+    return determined(network)
+
+
 def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
     """The network, and what solves it for any voltages of its shorter side: the currents out of the
     longer one, and the status."""
@@ -78,8 +87,7 @@ def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
     by_rows, dtype = rows <= cols, working_dtype(crossbar)
     still = jnp.zeros((max(rows, cols),), dtype)
     bias = lambda v: Bias(v, v, still, still) if by_rows else Bias(still, still, v, v)
-    network, _ = at_rest(circuit_of(crossbar, bias(jnp.zeros((min(rows, cols),), dtype))))
-    network, undetermined = determined(network)
+    network, undetermined = _network(crossbar)
     factored = factor(network, solver)
 
     def one(v):
@@ -105,23 +113,71 @@ def _by_solves(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
 def _judged(crossbar: Crossbar, lines, status):
     """The matrix, from what every line of the shorter side gives, if it can be used."""
     rows, cols = crossbar.shape
-    return jnp.where(usable(status), lines if rows <= cols else lines.T, jnp.nan), status
+    return _one_or_nan(status, lines.dtype) * (lines if rows <= cols else lines.T), status
+
+
+def _one_or_nan(status, dtype):
+    """A factor, so that what cannot be used has no gradient either: that of a choice would be 0."""
+    return jnp.where(usable(status), 1.0, jnp.nan).astype(dtype)
 
 
 @eqx.filter_custom_jvp
 def _fastest(crossbar: Crossbar, chunk: int):
-    """On a CPU by elimination, elsewhere by solves; its derivative by solves, on a CPU direct ones
-    that know all voltages."""
+    """On a CPU by elimination, elsewhere by solves. Its derivative by cells comes from the voltages
+    across all of them, where they are not too many; any other from solves."""
     return _by_platform(crossbar, chunk)
 
 
 @_fastest.def_jvp
 def _(primals, tangents):
     crossbar, chunk = primals
-    solves = lambda crossbar: _by_solves(crossbar, LadderCG(), chunk)
-    direct = lambda crossbar: _by_solves(crossbar, BlockElimination(), TOGETHER)
-    found = lambda x: lax.platform_dependent(x, cpu=direct, default=solves)
-    return eqx.filter_jvp(found, (crossbar,), tangents[:1])
+    moved = tangents[0]
+    solves = lambda x: _by_solves(x, LadderCG(), chunk)
+    direct = lambda x: _by_solves(x, BlockElimination(), TOGETHER)
+    rows, cols = crossbar.shape
+    if rows * cols * min(rows, cols) > MOST:
+        return eqx.filter_jvp(solves, (crossbar,), (moved,))
+    if any(map(eqx.is_array, jax.tree.leaves((moved.wires, moved.drive, moved.readout)))):
+        found = lambda x: lax.platform_dependent(x, cpu=direct, default=solves)
+        return eqx.filter_jvp(found, (crossbar,), (moved,))
+    of_cells = lambda cell: _network(eqx.tree_at(lambda c: c.cell, crossbar, cell))[0].g_rc
+    _, dg = eqx.filter_jvp(of_cells, (crossbar.cell,), (moved.cell,))
+    found, status = lax.stop_gradient(_known(crossbar))
+    matrix = _upright(found.matrix, crossbar)
+    change = _upright(products.change(found, _upright(dg, crossbar)), crossbar)
+    good = _one_or_nan(status, matrix.dtype)
+    return (good * matrix, status), (good * change, None)
+
+
+@eqx.filter_jit
+def _known(crossbar: Crossbar):
+    """All products by elimination with what their changes take, held against a solve."""
+
+    def one(crossbar):
+        network, solve = _prepared(crossbar, LadderCG())
+        rows, cols = crossbar.shape
+        found = products.products(network if cols <= rows else turned(network))
+        matrix = _upright(found.matrix, crossbar)
+        probe, expected, bound = _probe(matrix if rows <= cols else matrix.T)
+        line, status = solve(probe)
+        agrees = jnp.all(jnp.abs(line - expected) <= bound)
+        return found, status | jnp.where(agrees, 0, int(Status.NOT_CONVERGED))
+
+    return one_by_one(one)(crossbar)
+
+
+def _upright(x, crossbar: Crossbar):
+    """To and from an array that is no wider than tall."""
+    rows, cols = crossbar.shape
+    return x if cols <= rows else turn(x)
+
+
+def _probe(lines):
+    """Voltages of the shorter side's lines, what they should give, and how far off that may be."""
+    size = lines.shape[0]
+    tolerance = 1e-11 if lines.dtype == jnp.float64 else 1e-5
+    probe = jnp.cos(jnp.arange(size) ** 2).astype(lines.dtype)  # no pattern an error could share
+    return probe, probe @ lines, tolerance * jnp.max(jnp.abs(probe) @ jnp.abs(lines))
 
 
 @eqx.filter_jit
@@ -136,9 +192,7 @@ def _by_elimination(crossbar: Crossbar):
     size = min(crossbar.shape)
     network, one = _prepared(crossbar, LadderCG())
     lines = _eliminated(network)
-    tolerance = 1e-11 if lines.dtype == jnp.float64 else 1e-5
-    probe = jnp.cos(jnp.arange(size) ** 2).astype(lines.dtype)  # no pattern an error could share
-    expected, bound = probe @ lines, tolerance * jnp.max(jnp.abs(probe) @ jnp.abs(lines))
+    probe, expected, bound = _probe(lines)
 
     def solve_next(carry):
         k, _, lines, status = carry

@@ -1,4 +1,4 @@
-from . import elimination as elimination
+from . import elimination as elimination, products as products
 from .batching import one_by_one as one_by_one
 from .blocks import BlockElimination as BlockElimination
 from .dense import Dense as Dense

@@ -21,7 +21,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._types import PerCell, PerCol
+from .._types import PerCol
 from ..network import Field, Network, Segments
 from . import ladder, lines
 from .batching import Together
@@ -131,26 +131,29 @@ def _solve(state: Blocks, vector: Field) -> Field:
     network = state.lines.network
     b = lines.injected(state.lines, vector)
     a, _ = ladder.drops(state.lines.rows, b.row.T, b.v_row)
-    w = _drops(state, b.col - network.g_cr * a.T, b.v_col)
+    w = drops(state, (b.col - network.g_cr * a.T)[..., None], b.v_col[:, None])[..., 0]
     return lines.field(state.lines, b, vector, lines.round_from(state.lines, b, w))
 
 
-def _drops(state: Blocks, b: PerCell, v: PerCol) -> PerCell:
+def drops(
+    state: Blocks, b: Float[Array, "rows cols many"], v: Float[Array, "cols many"] | float = 0.0
+) -> Float[Array, "rows cols many"]:
     """Drops [V] of the column nodes for currents `b` [A] into them and near ends at `v` [V]."""
-    rows, kappa, rho = b.shape[0], state.kappa, state.rho
 
-    def gather(i, c):
-        return c.at[i].add(kappa[i - 1].T @ c[i - 1])
+    def gather(behind, x):
+        kappa, b = x
+        return kappa.T @ (b + behind), b + behind
 
-    def spread(k, carry):
-        d, before = carry
-        i = rows - 1 - k
-        here = kappa[i] @ before + rho[i] @ d[i]
-        return d.at[i].set(here), here
+    def spread(before, x):
+        kappa, rho, c = x
+        here = kappa @ before + rho @ c
+        return here, here
 
+    kappa, rho = state.kappa, state.rho
     with jax.default_matmul_precision("highest"):
-        c = lax.fori_loop(1, rows, gather, b)
-        d, _ = lax.fori_loop(0, rows, spread, (c, jnp.broadcast_to(v, b.shape[1:])))
+        _, c = lax.scan(gather, jnp.zeros_like(b[0]), (kappa, b))
+        v = jnp.broadcast_to(jnp.asarray(v, b.dtype), b.shape[1:])
+        _, d = lax.scan(spread, v, (kappa, rho, c), reverse=True)
     return d
 
 
