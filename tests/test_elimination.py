@@ -72,6 +72,18 @@ def test_lines_with_two_terminals_are_left_to_solves(shape: tuple[int, int]) -> 
         assert bool(jnp.any(eliminated(xbar))) == (part == longer)
 
 
+def test_long_columns_of_equal_rows_do_not_add_up_rounding() -> None:
+    """What a segment lets through is so near to one that its rounding in float32, the same in every
+    row, would show after hundreds of them."""
+    of = lambda dtype: xb.Crossbar(
+        xb.Ohmic(jnp.full((500, 16), 5e-5, dtype)), xb.Wires(*2 * [jnp.asarray(2.0, dtype)])
+    )
+    want = np.asarray(eliminated(of(jnp.float64)))
+    assert error(eliminated(of(jnp.float32)), want) < 3e-6
+    found = module.products.products(module._network(of(jnp.float32))[0])
+    assert error(found.matrix, want) < 3e-6
+
+
 @pytest.fixture
 def own_compilations() -> Iterator[None]:
     """What is compiled in a test is not found by another, whether it passes or not."""

@@ -1,6 +1,7 @@
 """Products of a matrix that arrays compute: called with inputs (and a key, for noise), with the
 `weights()` that they compute with. `Arrays` is one; others are made of several."""
 
+import functools
 from typing import Any, Protocol
 
 import equinox as eqx
@@ -44,12 +45,12 @@ class Sum(eqx.Module):
         self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
     ) -> Float[Array, " outputs"]:
         count = len(self.parts)
-        keys = [None] * count if key is None else jax.random.split(key, count)
-        return sum((part(x, k) for part, k in zip(self.parts[1:], keys[1:], strict=True)),
-                   self.parts[0](x, keys[0]))  # fmt: skip
+        keys = [None] * count if key is None else list(jax.random.split(key, count))
+        each = [part(x, k) for part, k in zip(self.parts, keys, strict=True)]
+        return functools.reduce(jnp.add, each)
 
     def weights(self) -> Matrix:
-        return sum((part.weights() for part in self.parts[1:]), self.parts[0].weights())
+        return functools.reduce(jnp.add, [part.weights() for part in self.parts])
 
 
 class Permuted(eqx.Module):

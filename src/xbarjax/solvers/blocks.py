@@ -6,10 +6,11 @@ ladder.py with matrices for numbers. From the far ends every row of nodes sees t
 array as a Norton equivalent, conductances `S` and currents `c`; through the segments `(a, beta)`,
 from the next row, they are
 
-    K^T S,   K^T c,   K^T = 1 - S beta X,   X = (S beta + a)^-1,
+    S - L S,   c - L c,   L = S beta X,   X = (S beta + a)^-1,
 
-and on the way out again `d_k = K_k d_{k-1} + beta X c_k`. `S` is a matrix of conductances, with a
-diagonal that dominates: nothing is pivoted. A node behind an ideal far end is at 0 (`pinned`): it
+and on the way out again `d_k = d_{k-1} - L_k^T d_{k-1} + beta X c_k`. `S` is a matrix of
+conductances, with a diagonal that dominates: nothing is pivoted. `1 - L` is never formed: where a
+segment drops little, its rounding would be that of one, the same in every row. A node behind an ideal far end is at 0 (`pinned`): it
 leaves the matrices.
 """
 
@@ -37,7 +38,7 @@ class Blocks(NamedTuple):
     """The factor of a network: for every row of nodes, what its segments do."""
 
     lines: Lines
-    kappa: Float[Array, "rows cols cols"]  # of the voltages on the near side
+    lost: Float[Array, "rows cols cols"]  # of the currents from the far side
     rho: Float[Array, "rows cols cols"]  # of the currents on the far side
 
 
@@ -92,12 +93,12 @@ def factor(network: Network) -> Blocks:
     def add(carry, i):
         s, pinned = carry
         s = s + row_of_nodes(network, factored.rows, i)
-        kappa_t, rho, s, pinned = segments(a[i + 1], beta[i + 1], s, pinned)
-        return (s, pinned), (kappa_t.T, rho)
+        lost, rho, s, pinned = segments(a[i + 1], beta[i + 1], s, pinned)
+        return (s, pinned), (lost, rho)
 
     with jax.default_matmul_precision("highest"):
-        _, (kappa, rho) = lax.scan(add, (s, (a[0] > 0) & ~ends), jnp.arange(rows))
-    return Blocks(factored, kappa, rho)
+        _, (lost, rho) = lax.scan(add, (s, (a[0] > 0) & ~ends), jnp.arange(rows))
+    return Blocks(factored, lost, rho)
 
 
 def row_of_nodes(network: Network, rows: Ladder, i) -> Square:
@@ -110,21 +111,20 @@ def row_of_nodes(network: Network, rows: Ladder, i) -> Square:
 def segments(
     a: PerCol, beta: PerCol, s: Square, pinned: Bool[Array, " cols"]
 ) -> tuple[Square, Square, Square, Bool[Array, " cols"]]:
-    """What the segments of one row do to what lies behind them: `K^T` and `beta X`, and the
+    """What the segments of one row do to what lies behind them: `L` and `beta X`, and the
     conductances and pinned nodes on their near side."""
     s = jnp.where(pinned[:, None] | pinned, 0, s)
     scaled, cut = s * beta, a == 0
     alone = cut & (jnp.diagonal(scaled) == 0)
     x = inverse(scaled + jnp.diag(jnp.where(alone, 1, a)))
     lost = scaled @ x
-    kappa_t = jnp.where(cut[:, None] | pinned, 0, jnp.eye(len(a)) - lost).astype(s.dtype)
     held = pinned | alone
     rho = jnp.where(held[:, None] | held, 0, beta[:, None] * x)
-    # a X is near one, so that 1 - S beta X is taken for it
     behind = jnp.where(cut[:, None] | cut, 0, s - lost @ s)
     shorted, seen = pinned & ~cut & (beta == 0), pinned & ~cut & (beta > 0)
     to_pin = jnp.where(seen, a / jnp.where(seen, beta, 1), 0)
-    return kappa_t, rho, behind + jnp.diag(to_pin), shorted
+    lost = jnp.where(cut[:, None] | pinned, jnp.eye(len(a), dtype=s.dtype), lost)
+    return lost, rho, behind + jnp.diag(to_pin), shorted
 
 
 def _solve(state: Blocks, vector: Field) -> Field:
@@ -141,19 +141,20 @@ def drops(
     """Drops [V] of the column nodes for currents `b` [A] into them and near ends at `v` [V]."""
 
     def gather(behind, x):
-        kappa, b = x
-        return kappa.T @ (b + behind), b + behind
+        lost, b = x
+        c = b + behind
+        return c - lost @ c, c
 
     def spread(before, x):
-        kappa, rho, c = x
-        here = kappa @ before + rho @ c
+        lost, rho, c = x
+        here = before - lost.T @ before + rho @ c
         return here, here
 
-    kappa, rho = state.kappa, state.rho
+    lost, rho = state.lost, state.rho
     with jax.default_matmul_precision("highest"):
-        _, c = lax.scan(gather, jnp.zeros_like(b[0]), (kappa, b))
+        _, c = lax.scan(gather, jnp.zeros_like(b[0]), (lost, b))
         v = jnp.broadcast_to(jnp.asarray(v, b.dtype), b.shape[1:])
-        _, d = lax.scan(spread, v, (kappa, rho, c), reverse=True)
+        _, d = lax.scan(spread, v, (lost, rho, c), reverse=True)
     return d
 
 

@@ -31,15 +31,15 @@ def near_currents(network: Network) -> PerCell:
 
     def add(i, equivalent):
         s, c = equivalent
-        kappa_t, _, s, _ = segments(a[i], beta[i], s, free)
-        return s + row_of_nodes(network, lines, i), (kappa_t @ c).at[:, i].set(driven[i])
+        lost, _, s, _ = segments(a[i], beta[i], s, free)
+        return s + row_of_nodes(network, lines, i), (c - lost @ c).at[:, i].set(driven[i])
 
     dtype = network.g_rc.dtype
     start = jnp.zeros((cols, cols), dtype), jnp.zeros((cols, rows), dtype)
     with jax.default_matmul_precision("highest"):
         s, c = lax.fori_loop(0, rows, add, start)
-        kappa_t, *_ = segments(a[rows], beta[rows], s, free)
-        return (kappa_t @ c).T
+        lost, *_ = segments(a[rows], beta[rows], s, free)
+        return (c - lost @ c).T
 
 
 def far_ends_open(network: Network) -> Bool[Array, ""]:
