@@ -10,8 +10,8 @@ from the next row, they are
 
 and on the way out again `d_k = d_{k-1} - L_k^T d_{k-1} + beta X c_k`. `S` is a matrix of
 conductances, with a diagonal that dominates: nothing is pivoted. `1 - L` is never formed: where a
-segment drops little, its rounding would be that of one, the same in every row. A node behind an ideal far end is at 0 (`pinned`): it
-leaves the matrices.
+segment drops little, its rounding would be that of one, the same in every row. A node behind an
+ideal far end is at 0 (`pinned`): it leaves the matrices.
 """
 
 from typing import Any, NamedTuple
