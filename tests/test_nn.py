@@ -234,6 +234,9 @@ def test_one_key_is_one_die_and_one_noise():
     x = jnp.linspace(-1, 1, 6)
     one, same, other = (nn.on_die(net, jax.random.key(k))(x) for k in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
+    later = nn.varying(network(), Lognormal(0.2))
+    np.testing.assert_array_equal(nn.on_die(later, jax.random.key(1))(x), one)
+    np.testing.assert_array_equal(nn.varying(net, None)(x), net(x))
     assert np.abs(one - other).min() > 0 and np.abs(one - net(x)).max() > 0
     arrays = network(noise=1e-6).layers[0].arrays
     noisy = jax.vmap(lambda k: arrays(x, k))(jax.random.split(KEY, 4000))

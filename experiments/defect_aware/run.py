@@ -41,7 +41,7 @@ from ..relaxation.run import cells
 
 HERE = Path(__file__).parent
 LOW, HIGH, SEGMENT, TILE, CELSIUS = 3e-6, 125e-6, 1.0, 64, 130
-BATCH, STEPS, RATE, WARM, CLIP = 1000, 300, 1e-2, 20, 2.0
+BATCH, STEPS, RATE, WARM, CLIP = 1000, 240, 1e-2, 20, 2.0
 SEEDS, DIES, NEAREST = 3, 20, 33
 ARMS = ("plain", "clipped", "wires", "aware")
 
