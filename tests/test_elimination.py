@@ -151,6 +151,26 @@ def test_its_gradient_by_cells_is_that_of_the_solves(shape: Any, parts: Any, dty
     np.testing.assert_allclose(value, total(exact.cell.g, exact), rtol=1e-10 if double else 1e-4)
 
 
+def test_its_second_derivatives_are_those_of_the_solves() -> None:
+    """Forward over reverse, by cells and, of a gradient by cells, along the wires."""
+    xbar = crossbar((18, 16))
+    along = jnp.asarray(np.random.default_rng(4).normal(size=(18, 16))) * 1e-5
+
+    def total(g: Any, r: Any, solver: Any = None) -> Any:
+        array = xb.Crossbar(xb.Ohmic(g), xb.Wires(r, 3.0))
+        return jnp.sum((1e4 * xb.transfer(array, solver=solver)) ** 2)
+
+    def second(solver: Any) -> tuple[Any, Any]:
+        slope = lambda g, r: jax.grad(total)(g, r, solver)
+        r = jnp.asarray(5.0)
+        _, by_cells = jax.jvp(lambda g: slope(g, r), (xbar.cell.g,), (along,))
+        _, by_wire = jax.jvp(lambda r: slope(xbar.cell.g, r), (r,), (jnp.asarray(1.0),))
+        return by_cells, by_wire
+
+    for got, want in zip(jax.jit(lambda: second(None))(), second(SOLVES), strict=True):
+        assert np.abs(want).max() > 0 and error(got, np.asarray(want)) < 1e-9
+
+
 def test_a_gradient_that_a_solve_does_not_confirm_is_flagged(
     monkeypatch: pytest.MonkeyPatch, own_compilations: None
 ) -> None:

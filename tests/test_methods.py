@@ -48,6 +48,7 @@ def off(product, w):
 
 
 @pytest.mark.few(4)
+@pytest.mark.filterwarnings("ignore:.* tiles miss the tolerance of Descent")
 @pytest.mark.parametrize("name", ALL)
 def test_a_method_gives_a_product_with_the_weights_that_it_says(name):
     w, x = weights(), jnp.linspace(-1, 1, 11)
@@ -62,6 +63,16 @@ def test_tiles_are_compensated_also_where_rows_are_left_over(mapping):
     hardware = Hardware(mapping, wired, most=(4, 7), scale=0.3)
     assert off(methods.compensated(w, hardware), w) < 2e-4
     assert off(methods.calibrated(w, hardware), w) > 1e-3
+
+
+def test_tiles_that_cannot_be_compensated_are_said():
+    few = xb.FixedPoint(rtol=1e-12, max_steps=2)
+    with pytest.warns(UserWarning, match=r"3 of 3 tiles miss the tolerance of FixedPoint, 1e-12"):
+        methods.compensated(weights(), Hardware(PAIR, wired, most=(4, 7)), few)
+    with pytest.raises(ValueError, match="11 rows leave 1 of the first tile without cells"):
+        methods.two_ended(weights(), Hardware(PAIR, wired, most=(4, 7)), methods.compensated)
+    even = methods.two_ended(weights(), Hardware(PAIR, wired, most=11), methods.compensated)
+    assert off(even, weights()) < 2e-4
 
 
 @pytest.mark.parametrize("mapping", [PAIR, OFFSET], ids=lambda m: type(m).__name__)

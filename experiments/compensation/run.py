@@ -68,7 +68,9 @@ METHODS: dict[str, Callable[..., Any]] = {
     "two-ended feed": methods.two_ended,
     "two-ended, calibrated": partial(methods.two_ended, then=methods.calibrated),
     "permutation, calibrated": partial(methods.permuted, then=methods.calibrated),
-    "truncated rank, calibrated": partial(methods.truncated, rank=RANK, then=methods.calibrated),
+    "truncated rank, calibrated": lambda weights, hardware: methods.truncated(
+        weights, hardware, min(RANK, *weights.shape), methods.calibrated
+    ),
     "fixed point": methods.compensated,
     "exact gradient": partial(methods.compensated, method=DESCENT()),
     "programming-aware": partial(methods.compensated, method=DESCENT(programming=spread(0.02))),

@@ -140,13 +140,35 @@ def _(primals, tangents):
     if any(map(eqx.is_array, jax.tree.leaves((moved.wires, moved.drive, moved.readout)))):
         found = lambda x: lax.platform_dependent(x, cpu=direct, default=solves)
         return eqx.filter_jvp(found, (crossbar,), (moved,))
+    matrix, status, change = _with_change(crossbar, moved.cell, chunk)
+    return (matrix, status), (change, None)
+
+
+@eqx.filter_custom_jvp
+def _with_change(crossbar: Crossbar, moved, chunk: int):
+    """The matrix, its status, and how it changes where cells do by `moved`: linear in that."""
     of_cells = lambda cell: _network(eqx.tree_at(lambda c: c.cell, crossbar, cell))[0].g_rc
-    _, dg = eqx.filter_jvp(of_cells, (crossbar.cell,), (moved.cell,))
-    found, status = lax.stop_gradient(_known(crossbar))
+    _, dg = eqx.filter_jvp(of_cells, (crossbar.cell,), (moved,))
+    found, status = _known(crossbar)
     matrix = _upright(found.matrix, crossbar)
     change = _upright(products.change(found, _upright(dg, crossbar)), crossbar)
     good = _one_or_nan(status, matrix.dtype)
-    return (good * matrix, status), (good * change, None)
+    return good * matrix, status, good * change
+
+
+@_with_change.def_jvp
+def _(primals, tangents):
+    """What a second derivative asks for: by solves."""
+    crossbar, moved, chunk = primals
+
+    def both(crossbar, moved):
+        still = jax.tree.map(lambda _: None, crossbar)
+        change = eqx.tree_at(lambda c: c.cell, still, moved, is_leaf=lambda x: x is None)
+        solves = lambda x: _by_solves(x, LadderCG(), chunk)
+        (matrix, status), (changed, _) = eqx.filter_jvp(solves, (crossbar,), (change,))
+        return matrix, status, changed
+
+    return eqx.filter_jvp(both, (crossbar, moved), tangents[:2])
 
 
 @eqx.filter_jit

@@ -133,7 +133,7 @@ class Arrays(eqx.Module):
     def calibrated(self, weights: Matrix, *, columns: bool = True) -> "Arrays":
         """The arrays with the gain and the offset that bring what they compute with closest to
         `weights`, by least squares: for every column over the rows of its tile, or one for the
-        whole matrix where `columns` is false. Where no two conductances differ, the gain is kept.
+        whole matrix where `columns` is false. Where no two conductances differ, the gain is 1.
         """
         tiling = self.tiling
         filled = tiling.split(jnp.ones((tiling.inputs, tiling.outputs), self.share.dtype))

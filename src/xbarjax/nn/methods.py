@@ -10,6 +10,7 @@ from whatever a method gives.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -92,12 +93,23 @@ def compensated(
 ) -> Arrays:
     """Every tile compensated on its own, at its own scale and with a digital gain for every column
     of it. `method`: `FixedPoint(rtol=1e-4)` by default, or a `Descent`, the exact gradient on the
-    effective matrix, which knows what programming leaves if it is given one."""
+    effective matrix, which knows what programming leaves if it is given one.
+
+    Warns of tiles that miss the tolerance of the method: they are as near as it came. Raises
+    `ValueError` where the first tile has fewer rows than the others and bit lines end in a second
+    terminal, behind rows without cells: choose `most` such that tiles are even."""
     method = FixedPoint(rtol=1e-4) if method is None else method
     arrays = hardware.program(weights)
     low, span = arrays.mapping.g_min, arrays.mapping.g_max - arrays.mapping.g_min
     blocks, tiling = arrays.tiling.split(weights), arrays.tiling
     share, gain, offset = arrays.share, arrays.gain, arrays.offset
+    far = arrays.build(arrays.conductances[0, 0, 0]).readout.r_in_far
+    if tiling.left and not bool(jnp.all(jnp.isinf(far))):
+        raise ValueError(
+            f"{tiling.inputs} rows leave {tiling.left} of the first tile without cells, and bit"
+            " lines are sensed behind them: choose most such that tiles are even."
+        )
+    missed: list[float] = []
     for down in range(tiling.down):
         left = tiling.left if down == 0 else 0  # rows without cells
         for across in range(tiling.across):
@@ -108,9 +120,18 @@ def compensated(
             answer = compensate(
                 block, arrays.mapping, arrays.build, scale=hardware.scale, method=method
             )
+            if not answer.reached:
+                missed.append(float(answer.after.rms))
             share = share.at[*at, :, left:].set((answer.g - low) / span)
             gain = gain.at[at].set(arrays.k / (answer.k * answer.gain))
             offset = offset.at[at].set(arrays.mapping.zero / answer.k)
+    if missed:
+        warnings.warn(
+            f"{len(missed)} of {tiling.down * tiling.across} tiles miss the tolerance of"
+            f" {type(method).__name__}, {method.rtol}: weights err by up to {max(missed):.1e} rms."
+            " Lower scale, or use smaller tiles.",
+            stacklevel=2,
+        )
     return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), arrays, (share, gain, offset))
 
 

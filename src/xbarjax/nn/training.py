@@ -69,7 +69,7 @@ class Training:
     def begin(self, model: Any) -> State:
         """Before the first step."""
         begun = State(model, self.optimiser.init(self._parts(model)[0]), jnp.asarray(0))
-        return the_same_on_all(begun)
+        return _placed(begun)
 
     def _parts(self, model: Any) -> tuple[Any, Any]:
         return eqx.partition(model, (self.train or trainable)(model))
@@ -125,7 +125,7 @@ def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Ar
     value, slopes = eqx.filter_value_and_grad(loss)(free)
     updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
     moved = within_bounds(eqx.combine(eqx.apply_updates(free, updates), fixed))
-    after = the_same_on_all(State(moved, optimiser, state.step + 1))
+    after = _placed(State(moved, optimiser, state.step + 1))
     numbers = jax.tree.leaves(eqx.filter((after, value), eqx.is_inexact_array))
     return after, value, jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
@@ -166,7 +166,7 @@ def fit(
     now = _Progress(begun, begun, jnp.asarray(jnp.inf), jnp.asarray(0))
     file = None if checkpoint is None else Checkpoint(Path(checkpoint))
     if file is not None and file.path.exists():
-        now = the_same_on_all(file.load(now))
+        now = _placed(file.load(now))
     keep = (lambda: None) if file is None else (lambda: file.save(now))
     done = int(now.state.step)
     for number, batch in enumerate(batches):
@@ -197,6 +197,12 @@ def _judged(now: _Progress, value: float) -> _Progress:
     if value < float(now.least):
         return _Progress(now.state, now.state, jnp.asarray(value), jnp.asarray(0))
     return dataclasses.replace(now, waited=now.waited + 1)
+
+
+def _placed(state: Any) -> Any:
+    """Where arrays are computed on several cores, so that a step finds it as it leaves it."""
+    held = any(map(_is_arrays, jax.tree.leaves(state, is_leaf=_is_arrays)))
+    return the_same_on_all(state) if held else state
 
 
 def _is_arrays(x: Any) -> bool:
