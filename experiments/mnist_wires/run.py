@@ -55,7 +55,8 @@ CASES = [
     (mapping, tile, seed) for mapping in STEPS for tile, seeds in SEEDS.items() for seed in seeds
 ]
 # A clone of CrossSim's fixed point, unrolled, the same network and wires: test accuracies in the
-# training logs of github.com/alambertini01/Crossbar_Models_Comparison (crosssim_model, 2025). Epochs and early stops differ from run to run, and each is under its own solver.
+# training logs of github.com/alambertini01/Crossbar_Models_Comparison (crosssim_model, 2025).
+# Epochs and early stops differ from run to run, and each is under its own solver.
 PUBLISHED = {32: 96.91, 64: 93.29, 128: 90.54, 784: 82.88}
 
 
