@@ -1,6 +1,9 @@
 """Guards layers on arrays: their products are those of reads, tile by tile, their gradients those
 of differences, and a die is the same in both passes."""
 
+import subprocess
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -292,6 +295,55 @@ def test_training_is_traced_once():
     stronger = eqx.tree_at(lambda n: n.layers[0].arrays.k, net, replace_fn=lambda k: 2 * k)
     nn.fit(training, stronger, [(x, y)] * 2)
     assert len(traces) == 1
+
+
+TWO_DEVICES = """
+import jax
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import xbarjax as xb
+from xbarjax import nn
+
+compiled = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+)
+wired = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0))
+w = jnp.asarray(np.random.default_rng(0).normal(0, 0.3, (50, 18)))
+layer = nn.Linear(nn.Arrays.of(w, xb.DifferentialPair(1e-6, 1e-4), wired, most=18), jnp.zeros(18))
+loss = lambda net, x, key: jnp.mean(jax.vmap(net)(x) ** 2)
+x = jnp.asarray(np.random.default_rng(1).normal(size=(8, 50)))
+
+# three tiles of 17 x 18, large enough to be eliminated, on two devices: their gradient by solves
+def by_solves(share):
+    arrays = eqx.tree_at(lambda a: a.share, layer.arrays, share)
+    blocks = [[xb.transfer(wired(g), solver=xb.LadderCG()) for g in pair]
+              for pair in arrays.conductances[:, 0]]
+    t = jnp.stack([plus - minus for plus, minus in blocks])
+    y = jnp.einsum("ndr,drc->nc", jnp.pad(x, ((0, 0), (1, 0))).reshape(8, 3, 17), t) / arrays.k
+    return jnp.mean(y**2)
+
+want = jax.grad(by_solves)(layer.arrays.share)
+got = eqx.filter_jit(eqx.filter_grad(lambda net: loss(net, x, None)))(layer).arrays.share
+assert np.abs(got - want).max() < 1e-9 * np.abs(want).max(), np.abs(got - want).max()
+
+counts = []
+seen = lambda step, value: counts.append(len(compiled))
+nn.fit(nn.Training(loss, optax.adam(1e-2)), layer, [x] * 4, on_step=seen)
+assert counts[0] == counts[-1] > 0, counts
+"""
+
+
+def test_on_two_devices_gradients_are_right_and_a_step_is_compiled_once():
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_best_model_is_kept_and_training_stops_when_none_is_better():
