@@ -34,7 +34,7 @@ from xbarjax import nn
 from xbarjax.nn import methods
 from xbarjax.variability import Programming
 
-from ..common import keep
+from ..common import keep, write_json
 from ..mnist_wires.data import mnist
 from ..mnist_wires.network import (
     HRS,
@@ -224,6 +224,7 @@ def main() -> None:
     nets = [in_software(data, seed) for seed in range(SEEDS)]
     result: dict[str, Any] = {"software": [accuracy(net, data) for net in nets]}
     result["scales"] = over_scales(nets, data, say)
+    write_json(HERE / "result.json", result)  # what there is, should the rest be stopped
     result["methods"] = over_methods(nets[0], data, say)
     console.print(keep(HERE, result, figure(result), began))
 
