@@ -1,7 +1,7 @@
 """What may be done about wires, as functions of one form: `(weights, hardware) -> product`.
 
-A product is `Arrays`, or what is made of several (products.py). So any method puts a network on
-arrays,
+Weights are `(inputs, outputs)`, a product is `Arrays` or what is made of several (products.py), and
+`ValueError` of `Arrays.of` is that of any method. So each puts a network on arrays,
 
     convert(model, lambda w: compensated(w, hardware)),
 

@@ -2,7 +2,7 @@
 `weights()` that they compute with. `Arrays` is one; others are made of several."""
 
 import functools
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,14 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .tiling import Matrix
-
-
-class Product(Protocol):
-    """A matrix that arrays multiply with."""
-
-    def __call__(self, x: Array, key: PRNGKeyArray | None = None) -> Array: ...
-
-    def weights(self) -> Matrix: ...
 
 
 class Chain(eqx.Module):

@@ -18,7 +18,8 @@ as many solves with the same factor; a gradient is the transpose of that. (S. W.
 Rohrer, IEEE Trans. Circuit Theory 16, 318, 1969, doi:10.1109/TCT.1969.1082965: sensitivities by
 the adjoint network.)
 
-It takes about `20 rows cols^3` operations, and keeps `4 rows cols^2` numbers.
+It takes `14 rows cols^3` operations, nearly all in matrix products, a change or a gradient 10 more,
+and `4 rows cols^2` numbers are kept.
 """
 
 from typing import NamedTuple
@@ -63,7 +64,7 @@ def products(network: Network) -> Products:
 
 
 def change(of: Products, dg: PerCell) -> PerCell:
-    """`dT` for a change `dg` of the cells, linear in it."""
+    """`dT` [S] for a change `dg` [S] of the cells, linear in it."""
     factor, r, c, _ = of
     g = factor.lines.network.g_rc[:, :, None]
     source = dg[:, :, None] * c
