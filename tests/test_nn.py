@@ -13,6 +13,7 @@ import pytest
 
 import xbarjax as xb
 from xbarjax import nn
+from xbarjax.nn import methods
 from xbarjax.variability import Lognormal
 
 LOW, HIGH = 1e-6, 1e-4
@@ -119,6 +120,28 @@ def test_cells_that_are_not_linear_are_read_for_every_input():
         i = [xb.read(curved(g), v).i_out for g in pair.program(w[rows], k)]
         total += (i[0] - i[1]) / (k * 0.5)
     np.testing.assert_allclose(arrays(x), total, rtol=1e-9)
+
+
+@pytest.mark.parametrize("cell", [xb.Ohmic, lambda g: xb.Sinh(g, 3.0)], ids=["linear", "sinh"])
+def test_arrays_are_solved_as_they_are_told(cell):
+    w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)
+    build = lambda g: xb.Crossbar(cell(g), xb.Wires(3e3, 5e3))
+    of = lambda solver: nn.Arrays.of(w, MAPPINGS[0], build, most=3, v_read=0.5, solver=solver)
+    seen: list[bool] = []
+
+    class Watched(xb.Dense):
+        def compute(self, state, vector, options):
+            seen.append(True)
+            return super().compute(state, vector, options)
+
+    for solver in (Watched(), xb.Newton(Watched())):
+        np.testing.assert_allclose(of(solver)(x), of(None)(x), rtol=1e-8)
+    assert seen
+    if of(None).is_linear:
+        told = methods.Hardware(MAPPINGS[0], build, 3, scale=0.1, rest={"solver": Watched()})
+        seen.clear()
+        methods.compensated(w, told)
+        assert seen
 
 
 @pytest.mark.few(1)

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import PerCell, Scalar, as_physical, everywhere, require_finite
@@ -14,6 +15,7 @@ from ..mapping import AbstractMapping
 from ..read import read
 from ..readout import AbstractConverter, is_linear
 from ..solution import usable
+from ..solvers import Newton
 from ..transfer import transfer
 from ..variability import AbstractPerturbation
 from .cores import on_every_core
@@ -47,6 +49,8 @@ class Arrays(eqx.Module):
     - `noise`: deviation of every combined current at every read [A], if a key is given.
     - `vary`, `die`: what happens to the conductances (`xb.variability`), and the key of the die,
         the same in every pass until it is replaced.
+    - `solver`: how networks are solved; by default what `transfer` takes, and `read` where cells
+        are not linear.
     """
 
     share: Cells
@@ -61,6 +65,7 @@ class Arrays(eqx.Module):
     converter: AbstractConverter | None = None
     vary: AbstractPerturbation | None = None
     die: PRNGKeyArray | None = None
+    solver: lx.AbstractLinearSolver | Newton | None = None
 
     @classmethod
     def of(
@@ -117,12 +122,17 @@ class Arrays(eqx.Module):
         array = jax.eval_shape(lambda: self.build(self.conductances[0, 0, 0]))
         return array.cell.is_linear and is_linear(array.readout)
 
+    @property
+    def linear_solver(self) -> lx.AbstractLinearSolver | None:
+        """How linear networks are solved; by default what `transfer` takes."""
+        return self.solver.linear if isinstance(self.solver, Newton) else self.solver
+
     @eqx.filter_jit
     def effective(self) -> Blocks:
         """What every tile multiplies with [S], both arrays of a pair combined."""
         g = self.conductances
         flat = g.reshape(-1, *g.shape[-2:])
-        found = on_every_core(lambda g: transfer(self.build(g)), flat)
+        found = on_every_core(lambda g: transfer(self.build(g), solver=self.linear_solver), flat)
         return jax.vmap(jax.vmap(self.mapping.combine))(found.reshape(g.shape))
 
     def weights(self) -> Matrix:
@@ -170,7 +180,7 @@ class Arrays(eqx.Module):
     @eqx.filter_jit
     def _read(self, v: Float[Array, "down rows"]) -> Float[Array, "down across cols"]:
         def one(g, v):
-            solution = read(self.build(g), v)
+            solution = read(self.build(g), v, solver=self.solver)
             return jnp.where(usable(solution.status), solution.i_out, jnp.nan)
 
         g = self.conductances

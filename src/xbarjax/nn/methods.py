@@ -34,7 +34,7 @@ class Hardware:
     """What a matrix is put on.
 
     **Arguments:** `mapping`, `build`, `most`, `scale`: those of `Arrays.of`; `rest`: what else it
-    takes, by name (`v_read`, `noise`, `converter`, `vary`).
+    takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`).
     """
 
     mapping: AbstractMapping
@@ -103,6 +103,7 @@ def compensated(
     low, span = arrays.mapping.g_min, arrays.mapping.g_max - arrays.mapping.g_min
     blocks, tiling = arrays.tiling.split(weights), arrays.tiling
     share, gain, offset = arrays.share, arrays.gain, arrays.offset
+    how: dict[str, Any] = dict(scale=hardware.scale, method=method, solver=arrays.linear_solver)
     far = arrays.build(arrays.conductances[0, 0, 0]).readout.r_in_far
     if tiling.left and not bool(jnp.all(jnp.isinf(far))):
         raise ValueError(
@@ -117,9 +118,7 @@ def compensated(
             if not bool(jnp.any(block != 0)):  # what stands for nothing is left out of the sum
                 gain, offset = gain.at[at].set(0), offset.at[at].set(0)
                 continue
-            answer = compensate(
-                block, arrays.mapping, arrays.build, scale=hardware.scale, method=method
-            )
+            answer = compensate(block, arrays.mapping, arrays.build, **how)
             if not answer.reached:
                 missed.append(float(answer.after.rms))
             share = share.at[*at, :, left:].set((answer.g - low) / span)
