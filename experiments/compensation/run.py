@@ -9,9 +9,10 @@ that the first layer computes with, over their rms; `accuracy` that of the 10,00
 
 - methods: over rows of a tile, over wires, and over what programming leaves (a normal error of
   every cell, as a part of the range).
-- scales: the fixed point, with noise of every read of a tile (a deviation, as a part of the largest
-  current of that layer on 1000 training images) or converters over that range. A small scale needs
-  less of the wires, but costs signal.
+- scales: the fixed point, with noise of every read of a tile or with converters. Full scale is the
+  largest current of a tile of that layer on 1000 training images, at scale 1 and on ideal wires,
+  whatever the scale is: noise is a deviation as a part of it, converters have it as their range. A
+  small scale needs less of the wires, but costs signal.
 """
 
 import dataclasses
@@ -60,7 +61,13 @@ def spread(size: float) -> Programming:
     return Programming(jnp.asarray([size * SPAN], jnp.float32), jnp.float32(1 / LRS))
 
 
-DESCENT = partial(xb.Descent, optimiser=optax.adam(2e-2), max_steps=40)
+def by_descent(weights: jax.Array, hardware: methods.Hardware, *, aware: bool) -> Any:
+    """The exact gradient, of the error on average over what programming leaves if `aware`."""
+    programming = spread(0.02) if aware else None
+    method = xb.Descent(optimiser=optax.adam(2e-2), max_steps=40, programming=programming)
+    return methods.compensated(weights, hardware, method=method)
+
+
 METHODS: dict[str, Callable[..., Any]] = {
     "none": methods.plain,
     "one factor": methods.one_factor,
@@ -72,8 +79,8 @@ METHODS: dict[str, Callable[..., Any]] = {
         weights, hardware, min(RANK, *weights.shape), methods.calibrated
     ),
     "fixed point": methods.compensated,
-    "exact gradient": partial(methods.compensated, method=DESCENT()),
-    "programming-aware": partial(methods.compensated, method=DESCENT(programming=spread(0.02))),
+    "exact gradient": partial(by_descent, aware=False),
+    "programming-aware": partial(by_descent, aware=True),
 }
 EVERYWHERE = [name for name in METHODS if name not in ("exact gradient", "programming-aware")]
 
@@ -81,7 +88,8 @@ EVERYWHERE = [name for name in METHODS if name not in ("exact gradient", "progra
 @cache
 def wired(r: float) -> Callable[[jax.Array], xb.Crossbar]:
     """One function a wire, so that it is compiled once."""
-    return lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(*2 * [jnp.asarray(r, g.dtype)]))
+    segment = lambda g: jnp.asarray(r, g.dtype)
+    return lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(segment(g), segment(g)))
 
 
 def hardware(tile: int, r: float, scale: float) -> methods.Hardware:
@@ -112,17 +120,26 @@ def on_the_task(net: Network, data: Any, steps: int = 60) -> Network:
     return nn.fit(training, net, batches(data, 1000, steps, 0)).model
 
 
-def read_out(net: Network, data: Any, noise: float, bits: int | None) -> Network:
-    """The same with noise and converters of the largest current of each layer."""
-    x, layers = jnp.asarray(data["x_train"][:1000]), []
+def full_scale(net: Network, tile: int, data: Any) -> list[jax.Array]:
+    """The largest current [A] of a tile of each layer, on 1000 training images, where the largest
+    weight takes all of the range and wires are ideal."""
+    x, found = jnp.asarray(data["x_train"][:1000]), []
     for layer in (net.first, net.second):
-        i = jax.vmap(layer.arrays.currents)(x)
-        full = jnp.max(jnp.abs(i))
-        adc = None if bits is None else xb.Adc(bits=bits, lo=-full, hi=full)
-        arrays = dataclasses.replace(layer.arrays, noise=noise * full, converter=adc)
-        layers.append(dataclasses.replace(layer, arrays=arrays))
+        ideal = methods.plain(layer.weight.T, hardware(tile, 0.0, 1.0))
+        found.append(jnp.max(jnp.abs(jax.vmap(ideal.currents)(x))))
         x = jax.nn.relu(jax.vmap(layer)(x))
-    return Network(*layers)
+    return found
+
+
+def read_out(net: Network, full: list[jax.Array], noise: float, bits: int | None) -> Network:
+    """The same with noise, as a part of full scale, and converters over it."""
+
+    def one(layer: nn.Linear, most: jax.Array) -> nn.Linear:
+        adc = None if bits is None else xb.Adc(bits=bits, lo=-most, hi=most)
+        arrays = dataclasses.replace(layer.arrays, noise=noise * most, converter=adc)
+        return dataclasses.replace(layer, arrays=arrays)
+
+    return Network(one(net.first, full[0]), one(net.second, full[1]))
 
 
 @eqx.filter_jit
@@ -170,7 +187,7 @@ def over_spreads(net: Network, made: Network, data: Any) -> list[dict[str, Any]]
 
 def over_scales(nets: list[Network], data: Any, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Seed 0 at every scale, noise and converter; the others at one scale, read exactly."""
-    cases = []
+    cases, full = [], {tile: full_scale(nets[0], tile, data) for tile in (64, 128)}
     where = [(tile, scale, 0) for tile in (64, 128) for scale in SCALES]
     where += [(tile, SCALE, seed) for tile in (64, 128) for seed in range(1, len(nets))]
     for tile, scale, seed in where:
@@ -180,8 +197,8 @@ def over_scales(nets: list[Network], data: Any, say: Callable[[str], None]) -> l
         words = f"{tile} rows, scale {scale}, seed {seed}: error {case['error']:.1e},"
         words += f" {case['accuracy']:.2%}"
         if seed == 0:
-            case["noise"] = [with_noise(read_out(made, data, x, None), data) for x in NOISES]
-            case["bits"] = [with_noise(read_out(made, data, 0.0, x), data) for x in BITS]
+            case["noise"] = [with_noise(read_out(made, full[tile], x, None), data) for x in NOISES]
+            case["bits"] = [with_noise(read_out(made, full[tile], 0.0, x), data) for x in BITS]
             each = " ".join(f"{x:.2%}" for x in (*case["noise"], *case["bits"]))
             words += f"; noise, bits: {each}"
         cases.append(case)

@@ -143,7 +143,8 @@ def main() -> None:
             words = ", ".join(f"{name} {x:.2%}" for name, x in of.items())
             console.print(f"seed {seed}, {arm}: {words}")
     mean = lambda arm: np.mean([case["measured"] for case in cases if case["arm"] == arm])
-    gains = {f"aware_over_{arm}_points": 100 * (mean("aware") - mean(arm)) for arm in ARMS[:3]}
+    over = lambda arm: float(100 * (mean("aware") - mean(arm)))
+    gains = {f"aware_over_{arm}_points": over(arm) for arm in ARMS[:3]}
     console.print(gains)
     console.print(keep(HERE, gains | {"cases": cases}, figure(cases), began))
 
