@@ -304,6 +304,24 @@ def test_training_lowers_the_loss_within_the_bounds_and_goes_on_where_it_stopped
         nn.fit(training, net, batches, checkpoint=tmp_path / "other")
 
 
+def test_the_last_layer_is_trained_alone_for_the_die_that_is_there():
+    net = nn.on_die(network(vary=Lognormal(0.3)), jax.random.key(9))
+    for where, alone in (
+        (lambda net: net.layers[1], False),
+        (lambda net: (net.layers[1].arrays, net.layers[1].bias), False),
+        (lambda net: net.layers[1].bias, True),
+    ):
+        training = nn.Training(loss, optax.adam(0.03), train=nn.only(where))
+        tuned = nn.fit(training, net, [data()] * 5).model
+        changed = lambda of, tuned=tuned: np.any(np.asarray(of(net)) != np.asarray(of(tuned)))
+        assert changed(lambda net: net.layers[1].bias)
+        assert changed(lambda net: net.layers[1].arrays.share) != alone
+        assert not changed(lambda net: net.layers[0].arrays.conductances)
+        assert not changed(lambda net: net.layers[0].arrays.gain)
+        assert not changed(lambda net: net.layers[0].bias)
+        assert loss(tuned, data(), KEY) < loss(net, data(), KEY)
+
+
 def test_training_is_traced_once():
     traces = []
 

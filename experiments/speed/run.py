@@ -54,6 +54,11 @@ def parts() -> dict:
             for n, m in ((32, 32), (64, 64), (128, 128), (256, 256), (64, 512), (512, 64))
             for d in both
         ],
+        "transfer_gradient": [
+            lambda n=n, m=m, d=d: sizes.transfer_gradient(n, m, d)
+            for n, m in ((32, 32), (64, 64), (128, 128), (784, 128))
+            for d in both
+        ],
         "start": [
             lambda n=n, g=g: sizes.start(n, g) for n in (128, 512) for g in (1e-4, 1e-2, 1e-1)
         ],

@@ -79,6 +79,32 @@ def transfer(rows: int, cols: int, dtype: str) -> dict:
     return {"rows": rows, "cols": cols, "dtype": dtype, **medians, "error": max(wrong)}
 
 
+def transfer_gradient(rows: int, cols: int, dtype: str) -> dict:
+    """A step of training: the effective matrix and a gradient by all cells, in units of the matrix
+    alone, as it comes and by a solve for each line of the shorter side."""
+    g, r_row, r_col, _ = circuit(max(rows, cols), False)
+    g = jnp.asarray(g[:rows, :cols], dtype)
+    w = jnp.asarray(np.random.default_rng(1).normal(size=g.shape), dtype)
+
+    def compiled(solver):
+        loss = lambda g: jnp.vdot(w, xb.transfer(crossbar(g, r_row, r_col, dtype), solver=solver))
+        return jax.jit(loss), jax.jit(jax.value_and_grad(loss))
+
+    (matrix, step), (_, by_solves) = compiled(None), compiled(xb.LadderCG())
+    wrong = error(step(g)[1], by_solves(g)[1])
+    assert wrong < (1e-10 if dtype == "float64" else 1e-4), wrong
+    ways = {"matrix_s": matrix, "step_s": step, "step_by_solves_s": by_solves}
+    jax.block_until_ready(matrix(g))
+    times = {name: [] for name in ways}
+    for _ in range(5):
+        for name, f in ways.items():
+            times[name] += seconds(lambda f=f: f(g), least=2)
+    medians = {name: np.median(taken) for name, taken in times.items()}
+    matrices = medians["step_s"] / medians["matrix_s"]
+    row = {"rows": rows, "cols": cols, "dtype": dtype, **medians, "matrices": matrices}
+    return row | {"difference": wrong}
+
+
 def start(n: int, r_g: float) -> dict:
     """A read that begins from the solution of an array whose cells have since moved by 0.1 %."""
     g, r_row, r_col, v = circuit(n, False, r_g)

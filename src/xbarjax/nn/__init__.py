@@ -12,6 +12,7 @@ from .training import (
     TrainingError as TrainingError,
     fit as fit,
     on_die as on_die,
+    only as only,
     step as step,
     trainable as trainable,
     varying as varying,

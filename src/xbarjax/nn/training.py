@@ -54,7 +54,7 @@ class Training:
         same in the forward and in the backward pass.
     - `optimiser`: of optax.
     - `train`: which numbers are trained, a function of the model giving booleans of its form;
-        by default `trainable`.
+        by default `trainable`, of parts alone `only(where)`.
     - `fresh_dies`: whether every step sees a die of its own (of arrays with a `vary`): training
         against what dies may have. Otherwise each keeps the die that it has.
     - `seed`: of noise and dies.
@@ -86,6 +86,18 @@ def trainable(model: Any) -> Any:
         return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), nothing, (True, True, True))
 
     return jax.tree.map(one, model, is_leaf=_is_arrays)
+
+
+def only(where: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What is trained where all but a part of the model stays as it is, for `Training`: of the
+    last layer, for example, `only(lambda model: model.layers[-1])`. `where` gives the part, or
+    several."""
+
+    def train(model: Any) -> Any:
+        nothing = jax.tree.map(lambda _: False, model)
+        return eqx.tree_at(where, nothing, trainable(where(model)))
+
+    return train
 
 
 def within_bounds(model: Any) -> Any:
