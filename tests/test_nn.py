@@ -57,16 +57,18 @@ def test_tiles_hold_a_matrix_and_their_products_add_up(most):
 @pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: type(m).__name__)
 def test_ideal_arrays_compute_with_the_weights(mapping):
     w, x = weights(), jnp.linspace(-1, 1, 11)
-    arrays = nn.Arrays.of(w, mapping, ideal, most=4, scale=0.9, v_read=0.2)
+    arrays = nn.tile(w, mapping, ideal, most=4, scale=0.9, v_read=0.2)
     np.testing.assert_allclose(arrays.weights(), w, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(arrays(x), x @ w, rtol=1e-9)
+    of_numpy = nn.tile(np.asarray(w), mapping, ideal, most=4, scale=0.9, v_read=0.2)
+    np.testing.assert_array_equal(of_numpy.share, arrays.share)
     assert np.all((arrays.share >= 0) & (arrays.share <= 1))
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS[::4], ids=lambda m: type(m).__name__)
 def test_a_product_is_a_read_of_every_array(mapping):
     w, x = weights(), jnp.linspace(-1, 1, 11)
-    arrays = nn.Arrays.of(w, mapping, wired, most=(4, 7), v_read=0.2)
+    arrays = nn.tile(w, mapping, wired, most=(4, 7), v_read=0.2)
     k, total = mapping.siemens_per_weight(w), jnp.zeros(7)
     # three arrays of 3, 4 and 4 rows, as large as they are filled
     for rows in (slice(0, 3), slice(3, 7), slice(7, 11)):
@@ -82,7 +84,7 @@ def test_a_product_is_a_read_of_every_array(mapping):
 @pytest.mark.parametrize("mapping", MAPPINGS[::4], ids=lambda m: type(m).__name__)
 def test_calibration_is_the_least_squares_of_every_column(mapping):
     w = weights()
-    arrays = nn.Arrays.of(w, mapping, wired, most=(4, 7), v_read=0.2)
+    arrays = nn.tile(w, mapping, wired, most=(4, 7), v_read=0.2)
     better = arrays.calibrated(w)
     effective, off = arrays.effective(), better.weights() - w
     assert np.linalg.norm(off) < 0.5 * np.linalg.norm(arrays.weights() - w)
@@ -96,7 +98,7 @@ def test_calibration_is_the_least_squares_of_every_column(mapping):
 
 def test_calibration_of_the_whole_matrix_is_one_least_squares():
     w = weights()
-    arrays = nn.Arrays.of(w, MAPPINGS[4], wired, most=(4, 7), v_read=0.2)
+    arrays = nn.tile(w, MAPPINGS[4], wired, most=(4, 7), v_read=0.2)
     better = arrays.calibrated(w, columns=False)
     assert better.gain.shape == better.offset.shape == (1, 1, 1)
     t = np.asarray(arrays.tiling.join(arrays.effective() / arrays.k))
@@ -113,7 +115,7 @@ def test_cells_that_are_not_linear_are_read_for_every_input():
     w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)
     pair = MAPPINGS[0]
     curved = lambda g: xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(3.0, 5.0))
-    arrays = nn.Arrays.of(w, pair, curved, most=3, v_read=0.5)
+    arrays = nn.tile(w, pair, curved, most=3, v_read=0.5)
     k, total = pair.siemens_per_weight(w), jnp.zeros(3)
     for rows in (slice(0, 2), slice(2, 5)):
         v = 0.5 * x[rows]
@@ -126,7 +128,7 @@ def test_cells_that_are_not_linear_are_read_for_every_input():
 def test_arrays_are_solved_as_they_are_told(cell):
     w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)
     build = lambda g: xb.Crossbar(cell(g), xb.Wires(3e3, 5e3))
-    of = lambda solver: nn.Arrays.of(w, MAPPINGS[0], build, most=3, v_read=0.5, solver=solver)
+    of = lambda solver: nn.tile(w, MAPPINGS[0], build, most=3, v_read=0.5, solver=solver)
     seen: list[bool] = []
 
     class Watched(xb.Dense):
@@ -148,14 +150,14 @@ def test_arrays_are_solved_as_they_are_told(cell):
 @pytest.mark.parametrize("padding, stride, dilation", [(0, 1, 1), (1, 2, 1), ("SAME", 1, 2)])
 def test_a_convolution_is_that_of_equinox(padding, stride, dilation):
     layer = eqx.nn.Conv2d(2, 3, (3, 2), stride, padding, dilation, key=KEY)
-    on_arrays = nn.convert(layer, lambda w: nn.Arrays.of(w, MAPPINGS[0], ideal, most=5))
+    on_arrays = nn.convert(layer, lambda w: nn.tile(w, MAPPINGS[0], ideal, most=5))
     image = jax.random.normal(KEY, (2, 7, 6))
     np.testing.assert_allclose(on_arrays(image), layer(image), rtol=1e-8, atol=1e-10)
 
 
 def network(key=KEY, **rest):
     net = eqx.nn.MLP(6, 3, 5, 1, key=key, dtype=float)
-    make = lambda w: nn.Arrays.of(w, MAPPINGS[0], wired, most=4, scale=0.7, **rest)
+    make = lambda w: nn.tile(w, MAPPINGS[0], wired, most=4, scale=0.7, **rest)
     return nn.convert(net, make)
 
 
@@ -169,13 +171,11 @@ def test_a_network_keeps_what_has_no_matrix():
         ]
     )
     image = jax.random.normal(KEY, (1, 4, 4))
-    made = nn.convert(net, lambda w: nn.Arrays.of(w, MAPPINGS[0], ideal))
+    made = nn.convert(net, lambda w: nn.tile(w, MAPPINGS[0], ideal))
     assert isinstance(made[0], nn.Conv2d) and isinstance(made[3], nn.Linear)
     assert made[2] is net[2]
     np.testing.assert_allclose(made(image), net(image), rtol=1e-8)
-    part = nn.convert(
-        net, lambda w: nn.Arrays.of(w, MAPPINGS[0], ideal), where=lambda x: x is net[3]
-    )
+    part = nn.convert(net, lambda w: nn.tile(w, MAPPINGS[0], ideal), where=lambda x: x is net[3])
     assert part[0] is net[0] and isinstance(part[3], nn.Linear)
 
 
@@ -358,7 +358,7 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 wired = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0))
 w = jnp.asarray(np.random.default_rng(0).normal(0, 0.3, (50, 18)))
-layer = nn.Linear(nn.Arrays.of(w, xb.DifferentialPair(1e-6, 1e-4), wired, most=18), jnp.zeros(18))
+layer = nn.Linear(nn.tile(w, xb.DifferentialPair(1e-6, 1e-4), wired, most=18), jnp.zeros(18))
 loss = lambda net, x, key: jnp.mean(jax.vmap(net)(x) ** 2)
 x = jnp.asarray(np.random.default_rng(1).normal(size=(8, 50)))
 
@@ -421,9 +421,9 @@ def test_a_step_that_would_spoil_the_model_is_not_taken():
 @pytest.mark.parametrize(
     "call, said",
     [
-        (lambda: nn.Arrays.of(jnp.ones(3), MAPPINGS[0], ideal), "weights has shape (3,)"),
-        (lambda: nn.Arrays.of(weights() * jnp.inf, MAPPINGS[0], ideal), "weights"),
-        (lambda: nn.Arrays.of(weights(), MAPPINGS[0], ideal, k=1.0), "k is 1.0 S"),
+        (lambda: nn.tile(jnp.ones(3), MAPPINGS[0], ideal), "weights has shape (3,)"),
+        (lambda: nn.tile(weights() * jnp.inf, MAPPINGS[0], ideal), "weights"),
+        (lambda: nn.tile(weights(), MAPPINGS[0], ideal, k=1.0), "k is 1.0 S"),
         (lambda: nn.Tiling(0, 3, 4), "inputs is 0"),
         (lambda: nn.Tiling(3, 3, 0), "most is 0"),
         (lambda: nn.convert(eqx.nn.LayerNorm(3), lambda w: w), "no layer to convert"),

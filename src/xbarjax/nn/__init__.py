@@ -1,7 +1,7 @@
 """Neural networks whose products are exact array reads, as equinox modules."""
 
 from . import methods as methods
-from .analog import Arrays as Arrays
+from .analog import Arrays as Arrays, tile as tile
 from .convert import convert as convert
 from .layers import Conv2d as Conv2d, Linear as Linear
 from .methods import Hardware as Hardware

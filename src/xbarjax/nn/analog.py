@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .._types import PerCell, Scalar, as_physical, everywhere, require_finite
 from ..crossbar import Crossbar
@@ -66,46 +66,6 @@ class Arrays(eqx.Module):
     vary: AbstractPerturbation | None = None
     die: PRNGKeyArray | None = None
     solver: lx.AbstractLinearSolver | Newton | None = None
-
-    @classmethod
-    def of(
-        cls,
-        weights: Float[Array, "..."],
-        mapping: AbstractMapping,
-        build: Callable[[PerCell], Crossbar],
-        *,
-        most: int | tuple[int, int] = 64,
-        k: Any = None,
-        scale: float = 1.0,
-        v_read: Any = 1.0,
-        noise: Any = 0.0,
-        **rest: Any,
-    ) -> "Arrays":
-        """The arrays that compute with `weights` where wires are ideal.
-
-        **Arguments:** `weights`: `(inputs, outputs)`; `most`: rows and columns of an array at most;
-        `k` [S per unit of weight], by default such that the largest weight takes `scale` of the
-        range; the others as above.
-
-        **Errors:** `ValueError` for weights that are no finite matrix, or that do not fit with `k`.
-        """
-        if weights.ndim != 2 or 0 in weights.shape:
-            raise ValueError(f"weights has shape {weights.shape}; it must be (inputs, outputs).")
-        require_finite(weights, "weights", "")
-        tiling = Tiling(weights.shape[0], weights.shape[1], most)
-        k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k)
-        blocks = tiling.split(weights)
-        g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(blocks)
-        share = (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
-        if not everywhere(lambda x: (x >= -1e-6) & (x <= 1 + 1e-6), share):
-            raise ValueError(
-                f"k is {k} S per unit of weight: cells would lie beyond their bounds,"
-                f" {mapping.g_min} to {mapping.g_max} S. Lower k or scale."
-            )
-        gain = jnp.ones((tiling.down, tiling.across, tiling.cols), weights.dtype)
-        v_read, noise = (jnp.asarray(x, weights.dtype) for x in (v_read, noise))
-        offset = mapping.zero / k * gain
-        return cls(share, gain, offset, k, v_read, noise, mapping, tiling, build, **rest)
 
     @property
     def conductances(self) -> Cells:
@@ -188,3 +148,50 @@ class Arrays(eqx.Module):
         flat = g.reshape(-1, *g.shape[-2:]), each.reshape(-1, v.shape[-1])
         i = jax.vmap(one)(*flat).reshape(*g.shape[:3], -1)
         return jax.vmap(jax.vmap(self.mapping.combine))(i)
+
+
+def tile(
+    weights: ArrayLike,
+    mapping: AbstractMapping,
+    build: Callable[[PerCell], Crossbar],
+    *,
+    most: int | tuple[int, int] = 64,
+    k: Any = None,
+    scale: float = 1.0,
+    v_read: Any = 1.0,
+    noise: Any = 0.0,
+    **rest: Any,
+) -> Arrays:
+    """A matrix on as many arrays of a given size as it takes, whose partial sums are added: those
+    that compute with it where wires are ideal.
+
+    **Arguments:**
+
+    - `weights`: `(inputs, outputs)`.
+    - `mapping`: how weights are carried, for example `DifferentialPair(g_min, g_max)`.
+    - `build`: makes an array of conductances `(rows, physical)`, with wires, drive and readout.
+    - `most`: rows and columns of an array at most, or one number for both.
+    - `k`: [S per unit of weight]; by default such that the largest weight takes `scale` of the
+        range.
+    - `v_read`, `noise` and the `rest` (`converter`, `vary`, `die`, `solver`): as in `Arrays`.
+
+    **Errors:** `ValueError` for weights that are no finite matrix, or that do not fit with `k`.
+    """
+    weights = as_physical(weights, "weights")
+    if weights.ndim != 2 or 0 in weights.shape:
+        raise ValueError(f"weights has shape {weights.shape}; it must be (inputs, outputs).")
+    require_finite(weights, "weights", "")
+    tiling = Tiling(weights.shape[0], weights.shape[1], most)
+    k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k)
+    blocks = tiling.split(weights)
+    g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(blocks)
+    share = (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
+    if not everywhere(lambda x: (x >= -1e-6) & (x <= 1 + 1e-6), share):
+        raise ValueError(
+            f"k is {k} S per unit of weight: cells would lie beyond their bounds,"
+            f" {mapping.g_min} to {mapping.g_max} S. Lower k or scale."
+        )
+    gain = jnp.ones((tiling.down, tiling.across, tiling.cols), weights.dtype)
+    v_read, noise = (jnp.asarray(x, weights.dtype) for x in (v_read, noise))
+    offset = mapping.zero / k * gain
+    return Arrays(share, gain, offset, k, v_read, noise, mapping, tiling, build, **rest)

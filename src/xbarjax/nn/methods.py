@@ -1,7 +1,7 @@
 """What may be done about wires, as functions of one form: `(weights, hardware) -> product`.
 
 Weights are `(inputs, outputs)`, a product is `Arrays` or what is made of several (products.py), and
-`ValueError` of `Arrays.of` is that of any method. So each puts a network on arrays,
+`ValueError` of `tile` is that of any method. So each puts a network on arrays,
 
     convert(model, lambda w: compensated(w, hardware)),
 
@@ -23,7 +23,7 @@ from .._types import PerCell
 from ..compensation import AbstractMethod, FixedPoint, compensate
 from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
-from .analog import Arrays
+from .analog import Arrays, tile
 from .products import Chain, Permuted, Sum
 from .tiling import Matrix
 from .training import on_die
@@ -33,7 +33,7 @@ from .training import on_die
 class Hardware:
     """What a matrix is put on.
 
-    **Arguments:** `mapping`, `build`, `most`, `scale`: those of `Arrays.of`; `rest`: what else it
+    **Arguments:** `mapping`, `build`, `most`, `scale`: those of `tile`; `rest`: what else it
     takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`).
     """
 
@@ -46,7 +46,7 @@ class Hardware:
     def program(self, weights: Matrix) -> Arrays:
         """Arrays for ideal wires, where the largest weight takes `scale` of the range."""
         of = dict(most=self.most, scale=self.scale)
-        return Arrays.of(weights, self.mapping, self.build, **of, **self.rest)
+        return tile(weights, self.mapping, self.build, **of, **self.rest)
 
 
 Method = Callable[[Matrix, Hardware], Any]
