@@ -79,13 +79,19 @@ def one_factor(weights: Matrix, hardware: Hardware, x: Array | None = None) -> A
 
 def two_ended(weights: Matrix, hardware: Hardware, then: Method = plain) -> Any:
     """Word lines driven and bit lines sensed at both ends, the far ones as the near ones."""
+    return then(weights, dataclasses.replace(hardware, build=_BothEnds(hardware.build)))
 
-    def build(g: PerCell) -> Crossbar:
-        array = hardware.build(g)
+
+@dataclasses.dataclass(frozen=True)
+class _BothEnds:
+    """A `build` that is equal to another of the same arrays, so that both are compiled once."""
+
+    build: Callable[[PerCell], Crossbar]
+
+    def __call__(self, g: PerCell) -> Crossbar:
+        array = self.build(g)
         far = lambda a: (a.drive.r_source_far, a.readout.r_in_far)
         return eqx.tree_at(far, array, (array.drive.r_source, array.readout.r_in))
-
-    return then(weights, dataclasses.replace(hardware, build=build))
 
 
 def compensated(
