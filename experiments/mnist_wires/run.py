@@ -87,7 +87,8 @@ def run(mapping: str, tile: int, seed: int, data: Any, progress: Progress) -> di
         losses.append(value)
         progress.update(task, advance=1)
 
-    done = nn.fit(through(mapping, tile), model, batches(data, BATCH, steps, seed), on_step=seen)
+    training = through(RATE[mapping] * (2 if tile == 784 else 1), steps)
+    done = nn.fit(training, model, batches(data, BATCH, steps, seed), on_step=seen)
     stated |= {"accuracy": accuracy(done.model, data), "loss": losses, "steps": steps}
     stated["epoch_seconds"] = float(np.median(np.diff(times)) * 60_000 / BATCH)
     stated["ideal_epoch_seconds"] = ideal_epoch(net, data)
@@ -97,10 +98,9 @@ def run(mapping: str, tile: int, seed: int, data: Any, progress: Progress) -> di
 
 
 @cache
-def through(mapping: str, tile: int) -> nn.Training:
+def through(top: float, steps: int) -> nn.Training:
     """One for all seeds, so that they are compiled once."""
-    top = RATE[mapping] * (2 if tile == 784 else 1)
-    rate = optax.warmup_cosine_decay_schedule(top / WARM, top, WARM, STEPS[mapping])
+    rate = optax.warmup_cosine_decay_schedule(top / WARM, top, WARM, steps)
     return nn.Training(loss, optax.adam(rate, b2=0.99))
 
 
