@@ -73,6 +73,8 @@ def test_tiles_that_cannot_be_compensated_are_said():
         methods.two_ended(weights(), Hardware(PAIR, wired, most=(4, 7)), methods.compensated)
     even = methods.two_ended(weights(), Hardware(PAIR, wired, most=11), methods.compensated)
     assert off(even, weights()) < 2e-4
+    again = methods.two_ended(weights(), Hardware(PAIR, wired, most=11))
+    assert again.build == even.build and hash(again.build) == hash(even.build)  # compiled once
 
 
 @pytest.mark.parametrize("mapping", [PAIR, OFFSET], ids=lambda m: type(m).__name__)

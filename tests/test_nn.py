@@ -6,6 +6,7 @@ import sys
 
 import equinox as eqx
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -385,6 +386,23 @@ assert counts[0] == counts[-1] > 0, counts
 def test_on_two_devices_gradients_are_right_and_a_step_is_compiled_once():
     done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("most", [4, 18])  # by solves, and by elimination on a CPU
+def test_a_loss_and_its_gradient_export_to_every_platform(most):
+    w = jnp.asarray(np.random.default_rng(0).normal(0, 0.3, (36, 18)), jnp.float32)
+    arrays = nn.tile(w, xb.DifferentialPair(LOW, HIGH), wired, most=most)
+
+    @jax.jit
+    def slope(share, x):
+        of = lambda share: eqx.tree_at(lambda a: a.share, arrays, share)
+        return jax.value_and_grad(lambda share: jnp.sum(jax.vmap(of(share))(x) ** 2))(share)
+
+    x = jnp.ones((8, 36), jnp.float32)
+    exported = jax.export.export(slope, platforms=("cpu", "cuda", "tpu"))(arrays.share, x)
+    assert "custom_call" not in exported.mlir_module()
+    for got, wanted in zip(exported.call(arrays.share, x), slope(arrays.share, x), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_the_best_model_is_kept_and_training_stops_when_none_is_better():
