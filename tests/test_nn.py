@@ -1,6 +1,7 @@
 """Guards layers on arrays: their products are those of reads, tile by tile, their gradients those
 of differences, and a die is the same in both passes."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from xbarjax.nn import methods
 from xbarjax.variability import Lognormal
 
 LOW, HIGH = 1e-6, 1e-4
+OFFSET = xb.Tia(r_f=1e3, gain=1e3, v_offset=0.01)
 KEY = jax.random.key(2)
 MAPPINGS = [
     xb.DifferentialPair(LOW, HIGH),
@@ -66,19 +68,50 @@ def test_ideal_arrays_compute_with_the_weights(mapping):
     assert np.all((arrays.share >= 0) & (arrays.share <= 1))
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS[::4], ids=lambda m: type(m).__name__)
-def test_a_product_is_a_read_of_every_array(mapping):
+@pytest.mark.few(4)
+@pytest.mark.parametrize("readout", [None, xb.VirtualGround(10.0, v_ref=0.03), OFFSET], ids=str)
+@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: type(m).__name__)
+def test_a_product_is_a_read_of_every_array(mapping, readout):
+    build = lambda g: (
+        wired(g) if readout is None else dataclasses.replace(wired(g), readout=readout)
+    )
     w, x = weights(), jnp.linspace(-1, 1, 11)
-    arrays = nn.tile(w, mapping, wired, most=(4, 7), v_read=0.2)
+    arrays = nn.tile(w, mapping, build, most=(4, 7), v_read=0.2)
     k, total = mapping.siemens_per_weight(w), jnp.zeros(7)
-    # three arrays of 3, 4 and 4 rows, as large as they are filled
+    # three arrays of 3, 4 and 4 rows, with bit lines as long as they are filled
     for rows in (slice(0, 3), slice(3, 7), slice(7, 11)):
         v = 0.2 * x[rows]
-        i = jnp.stack([xb.read(wired(g), v).i_out for g in mapping.program(w[rows], k)])
+        i = jnp.stack([xb.read(build(g), v).i_out for g in mapping.program(w[rows], k)])
         total += (mapping.combine(i) - mapping.zero * v.sum()) / (k * 0.2)
-    np.testing.assert_allclose(arrays(x), total, rtol=1e-9)
-    np.testing.assert_allclose(x @ arrays.weights(), total, rtol=1e-9)
+    np.testing.assert_allclose(arrays(x), total, rtol=1e-9, atol=1e-12)
+    matrix = arrays(x) - arrays(0 * x)
+    np.testing.assert_allclose(x @ arrays.weights(), matrix, rtol=1e-9, atol=1e-12)
     assert np.abs(total - x @ w).max() > 1e-3  # the wires do something
+    at_rest = np.abs(arrays(0 * x)).max()
+    assert at_rest == 0 if readout is None else at_rest > 1e-4  # that of a pair nearly cancels
+
+
+def test_columns_that_are_left_over_have_the_cells_of_no_weight():
+    w, x, pair = weights(), jnp.linspace(-1, 1, 11), MAPPINGS[0]
+    arrays = nn.tile(w, pair, wired, most=(11, 4))  # eight columns, of which one is left over
+    k, padded = pair.siemens_per_weight(w), jnp.pad(w, ((0, 0), (0, 1)))
+    each = [padded[:, :4], padded[:, 4:]]
+    i = [[xb.read(wired(g), x).i_out for g in pair.program(part, k)] for part in each]
+    found = jnp.concatenate([(one - other) / k for one, other in i])
+    np.testing.assert_allclose(arrays(x), found[:7], rtol=1e-9)
+
+
+def test_cells_behind_a_resistance_have_gradients_beside_rows_without_cells():
+    build = lambda g: xb.Crossbar(xb.Ohmic(1 / (1 / g + 2e3)), xb.Wires(3.0, 5.0))
+    arrays = nn.tile(weights((5, 3)), MAPPINGS[0], build, most=3)  # two and three rows
+
+    def total(share):
+        return jnp.sum(eqx.tree_at(lambda a: a.share, arrays, share).weights() ** 2)
+
+    slope, moved = jax.grad(total)(arrays.share), arrays.share.at[1, 0, 0, 1, 1].add(1e-5)
+    assert np.all(np.isfinite(slope)) and np.all(slope[0, 0, :, 0] == 0)
+    rise = (total(moved) - total(arrays.share)) / 1e-5
+    np.testing.assert_allclose(slope[1, 0, 0, 1, 1], rise, rtol=1e-3)
 
 
 @pytest.mark.few(1)
@@ -390,8 +423,9 @@ def test_on_two_devices_gradients_are_right_and_a_step_is_compiled_once():
 
 @pytest.mark.parametrize("most", [4, 18])  # by solves, and by elimination on a CPU
 def test_a_loss_and_its_gradient_export_to_every_platform(most):
-    w = jnp.asarray(np.random.default_rng(0).normal(0, 0.3, (36, 18)), jnp.float32)
-    arrays = nn.tile(w, xb.DifferentialPair(LOW, HIGH), wired, most=most)
+    w, r = jnp.asarray(weights((36, 18)), jnp.float32), jnp.float32(3.0)
+    build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
+    arrays = nn.tile(w, xb.DifferentialPair(jnp.float32(LOW), jnp.float32(HIGH)), build, most=most)
 
     @jax.jit
     def slope(share, x):
@@ -400,7 +434,10 @@ def test_a_loss_and_its_gradient_export_to_every_platform(most):
 
     x = jnp.ones((8, 36), jnp.float32)
     exported = jax.export.export(slope, platforms=("cpu", "cuda", "tpu"))(arrays.share, x)
-    assert "custom_call" not in exported.mlir_module()
+    text = exported.mlir_module()
+    assert "custom_call" not in text
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert products and all("HIGHEST" in line for line in products)  # as a GPU's default is not
     for got, wanted in zip(exported.call(arrays.share, x), slope(arrays.share, x), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 

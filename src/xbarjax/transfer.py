@@ -200,7 +200,8 @@ def _probe(lines):
     size = lines.shape[0]
     tolerance = 1e-11 if lines.dtype == jnp.float64 else 1e-5
     probe = jnp.cos(jnp.arange(size) ** 2).astype(lines.dtype)  # no pattern an error could share
-    return probe, probe @ lines, tolerance * jnp.max(jnp.abs(probe) @ jnp.abs(lines))
+    with jax.default_matmul_precision("highest"):
+        return probe, probe @ lines, tolerance * jnp.max(jnp.abs(probe) @ jnp.abs(lines))
 
 
 @eqx.filter_jit

@@ -7,13 +7,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from .._types import PerCell, Scalar, as_physical, everywhere, require_finite
+from .._types import (
+    PerCell,
+    Scalar,
+    as_physical,
+    everywhere,
+    is_concrete,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
 from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
 from ..read import read
-from ..readout import AbstractConverter, is_linear
+from ..readout import AbstractConverter, VoltageSense, is_linear
 from ..solution import usable
 from ..solvers import Newton
 from ..transfer import transfer
@@ -33,6 +43,8 @@ class Arrays(eqx.Module):
         i = combine(array currents for v = v_read x),      of every tile, converted if asked to,
         y[o] = sum over tiles of (gain i / k - offset sum(v)) / v_read.
 
+    Currents are those into the readouts: amplifiers act on them by what they are at their inputs
+    (finite gain, references, offsets, limits), and what they make of them is for `converter`.
     Linear arrays compute it with their exact effective matrices, which cost the same whatever the
     batch (`jax.vmap` over inputs computes them once); others read once for every input.
 
@@ -51,6 +63,8 @@ class Arrays(eqx.Module):
         the same in every pass until it is replaced.
     - `solver`: how networks are solved; by default what `transfer` takes, and `read` where cells
         are not linear.
+    - `still`: the `build` whose columns are known to put out nothing where inputs are 0, since
+        readouts hold them at 0 V; otherwise that current is computed, too (`tile` finds it out).
     """
 
     share: Cells
@@ -66,6 +80,7 @@ class Arrays(eqx.Module):
     vary: AbstractPerturbation | None = None
     die: PRNGKeyArray | None = None
     solver: lx.AbstractLinearSolver | Newton | None = None
+    still: Callable[[PerCell], Crossbar] | None = eqx.field(static=True, default=None)
 
     @property
     def conductances(self) -> Cells:
@@ -74,7 +89,7 @@ class Arrays(eqx.Module):
         g = low + (high - low) * self.share
         if self.vary is not None and self.die is not None:
             g = self.vary(g, self.die)
-        return g * self.tiling.filled[:, :, None].astype(g.dtype)
+        return jnp.where(self.tiling.filled[:, :, None] > 0, g, 0)  # of a choice: no gradient there
 
     @property
     def is_linear(self) -> bool:
@@ -87,9 +102,13 @@ class Arrays(eqx.Module):
         """How linear networks are solved; by default what `transfer` takes."""
         return self.solver.linear if isinstance(self.solver, Newton) else self.solver
 
-    @eqx.filter_jit
     def effective(self) -> Blocks:
-        """What every tile multiplies with [S], both arrays of a pair combined."""
+        """What every tile multiplies with [S], both arrays of a pair combined. Raises
+        `RuntimeError` for a tile that is not solved; under `jit` that is NaN."""
+        return _solved(self._effective(), type(self.mapping).__name__)
+
+    @eqx.filter_jit
+    def _effective(self) -> Blocks:
         g = self.conductances
         flat = g.reshape(-1, *g.shape[-2:])
         found = on_every_core(lambda g: transfer(self.build(g), solver=self.linear_solver), flat)
@@ -120,9 +139,13 @@ class Arrays(eqx.Module):
         return eqx.tree_at(lambda a: (a.gain, a.offset), self, digital)
 
     def currents(self, x: Float[Array, " inputs"]) -> Float[Array, "down across cols"]:
-        """What the columns of every tile put out [A], both arrays of a pair combined."""
+        """What the columns of every tile put out [A], both arrays of a pair combined. Raises
+        `RuntimeError` for a tile that is not solved; under `jit` that is NaN."""
         v = self.v_read * self.tiling.inputs_of(x)
-        return jnp.einsum("dr,darc->dac", v, self.effective()) if self.is_linear else self._read(v)
+        if not self.is_linear:
+            return _solved(self._read(v), type(self.mapping).__name__)
+        i = jnp.einsum("dr,darc->dac", v, self.effective(), precision=lax.Precision.HIGHEST)
+        return i if self.still == self.build else i + self._read(jnp.zeros_like(v))
 
     def __call__(
         self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
@@ -175,14 +198,21 @@ def tile(
         range.
     - `v_read`, `noise` and the `rest` (`converter`, `vary`, `die`, `solver`): as in `Arrays`.
 
-    **Errors:** `ValueError` for weights that are no finite matrix, or that do not fit with `k`.
+    **Errors:** `ValueError` for weights that are no finite matrix or do not fit with `k`, for a
+    `k`, `scale` or `v_read` that no weight can be read with, and for arrays whose columns take no
+    current.
     """
     weights = as_physical(weights, "weights")
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"weights has shape {weights.shape}; it must be (inputs, outputs).")
     require_finite(weights, "weights", "")
+    v_read, noise = as_physical(v_read, "v_read"), as_physical(noise, "noise")
+    require_positive(as_physical(scale, "scale"), "scale", "(1 is all of the range)")
+    require_positive(v_read, "v_read", "V per unit of input")
+    require_nonnegative(noise, "noise", "A", open_allowed=False)
     tiling = Tiling(weights.shape[0], weights.shape[1], most)
-    k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k)
+    k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k, "k")
+    require_positive(k, "k", "S per unit of weight")
     blocks = tiling.split(weights)
     g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(blocks)
     share = (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
@@ -192,6 +222,30 @@ def tile(
             f" {mapping.g_min} to {mapping.g_max} S. Lower k or scale."
         )
     gain = jnp.ones((tiling.down, tiling.across, tiling.cols), weights.dtype)
-    v_read, noise = (jnp.asarray(x, weights.dtype) for x in (v_read, noise))
+    v_read, noise = v_read.astype(weights.dtype), noise.astype(weights.dtype)
     offset = mapping.zero / k * gain
+    still = build if _puts_out_nothing(build(g[0, 0, 0])) else None
+    rest["still"] = still
     return Arrays(share, gain, offset, k, v_read, noise, mapping, tiling, build, **rest)
+
+
+def _puts_out_nothing(array: Crossbar) -> bool:
+    """Whether no current is known to flow where inputs are 0. Raises `ValueError` for columns that
+    take none whatever the inputs are."""
+    if isinstance(array.readout, VoltageSense):
+        raise ValueError(
+            "build makes columns that float (VoltageSense): they put out no current. Use a readout"
+            " that takes it, such as VirtualGround or Tia."
+        )
+    held = array.readout.voltage(array.shape[1])
+    return is_concrete(held) and not bool(jnp.any(held != 0))
+
+
+def _solved(x: Array, of: str) -> Array:
+    """What arrays put out, if it is known to be right or cannot be known yet."""
+    if is_concrete(x) and not bool(jnp.all(jnp.isfinite(x))):
+        raise RuntimeError(
+            f"A tile of {of} is not solved: look at read or transfer of build(g) for its"
+            " conductances, which say what is wrong, or name another solver."
+        )
+    return x

@@ -45,7 +45,12 @@ class Conv2d(eqx.Module):
         self, x: Float[Array, "channels height width"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "out_channels out_height out_width"]:
         patches = lax.conv_general_dilated_patches(
-            x[None], self.kernel, self.stride, self.padding, rhs_dilation=self.dilation
+            x[None],
+            self.kernel,
+            self.stride,
+            self.padding,
+            rhs_dilation=self.dilation,
+            precision=lax.Precision.HIGHEST,  # it is a convolution that picks
         )[0]
         inputs, height, width = patches.shape
         each = patches.reshape(inputs, height * width).T

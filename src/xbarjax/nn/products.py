@@ -25,7 +25,8 @@ class Chain(eqx.Module):
         return self.second(self.first(x, one), two)
 
     def weights(self) -> Matrix:
-        return self.first.weights() @ self.second.weights()
+        with jax.default_matmul_precision("highest"):
+            return self.first.weights() @ self.second.weights()
 
 
 class Sum(eqx.Module):

@@ -13,11 +13,13 @@ class Tiling(eqx.Module):
     takes, all of one size and as even as that allows. What the arrays of one block row put out
     stands side by side; those of a block column are partial sums and are added digitally.
 
-    Rows that are left over lie where the bit lines are farthest from their sense side, and columns
-    where the word lines are farthest from their driver; rows have no cells there, so that an array
-    is electrically as large as it is filled.
+    Rows that are left over lie where the bit lines are farthest from their sense side, and have no
+    cells, so that bit lines are electrically as long as they are filled. Columns that are left over
+    lie where the word lines are farthest from their driver; they have the cells of a weight of 0.
 
-    **Arguments:** `inputs`, `outputs`, `most`: `(rows, cols)`, or one number for both.
+    **Arguments:** `inputs`, `outputs`, `most`: `(rows, cols)`, or one number for both, of weights:
+    a mapping may take more columns of cells for them (an `InterleavedPair` two a weight, an
+    `OffsetColumn` one more in all).
 
     **Attributes:** `down`, `across`: how many arrays; `rows`, `cols`: of each.
     """
@@ -33,7 +35,7 @@ class Tiling(eqx.Module):
         for name, value in (("inputs", inputs), ("outputs", outputs)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; a matrix has at least 1.")
-        rows, cols = most if isinstance(most, tuple) else (most, most)
+        rows, cols = most if isinstance(most, (tuple, list)) else (most, most)
         if rows < 1 or cols < 1:
             raise ValueError(f"most is {most}; an array has at least 1 row and 1 column.")
         self.inputs, self.outputs = inputs, outputs
@@ -59,6 +61,11 @@ class Tiling(eqx.Module):
 
     def inputs_of(self, x: Float[Array, " inputs"]) -> Float[Array, "down rows"]:
         """What each block row gets, 0 on rows that are left over."""
+        if x.shape != (self.inputs,):
+            raise ValueError(
+                f"x has shape {x.shape}; it must be ({self.inputs},), one input. Use jax.vmap for"
+                " more."
+            )
         return jnp.pad(x, (self.left, 0)).reshape(self.down, self.rows)
 
     def outputs_of(self, y: Float[Array, "down across cols"]) -> Float[Array, " outputs"]:
