@@ -38,6 +38,14 @@ def wired(g):
     return xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0), xb.Drive(20.0), xb.VirtualGround(10.0))
 
 
+def floating(g):
+    return xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0), readout=xb.VoltageSense())
+
+
+def linear():
+    return eqx.nn.Linear(3, 2, key=KEY)
+
+
 def weights(shape=(11, 7)):
     return jnp.asarray(np.random.default_rng(0).normal(0, 0.3, shape))
 
@@ -180,6 +188,16 @@ def test_arrays_are_solved_as_they_are_told(cell):
         assert seen
 
 
+def test_what_is_not_solved_is_said_and_is_nan_under_jit():
+    w, hasty = weights(), xb.LadderCG(max_steps=1)
+    build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(3e4, 5e4))
+    arrays = nn.tile(w, MAPPINGS[0], build, most=11, solver=hasty)
+    for call in (lambda a: a(jnp.ones(11)), lambda a: a.weights(), lambda a: a.calibrated(w).gain):
+        with pytest.raises(RuntimeError, match="tile of DifferentialPair is not solved"):
+            call(arrays)
+        assert np.any(np.isnan(eqx.filter_jit(call)(arrays)))
+
+
 @pytest.mark.few(1)
 @pytest.mark.parametrize("padding, stride, dilation", [(0, 1, 1), (1, 2, 1), ("SAME", 1, 2)])
 def test_a_convolution_is_that_of_equinox(padding, stride, dilation):
@@ -193,6 +211,50 @@ def network(key=KEY, **rest):
     net = eqx.nn.MLP(6, 3, 5, 1, key=key, dtype=float)
     make = lambda w: nn.tile(w, MAPPINGS[0], wired, most=4, scale=0.7, **rest)
     return nn.convert(net, make)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_perceptron_is_that_of_equinox_and_gives_every_layer_noise(depth):
+    net = eqx.nn.MLP(3, 2, 4, depth, jax.nn.softplus, jnp.tanh, key=KEY, dtype=float)
+    on = lambda noise: nn.convert(net, lambda w: nn.tile(w, MAPPINGS[0], ideal, noise=noise))
+    x, keys = jnp.linspace(-1, 1, 3), jax.random.split(KEY, depth + 1)
+    np.testing.assert_allclose(on(0.0)(x, key=KEY), net(x), rtol=1e-8)
+    z = x
+    for k, layer in enumerate(on(1e-6).layers):
+        z = layer(z, key=keys[k])
+        last = k == depth
+        z = (z if depth == 0 else jnp.tanh(z)) if last else jax.nn.softplus(z)
+    got = on(1e-6)(x, key=KEY)
+    np.testing.assert_allclose(got, z, rtol=1e-9)
+    assert np.abs(got - on(1e-6)(x)).min() > 1e-4  # and the noise is there
+    kept = nn.convert([net, net.layers[0]], lambda w: w, where=lambda x: x is net.layers[0])
+    assert depth > 0 or isinstance(kept[0], nn.MLP)
+
+
+def test_an_attention_is_converted_where_it_needs_no_key():
+    net = eqx.nn.MultiheadAttention(2, 4, key=KEY, dtype=float)
+    on = lambda noise: nn.convert(net, lambda w: nn.tile(w, MAPPINGS[0], ideal, noise=noise))
+    x = jax.random.normal(KEY, (3, 4))
+    np.testing.assert_allclose(on(0.0)(x, x, x), net(x, x, x), rtol=1e-7)
+    with pytest.raises(ValueError, match="gives its projections no key"):
+        on(1e-6)
+
+
+def test_weights_are_trained_as_weights_where_a_model_is_converted_in_the_loss():
+    net, (x, y) = eqx.nn.Linear(6, 3, key=KEY, dtype=float), data()
+    make = lambda w: nn.tile(w, MAPPINGS[0], wired, most=4, k=4e-5)
+
+    @eqx.filter_jit
+    def total(net):
+        z = jax.vmap(nn.convert(net, make))(x)
+        return optax.softmax_cross_entropy_with_integer_labels(z, y).mean()
+
+    at = np.random.default_rng(0).normal(size=(3, 6))
+    moved = lambda s: total(eqx.tree_at(lambda n: n.weight, net, net.weight + s * at))
+    slope = jnp.vdot(eqx.filter_grad(total)(net).weight, at)
+    np.testing.assert_allclose(slope, (moved(1e-6) - moved(-1e-6)) / 2e-6, rtol=1e-5)
+    trained = nn.fit(nn.Training(lambda n, *_: total(n), optax.adam(0.01)), net, [0] * 5).model
+    assert total(trained) < total(net)
 
 
 def test_a_network_keeps_what_has_no_matrix():
@@ -289,6 +351,22 @@ def test_gradients_through_tiles_wires_converters_and_dies_are_differences():
         np.testing.assert_allclose(jnp.vdot(parts(slopes)[k], at[k]), slope, rtol=1e-5, atol=1e-9)
 
 
+def test_noise_of_a_key_is_the_same_in_both_passes():
+    net, batch = network(noise=2e-6), data()
+    share = lambda net: net.layers[0].arrays.share
+    at = np.random.default_rng(1).normal(size=share(net).shape)
+
+    @jax.jit
+    def moved(s, key):
+        return loss(eqx.tree_at(share, net, share(net) + s * at), batch, key)
+
+    assert abs(moved(0.0, KEY) - moved(0.0, jax.random.key(3))) > 1e-4  # another key, other noise
+    for key in (KEY, jax.random.key(3)):
+        slope = jnp.vdot(share(eqx.filter_grad(loss)(net, batch, key)), at)
+        difference = (moved(1e-5, key) - moved(-1e-5, key)) / 2e-5
+        np.testing.assert_allclose(slope, difference, rtol=1e-5)
+
+
 def test_one_key_is_one_die_and_one_noise():
     net = network(vary=Lognormal(0.2))
     x = jnp.linspace(-1, 1, 6)
@@ -319,7 +397,7 @@ def loss(net, batch, key):
 def test_training_lowers_the_loss_within_the_bounds_and_goes_on_where_it_stopped(tmp_path):
     batches, file = [data()] * 30, tmp_path / "state"
     training = nn.Training(loss, optax.adam(0.03), fresh_dies=True)
-    net = network(vary=Lognormal(0.05), noise=1e-7)
+    net = network(vary=Lognormal(0.05), noise=1e-6)
     seen = []
     whole = nn.fit(training, net, batches, on_step=lambda k, x: seen.append(x))
     assert seen[-1] < 0.7 * seen[0] and len(seen) == 30
@@ -333,6 +411,17 @@ def test_training_lowers_the_loss_within_the_bounds_and_goes_on_where_it_stopped
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="is of another model"):
         nn.fit(training, network(key=KEY, vary=None).layers[0], batches, checkpoint=file)
+    others = [
+        lambda a: dataclasses.replace(a, mapping=xb.ConstantSumPair(LOW, HIGH)),
+        lambda a: dataclasses.replace(a, mapping=xb.DifferentialPair(LOW, 2 * HIGH)),
+        lambda a: dataclasses.replace(a, build=lambda g: ideal(g)),
+        lambda a: dataclasses.replace(a, noise=2 * a.noise),
+        lambda a: dataclasses.replace(a, die=jax.random.key(3)),
+    ]
+    for change in others:
+        other = eqx.tree_at(lambda n: n.layers[0].arrays, net, replace_fn=change)
+        with pytest.raises(ValueError, match="is of another model, hardware, die"):
+            nn.fit(training, other, batches, checkpoint=file)
     (tmp_path / "other").write_text("nothing")
     with pytest.raises(ValueError, match="is no checkpoint"):
         nn.fit(training, net, batches, checkpoint=tmp_path / "other")
@@ -451,6 +540,34 @@ def test_the_best_model_is_kept_and_training_stops_when_none_is_better():
     assert int(done.step) == 4 and next(values) == 1.0
 
 
+def test_what_stopped_stays_stopped_and_goes_on_to_the_same_end(tmp_path):
+    training, file = nn.Training(loss, optax.adam(0.01)), tmp_path / "state"
+    some, seen = [data()] * 50, []
+    of = dict(every=2, patience=2, on_step=lambda k, x: seen.append(k))
+    for _ in range(2):
+        done = nn.fit(training, network(), some, validate=lambda m: 1.0, checkpoint=file, **of)
+        assert int(done.step) == 2 and seen == list(range(6))  # the first; none was better
+    assert int(nn.fit(training, network(), some[:8], checkpoint=file).step) == 8  # the last
+    bias = lambda model: float(jnp.sum(model.layers[1].bias))
+    for name, parts in (("one", [11]), ("two", [5, 11])):
+        values: list[float] = []
+        judge = lambda model, values=values: values.append(bias(model)) or values[-1]
+        of = dict(every=3, checkpoint=tmp_path / name)
+        for count in parts:
+            end = nn.fit(training, network(), some[:count], validate=judge, **of)
+        assert bias(end.model) == min(values) and len(values) == (4 if name == "one" else 5)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_last_steps_are_validated_too():
+    steps = []
+    validate = lambda model: -float(steps[-1])
+    on_step = lambda k, x: steps.append(k)
+    training = nn.Training(loss, optax.sgd(0.1))
+    done = nn.fit(training, network(), [data()] * 5, validate=validate, every=3, on_step=on_step)
+    assert int(done.step) == 5
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path):
     x, y = data()
     batches = [(x, y), (x, y), (x * jnp.nan, y)]
@@ -479,6 +596,12 @@ def test_a_step_that_would_spoil_the_model_is_not_taken():
         (lambda: nn.tile(jnp.ones(3), MAPPINGS[0], ideal), "weights has shape (3,)"),
         (lambda: nn.tile(weights() * jnp.inf, MAPPINGS[0], ideal), "weights"),
         (lambda: nn.tile(weights(), MAPPINGS[0], ideal, k=1.0), "k is 1.0 S"),
+        (lambda: nn.tile(weights(), MAPPINGS[0], ideal, k=0.0), "k is 0"),
+        (lambda: nn.tile(weights(), MAPPINGS[0], ideal, scale=0.0), "scale is 0"),
+        (lambda: nn.tile(weights(), MAPPINGS[0], ideal, v_read=0), "v_read is 0"),
+        (lambda: nn.tile(weights(), MAPPINGS[0], ideal, noise=-1.0), "noise is -1.0 A"),
+        (lambda: nn.tile(weights(), MAPPINGS[0], floating), "columns that float"),
+        (lambda: nn.Tiling(11, 7, 4).inputs_of(jnp.ones((2, 11))), "Use jax.vmap"),
         (lambda: nn.Tiling(0, 3, 4), "inputs is 0"),
         (lambda: nn.Tiling(3, 3, 0), "most is 0"),
         (lambda: nn.convert(eqx.nn.LayerNorm(3), lambda w: w), "no layer to convert"),
@@ -488,7 +611,10 @@ def test_a_step_that_would_spoil_the_model_is_not_taken():
             lambda: nn.convert(eqx.nn.Conv2d(2, 2, 1, groups=2, key=KEY), lambda w: w),
             "of 2 groups",
         ),
+        (lambda: nn.convert(eqx.nn.WeightNorm(linear()), lambda w: w), "has a WeightNorm"),
+        (lambda: nn.convert(eqx.nn.MLP(2, 2, 2, 3, scan=True, key=KEY), lambda w: w), "scan=False"),
         (lambda: nn.fit(nn.Training(loss, optax.sgd(0.1)), network(), [], every=0), "every is 0"),
+        (lambda: nn.fit(nn.Training(loss, optax.sgd(0.1)), network(), [], patience=1), "validated"),
         (lambda: xb.DigitalOffset(LOW, HIGH, 2e-4), "g_zero is"),
     ],
 )

@@ -3,7 +3,7 @@
 from . import methods as methods
 from .analog import Arrays as Arrays, tile as tile
 from .convert import convert as convert
-from .layers import Conv2d as Conv2d, Linear as Linear
+from .layers import MLP as MLP, Conv2d as Conv2d, Linear as Linear
 from .methods import Hardware as Hardware
 from .tiling import Tiling as Tiling
 from .training import (

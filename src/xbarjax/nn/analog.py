@@ -132,7 +132,7 @@ class Arrays(eqx.Module):
         mean = lambda x: jnp.sum(x * filled, over, keepdims=True) / count
         away = found - mean(found)
         power = mean(away**2)
-        varies = power > (jnp.finfo(power.dtype).eps * mean(jnp.abs(found))) ** 2
+        varies = ~(power <= (jnp.finfo(power.dtype).eps * mean(jnp.abs(found))) ** 2)  # or NaN
         gain = jnp.where(varies, mean(away * wanted) / jnp.where(varies, power, 1), 1)
         offset = gain * mean(found) - mean(wanted)
         digital = (gain[:, :, 0], offset[:, :, 0])

@@ -3,14 +3,17 @@
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..files import write_whole
+from .analog import Arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +23,17 @@ class Checkpoint:
 
     path: Path
 
-    def save(self, state: Any) -> None:
-        """Writes a state, whole or not at all."""
+    def save(self, state: Any, fixed: Any) -> None:
+        """Writes a state, whole or not at all. `fixed`: what training leaves as it is."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
         def write(stream: BinaryIO) -> None:
-            stream.write((json.dumps({"model": _form(state)}) + "\n").encode())
+            stream.write((json.dumps({"model": _form(state, fixed)}) + "\n").encode())
             eqx.tree_serialise_leaves(stream, _plain(state))
 
         write_whole({self.path: write})
 
-    def load(self, like: Any) -> Any:
+    def load(self, like: Any, fixed: Any) -> Any:
         """The state, in the form of `like`. Raises `ValueError` for a file of another model, or of
         another kind."""
         with self.path.open("rb") as file:
@@ -40,22 +43,53 @@ class Checkpoint:
                 raise ValueError(
                     f"{self.path} is no checkpoint of a training; name another file."
                 ) from error
-            if said != _form(like):
+            if said != _form(like, fixed):
                 raise ValueError(
-                    f"{self.path} is of another model or optimiser; name another file, or remove it"
-                    " to begin anew."
+                    f"{self.path} is of another model, hardware, die or optimiser; name another"
+                    " file, or remove it to begin anew."
                 )
-            return eqx.combine(eqx.tree_deserialise_leaves(file, _plain(like)), like)
+            numbers = eqx.tree_deserialise_leaves(file, _plain(like))
+            return jax.tree.map(_as, like, numbers, is_leaf=lambda x: x is None)
 
 
 def _plain(state: Any) -> Any:
-    """The numbers of a state. Keys of dies are not among them: they stay as they are."""
-    number = lambda x: eqx.is_array(x) and not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-    return eqx.filter(state, number)
+    """The numbers of a state, with keys as numbers."""
+    arrays = eqx.filter(state, eqx.is_array)
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, arrays)
 
 
-def _form(state: Any) -> str:
-    """What identifies a model: names, shapes and dtypes of its numbers."""
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _as(like: Any, number: Any) -> Any:
+    """A number in the place of another, or what is none as it is."""
+    if not eqx.is_array(like):
+        return like
+    return (
+        jax.random.wrap_key_data(number, impl=jax.random.key_impl(like))
+        if _is_key(like)
+        else number
+    )
+
+
+def _form(state: Any, fixed: Any) -> str:
+    """What identifies a model: names, shapes and dtypes of its numbers, what it is made of, all
+    numbers that are not trained (hardware and dies among them), and the array that each `build`
+    makes of the middle of the range."""
     leaves, _ = jax.tree.flatten_with_path(_plain(state))
     form = [f"{jax.tree_util.keystr(path)} {x.dtype}{x.shape}" for path, x in leaves]
+    form.append(re.sub(r"weak_| at 0x[0-9a-f]+", "", eqx.tree_pformat(state)))
+    is_arrays = lambda x: isinstance(x, Arrays)
+    for arrays in filter(is_arrays, jax.tree.leaves(state, is_leaf=is_arrays)):
+        if arrays.mapping.g_min is None:  # what an optimiser remembers of those that are trained
+            continue
+        low, high = arrays.mapping.g_min, arrays.mapping.g_max
+        middle = jnp.full(arrays.share.shape[-2:], (low + high) / 2, arrays.share.dtype)
+        form += _numbers(arrays.build(middle))
+    form += _numbers(fixed)
     return hashlib.sha256("\n".join(form).encode()).hexdigest()
+
+
+def _numbers(tree: Any) -> list[str]:
+    return [np.asarray(x).tobytes().hex() for x in jax.tree.leaves(_plain(tree))]

@@ -7,7 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .layers import Conv2d, Linear
+from .._types import everywhere
+from .analog import Arrays
+from .layers import MLP, Conv2d, Linear
 
 # What holds no matrix, or one that is used as numbers and not as a product.
 KEPT = (
@@ -30,7 +32,11 @@ def convert(
     *,
     where: Callable[[Any], bool] = lambda layer: True,
 ) -> Any:
-    """The same model with its `equinox.nn.Linear` and `Conv2d` on arrays, and all else as it is.
+    """The same model with its `equinox.nn.Linear` and `Conv2d` on arrays, and all else as it is; an
+    `equinox.nn.MLP` becomes one that hands on its key, for noise.
+
+    Weights are trained as conductances where the converted model is trained, and as weights where
+    it is converted in the loss: `convert` and `tile` are functions with gradients.
 
     **Arguments:**
 
@@ -40,13 +46,21 @@ def convert(
     - `where`: which layers are converted, all by default; the others stay as they are.
 
     **Errors:** `ValueError` for a layer whose matrix has no arrays that compute with it (another
-    convolution, a recurrent cell): leave it out by `where`; and for a model without any layer that
-    could be converted.
+    convolution, a recurrent cell, weights that are shared or normalised): leave it out by `where`;
+    for noise in an attention, which gives its projections no key; and for a model without any layer
+    that could be converted.
     """
     count = 0
 
     def one(layer: Any) -> Any:
         nonlocal count
+        if isinstance(layer, eqx.nn.MLP):
+            return _mlp(layer, tuple(map(one, layer.layers)))
+        if isinstance(layer, eqx.nn.MultiheadAttention):
+            inner = [getattr(layer, name) for name in PROJECTIONS]
+            made = list(map(one, inner))
+            of = lambda attention: [getattr(attention, name) for name in PROJECTIONS]
+            return _without_noise(eqx.tree_at(of, layer, made))
         if not _is_layer(layer) or isinstance(layer, KEPT) or not where(layer):
             return layer
         count += 1
@@ -65,22 +79,51 @@ def convert(
     return converted
 
 
+PROJECTIONS = ("query_proj", "key_proj", "value_proj", "output_proj")
+
+
 def _is_layer(x: Any) -> bool:
-    """A layer of equinox that holds its own numbers, not one that is made of others."""
+    """What is converted, kept or refused as a whole."""
     kinds = (
         eqx.nn.Linear,
+        eqx.nn.MLP,
+        eqx.nn.MultiheadAttention,
         eqx.nn.Conv,
         eqx.nn.ConvTranspose,
         eqx.nn.GRUCell,
         eqx.nn.LSTMCell,
+        eqx.nn.WeightNorm,
+        eqx.nn.SpectralNorm,
+        eqx.nn.Shared,
         *KEPT,
     )
     return isinstance(x, kinds)
 
 
+def _mlp(layer: eqx.nn.MLP, inner: tuple[Any, ...]) -> Any:
+    if all(new is old for new, old in zip(inner, layer.layers, strict=True)):
+        return layer
+    return MLP(inner, layer.activation, layer.final_activation)
+
+
+def _without_noise(attention: eqx.nn.MultiheadAttention) -> eqx.nn.MultiheadAttention:
+    arrays = jax.tree.leaves(attention, is_leaf=lambda x: isinstance(x, Arrays))
+    noisy = [
+        a for a in arrays if isinstance(a, Arrays) and not everywhere(lambda x: x == 0, a.noise)
+    ]
+    if noisy:
+        raise ValueError(
+            f"noise is {float(noisy[0].noise)} A, and a MultiheadAttention gives its projections no"
+            " key to draw it from: leave noise at 0, or write the attention as a module that does."
+        )
+    return attention
+
+
 def _linear(layer: eqx.nn.Linear, make: Callable[[jax.Array], Any]) -> Linear:
     if layer.in_features == "scalar" or layer.out_features == "scalar":
         raise ValueError("model has a Linear of scalars; give it vectors of length 1.")
+    if layer.weight.ndim != 2:
+        raise ValueError("model has an MLP whose layers are stacked; make it with scan=False.")
     return Linear(make(layer.weight.T), layer.bias)
 
 

@@ -58,3 +58,33 @@ class Conv2d(eqx.Module):
         y = jax.vmap(self.arrays, (0, None if key is None else 0))(each, keys)
         y = y.T.reshape(-1, height, width)
         return y if self.bias is None else y + self.bias
+
+
+class MLP(eqx.Module):
+    """`equinox.nn.MLP` on arrays, except that each layer is given a key of its own where there is
+    one: that of equinox gives its layers none, and arrays then have no noise.
+
+    **Arguments:** `layers`: from the first to the last; `activation`: of every neuron of every
+    hidden layer, in front two axes of its numbers if it has any; `final_activation`: of the
+    outputs.
+    """
+
+    layers: tuple[Any, ...]
+    activation: Any
+    final_activation: Any
+
+    def __call__(
+        self, x: Float[Array, " inputs"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        count = len(self.layers)
+        keys = [None] * count if key is None else list(jax.random.split(key, count))
+        for k, layer in enumerate(self.layers[:-1]):
+            mine = jax.tree.map(lambda x, k=k: x[k] if eqx.is_array(x) else x, self.activation)
+            x = _each(mine, layer(x, key=keys[k]))
+        x = self.layers[-1](x, key=keys[-1])
+        return _each(self.final_activation, x) if count > 1 else x  # as equinox does
+
+
+def _each(f: Any, x: Float[Array, " n"]) -> Float[Array, " n"]:
+    """A function of its own of every entry."""
+    return eqx.filter_vmap(lambda f, x: f(x))(f, x)

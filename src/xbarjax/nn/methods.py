@@ -23,6 +23,7 @@ from .._types import PerCell
 from ..compensation import AbstractMethod, FixedPoint, compensate
 from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
+from ..readout import VirtualGround
 from .analog import Arrays, tile
 from .products import Chain, Permuted, Sum
 from .tiling import Matrix
@@ -71,14 +72,16 @@ def one_factor(weights: Matrix, hardware: Hardware, x: Array | None = None) -> A
     taken = arrays.tiling.outputs_of(
         arrays.offset * jnp.sum(arrays.tiling.inputs_of(x), axis=1)[:, None, None]
     )
-    measured, meant = arrays(x) + taken, x @ weights + taken
+    meant = jnp.matmul(x, weights, precision="highest") + taken
+    measured = arrays(x) + taken
     power = jnp.vdot(measured, measured)
     factor = jnp.where(power > 0, jnp.vdot(measured, meant) / jnp.where(power > 0, power, 1), 1)
     return eqx.tree_at(lambda a: a.gain, arrays, factor * arrays.gain)
 
 
 def two_ended(weights: Matrix, hardware: Hardware, then: Method = plain) -> Any:
-    """Word lines driven and bit lines sensed at both ends, the far ones as the near ones."""
+    """Word lines driven and bit lines sensed at both ends, the far ones as the near ones. Raises
+    `TypeError` for a readout that has no far end (it needs a `VirtualGround`)."""
     return then(weights, dataclasses.replace(hardware, build=_BothEnds(hardware.build)))
 
 
@@ -90,6 +93,11 @@ class _BothEnds:
 
     def __call__(self, g: PerCell) -> Crossbar:
         array = self.build(g)
+        if not isinstance(array.readout, VirtualGround):
+            raise TypeError(
+                f"build ends columns in a {type(array.readout).__name__}, which senses one end;"
+                " both need a VirtualGround."
+            )
         far = lambda a: (a.drive.r_source_far, a.readout.r_in_far)
         return eqx.tree_at(far, array, (array.drive.r_source, array.readout.r_in))
 
@@ -143,7 +151,8 @@ def compensated(
 def truncated(weights: Matrix, hardware: Hardware, rank: int, then: Method = plain) -> Chain:
     """The best product of two matrices of a `rank` (C. Eckart and G. Young, Psychometrika 1, 211,
     1936, doi:10.1007/BF02288367), each on smaller arrays of its own: less wire, and an error of its
-    own. The first has columns of length 1, so that what is between is as large as the inputs.
+    own. The first has columns of length 1, so that the norm of what is between is at most that of
+    the inputs; an entry of it may be as large as that.
 
     Raises `ValueError` for a rank that is none."""
     if not 1 <= rank <= min(weights.shape):

@@ -59,7 +59,7 @@ class Tiling(eqx.Module):
         whole = jnp.moveaxis(blocks, 1, 2).reshape(self.down * self.rows, self.across * self.cols)
         return whole[self.left :, : self.outputs]
 
-    def inputs_of(self, x: Float[Array, " inputs"]) -> Float[Array, "down rows"]:
+    def inputs_of(self, x: Float[Array, "..."]) -> Float[Array, "down rows"]:
         """What each block row gets, 0 on rows that are left over."""
         if x.shape != (self.inputs,):
             raise ValueError(

@@ -129,7 +129,8 @@ def varying(model: Any, vary: AbstractPerturbation | None) -> Any:
 def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Array]:
     """One step: gradients through the circuit, the optimiser's update, bounds.
 
-    **Returns:** the state after it, the loss before it, and whether both are finite."""
+    **Returns:** the state after it, the loss before it, and whether that, what is trained and what
+    the optimiser remembers are finite."""
     noise, dies = jax.random.split(jax.random.fold_in(jax.random.key(training.seed), state.step))
     free, fixed = training._parts(state.model)
     seen = training._parts(on_die(state.model, dies))[1] if training.fresh_dies else fixed
@@ -138,7 +139,8 @@ def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Ar
     updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
     moved = within_bounds(eqx.combine(eqx.apply_updates(free, updates), fixed))
     after = _placed(State(moved, optimiser, state.step + 1))
-    numbers = jax.tree.leaves(eqx.filter((after, value), eqx.is_inexact_array))
+    trained = training._parts(moved)[0], optimiser, value
+    numbers = jax.tree.leaves(eqx.filter(trained, eqx.is_inexact_array))
     return after, value, jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
 
@@ -160,9 +162,10 @@ def fit(
     - `training`: loss, optimiser and what is drawn anew.
     - `model`: of layers on arrays, or any other.
     - `batches`: of whatever the loss takes, all of one shape.
-    - `validate`: of a model, the lower the better, asked `every` so many steps; the best model is
-        what is returned.
-    - `patience`: validations without a better one after which training stops.
+    - `validate`: of a model, the lower the better, asked `every` so many steps and after the last;
+        the best model is what is returned.
+    - `patience`: validations without a better one after which training stops, for good where
+        there is a checkpoint.
     - `checkpoint`: a file that holds the state, written at every validation and at the end, whole
         or not at all. If it is there, training goes on from it, and as many batches are skipped.
     - `on_step`: called with the number of the step and its loss, for progress.
@@ -174,23 +177,28 @@ def fit(
     """
     if every < 1 or (patience is not None and patience < 1):
         raise ValueError(f"every is {every} and patience {patience}; both must be at least 1.")
-    begun = training.begin(model)
+    if patience is not None and validate is None:
+        raise ValueError(f"patience is {patience}, and nothing is validated: give validate, too.")
+    begun, fixed = training.begin(model), training._parts(model)[1]
     now = _Progress(begun, begun, jnp.asarray(jnp.inf), jnp.asarray(0))
     file = None if checkpoint is None else Checkpoint(Path(checkpoint))
     if file is not None and file.path.exists():
-        now = _placed(file.load(now))
-    keep = (lambda: None) if file is None else (lambda: file.save(now))
+        now = _placed(file.load(now, fixed))
+    keep = (lambda: None) if file is None else (lambda: file.save(now, fixed))
     done = int(now.state.step)
+    enough = lambda: patience is not None and int(now.waited) >= patience
     for number, batch in enumerate(batches):
         if number < done:
             continue
-        moved, loss, fine = step(training, now.state, batch)
+        if enough():
+            break
+        moved, loss, fine = step(training, now.state, _with(now.state, batch))
         if not bool(fine):
             keep()
             raise TrainingError(
-                f"The loss is {float(loss)} at step {number}, and it or what the step makes of the"
-                " model is not finite; the state before it is kept. Lower the learning rate, or"
-                " look at this batch.",
+                f"The loss is {float(loss)} at step {number}, and it or what the step makes of"
+                " the model is not finite; the state before it is kept. Lower the learning rate, or"
+                " look at this batch, or at the arrays: one that is not solved computes NaN.",
                 now.state,
             )
         now = dataclasses.replace(now, state=moved)
@@ -199,9 +207,11 @@ def fit(
         if (number + 1) % every == 0:
             now = now if validate is None else _judged(now, float(validate(moved.model)))
             keep()
-            if patience is not None and int(now.waited) >= patience:
-                break
     keep()
+    if validate is None:
+        return now.state
+    if int(now.state.step) % every != 0:  # not kept: with more batches it would be no validation
+        now = _judged(now, float(validate(now.state.model)))
     return now.best if bool(jnp.isfinite(now.least)) else now.state
 
 
@@ -215,6 +225,12 @@ def _placed(state: Any) -> Any:
     """Where arrays are computed on several cores, so that a step finds it as it leaves it."""
     held = any(map(_is_arrays, jax.tree.leaves(state, is_leaf=_is_arrays)))
     return the_same_on_all(state) if held else state
+
+
+def _with(state: State, batch: Any) -> Any:
+    """A batch where the state is: one that lies on a single core could not be computed with."""
+    held = any(map(_is_arrays, jax.tree.leaves(state.model, is_leaf=_is_arrays)))
+    return the_same_on_all(batch) if held else batch
 
 
 def _is_arrays(x: Any) -> bool:

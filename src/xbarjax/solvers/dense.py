@@ -57,7 +57,8 @@ class Dense(lx.AbstractLinearSolver[Crossing | Columns]):
         across = lax.map(lambda lu: _inverse(lu, n), rows)  # R: (m, n, n)
         along = lax.map(lambda lu: _inverse(lu, m), cols)  # C: (n, m, m)
         through = operator.g_cr[:, :, None] * across * operator.g_rc[:, None, :]
-        coupled = jnp.einsum("jik,kjl->ijkl", along, through).reshape(m * n, m * n)
+        coupled = jnp.einsum("jik,kjl->ijkl", along, through, precision="highest")
+        coupled = coupled.reshape(m * n, m * n)
         array = jax.scipy.linalg.lu_factor(jnp.eye(m * n, dtype=coupled.dtype) - coupled)
         return Crossing(operator, rows, cols, array)
 
