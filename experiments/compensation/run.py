@@ -131,10 +131,10 @@ def trained(net: Network, hardware: methods.Hardware, data: Any, steps: int = 60
 
 def full_scale(net: Network, tile: int, data: Any) -> list[jax.Array]:
     """The largest current [A] of a tile of each layer, on 1000 training images, where the largest
-    weight takes all of the range and wires are ideal."""
+    weight of every tile takes all of the range and wires are ideal."""
     x, found = jnp.asarray(data["x_train"][:1000]), []
     for layer in (net.first, net.second):
-        ideal = methods.plain(layer.weight.T, hardware(tile, 0.0, 1.0))
+        ideal = methods.compensated(layer.weight.T, hardware(tile, 0.0, 1.0))
         found.append(jnp.max(jnp.abs(jax.vmap(ideal.currents)(x))))
         x = jax.nn.relu(jax.vmap(layer)(x))
     return found
