@@ -2,6 +2,7 @@
 what its name says."""
 
 import dataclasses
+import warnings
 
 import equinox as eqx
 import jax
@@ -69,6 +70,10 @@ def test_tiles_that_cannot_be_compensated_are_said():
     few = xb.FixedPoint(rtol=1e-12, max_steps=2)
     with pytest.warns(UserWarning, match=r"3 of 3 tiles miss the tolerance of FixedPoint, 1e-12"):
         methods.compensated(weights(), Hardware(PAIR, wired, most=(4, 7)), few)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        aware = xb.Descent(programming=Lognormal(0.02), max_steps=2, start=few)
+        methods.compensated(weights(), Hardware(PAIR, wired, most=(4, 7)), aware)
     with pytest.raises(ValueError, match="11 rows leave 1 of the first tile without cells"):
         methods.two_ended(weights(), Hardware(PAIR, wired, most=(4, 7)), methods.compensated)
     even = methods.two_ended(weights(), Hardware(PAIR, wired, most=11), methods.compensated)

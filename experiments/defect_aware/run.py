@@ -8,7 +8,8 @@ programming, cells change as those of a measured 64k chip do in a bake at 130 C:
 `clipped` are the network trained in software, with its weights as they are or within two of their
 deviations; `wires` is trained through the wires, without what cells do; `aware` through both, on a
 die of its own at every step, drawn from the model that was fitted to half of the cells
-(`presets.hfox_bake`, experiments/relaxation).
+(`presets.hfox_bake`, experiments/relaxation). The schedule is that of experiments/mnist_wires;
+neither it nor `CLIP` was searched for.
 
 Each is then put on the same held-out dies: drawn from the model, and made of the other half of the
 cells, where every weight takes the measured change of one of the `NEAREST` cells in conductance.

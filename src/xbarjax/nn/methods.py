@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from .._types import PerCell
-from ..compensation import AbstractMethod, FixedPoint, compensate
+from ..compensation import AbstractMethod, Descent, FixedPoint, compensate
 from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
 from ..readout import VirtualGround
@@ -109,7 +109,8 @@ def compensated(
     of it. `method`: `FixedPoint(rtol=1e-4)` by default, or a `Descent`, the exact gradient on the
     effective matrix, which knows what programming leaves if it is given one.
 
-    Warns of tiles that miss the tolerance of the method: they are as near as it came. Raises
+    Warns of tiles that miss the tolerance of the method, unless it is one of what programming
+    leaves, which no tolerance knows: they are as near as it came. Raises
     `ValueError` where the first tile has fewer rows than the others and bit lines end in a second
     terminal, behind rows without cells: choose `most` such that tiles are even."""
     method = FixedPoint(rtol=1e-4) if method is None else method
@@ -138,7 +139,8 @@ def compensated(
             share = share.at[*at, :, left:].set((answer.g - low) / span)
             gain = gain.at[at].set(arrays.k / (answer.k * answer.gain))
             offset = offset.at[at].set(arrays.mapping.zero / answer.k)
-    if missed:
+    aware = isinstance(method, Descent) and method.programming is not None
+    if missed and not aware:
         warnings.warn(
             f"{len(missed)} of {tiling.down * tiling.across} tiles miss the tolerance of"
             f" {type(method).__name__}, {method.rtol}: weights err by up to {max(missed):.1e} rms."
