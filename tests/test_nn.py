@@ -500,7 +500,8 @@ assert np.abs(got - want).max() < 1e-9 * np.abs(want).max(), np.abs(got - want).
 
 counts = []
 seen = lambda step, value: counts.append(len(compiled))
-nn.fit(nn.Training(loss, optax.adam(1e-2)), layer, [x] * 4, on_step=seen)
+there = jax.device_put(x, jax.devices()[0])  # as batches that were sent ahead are
+nn.fit(nn.Training(loss, optax.adam(1e-2)), layer, [there] * 4, on_step=seen)
 assert counts[0] == counts[-1] > 0, counts
 """
 

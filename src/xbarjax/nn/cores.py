@@ -11,6 +11,8 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from .._types import is_concrete
+
 OVER = PartitionSpec("arrays")
 
 
@@ -34,7 +36,11 @@ def the_same_on_all(tree: Any) -> Any:
     mesh = _mesh()
     if mesh is None:
         return tree
-    return eqx.filter_shard(tree, NamedSharding(mesh, PartitionSpec()))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    if not is_concrete(arrays):
+        return eqx.filter_shard(tree, everywhere)
+    return eqx.combine(jax.device_put(arrays, everywhere), rest)
 
 
 def _mesh() -> Mesh | None:
