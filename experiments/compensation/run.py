@@ -219,12 +219,15 @@ def over_scales(nets: list[Network], data: Any, say: Callable[[str], None]) -> l
 def figure(result: dict[str, Any]) -> Figure:
     made = Figure(figsize=(10, 4), layout="constrained")
     left, right = made.subplots(1, 2)
-    at = [case for case in result["methods"] if (case["tile"], case["r"]) == (64, 2.0)]
-    y = np.arange(len(at))[::-1]
-    left.plot([100 * case["accuracy"] for case in at], y, "ko")
+    names = list(METHODS)[::-1]
+    for tile, mark, color in ((32, "^", "0.6"), (64, "o", "0.0"), (128, "s", "0.0")):
+        mine = [case for case in result["methods"] if (case["tile"], case["r"]) == (tile, 2.0)]
+        x, y = [100 * c["accuracy"] for c in mine], [names.index(c["method"]) for c in mine]
+        left.plot(x, y, mark, color=color, mfc="none", label=f"{tile} rows")
     left.axvline(100 * result["software"][0], color="0.7", zorder=0)
-    left.set_yticks(y, labels=[case["method"] for case in at])
-    left.set(xlabel="test accuracy [%], 64 rows, 2 ohm a segment")
+    left.set_yticks(range(len(names)), labels=names)
+    left.set(xlabel="test accuracy [%], exact reads at full range")
+    left.legend(fontsize=8, loc="lower left")
     of = {
         "exact reads, -": lambda case: case["accuracy"],
         "noise of 1 %, --": lambda case: case["noise"][-1],
