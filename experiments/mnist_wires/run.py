@@ -6,8 +6,9 @@ Cells of 1 to 40 kohm, wires of 2 ohm a segment, drivers and sense inputs ideal;
 mean, over their deviation, are row voltages. A network is trained in software, put on arrays in one
 of two mappings, and trained on through the exact circuit; what is asked is the share of the 10,000
 test images that the last step's network gets right, on the exact arrays. Nothing is chosen by them
-within a run; but `RATE`, `ZERO` and `SCALE` were chosen by the test images, on seed 0, at tile 64
-and untiled.
+within a run; but `RATE`, `ZERO` and `SCALE` were first chosen by the test images, on seed 0, at
+tile 64 and untiled. `choose` holds the first two, of `published`, against others on images that no
+result is tested on.
 
 - `published`: one array a tile, weights linear from the lowest to the highest conductance, offset
   and bias digital, one gain a layer (as in the training through an unrolled solver, PUBLISHED).
