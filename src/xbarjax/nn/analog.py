@@ -224,8 +224,8 @@ def tile(
     gain = jnp.ones((tiling.down, tiling.across, tiling.cols), weights.dtype)
     v_read, noise = v_read.astype(weights.dtype), noise.astype(weights.dtype)
     offset = mapping.zero / k * gain
-    still = build if _puts_out_nothing(build(g[0, 0, 0])) else None
-    rest["still"] = still
+    with jax.ensure_compile_time_eval():  # where weights are traced, a readout may be known
+        rest["still"] = build if _puts_out_nothing(build(g[0, 0, 0])) else None
     return Arrays(share, gain, offset, k, v_read, noise, mapping, tiling, build, **rest)
 
 
