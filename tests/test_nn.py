@@ -171,9 +171,14 @@ def test_what_is_not_solved_is_said_and_is_nan_under_jit():
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(3e4, 5e4))
     arrays = nn.tile(w, MAPPINGS[0], build, most=11, solver=hasty)
     for call in (lambda a: a(jnp.ones(11)), lambda a: a.weights(), lambda a: a.calibrated(w).gain):
-        with pytest.raises(RuntimeError, match="tile of DifferentialPair is not solved"):
+        with pytest.raises(RuntimeError, match="A tile is not solved"):
             call(arrays)
         assert np.any(np.isnan(eqx.filter_jit(call)(arrays)))
+    curved = lambda g: xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(3e3, 5e3))
+    one_step = nn.tile(w, MAPPINGS[0], curved, most=11, solver=xb.Newton(max_steps=1))
+    total = lambda arrays: jnp.sum(arrays(jnp.ones(11)))
+    value, slope = eqx.filter_jit(eqx.filter_value_and_grad(total))(one_step)
+    assert np.isnan(value) and np.all(np.isnan(slope.share))  # and no gradient of 0
 
 
 @pytest.mark.few(1)
@@ -200,7 +205,9 @@ def test_a_perceptron_is_that_of_equinox_and_gives_every_layer_noise(depth):
     np.testing.assert_allclose(got, z, rtol=1e-9)
     assert np.abs(got - on(1e-6)(x)).min() > 1e-4  # and the noise is there
     kept = nn.convert([net, net.layers[0]], lambda w: w, where=lambda x: x is net.layers[0])
-    assert depth > 0 or isinstance(kept[0], nn.MLP)
+    first, *others = kept[0].layers
+    assert isinstance(first, nn.Linear) and first.arrays.shape == (3, 4 if depth else 2)
+    assert all(one is other for one, other in zip(others, net.layers[1:], strict=True))
 
 
 def test_an_attention_is_converted_where_it_needs_no_key():

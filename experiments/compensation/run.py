@@ -18,7 +18,7 @@ that the first layer computes with, over their rms; `accuracy` that of the 10,00
 import dataclasses
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from ..mnist_wires.network import (
     in_software,
     loss,
     on,
+    wired,
 )
 
 HERE = Path(__file__).parent
@@ -54,6 +55,7 @@ TILES, WIRES, SPREADS = (32, 64, 128), (0.5, 1.0, 2.0, 4.0), (0.01, 0.02, 0.05)
 RANK, SEEDS, DRAWS = 32, 3, 5
 SCALES, NOISES, BITS = (1.0, 0.5, 0.25, 0.1, 0.05), (1e-3, 3e-3, 1e-2), (6, 8, 10)
 SPAN = 1 / LRS - 1 / HRS
+Method = Callable[[Network, methods.Hardware, Any], Network]
 
 
 def spread(size: float) -> Programming:
@@ -72,31 +74,6 @@ def by_descent(weights: jax.Array, hardware: methods.Hardware, *, aware: bool) -
     of = dict(optimiser=ADAM, max_steps=DESCENT_STEPS, rtol=1e-4)
     method = xb.Descent(start=start, programming=programming, **of)
     return methods.compensated(weights, hardware, method=method)
-
-
-METHODS: dict[str, Callable[..., Any] | None] = {
-    "none": methods.plain,
-    "one factor": methods.one_factor,
-    "linear calibration": methods.calibrated,
-    "two-ended feed": methods.two_ended,
-    "two-ended, calibrated": partial(methods.two_ended, then=methods.calibrated),
-    "permutation, calibrated": partial(methods.permuted, then=methods.calibrated),
-    "truncated rank, calibrated": lambda weights, hardware: methods.truncated(
-        weights, hardware, min(RANK, *weights.shape), methods.calibrated
-    ),
-    "task gradient": None,  # of the whole network, not of a layer
-    "fixed point": methods.compensated,
-    "exact gradient": partial(by_descent, aware=False),
-    "programming-aware": partial(by_descent, aware=True),
-}
-ONCE = ("exact gradient", "programming-aware")  # long: at 64 rows and 2 ohm alone
-
-
-@cache
-def wired(r: float) -> Callable[[jax.Array], xb.Crossbar]:
-    """One function a wire, so that it is compiled once."""
-    segment = lambda g: jnp.asarray(r, g.dtype)
-    return lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(segment(g), segment(g)))
 
 
 def hardware(tile: int, r: float, scale: float) -> methods.Hardware:
@@ -127,6 +104,31 @@ def trained(net: Network, hardware: methods.Hardware, data: Any, steps: int = 60
     training = nn.Training(loss, optax.adam(rate, b2=0.99))
     begun = on(net, partial(methods.calibrated, hardware=hardware))
     return nn.fit(training, begun, batches(data, 1000, steps, 0)).model
+
+
+def of_layers(method: methods.Method) -> Method:
+    """The method for each layer on its own."""
+    return lambda net, hardware, data: on(net, partial(method, hardware=hardware))
+
+
+METHODS: dict[str, Method] = {
+    "none": of_layers(methods.plain),
+    "one factor": of_layers(methods.one_factor),
+    "linear calibration": of_layers(methods.calibrated),
+    "two-ended feed": of_layers(methods.two_ended),
+    "two-ended, calibrated": of_layers(partial(methods.two_ended, then=methods.calibrated)),
+    "permutation, calibrated": of_layers(partial(methods.permuted, then=methods.calibrated)),
+    "truncated rank, calibrated": of_layers(
+        lambda weights, hardware: methods.truncated(
+            weights, hardware, min(RANK, *weights.shape), methods.calibrated
+        )
+    ),
+    "task gradient": trained,
+    "fixed point": of_layers(methods.compensated),
+    "exact gradient": of_layers(partial(by_descent, aware=False)),
+    "programming-aware": of_layers(partial(by_descent, aware=True)),
+}
+ONCE = ("exact gradient", "programming-aware")  # long: at 64 rows and 2 ohm alone
 
 
 def full_scale(net: Network, tile: int, data: Any) -> list[jax.Array]:
@@ -170,10 +172,7 @@ def over_methods(net: Network, data: Any, say: Callable[[str], None]) -> list[di
         for name, method in METHODS.items():
             if (tile, r) != (64, 2.0) and name in ONCE:
                 continue
-            if method is None:
-                made = trained(net, hardware(tile, r, 1.0), data)
-            else:
-                made = on(net, partial(method, hardware=hardware(tile, r, 1.0)))
+            made = method(net, hardware(tile, r, 1.0), data)
             case = {"method": name, "tile": tile, "r": r} | stated(net, made, data)
             if (tile, r) == (64, 2.0):
                 case["spread"] = over_spreads(net, made, data)

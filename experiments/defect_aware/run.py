@@ -38,12 +38,13 @@ from xbarjax.variability import AbstractPerturbation
 
 from ..common import keep
 from ..mnist_wires.data import mnist
-from ..mnist_wires.network import Network, accuracy, batches, in_software, loss, on
+from ..mnist_wires.network import Network, accuracy, batches, in_software, loss, on, wired
+from ..mnist_wires.run import BATCH, RATE, STEPS, through
 from ..relaxation.run import cells
 
 HERE = Path(__file__).parent
 LOW, HIGH, SEGMENT, TILE, CELSIUS = 3e-6, 125e-6, 1.0, 64, 130
-BATCH, STEPS, RATE, WARM, CLIP = 1000, 240, 1e-2, 20, 2.0
+CLIP = 2.0  # deviations
 SEEDS, DIES, NEAREST = 3, 20, 33
 RETRAINED, RETRAIN_STEPS, RETRAIN_RATE = 3, 60, 3e-3  # dies a seed, each of a training of its own
 ARMS = ("plain", "clipped", "wires", "aware")
@@ -63,32 +64,22 @@ class Measured(AbstractPerturbation):
         return jnp.maximum(x + self.change[at], 0).astype(x.dtype)
 
 
-def wired(g: jax.Array) -> xb.Crossbar:
-    r = jnp.asarray(SEGMENT, g.dtype)
-    return xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
-
-
 def spanning(weights: jax.Array, clip: float | None) -> nn.Arrays:
     """Weights, clipped at so many deviations, over the whole range."""
     most = jnp.inf if clip is None else clip * jnp.std(weights)
     weights = jnp.clip(weights, -most, most)
     mapping, k = xb.DigitalOffset.spanning(weights, jnp.float32(LOW), jnp.float32(HIGH))
     vary = xb.presets.hfox_bake(CELSIUS)
-    arrays = nn.tile(weights, mapping, wired, most=TILE, k=k, v_read=0.1, vary=vary)
+    arrays = nn.tile(weights, mapping, wired(SEGMENT), most=TILE, k=k, v_read=0.1, vary=vary)
     return arrays.calibrated(weights, columns=False)
 
 
 def trained(net: Network, data: Any, seed: int, *, aware: bool) -> Network:
     """From the clipped weights on, through the wires, and through a fresh die a step if aware."""
-    some = track(batches(data, BATCH, STEPS, seed), f"aware {aware}, seed {seed}", total=STEPS)
-    return nn.fit(_training(aware), on(net, lambda w: spanning(w, CLIP)), some).model
-
-
-@cache
-def _training(aware: bool) -> nn.Training:
-    """One for all seeds, so that they are compiled once."""
-    rate = optax.warmup_cosine_decay_schedule(RATE / WARM, RATE, WARM, STEPS)
-    return nn.Training(loss, optax.adam(rate, b2=0.99), fresh_dies=aware)
+    steps = STEPS["published"]
+    some = track(batches(data, BATCH, steps, seed), f"aware {aware}, seed {seed}", total=steps)
+    training = through(RATE["published"], steps, fresh_dies=aware)
+    return nn.fit(training, on(net, lambda w: spanning(w, CLIP)), some).model
 
 
 def retrained(net: Network, data: Any, seed: int, measured: Measured) -> list[float]:

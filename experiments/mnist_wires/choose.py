@@ -26,7 +26,7 @@ USED = {64: (RATE["published"], ZERO), 784: (2 * RATE["published"], UNTILED_ZERO
 STEPS_OF = {64: STEPS["published"], 784: STEPS["published"] // 2}  # untiled half as many, for time
 
 
-def halved(data: Data) -> Data:
+def without_tests(data: Data) -> Data:
     """The training images alone, of which the last ones are the tests."""
     x, y = data["x_train"], data["y_train"]
     return {
@@ -40,7 +40,7 @@ def halved(data: Data) -> Data:
 def main() -> None:
     began, console, cases = time.perf_counter(), Console(), []
     jax.config.update("jax_num_cpu_devices", 2)
-    data = halved(mnist())
+    data = without_tests(mnist())
     net = in_software(data, SEED)
     result: dict[str, Any] = {"software": accuracy(net, data), "used": USED, "cases": cases}
     for tile, (rate, zero) in USED.items():

@@ -78,9 +78,11 @@ def accuracy(net: Any, data: Data) -> float:
     return float(_correct(net, data["x_test"], data["y_test"].astype(np.int32)))
 
 
-def wired(g: jax.Array) -> xb.Crossbar:
-    r = jnp.asarray(SEGMENT, g.dtype)
-    return xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
+@cache
+def wired(r: float) -> Callable[[jax.Array], xb.Crossbar]:
+    """Arrays on wires of so many ohm a segment; one function each, so that it is compiled once."""
+    segment = lambda g: jnp.asarray(r, g.dtype)
+    return lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(segment(g), segment(g)))
 
 
 def bounds() -> tuple[jax.Array, jax.Array]:
@@ -91,14 +93,14 @@ def bounds() -> tuple[jax.Array, jax.Array]:
 def pairs(tile: int, scale: float = 1.0) -> methods.Hardware:
     """Differential pairs."""
     mapping = xb.DifferentialPair(*bounds())
-    return methods.Hardware(mapping, wired, tile, scale, {"v_read": V_READ})
+    return methods.Hardware(mapping, wired(SEGMENT), tile, scale, {"v_read": V_READ})
 
 
 def spanning(weights: jax.Array, tile: int) -> nn.Arrays:
     """The published mapping: one array a tile, weights from the smallest to the largest on
     conductances from the lowest to the highest."""
     mapping, k = xb.DigitalOffset.spanning(weights, *bounds())
-    return nn.tile(weights, mapping, wired, most=tile, k=k, v_read=V_READ)
+    return nn.tile(weights, mapping, wired(SEGMENT), most=tile, k=k, v_read=V_READ)
 
 
 def begun(weights: jax.Array, tile: int, zero: float) -> nn.Arrays:
@@ -108,7 +110,7 @@ def begun(weights: jax.Array, tile: int, zero: float) -> nn.Arrays:
     low, high = bounds()
     mapping = xb.DigitalOffset(low, high, low + zero * (high - low))
     k = zero * (high - low) / jnp.max(jnp.abs(weights))
-    arrays = nn.tile(weights, mapping, wired, most=tile, k=k, v_read=V_READ)
+    arrays = nn.tile(weights, mapping, wired(SEGMENT), most=tile, k=k, v_read=V_READ)
     return arrays.calibrated(weights, columns=False)
 
 

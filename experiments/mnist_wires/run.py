@@ -99,10 +99,10 @@ def run(mapping: str, tile: int, seed: int, data: Any, progress: Progress) -> di
 
 
 @cache
-def through(top: float, steps: int) -> nn.Training:
+def through(top: float, steps: int, fresh_dies: bool = False) -> nn.Training:
     """One for all seeds, so that they are compiled once."""
     rate = optax.warmup_cosine_decay_schedule(top / WARM, top, WARM, steps)
-    return nn.Training(loss, optax.adam(rate, b2=0.99))
+    return nn.Training(loss, optax.adam(rate, b2=0.99), fresh_dies=fresh_dies)
 
 
 @cache

@@ -1,6 +1,7 @@
 """What a read returns, and how it says that something is wrong with it."""
 
 import enum
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -42,6 +43,12 @@ _HARMLESS = Status.FLOATING | Status.SPLIT | Status.GATES_OFF | Status.SATURATED
 def usable(status: Int[Array, "*batch"]) -> Bool[Array, "*batch"]:
     """Whether the numbers that come with a status may be used, for values that are traced too."""
     return (status & ~int(_HARMLESS)) == 0
+
+
+def one_or_nan(status: Int[Array, "*batch"], dtype: Any) -> Float[Array, "*batch"]:
+    """A factor [1], so that what cannot be used has no gradient either: that of a choice would be
+    0."""
+    return jnp.where(usable(status), 1.0, jnp.nan).astype(dtype)
 
 
 ADVICE = {

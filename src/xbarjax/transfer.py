@@ -13,7 +13,7 @@ from .crossbar import Crossbar
 from .drive import Bias
 from .network import Network
 from .read import linear_only, raise_if_bad, solve_linear
-from .solution import Status, usable
+from .solution import Status, one_or_nan
 from .solvers import BlockElimination, LadderCG, elimination, factor, one_by_one, products
 from .solvers.blocks import turn, turned
 
@@ -114,12 +114,7 @@ def _by_solves(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
 def _judged(crossbar: Crossbar, lines, status):
     """The matrix, from what every line of the shorter side gives, if it can be used."""
     rows, cols = crossbar.shape
-    return _one_or_nan(status, lines.dtype) * (lines if rows <= cols else lines.T), status
-
-
-def _one_or_nan(status, dtype):
-    """A factor, so that what cannot be used has no gradient either: that of a choice would be 0."""
-    return jnp.where(usable(status), 1.0, jnp.nan).astype(dtype)
+    return one_or_nan(status, lines.dtype) * (lines if rows <= cols else lines.T), status
 
 
 @eqx.filter_custom_jvp
@@ -153,7 +148,7 @@ def _with_change(crossbar: Crossbar, moved, chunk: int):
     found, status = _known(crossbar)
     matrix = _upright(found.matrix, crossbar)
     change = _upright(products.change(found, _upright(dg, crossbar)), crossbar)
-    good = _one_or_nan(status, matrix.dtype)
+    good = one_or_nan(status, matrix.dtype)
     return good * matrix, status, good * change
 
 

@@ -24,7 +24,7 @@ from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
 from ..read import read
 from ..readout import AbstractConverter, VoltageSense, is_linear
-from ..solution import usable
+from ..solution import one_or_nan
 from ..solvers import Newton
 from ..transfer import transfer
 from ..variability import AbstractPerturbation
@@ -105,7 +105,7 @@ class Arrays(eqx.Module):
     def effective(self) -> Blocks:
         """What every tile multiplies with [S], both arrays of a pair combined. Raises
         `RuntimeError` for a tile that is not solved; under `jit` that is NaN."""
-        return _solved(self._effective(), type(self.mapping).__name__)
+        return _solved(self._effective())
 
     @eqx.filter_jit
     def _effective(self) -> Blocks:
@@ -143,9 +143,9 @@ class Arrays(eqx.Module):
         `RuntimeError` for a tile that is not solved; under `jit` that is NaN."""
         v = self.v_read * self.tiling.inputs_of(x)
         if not self.is_linear:
-            return _solved(self._read(v), type(self.mapping).__name__)
+            return _solved(self._read(v))
         i = jnp.einsum("dr,darc->dac", v, self.effective(), precision=lax.Precision.HIGHEST)
-        return i if self.still == self.build else i + self._read(jnp.zeros_like(v))
+        return i if self.still == self.build else i + _solved(self._read(jnp.zeros_like(v)))
 
     def __call__(
         self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
@@ -164,7 +164,7 @@ class Arrays(eqx.Module):
     def _read(self, v: Float[Array, "down rows"]) -> Float[Array, "down across cols"]:
         def one(g, v):
             solution = read(self.build(g), v, solver=self.solver)
-            return jnp.where(usable(solution.status), solution.i_out, jnp.nan)
+            return one_or_nan(solution.status, solution.i_out.dtype) * solution.i_out
 
         g = self.conductances
         each = jnp.broadcast_to(v[:, None, None], (*g.shape[:3], v.shape[-1]))
@@ -241,11 +241,11 @@ def _puts_out_nothing(array: Crossbar) -> bool:
     return is_concrete(held) and not bool(jnp.any(held != 0))
 
 
-def _solved(x: Array, of: str) -> Array:
+def _solved(x: Array) -> Array:
     """What arrays put out, if it is known to be right or cannot be known yet."""
     if is_concrete(x) and not bool(jnp.all(jnp.isfinite(x))):
         raise RuntimeError(
-            f"A tile of {of} is not solved: look at read or transfer of build(g) for its"
-            " conductances, which say what is wrong, or name another solver."
+            "A tile is not solved: look at its conductances and inputs, of which read and transfer"
+            " of build(g) say what is wrong, or name another solver."
         )
     return x

@@ -22,18 +22,24 @@ class Checkpoint:
     (`equinox.tree_serialise_leaves`: arrays, no pickles)."""
 
     path: Path
+    form: str
 
-    def save(self, state: Any, fixed: Any) -> None:
-        """Writes a state, whole or not at all. `fixed`: what training leaves as it is."""
+    @classmethod
+    def of(cls, path: Path, state: Any, model: Any, fixed: Any) -> "Checkpoint":
+        """For states like this one, of a model of which training leaves `fixed` as it is."""
+        return cls(path, _form(state, model, fixed))
+
+    def save(self, state: Any) -> None:
+        """Writes a state, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
         def write(stream: BinaryIO) -> None:
-            stream.write((json.dumps({"model": _form(state, fixed)}) + "\n").encode())
+            stream.write((json.dumps({"model": self.form}) + "\n").encode())
             eqx.tree_serialise_leaves(stream, _plain(state))
 
         write_whole({self.path: write})
 
-    def load(self, like: Any, fixed: Any) -> Any:
+    def load(self, like: Any) -> Any:
         """The state, in the form of `like`. Raises `ValueError` for a file of another model, or of
         another kind."""
         with self.path.open("rb") as file:
@@ -43,7 +49,7 @@ class Checkpoint:
                 raise ValueError(
                     f"{self.path} is no checkpoint of a training; name another file."
                 ) from error
-            if said != _form(like, fixed):
+            if said != self.form:
                 raise ValueError(
                     f"{self.path} is of another model, hardware, die or optimiser; name another"
                     " file, or remove it to begin anew."
@@ -66,27 +72,21 @@ def _as(like: Any, number: Any) -> Any:
     """A number in the place of another, or what is none as it is."""
     if not eqx.is_array(like):
         return like
-    return (
-        jax.random.wrap_key_data(number, impl=jax.random.key_impl(like))
-        if _is_key(like)
-        else number
-    )
+    if _is_key(like):
+        return jax.random.wrap_key_data(number, impl=jax.random.key_impl(like))
+    return number
 
 
-def _form(state: Any, fixed: Any) -> str:
-    """What identifies a model: names, shapes and dtypes of its numbers, what it is made of, all
-    numbers that are not trained (hardware and dies among them), and the array that each `build`
-    makes of the middle of the range."""
-    leaves, _ = jax.tree.flatten_with_path(_plain(state))
-    form = [f"{jax.tree_util.keystr(path)} {x.dtype}{x.shape}" for path, x in leaves]
-    form.append(re.sub(r"weak_| at 0x[0-9a-f]+", "", eqx.tree_pformat(state)))
+def _form(state: Any, model: Any, fixed: Any) -> str:
+    """What identifies a model: what it is made of, with names, shapes and dtypes, all numbers that
+    are not trained (hardware and dies among them), and the array that each `build` makes of the
+    middle of the range."""
+    form = [re.sub(r"weak_| at 0x[0-9a-f]+", "", eqx.tree_pformat(state))]
     is_arrays = lambda x: isinstance(x, Arrays)
-    for arrays in filter(is_arrays, jax.tree.leaves(state, is_leaf=is_arrays)):
-        if arrays.mapping.g_min is None:  # what an optimiser remembers of those that are trained
-            continue
-        low, high = arrays.mapping.g_min, arrays.mapping.g_max
-        middle = jnp.full(arrays.share.shape[-2:], (low + high) / 2, arrays.share.dtype)
-        form += _numbers(arrays.build(middle))
+    for arrays in filter(is_arrays, jax.tree.leaves(model, is_leaf=is_arrays)):
+        middle = (arrays.mapping.g_min + arrays.mapping.g_max) / 2
+        shape, dtype = arrays.share.shape[-2:], arrays.share.dtype
+        form += _numbers(arrays.build(jnp.full(shape, middle, dtype)))
     form += _numbers(fixed)
     return hashlib.sha256("\n".join(form).encode()).hexdigest()
 

@@ -69,7 +69,7 @@ class Training:
     def begin(self, model: Any) -> State:
         """Before the first step."""
         begun = State(model, self.optimiser.init(self._parts(model)[0]), jnp.asarray(0))
-        return _placed(begun)
+        return _placed(begun, model)
 
     def _parts(self, model: Any) -> tuple[Any, Any]:
         return eqx.partition(model, (self.train or trainable)(model))
@@ -138,7 +138,7 @@ def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Ar
     value, slopes = eqx.filter_value_and_grad(loss)(free)
     updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
     moved = within_bounds(eqx.combine(eqx.apply_updates(free, updates), fixed))
-    after = _placed(State(moved, optimiser, state.step + 1))
+    after = _placed(State(moved, optimiser, state.step + 1), moved)
     trained = training._parts(moved)[0], optimiser, value
     numbers = jax.tree.leaves(eqx.filter(trained, eqx.is_inexact_array))
     return after, value, jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
@@ -181,10 +181,10 @@ def fit(
         raise ValueError(f"patience is {patience}, and nothing is validated: give validate, too.")
     begun, fixed = training.begin(model), training._parts(model)[1]
     now = _Progress(begun, begun, jnp.asarray(jnp.inf), jnp.asarray(0))
-    file = None if checkpoint is None else Checkpoint(Path(checkpoint))
+    file = None if checkpoint is None else Checkpoint.of(Path(checkpoint), now, model, fixed)
     if file is not None and file.path.exists():
-        now = _placed(file.load(now, fixed))
-    keep = (lambda: None) if file is None else (lambda: file.save(now, fixed))
+        now = _placed(file.load(now), model)
+    keep = (lambda: None) if file is None else (lambda: file.save(now))
     done = int(now.state.step)
     enough = lambda: patience is not None and int(now.waited) >= patience
     for number, batch in enumerate(batches):
@@ -192,7 +192,7 @@ def fit(
             continue
         if enough():
             break
-        moved, loss, fine = step(training, now.state, _with(now.state, batch))
+        moved, loss, fine = step(training, now.state, _placed(batch, now.state.model))
         if not bool(fine):
             keep()
             raise TrainingError(
@@ -221,16 +221,11 @@ def _judged(now: _Progress, value: float) -> _Progress:
     return dataclasses.replace(now, waited=now.waited + 1)
 
 
-def _placed(state: Any) -> Any:
-    """Where arrays are computed on several cores, so that a step finds it as it leaves it."""
-    held = any(map(_is_arrays, jax.tree.leaves(state, is_leaf=_is_arrays)))
-    return the_same_on_all(state) if held else state
-
-
-def _with(state: State, batch: Any) -> Any:
-    """A batch where the state is: one that lies on a single core could not be computed with."""
-    held = any(map(_is_arrays, jax.tree.leaves(state.model, is_leaf=_is_arrays)))
-    return the_same_on_all(batch) if held else batch
+def _placed(x: Any, model: Any) -> Any:
+    """A state or a batch where the arrays of a model are computed: on several cores a step finds it
+    as it leaves it, and what lies on a single one could not be computed with."""
+    held = any(map(_is_arrays, jax.tree.leaves(model, is_leaf=_is_arrays)))
+    return the_same_on_all(x) if held else x
 
 
 def _is_arrays(x: Any) -> bool:
