@@ -78,10 +78,9 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     ("a number for an array", "xb.Ohmic(1e-5)", "ValueError", ["g", "()", "(rows, cols)"]),
     # values
     ("negative g", "xb.Ohmic(put((3, 2), (1, 0), -2e-6))", "ValueError",
-     ["g[1, 0]", "-2e-06 S", "at least 0"]),
-    ("NaN g", "xb.Ohmic(put((3, 2), (2, 1), nan))", "ValueError", ["g[2, 1]", "nan S", "finite"]),
-    ("infinite g", "xb.Ohmic(put((3, 2), (2, 1), inf))", "ValueError",
-     ["g[2, 1]", "inf S", "finite"]),
+     ["g[1, 0]", "-2e-06 S", "0 (no cell) to inf (a short)"]),
+    ("NaN g", "xb.Ohmic(put((3, 2), (2, 1), nan))", "ValueError",
+     ["g[2, 1]", "nan S", "0 (no cell) to inf (a short)"]),
     ("negative r_row", "xb.Wires(-1.0, 1.0)", "ValueError", ["r_row", "-1.0 ohm", "0 (ideal)"]),
     ("negative r_col", "xb.Wires(1.0, put((3, 2), (0, 1), -3.0))", "ValueError",
      ["r_col[0, 1]", "-3.0 ohm", "inf (open)"]),
@@ -127,7 +126,7 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     ("too few steps",
      "xb.read(make(jnp.asarray(np.linspace(1e-5, 1e-4, 48).reshape(8, 6)), wires=xb.Wires(1e5,"
      " 1e5)), jnp.linspace(0.1, 0.5, 8), solver=xb.LadderCG(max_steps=1))",
-     "RuntimeError", ["max_steps", "Dense"]),
+     "RuntimeError", ["max_steps", "further apart than float64"]),
 ]  # fmt: skip
 RUN = """
 found = {}

@@ -19,7 +19,7 @@ LAYERS = (
     {"network"},
     {"connectivity", "assembly", "stepping"},
     {"solvers", "solution"},
-    {"operating_point", "amplifiers", "capacitors"},
+    {"operating_point", "amplifiers", "capacitors", "judgement"},
     {"read"},
     {"stage"},
     {"following"},

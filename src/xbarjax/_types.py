@@ -93,9 +93,12 @@ def everywhere(test: Callable[..., Any], *arrays: Any) -> bool:
     return not is_concrete(arrays) or bool(np.all(test(*map(np.asarray, arrays))))
 
 
-def require_nonnegative(x: Any, name: str, unit: str, *, open_allowed: bool) -> None:
+def require_nonnegative(
+    x: Any, name: str, unit: str, *, open_allowed: bool, ends: str = "0 (ideal) to inf (open)"
+) -> None:
     """Raises `ValueError` on the first entry that is NaN, negative, or infinite where it may
-    not be. Says nothing while tracing: there a verb returns the status instead."""
+    not be; `ends` says what 0 and inf mean where they may be. Says nothing while tracing: there a
+    verb returns the status instead."""
     if not is_concrete(x):
         return
     values = np.asarray(x)
@@ -103,7 +106,7 @@ def require_nonnegative(x: Any, name: str, unit: str, *, open_allowed: bool) -> 
     if bad.any():
         at = tuple(int(k) for k in np.argwhere(bad)[0])
         where = f"{name}[{', '.join(map(str, at))}]" if at else name
-        limits = "0 (ideal) to inf (open)" if open_allowed else "finite and at least 0"
+        limits = ends if open_allowed else "finite and at least 0"
         raise ValueError(f"{where} is {values[at]} {unit}; it must be {limits}.")
 
 

@@ -148,29 +148,47 @@ def linearised(
     return _network(circuit, g_row, g_col), current + g_row * a + g_col * w
 
 
-def at_rest(circuit: Circuit) -> tuple[Network, PerCell]:
-    """Kirchhoff's law for linear cells: the network, and cell currents [A] at zero drops."""
-    current, g_row, g_col = circuit.cell.linearise(*circuit.rest)
-    return _network(circuit, g_row, g_col), current
+def at_rest(circuit: Circuit) -> Network:
+    """Kirchhoff's law for linear cells, whose conductances are the same at any voltage: at 1 V, so
+    that those of a short are infinite and not NaN."""
+    shape, dtype = circuit.cell.shape, circuit.row.r.dtype
+    _, g_row, g_col = circuit.cell.linearise(jnp.ones(shape, dtype), jnp.zeros(shape, dtype))
+    return _network(circuit, g_row, g_col)
 
 
-def right_hand_side(circuit: Circuit, i_cell: PerCell, cut: Undetermined) -> Field:
-    """That of a network whose cells pass those currents [A] at zero drops: they are injected into
-    both families, but not into islands."""
-    injected = jnp.where(cut.row | cut.col, 0, i_cell)
-    row, col = injected, injected
+def right_hand_side(circuit: Circuit, network: Network, cut: Undetermined) -> tuple[Field, PerCell]:
+    """That of a network of linear cells, and the currents of cells at zero drops [A], which are
+    injected into both families: none in islands, and none of shorts, which have the voltage across
+    them instead."""
+    v_row, v_col = circuit.rest
+    still = jnp.zeros_like(v_row)
+    beside = circuit.cell.linearise(still, still)[0]  # what a capacitor's branch passes at 0 V
+    shorts, dark, cell = network.shorts, cut.row | cut.col, None
+    if shorts is not None:
+        held = shorts.alpha > 0
+        force = jnp.where(shorts.beta > 0, beside, 0) * shorts.beta
+        dark, cell = dark | held, jnp.where(held, v_row - v_col + force, 0)
+    i_rest = jnp.where(dark, 0, network.g_rc * (v_row - v_col) + jnp.where(dark, 0, beside))
+    return injecting(circuit, i_rest, cell), i_rest
+
+
+def injecting(circuit: Circuit, i_rest: PerCell, cell: PerCell | None = None) -> Field:
+    """A right-hand side with currents `i_rest` [A] out of row nodes into column nodes, and forces
+    `cell` [V] in shorts."""
+    row, col = i_rest, i_rest
     if circuit.shunts is not None:
         row, col = row + circuit.shunts[0].i, col - circuit.shunts[1].i
-    return Field(row, circuit.e_row, col, circuit.e_col)
+    return Field(row, circuit.e_row, col, circuit.e_col, cell)
 
 
 def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
-    flags = circuit.cell.is_reciprocal, circuit.parallel
-    shunted = lambda g, taps: g if taps is None else g + taps
-    of_row, of_col = shunted(g_row, circuit.tap_row), shunted(g_col, circuit.tap_col)
+    of_row, of_col = circuit.tap_row, circuit.tap_col
     if circuit.shunts is not None:
-        of_row, of_col = of_row + circuit.shunts[0].g, of_col + circuit.shunts[1].g
-    return Network(circuit.row, circuit.col, of_row, of_col, g_col, g_row, *flags)
+        row, col = circuit.shunts
+        of_row = row.g if of_row is None else of_row + row.g
+        of_col = col.g if of_col is None else of_col + col.g
+    flags = circuit.cell.is_reciprocal, circuit.parallel
+    return Network(circuit.row, circuit.col, g_col, g_row, of_row, of_col, *flags)
 
 
 def gated(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
-from ._types import CellMask, PerCell
+from ._types import CellMask, Scalar
 from .network import Network, Segments
+
+FIRM = 1e-3  # of what the best cell conducts: nodes that are held by less are looked at again
 
 
 class Undetermined(eqx.Module):
@@ -23,40 +25,43 @@ class Undetermined(eqx.Module):
     col: CellMask  # column nodes of islands
     row_split: Bool[Array, " lines"]  # word lines of ideal wire between two ideal sources
     col_split: Bool[Array, " cols"]  # bit lines of ideal wire between two ideal grounds
+    cell_split: CellMask | None = None  # shorts that share their current with ideal wires
+    cell_lost: CellMask | None = None  # shorts whose law does not hold
 
 
 def determined(network: Network) -> tuple[Network, Undetermined]:
-    """The part of a network that is determined, and masks of the rest."""
+    """The part of a network that is determined, and masks of the rest. It also says whether a node
+    is held by so little (`hangs`) that its voltage may be off where currents are not."""
     axis = network.row_axis
     row, row_split = _free_far_end(network.row, axis, far_last=True)
     col, col_split = _free_far_end(network.col, 0, far_last=False)
-    links = jnp.isfinite(row.r), jnp.isfinite(col.r)
-    cells = (network.g_rc > 0) | (network.g_cr > 0)
-    shunts = _shunts(network.g_row, network.g_cr), _shunts(network.g_col, network.g_rc)
-    row_grounded, col_grounded = _grounded(*links, cells, axis, shunts)
+    joined = jnp.maximum(network.g_rc, network.g_cr)
+    shunts = network.shunt_row, network.shunt_col
+
+    def held(least, seeds):
+        """Nodes with a path of conductances of more than that [S]."""
+        links = row.r * least < 1, col.r * least < 1  # not of inf times 0
+        return _grounded(
+            links, joined > least, axis, [None if g is None else g > least for g in shunts], seeds
+        )
+
+    firmly = held(FIRM * _scale(network), None)
+    row_grounded, col_grounded = held(jnp.zeros_like(joined[0, 0]), firmly)
+    hangs = jnp.any(row_grounded & ~firmly[0]) | jnp.any(col_grounded & ~firmly[1])
     floating = ~row_grounded, ~col_grounded
-    cells = jnp.where(floating[0] | floating[1], 0, network.g_rc)  # those that touch an island
-    masked = {id(network.g_rc): cells}  # cells without shunts stay one array, in four places
-
-    def without(floating, g):
-        return masked.get(id(g), jnp.where(floating, 0, g))
-
+    touched = floating[0] | floating[1]  # cells that touch an island
+    g_rc = jnp.where(touched, 0, network.g_rc)
     network = Network(
         _cut(row, row_grounded, axis),
         _cut(col, col_grounded, 0),
-        without(floating[0], network.g_row),
-        without(floating[1], network.g_col),
-        cells,
-        without(floating[0] | floating[1], network.g_cr),
+        g_rc,
+        g_rc if network.g_cr is network.g_rc else jnp.where(touched, 0, network.g_cr),
+        *shunts,  # a node with a shunt is on no island
         network.symmetric,
         network.parallel,
+        hangs=hangs,
     )
     return network, Undetermined(*floating, row_split, col_split)
-
-
-def _shunts(g: PerCell, of_cells: PerCell) -> CellMask | bool:
-    """Nodes with more than their cell: a way to a terminal of their own."""
-    return False if g is of_cells else g > of_cells
 
 
 def _free_far_end(line: Segments, axis: int, far_last: bool) -> tuple[Segments, Array]:
@@ -75,13 +80,29 @@ def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
     return Segments(jnp.where(kept, line.r, jnp.inf))
 
 
-def _grounded(row_link, col_link, cell, row_axis: int, shunts) -> tuple[CellMask, CellMask]:
-    """Nodes with a path to a terminal, spread from neighbour to neighbour until none is added.
+def _scale(network: Network) -> Scalar:
+    """The most that a cell conducts with the wires next to it [S], of those that are limited."""
+
+    def next_to(r, axis: int):
+        n = r.shape[axis]
+        return jnp.minimum(
+            lax.slice_in_dim(r, 0, n - 1, axis=axis), lax.slice_in_dim(r, 1, n, axis=axis)
+        )
+
+    r = next_to(network.row.r, network.row_axis) + next_to(network.col.r, 0)
+    g = jnp.maximum(network.g_rc, network.g_cr)
+    limited = jnp.where(jnp.isinf(g), 1 / r, g / (1 + g * r))  # 0 of NaN, where both are cut off
+    return jnp.max(jnp.where(jnp.isfinite(limited), limited, 0))
+
+
+def _grounded(links, cell, row_axis: int, shunts, seeds) -> tuple[CellMask, CellMask]:
+    """Nodes with a path to a terminal, spread from neighbour to neighbour until none is added, and
+    from `seeds`, which are known to have one.
 
     It starts from the lines that are whole and end in a terminal, so that in most circuits there
     is nothing to spread, and in most others a cell or two away.
     """
-    shape = cell.shape
+    shape, (row_link, col_link) = cell.shape, links
 
     def whole(link, axis: int):
         n = link.shape[axis]
@@ -106,6 +127,9 @@ def _grounded(row_link, col_link, cell, row_axis: int, shunts) -> tuple[CellMask
         row, col, added = state
         return added & ~(jnp.all(row) & jnp.all(col))
 
-    seeds = whole(row_link, row_axis) | shunts[0], whole(col_link, 0) | shunts[1]
-    row, col, _ = lax.while_loop(unfinished, add, (*seeds, True))
+    row, col = whole(row_link, row_axis), whole(col_link, 0)
+    row, col = (x if g is None else x | g for x, g in zip((row, col), shunts))
+    if seeds is not None:
+        row, col = row | seeds[0], col | seeds[1]
+    row, col, _ = lax.while_loop(unfinished, add, (row, col, True))
     return row, col

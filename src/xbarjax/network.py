@@ -17,6 +17,12 @@ derivatives, and the operator is symmetric where `g_rc = g_cr`. A cell `I(v_row,
 its two conductances, `dI/dv_row` in `g_row` and `g_cr`, `-dI/dv_col` in `g_col` and `g_rc`; a
 shunt at a node adds to `g_row` or `g_col`, an injected current to `b`, a source in a wire to `e`.
 
+A cell that conducts far better than the wires at its nodes, up to a short with `g = inf`, has no
+conductances here. Its current `y` [A] is an unknown, which joins `J` in both of its equations, with
+a law like that of a segment:
+
+    (a + w) - y / g = e.
+
 The lines of the row family run along the rows, or, where they are source lines in parallel with the
 bit lines, along the columns.
 """
@@ -29,9 +35,9 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from ._types import PerCell, PerColSegment, PerRowSegment
+from ._types import CellMask, PerCell, PerColSegment, PerRowSegment
 
 R_BROKEN = (
     1e6  # [ohm] where a segment's law is rescaled so that inf stays finite; any value will do
@@ -67,6 +73,25 @@ def _(primals, tangents):
     return alpha, slope * tangents[0]
 
 
+class Shorts(eqx.Module):
+    """Cells whose current is an unknown, `alpha (a + w) - beta y = e`.
+
+    Where `alpha` is 0 a cell is not one of them, and its `y` is 0."""
+
+    alpha: PerCell  # [1]: 1 or 0
+    beta: PerCell  # [ohm]: 1 / g, 0 of a short; 1 where alpha is 0
+    cap: PerCell  # [S]: a conductance that is large beside the wires; 0 where wires hold both nodes
+    open: CellMask  # beside ideal wires, with which they may form loops
+
+    @property
+    def gain(self) -> PerCell:
+        """What a violation of the law is answered with [S]: `cap`, or where both nodes are held, so
+        that its current moves nothing, that of the cell."""
+        held = (self.alpha > 0) & (self.cap == 0)
+        own = 1 / jnp.where(held & (self.beta > 0), self.beta, 1)
+        return jnp.where(held, own, self.cap)
+
+
 class Field(NamedTuple):
     """A vector of the network: drops [V] and scaled segment currents `y` [A] as an unknown,
     injected currents [A] and electromotive forces [V] as a right-hand side."""
@@ -75,6 +100,7 @@ class Field(NamedTuple):
     row_segments: PerRowSegment
     col: PerCell
     col_segments: PerColSegment
+    cell: PerCell | None = None  # of `Shorts`, where the network tells them apart
 
 
 class Network(lx.AbstractLinearOperator):
@@ -86,12 +112,23 @@ class Network(lx.AbstractLinearOperator):
 
     row: Segments  # (rows, cols + 1), in parallel (rows + 1, cols); the last is the far segment
     col: Segments  # (rows + 1, cols); the first is the far segment
-    g_row: PerCell
-    g_col: PerCell
     g_rc: PerCell
     g_cr: PerCell
+    shunt_row: PerCell | None  # [S] from every node to its reference, beside its cell
+    shunt_col: PerCell | None
     symmetric: bool = eqx.field(static=True)
     parallel: bool = eqx.field(static=True, default=False)
+    shorts: Shorts | None = None
+    hangs: Bool[Array, ""] | None = None  # whether a node is held by next to nothing
+
+    @property
+    def g_row(self) -> PerCell:
+        """What a row node sees of its cell and its shunt [S]."""
+        return self.g_cr if self.shunt_row is None else self.g_cr + self.shunt_row
+
+    @property
+    def g_col(self) -> PerCell:
+        return self.g_rc if self.shunt_col is None else self.g_rc + self.shunt_col
 
     @property
     def row_axis(self) -> int:
@@ -99,16 +136,59 @@ class Network(lx.AbstractLinearOperator):
         return 0 if self.parallel else 1
 
     def mv(self, vector: Field) -> Field:
-        a, y_row, w, y_col = vector
+        a, _, w, _, y = vector
         wires = self.wires(vector)
-        return wires._replace(
+        found = wires._replace(
             row=wires.row + self.g_row * a + self.g_rc * w,
             col=wires.col + self.g_cr * a + self.g_col * w,
         )
+        if self.shorts is None or y is None:
+            return found
+        alpha, beta = self.shorts.alpha, self.shorts.beta
+        passed = alpha * y
+        law = alpha * (a + w) - beta * y
+        return found._replace(row=found.row + passed, col=found.col + passed, cell=law)
+
+    def cells(self, vector: Field) -> PerCell:
+        """What drops take off the currents of cells [A]."""
+        less = self.g_cr * vector.row + self.g_rc * vector.col
+        if self.shorts is None or vector.cell is None:
+            return less
+        return less + self.shorts.alpha * vector.cell
+
+    def violation(self, vector: Field, x: Field) -> Field:
+        """`vector - mv(x)`. The current of a cell is rounded once, for both of its nodes: so it
+        takes from one what it gives to the other, and nodes that hang on little are not charged."""
+        wires, less = self.wires(x), lax.optimization_barrier(self.cells(x))
+        shunted = lambda g, drop: 0 if g is None else g * drop
+        found = Field(
+            (vector.row - less) - shunted(self.shunt_row, x.row) - wires.row,
+            vector.row_segments - wires.row_segments,
+            (vector.col - less) - shunted(self.shunt_col, x.col) - wires.col,
+            vector.col_segments - wires.col_segments,
+        )
+        if self.shorts is None or vector.cell is None or x.cell is None:
+            return found
+        alpha, beta = self.shorts.alpha, self.shorts.beta
+        # beta y may be less than the rounding of the drops
+        return found._replace(cell=(vector.cell - alpha * (x.row + x.col)) + beta * x.cell)
+
+    @property
+    def capped(self) -> "Network":
+        """The network with its shorts as conductances that wires can be solved with."""
+        if self.shorts is None:
+            return self
+        return self.with_cells(self.g_rc + self.shorts.cap, self.g_cr + self.shorts.cap)
+
+    def with_cells(self, g_rc: PerCell, g_cr: PerCell, shorts: Shorts | None = None) -> "Network":
+        """The network with other cells. Where they are symmetric, they stay one array."""
+        g_cr = g_rc if self.symmetric else g_cr
+        shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
+        return Network(self.row, self.col, g_rc, g_cr, *shunts, *flags, shorts, self.hangs)
 
     def wires(self, vector: Field) -> Field:
         """What wires alone add to Kirchhoff's law: `mv` of an array without cells."""
-        a, y_row, w, y_col = vector
+        a, y_row, w, y_col, _ = vector
         axis = self.row_axis
         return Field(
             -jnp.diff(self.row.alpha * y_row, axis=axis),
@@ -118,18 +198,20 @@ class Network(lx.AbstractLinearOperator):
         )
 
     def in_structure(self) -> Any:
-        shape, dtype = self.g_row.shape, self.g_row.dtype
+        shape, dtype = self.g_rc.shape, self.g_rc.dtype
         rows, cols = shape
         along_rows = (rows + 1, cols) if self.parallel else (rows, cols + 1)
         shapes = shape, along_rows, shape, (rows + 1, cols)
-        return Field._make(jax.ShapeDtypeStruct(s, dtype) for s in shapes)
+        cell = None if self.shorts is None else jax.ShapeDtypeStruct(shape, dtype)
+        return Field(*[jax.ShapeDtypeStruct(s, dtype) for s in shapes], cell)  # pyright: ignore
 
     def out_structure(self) -> Any:
         return self.in_structure()
 
     def transpose(self) -> "Network":
-        flags = self.symmetric, self.parallel
-        return Network(self.row, self.col, self.g_row, self.g_col, self.g_cr, self.g_rc, *flags)
+        shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
+        others = self.shorts, self.hangs
+        return Network(self.row, self.col, self.g_cr, self.g_rc, *shunts, *flags, *others)
 
     def as_matrix(self) -> Float[Array, "size size"]:
         flat, unravel = ravel_pytree(

@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from ._types import PerCol, as_physical, everywhere, is_concrete, require_nonnegative
-from .assembly import circuit_of, linearised
+from .assembly import at_rest, circuit_of, linearised
 from .cells.constants import BOLTZMANN
 from .cells.junction import Junction
 from .connectivity import determined
@@ -119,6 +119,7 @@ class _Transfers(NamedTuple):
     """What a small change anywhere does to one output."""
 
     cell: Array  # of a current in parallel with a cell, (rows, cols)
+    short: Array  # of a voltage in series with one that is nearly a short
     row: Array  # of a voltage in series with a segment, (rows, cols + 1)
     col: Array  # (rows + 1, cols)
     tap_row: Array  # of a current into a node, (rows, cols)
@@ -134,10 +135,16 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
     solution = read(crossbar, bias)
     circuit = circuit_of(crossbar, bias)
     a, w = solution.drop_row, solution.drop_col
-    tangents = circuit.cell.linearise(*circuit.voltages(a, w))
-    network, cut = determined(linearised(circuit, a, w, tangents)[0])
+    if crossbar.cell.is_linear:
+        network = at_rest(circuit)
+    else:
+        tangents = circuit.cell.linearise(*circuit.voltages(a, w))
+        network = linearised(circuit, a, w, tangents)[0]
+    network, cut = determined(network)
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     adjoint = factor(network.transpose(), linear_solver(**kind))
+    network = adjoint.network.transpose()  # with its shorts told apart
+    shorts = network.shorts
     floating = cut.row | cut.col
 
     (rows, cols), dtype, readout = a.shape, a.dtype, crossbar.readout
@@ -165,9 +172,15 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
             jnp.zeros_like(circuit.e_row),
             -network.g_rc * current + at_end,
             jnp.zeros_like(circuit.e_col),
+            None if shorts is None else -shorts.alpha * current,
         )
         x, _ = solve(adjoint, wanted)
         of_cell = jnp.where(floating, 0, x.row + x.col) + current
+        of_short = jnp.zeros_like(of_cell)
+        if shorts is not None and x.cell is not None:
+            # a current beside a short is a voltage in series with it, of its resistance
+            of_short = shorts.alpha * x.cell
+            of_cell = jnp.where(shorts.alpha > 0, shorts.beta * of_short, of_cell)
         e_col = network.col.alpha * x.col_segments
         straps = 0 if circuit.tap_col is None else jnp.sum(x.col * circuit.tap_col, axis=0)
         at_input = jnp.where(mine, direct, 0)
@@ -175,6 +188,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         own = jnp.where(mine, of_i, 0)
         return _Transfers(
             of_cell,
+            of_short,
             network.row.alpha * x.row_segments,
             e_col,
             x.row,
@@ -199,8 +213,9 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         else:
             e_far = white(t.source_far, e_n**2)
             voltage = white(t.source, (e_n * readout.follows) ** 2) + e_far
+        thermal = white(t.cell, g) + (0 if shorts is None else white(t.short, shorts.beta))
         return Noise(
-            four * white(t.cell, g),
+            four * thermal,
             white(t.cell * solution.i_cell, flicker) * jnp.log(high / low),
             four * wires,
             four * white(t.into, full(_conductance(readout))),

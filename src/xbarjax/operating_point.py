@@ -6,7 +6,7 @@ import lineax as lx
 from jaxtyping import Array, Bool
 
 from ._types import CellMask, Inner, PerCell
-from .assembly import Circuit, linearised, right_hand_side
+from .assembly import Circuit, injecting, linearised
 from .cells import AbstractGatedCell, in_range
 from .connectivity import Undetermined, determined
 from .network import Field, Network
@@ -85,8 +85,8 @@ def _network(
     network, i_rest = linearised(circuit, a, w, tangents)
     network, undetermined = determined(network)
     floating = undetermined.row | undetermined.col
-    vector = right_hand_side(circuit, i_rest, undetermined)
-    return network, vector, jnp.where(floating, 0, i_rest), floating
+    i_rest = jnp.where(floating, 0, i_rest)
+    return network, injecting(circuit, i_rest), i_rest, floating
 
 
 def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:

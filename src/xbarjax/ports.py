@@ -68,8 +68,8 @@ def _ports(crossbar: Crossbar, solver: lx.AbstractLinearSolver | None, chunk: in
     lines, (_, cols) = crossbar.lines, crossbar.shape
     size, dtype = lines + cols, working_dtype(crossbar)
     bias = lambda v: Bias(v[:lines], v[:lines], v[lines:], v[lines:])
-    network, _ = at_rest(circuit_of(crossbar, bias(jnp.zeros((size,), dtype))))
-    network, undetermined = determined(network)
+    circuit = circuit_of(crossbar, bias(jnp.zeros((size,), dtype)))
+    network, undetermined = determined(at_rest(circuit))
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     factored = factor(network, linear_solver(**kind) if solver is None else solver)
 

@@ -4,7 +4,6 @@ import warnings
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
@@ -17,6 +16,7 @@ from .assembly import Circuit, at_rest, circuit_of, right_hand_side
 from .connectivity import Undetermined, determined
 from .crossbar import Crossbar
 from .drive import Bias
+from .judgement import current_law_holds, nodes_hold, of_shorts, status_of, wires_hold
 from .network import Field, Network, Segments
 from .operating_point import faults, linear_solver, operating_point
 from .readout import is_linear, require_linear, require_static
@@ -118,7 +118,7 @@ def _read(
         newton = solver if isinstance(solver, Newton) else Newton(solver)
         guess = None if start is None else guess_from(circuit, start)
         return _nonlinear(crossbar, bias, circuit, newton, guess)
-    network, undetermined = determined(at_rest(circuit)[0])
+    network, undetermined = determined(at_rest(circuit))
     linear = solver.linear if isinstance(solver, Newton) else solver
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     factored = factor(network, linear_solver(**kind) if linear is None else linear)
@@ -150,16 +150,19 @@ def guess_from(circuit: Circuit, start: Solution) -> Field:
 def solve_linear(crossbar, bias, factored, circuit, undetermined, guess=None) -> Solution:
     """The solution of a circuit of linear cells, whose network is factored already."""
     network = factored.network
-    _, i_rest = at_rest(circuit)
-    vector = right_hand_side(circuit, i_rest, undetermined)
+    vector, i_rest = right_hand_side(circuit, network, undetermined)
     x, stats = solve(factored, vector, guess)
-    off = jax.tree.map(jnp.subtract, vector, network.mv(x))
+    off = network.violation(vector, x)
     floating = undetermined.row | undetermined.col
-    i_cell = jnp.where(floating, 0, i_rest - network.g_cr * x.row - network.g_rc * x.col)
+    i_cell = jnp.where(floating, 0, i_rest - network.cells(x))
     steps = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
-    injected = jnp.where(floating, 0, i_rest)
-    found = _Found(network, circuit, undetermined, x, i_cell, off, injected, *steps)
-    return _said(crossbar, bias, found, None, {})
+    flags = {Status.NOT_CONVERGED: ~nodes_hold(circuit, stats["error"])}
+    if network.shorts is not None:
+        args = circuit, undetermined, network, x, off
+        undetermined, more = of_shorts(*lax.stop_gradient(args))
+        flags = {flag: flags.get(flag, False) | on for flag, on in more.items()}
+    found = _Found(network, circuit, undetermined, x, i_cell, off, i_rest, *steps)
+    return _said(crossbar, bias, found, None, flags)
 
 
 def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
@@ -192,7 +195,8 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
     residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
-    holds = _current_law_holds(network, residual, (i_row, i_col), found.injected)
+    holds = current_law_holds(circuit, residual, (i_row, i_col), found.injected)
+    holds &= wires_hold(off, x)
     through = lambda g, drop: None if g is None else g * drop
     not_converged = flags.get(Status.NOT_CONVERGED, False) | ~holds
     flags = flags | {Status.NOT_CONVERGED: not_converged}
@@ -211,7 +215,7 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
         crossbar.readout.output(i_out, v_sense).astype(x.col.dtype),
         undetermined,
         residual,
-        _status(crossbar, bias, undetermined, x, flags),
+        status_of(crossbar, bias, undetermined, x, flags),
         found.num_steps,
         found.newton_steps,
         cells,
@@ -228,57 +232,6 @@ def sensed(crossbar: Crossbar, bias: Bias, i_near: PerCol, v_end: PerCol) -> Per
     opened = jnp.isinf(r_in)
     behind = bias.v_col + jnp.where(opened, 0, r_in) * i_near
     return jnp.where(opened, v_end, behind).astype(v_end.dtype)
-
-
-def _current_law_holds(network, residual, currents, injected):
-    """Whether the solver did its work: its own tolerance is far below this one, which it misses
-    where it stopped early or the dtype is exhausted.
-
-    Where no current may flow, the rounding of the injected ones is all there is. That is so where
-    a family of lines has no terminal at all; and, in float64, where currents are that small:
-    float32 could not tell them from those through gigaohms.
-    """
-    largest = lambda xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
-    double = residual.dtype == jnp.float64
-    tolerance, flowing = 1e-8 if double else 1e-4, largest(currents)
-    rounding = 64 * jnp.finfo(residual.dtype).eps * largest((injected,))
-    row, col = network.row.alpha, network.col.alpha
-    no_row = jnp.all((row[0] + row[-1] if network.parallel else row[:, 0] + row[:, -1]) == 0)
-    at_rest = no_row | jnp.all(col[0] + col[-1] == 0) | (double & (flowing <= rounding))
-    bound = tolerance * flowing + jnp.where(at_rest, rounding, 0)
-    return residual <= lax.stop_gradient(bound)
-
-
-def _status(crossbar, bias, undetermined, x, more):
-    wires, drive, readout = crossbar.wires, crossbar.drive, crossbar.readout
-    resistances = (
-        wires.r_row,
-        wires.r_col,
-        drive.r_source,
-        drive.r_source_far,
-        readout.r_in,
-        readout.r_in_far,
-    )
-    every = lambda test, leaves: jnp.all(jnp.stack([jnp.all(test(x)) for x in leaves]))
-    straps = [r for r in (drive.r_tap, readout.r_tap) if r is not None]
-    finite = every(lambda x: jnp.isfinite(jnp.sum(x)), [*x, *jax.tree.leaves(bias)])
-    good_wires = every(lambda r: r >= 0, resistances)
-    good_wires &= every(lambda r: r > 0, straps) if straps else True
-    shorted = jnp.any(undetermined.row_split & (bias.v_row != bias.v_row_far)) | jnp.any(
-        undetermined.col_split & (bias.v_col != bias.v_col_far)
-    )
-    flags = {
-        Status.FLOATING: jnp.any(undetermined.row) | jnp.any(undetermined.col),
-        Status.SPLIT: jnp.any(undetermined.row_split) | jnp.any(undetermined.col_split),
-        Status.NOT_FINITE: ~finite,
-        Status.INVALID_CELL: ~(jnp.all(crossbar.cell.valid()) & jnp.all(readout.valid())),
-        Status.INVALID_WIRE: ~good_wires,
-        Status.SHORT_CIRCUIT: shorted,
-    }
-    status = jnp.zeros((), jnp.int32)
-    for flag, holds in (more | flags).items():
-        status |= jnp.where(holds, int(flag), 0)
-    return lax.stop_gradient(status)
 
 
 def explain(solution: Solution) -> str:
@@ -298,7 +251,17 @@ def explain(solution: Solution) -> str:
                 lines = np.flatnonzero(np.asarray(mask))
                 if len(lines):
                     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-                    sentences.append(f"{family} line {lines[0]}{more} {advice}")
+                    sentences.append(f"{family} line {lines[0]}{more} {advice.split(';')[0]}")
+            if said := _cells(solution.undetermined.cell_split):
+                sentences.append(
+                    f"{said} is a short in a loop of ideal wires and shorts, perhaps:"
+                    " how its current splits with theirs is then open (voltages are not)"
+                )
+        elif flag in status and flag == Status.NOT_CONVERGED:
+            sentences.append(_unsolved(solution))
+        elif flag in status and flag == Status.SHORT_CIRCUIT:
+            said = _cells(solution.undetermined.cell_lost)
+            sentences.append(f"{said}: {advice}" if said else advice)
         elif flag in status and flag in (Status.NEGATIVE_RESISTANCE, Status.OUT_OF_RANGE):
             mask = solution.negative if flag == Status.NEGATIVE_RESISTANCE else solution.beyond
             cells = np.argwhere(np.asarray(mask))
@@ -309,6 +272,32 @@ def explain(solution: Solution) -> str:
         elif flag in status:
             sentences.append(advice)
     return "; ".join(sentences)
+
+
+def _cells(mask: Array | None) -> str:
+    """The first cell of a mask, and how many more there are; empty of none."""
+    at = np.argwhere(np.asarray(mask)) if mask is not None else []
+    more = f" (and {len(at) - 1} more)" if len(at) > 1 else ""
+    return f"cell ({', '.join(map(str, at[0].tolist()))}){more}" if len(at) else ""
+
+
+def _unsolved(solution: Solution) -> str:
+    """What to do about a solution that did not converge."""
+    stopped = "the solver stopped before Kirchhoff's law held"
+    if said := _cells(solution.undetermined.cell_lost):
+        return (
+            f"{stopped}: {said} conducts so much better than the wires beside it that its current"
+            " is lost in rounding; make it inf S, a short, or give those wires a resistance"
+        )
+    steps = f"a larger max_steps where that is what it stopped at ({int(solution.num_steps)} steps)"
+    if solution.drop_row.dtype == jnp.float32:
+        return f"{stopped}: use float64, or {steps}"
+    if int(solution.newton_steps):
+        return f"{stopped}: use {steps}, or start= from the solution of a circuit that is near"
+    return (
+        f"{stopped}: use {steps}; else conductances and resistances lie further apart than float64"
+        " can tell: make those inf that are meant to be open or shorts, and 0 their opposites"
+    )
 
 
 def say(solution: Solution) -> None:

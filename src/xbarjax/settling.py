@@ -152,10 +152,10 @@ class _Array(eqx.Module):
 
 def _array(crossbar: Crossbar, solver) -> _Array:
     bias = bias_of(crossbar, jnp.zeros((crossbar.lines,)))
-    network, _ = determined(at_rest(circuit_of(crossbar, bias))[0])
+    network, _ = determined(at_rest(circuit_of(crossbar, bias)))
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     factored = factor(network, linear_solver(**kind) if solver is None else solver)
-    return _Array(factored, capacitances(crossbar.wires, crossbar.shape, network.g_row.dtype))
+    return _Array(factored, capacitances(crossbar.wires, crossbar.shape, network.g_rc.dtype))
 
 
 @eqx.filter_jit

@@ -55,17 +55,18 @@ ADVICE = {
     Status.FLOATING: "has no path to any source or ground: its voltage is arbitrary (returned as"
     " 0 V) and it carries no current",
     Status.SPLIT: "is ideal wire between two ideal terminals: how its current splits between them"
-    " is open (the near end is given all of it)",
-    Status.NOT_CONVERGED: "the solver stopped before Kirchhoff's law held: use float64, a larger"
-    " max_steps, or solver=xbarjax.Dense() for a small array",
+    " is open (the near end is given all of it); or shorted cells and ideal wires share a current",
+    Status.NOT_CONVERGED: "the solver stopped before Kirchhoff's law held: use float64 instead of"
+    " float32, a larger max_steps where num_steps came to it, and inf or 0 for conductances and"
+    " resistances that are meant to be ideal or open",
     Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, or for currents"
     " beyond the range of the dtype",
-    Status.INVALID_CELL: "a cell has a negative or non-finite parameter: conductances are finite"
-    " and at least 0 S; or an amplifier or a capacitor has one that none can have",
+    Status.INVALID_CELL: "a cell has a parameter that none can have: conductances run from 0 (no"
+    " cell) to inf S (a short), others are finite; or an amplifier or a capacitor has such a one",
     Status.INVALID_WIRE: "a resistance is negative or NaN: resistances run from 0 (ideal) to inf"
     " (open)",
-    Status.SHORT_CIRCUIT: "a line of ideal wire joins two ideal terminals at different voltages:"
-    " give the wire or one of the terminals a resistance",
+    Status.SHORT_CIRCUIT: "ideal wire, or a shorted cell between ideal wires, joins two ideal"
+    " terminals at different voltages: give the wire, the cell or a terminal a resistance",
     Status.NEGATIVE_RESISTANCE: "has a negative differential resistance where it is read, so that"
     " Kirchhoff's laws may have several solutions: read it below its peak, or give a switch its"
     " state (ThresholdSwitch(on=...)) and read it there",

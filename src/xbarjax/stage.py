@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
@@ -66,7 +65,7 @@ class Stage(eqx.Module):
         self.factored = self.cut = None
         if crossbar.cell.is_linear:
             still = jnp.zeros((crossbar.lines,), d.dtype)
-            network, self.cut = determined(at_rest(self._circuit(still, held)[1])[0])
+            network, self.cut = determined(at_rest(self._circuit(still, held)[1]))
             kind = {"symmetric": network.symmetric, "parallel": network.parallel}
             by = solver.linear if isinstance(solver, Newton) else solver
             self.factored = factor(network, linear_solver(**kind) if by is None else by)
@@ -86,9 +85,10 @@ class Stage(eqx.Module):
         if self.factored is not None and self.cut is not None:
             factored, cut, network = self.factored, self.cut, self.factored.network
             tangent = None
-            vector = right_hand_side(circuit, at_rest(circuit)[1], cut)
+            vector, _ = right_hand_side(circuit, network, cut)
             x, stats = solve(factored, vector, guess)
-            off = jax.tree.map(jnp.subtract, vector, network.mv(x))
+            off = network.violation(vector, x)
+            x = x._replace(cell=None)
             counts = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
         else:
             newton = self.solver if isinstance(self.solver, Newton) else Newton(self.solver)

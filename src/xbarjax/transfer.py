@@ -77,8 +77,7 @@ def transfer(
 def _network(crossbar: Crossbar):
     """The array with all terminals at 0 V, and what it leaves undetermined."""
     zeros = [jnp.zeros((n,), working_dtype(crossbar)) for n in crossbar.shape]
-    network, _ = at_rest(circuit_of(crossbar, Bias(zeros[0], zeros[0], zeros[1], zeros[1])))
-    return determined(network)
+    return determined(at_rest(circuit_of(crossbar, Bias(zeros[0], zeros[0], zeros[1], zeros[1]))))
 
 
 def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):

@@ -11,10 +11,9 @@ class Ohmic(AbstractCell):
 
     **Arguments:**
 
-    - `g`: conductances [S], shape `(rows, cols)`, at least 0. A cell that is stuck off may be
-        exactly 0.
+    - `g`: conductances [S], shape `(rows, cols)`, from 0 (no cell) to inf (a short).
 
-    Raises `ValueError` for an empty array, another number of axes, or a negative or non-finite
+    Raises `ValueError` for an empty array, another number of axes, or a negative or NaN
     conductance; `TypeError` for an integer array.
     """
 
@@ -28,13 +27,14 @@ class Ohmic(AbstractCell):
                 f"g has shape {jnp.shape(self.g)}; it must be (rows, cols) with at least one of"
                 " each (batches go through jax.vmap)."
             )
-        require_nonnegative(self.g, "g", "S", open_allowed=False)
+        ends = "0 (no cell) to inf (a short)"
+        require_nonnegative(self.g, "g", "S", open_allowed=True, ends=ends)
 
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.g * (v_row - v_col)
 
     def valid(self) -> DeviceMask:
-        return (self.g >= 0) & jnp.isfinite(self.g)
+        return self.g >= 0
 
 
 class Conductor(AbstractCell):

@@ -165,9 +165,11 @@ def _is_wide(network: Network) -> bool:
 def turned(network: Network) -> Network:
     """The same array with rows for columns, both counted from the other end."""
     row, col = Segments(turn(network.col.r)), Segments(turn(network.row.r))
-    g_row, g_col = turn(network.g_col), turn(network.g_row)
-    g_rc, g_cr = turn(network.g_cr), turn(network.g_rc)
-    return Network(row, col, g_row, g_col, g_rc, g_cr, network.symmetric)
+    g_rc = turn(network.g_cr)
+    g_cr = g_rc if network.symmetric else turn(network.g_rc)
+    other = lambda g: None if g is None else turn(g)
+    shunts = other(network.shunt_col), other(network.shunt_row)
+    return Network(row, col, g_rc, g_cr, *shunts, network.symmetric)
 
 
 def turned_field(x: Field) -> Field:

@@ -53,7 +53,7 @@ class Dense(lx.AbstractLinearSolver[Crossing | Columns]):
         # one line after the other: batched LAPACK calls can wait for each other on few cores
         rows = lax.map(lambda x: _line_lu(*x), (operator.row, operator.g_row))
         cols = lax.map(lambda x: _line_lu(*x), (_downwards(operator.col), operator.g_col.T))
-        m, n = operator.g_row.shape
+        m, n = operator.g_rc.shape
         across = lax.map(lambda lu: _inverse(lu, n), rows)  # R: (m, n, n)
         along = lax.map(lambda lu: _inverse(lu, m), cols)  # C: (n, m, m)
         through = operator.g_cr[:, :, None] * across * operator.g_rc[:, None, :]

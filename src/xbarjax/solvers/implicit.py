@@ -5,15 +5,19 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 
 from ..network import Field, Network
 from .batching import Together, first_of, one_by_one
+from .refinement import refined
+from .shorts import parted
 
 
 class Factored(eqx.Module):
-    """A network and what a solver knows of it before it sees a right-hand side."""
+    """A network, its shorts told apart, and what a solver knows of it before it sees a right-hand
+    side."""
 
     network: Network
     solver: lx.AbstractLinearSolver = eqx.field(static=True)
@@ -23,12 +27,13 @@ class Factored(eqx.Module):
 
 def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
     """Prepares a network for any number of right-hand sides."""
+    network = parted(network)
     state = one_by_one(partial(_init, solver))(lax.stop_gradient(network))
     return Factored(network, solver, state, _transposed(solver, state))
 
 
 def _init(solver: lx.AbstractLinearSolver, network: Network):
-    return solver.init(network, {})
+    return solver.init(network.capped, {})
 
 
 def _transposed(solver: lx.AbstractLinearSolver, state):
@@ -57,21 +62,24 @@ def solve(
     solver, network = factored.solver, factored.network
     source = lax.stop_gradient(network)
 
-    def by(state, made_of):
-        def compute(state, _, b):
+    def by(state, made_of, network):
+        def compute(state, network, b):
             vector, *guess = b
-            x, _, stats = solver.compute(state, vector, {"y0": guess[0]} if guess else {})
+            options = {"y0": guess[0]} if guess else {}
+            x, stats = refined(solver, state, network, vector, options)
             return (x, *guess), stats
 
         def own(network, b):
             return compute(made_of(network), network, b)
 
         run = compute if isinstance(solver, Together) else one_by_one(compute, own)
-        return lambda _, b: run(state, source, b)
+        return lambda _, b: run(state, network, b)
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
     # none, or where the network has one and they do not (jax 0.10), as for shunts alone; the
     # barrier gives all of them one, at no cost. Equal leaves stay one array.
+    if network.shorts is not None and vector.cell is None:
+        vector = vector._replace(cell=jnp.zeros_like(vector.row))
     b = (vector,) if guess is None else (vector, lax.stop_gradient(guess))
     leaves, structure = jax.tree.flatten(b)
     names = first_of(leaves)
@@ -81,8 +89,12 @@ def solve(
     (x, *_), stats = lax.custom_linear_solve(
         lambda x: (network.mv(x[0]), *x[1:]),
         b,
-        by(factored.state, partial(_init, solver)),
-        by(factored.transposed, lambda network: _transposed(solver, _init(solver, network))),
+        by(factored.state, partial(_init, solver), source),
+        by(
+            factored.transposed,
+            lambda network: _transposed(solver, _init(solver, network.transpose())),
+            source if network.symmetric else source.transpose(),
+        ),
         network.symmetric,
         has_aux=True,
     )
@@ -91,10 +103,11 @@ def solve(
 
 
 def roughly(factored: Factored, vector: Field, rtol: float) -> Field:
-    """Solves to a relative tolerance, where a solver knows of one, without a derivative."""
+    """Solves to a relative tolerance, where a solver knows of one, without a derivative, and with
+    shorts as conductances that are large beside the wires."""
 
-    def compute(state, _, vector):
+    def compute(state, vector):
         return factored.solver.compute(state, vector, {"rtol": rtol})[0]
 
-    args = lax.stop_gradient((factored.state, factored.network, vector))
+    args = lax.stop_gradient((factored.state, vector))
     return lax.stop_gradient(one_by_one(compute)(*args))

@@ -64,11 +64,13 @@ def factor(r, shunt, *, near_last: bool) -> Ladder:
 def around(r, shunt) -> Float[Array, "n lanes"]:
     """Conductance [S] from every node into its line, both ways, without its own shunt; infinite
     where an ideal wire pins the node."""
-    ways = [
-        jnp.maximum(_here(sweeps.conductances, scans.conductances, way)(r, shunt) - shunt, 0)
-        for way in (False, True)
-    ]
-    return ways[0] + ways[1]
+    # both ways in one sweep: backwards, a line is another line
+    lines, shunts = (jnp.concatenate([x, x[::-1]], axis=1) for x in (r, shunt))
+    s = _here(sweeps.conductances, scans.conductances, False)(lines, shunts)
+    terminal = jnp.full_like(s[:1], jnp.inf)
+    behind = through(*law(lines[1:]), jnp.concatenate([s[1:], terminal]))
+    lanes = r.shape[1]
+    return behind[:, :lanes] + behind[::-1, lanes:]
 
 
 @jax.jit

@@ -155,7 +155,7 @@ def root(
         network, *_ = equations.network(circuit, *at, equations.tangents(circuit, *at, inner)[0])
         filled = lambda dx, x: jnp.zeros_like(x) if dx is None else dx
         moved = jax.tree.map(filled, moved, x, is_leaf=lambda dx: dx is None)
-        dx, _ = solve(factor(network, linear), moved)
+        dx = solve(factor(network, linear), moved)[0]._replace(cell=None)
         none = jax.tree.map(lambda _: None, (inner, stats))
         return (x, inner, stats), (dx, *none)
 
@@ -214,9 +214,8 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
             )
 
         def on_load_lines() -> _Step:
-            shunts = network.g_row - network.g_cr, network.g_col - network.g_rc
-            last = jax.tree.map(jnp.add, s.g, shunts)
-            rho = local_resistances(eqx.tree_at(lambda n: (n.g_row, n.g_col), network, last))
+            g_cr, g_rc = s.g
+            rho = local_resistances(network.with_cells(g_rc, g_cr))
             off = jnp.where(floating, 0, equations.current(circuit, *there[:2], inner) - s.i)
             point = _on_load_lines(equations, circuit, rho, s.x, s.i, inner, off, v)
             point, _ = equations.limited(circuit, *point)

@@ -83,7 +83,7 @@ def _passes(
     A lower precision leaves noise, which slow modes of the array amplify by up to `gain`, without
     much of a violation that would show it: that has to be small as well. What was `guessed` may err
     by slow modes alone: it is never taken unseen."""
-    network, dtype = within.network, within.network.g_row.dtype
+    network, dtype = within.network, within.network.g_rc.dtype
     exact = dtype == b.row.dtype
 
     def one_pass(carry):

@@ -1,0 +1,180 @@
+"""Rounds of a solver on what is left, where one does not do: shorts, and nodes that hang on little.
+
+A solver stops by the currents that it leaves unbalanced. That says little about a piece of wire
+that hangs on one cell of 1e-12 S, whose voltage is off by a volt for each picoampere; and of a
+short it solves a part only (shorts.py). In such networks what is left of Kirchhoff's laws is solved
+for again (iterative refinement; C. B. Moler, J. ACM 14, 316, 1967, doi:10.1145/321386.321394), and
+what voltages may still be off by is found by one more solve: an admittance matrix has an inverse
+without negative entries (A. Berman, R. J. Plemmons, Nonnegative Matrices in the Mathematical
+Sciences, SIAM, 1994, doi:10.1137/1.9781611971262, chapter 6), so that currents `|r|` into all nodes
+lift every one by at least what `r` does.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax import lax
+from jaxtyping import Array, Int
+
+from .._types import Scalar
+from ..network import Field, Network, Segments
+
+ROUNDS = 40  # at most; shorts take about six
+ROUGH = 1e-3  # relative tolerance of a round's solve, where more of them come
+SETTLED = 8  # units of rounding of the largest current: less is not asked for
+STALLED = 0.5  # of what was left is left again
+RANGE = 1e-10  # of the largest current, down to which the bound of the error is asked for
+NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brought down any further,
+# in float64 and float32
+
+
+class _State(NamedTuple):
+    x: Field
+    rest: Field  # right-hand side of the next solve
+    before: Scalar  # violation [A], the largest of nodes and shorts
+    error: Scalar  # [V], that any node may be off by; infinite where it is not known
+    rounds: Int[Array, ""]
+    steps: Int[Array, ""]
+    bound: Array  # whether the next solve is that of the error
+    done: Array
+
+
+def refined(
+    solver: lx.AbstractLinearSolver,
+    state: Any,
+    network: Network,
+    vector: Field,
+    options: dict[str, Any],
+) -> tuple[Field, dict[str, Any]]:
+    """The solution of a network by a solver that knows its `capped` form, and its statistics: with
+    `num_steps`, the `error` [V] that a node may be off by, where that was looked at, else 0.
+
+    **Arguments:** `state`: what `solver.init` made of `network.capped`; `options`: those of
+    `compute`, for the first solve."""
+    shorts, hangs = network.shorts, network.hangs
+    if shorts is None and hangs is None:
+        x, _, stats = solver.compute(state, vector, options)
+        none = jnp.zeros((), vector.row.dtype)
+        return x, {"num_steps": jnp.asarray(stats["num_steps"]), "error": none}
+    no = jnp.asarray(False)
+    shorted = no if shorts is None else jnp.any(shorts.alpha > 0)
+    hung = no if hangs is None else hangs
+    guess, rtol = options.get("y0"), jnp.asarray(options.get("rtol", 0.0))
+    again = shorted | hung
+    eps = jnp.finfo(vector.row.dtype).eps
+    small = NODES[0 if vector.row.dtype == jnp.float64 else 1]
+
+    def one_round(s: _State) -> _State:
+        # nodes that hang on little are a small part of what is left: it is solved for as it is
+        rough = jnp.where(s.rounds == 0, shorted, ~s.bound & jnp.isinf(s.error))
+        asked = jnp.where(rough, jnp.maximum(rtol, ROUGH), rtol)
+        more = {"rtol": asked}
+        if guess is not None:
+            more["y0"] = jax.tree.map(lambda x: jnp.where(s.rounds == 0, x, 0), guess)
+        dx, _, stats = solver.compute(state, _pushed(network, s.rest), more)
+        dx = _with_currents(network, dx, s.rest)
+        steps = s.steps + jnp.asarray(stats["num_steps"])
+        first = s.rounds == 0
+        x = jax.tree.map(lambda x, dx: jnp.where(first, dx, jnp.where(s.bound, x, x + dx)), s.x, dx)
+        once = s._replace(x=x, rounds=s.rounds + 1, steps=steps, done=~again)
+        return lax.cond(again, lambda: _judged(once, dx), lambda: once)
+
+    def _judged(s: _State, dx: Field) -> _State:
+        found = lax.cond(
+            s.bound,
+            lambda: _bounded(network, dx, s.rest),
+            lambda: jnp.full((), jnp.inf, vector.row.dtype),
+        )
+        rest = network.violation(vector, s.x)
+        flowing, left = _flows(network, s.x), _left(network, rest)
+        drop = jnp.maximum(jnp.max(jnp.abs(s.x.row)), jnp.max(jnp.abs(s.x.col)))
+        settled = left <= jnp.maximum(SETTLED * eps, rtol) * flowing
+        settled &= _apart(rest) <= jnp.maximum(small / 100, rtol) * drop
+        stalled = (left > STALLED * s.before) | ~jnp.isfinite(left)
+        enough = settled | stalled | (s.rounds >= ROUNDS)
+        enough &= (s.rounds > 1) | ~hung
+        known = found <= small * drop
+        known |= ~(found < STALLED * s.error) | (s.rounds >= ROUNDS)
+        enough = jnp.where(s.bound, known, enough)
+        bound = enough & hung & ~s.bound
+        rest = lax.cond(bound, lambda: _bound(network, s.x, rest), lambda: rest)
+        return s._replace(
+            rest=rest,
+            before=jnp.where(s.bound, jnp.inf, left),
+            error=jnp.where(s.bound, jnp.minimum(found, s.error), s.error),
+            bound=bound,
+            done=enough & ~bound,
+        )
+
+    none = jax.tree.map(jnp.zeros_like, vector)
+    zero, inf = jnp.zeros((), vector.row.dtype), jnp.full((), jnp.inf, vector.row.dtype)
+    start = _State(none, vector, inf, inf, jnp.asarray(0), jnp.asarray(0), no, no)
+    s = lax.while_loop(lambda s: ~s.done, one_round, start)
+    error = jnp.where(hung, s.error, zero)
+    return s.x, {"num_steps": s.steps, "error": error}
+
+
+def _pushed(network: Network, rest: Field) -> Field:
+    """A right-hand side for the capped network: forces in shorts as currents."""
+    if network.shorts is None or rest.cell is None:
+        return rest
+    i = network.shorts.cap * rest.cell
+    return rest._replace(row=rest.row + i, col=rest.col + i, cell=None)
+
+
+def _with_currents(network: Network, dx: Field, rest: Field) -> Field:
+    """A solution of the capped network with the currents of its shorts."""
+    if network.shorts is None or rest.cell is None:
+        return dx
+    return dx._replace(cell=network.shorts.gain * (dx.row + dx.col - rest.cell))
+
+
+def _flows(network: Network, x: Field) -> Scalar:
+    """The largest current [A] in a segment or a short."""
+    parts = [network.row.alpha * x.row_segments, network.col.alpha * x.col_segments]
+    parts += [] if x.cell is None else [x.cell]
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+
+
+def _apart(rest: Field) -> Scalar:
+    """By how much the two nodes of a short are not where its law has them [V]."""
+    return jnp.zeros((), rest.row.dtype) if rest.cell is None else jnp.max(jnp.abs(rest.cell))
+
+
+def _left(network: Network, rest: Field) -> Scalar:
+    parts = [rest.row, rest.col]
+    if network.shorts is not None and rest.cell is not None:
+        parts.append(network.shorts.gain * rest.cell)
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+
+
+def _bound(network: Network, x: Field, rest: Field) -> Field:
+    """Currents [A] that no node is short of: what is left of its law, and the rounding of what
+    flows there. Row drops count downwards."""
+    eps, axis = jnp.finfo(x.row.dtype).eps, network.row_axis
+
+    def of_nodes(line: Segments, y, g, left, axis: int):
+        i, n = jnp.abs(line.alpha * y), left.shape[axis]
+        at = lambda x, k: lax.slice_in_dim(x, k, n + k, axis=axis)
+        alone = (at(line.alpha, 0) == 0) & (at(line.alpha, 1) == 0) & (g == 0)
+        return jnp.where(alone, 0, jnp.abs(left) + eps * (at(i, 0) + at(i, 1))), alone
+
+    capped = network.capped
+    row, no_row = of_nodes(network.row, x.row_segments, capped.g_row, rest.row, axis)
+    col, no_col = of_nodes(network.col, x.col_segments, capped.g_col, rest.col, 0)
+    # no less than a solver can tell from the largest
+    least = RANGE * jnp.maximum(jnp.max(row), jnp.max(col))
+    row = jnp.where(no_row, 0, jnp.maximum(row, least))
+    col = jnp.where(no_col, 0, jnp.maximum(col, least))
+    return jax.tree.map(jnp.zeros_like, rest)._replace(row=-row, col=col)
+
+
+def _bounded(network: Network, z: Field, rest: Field) -> Scalar:
+    """The largest voltage [V] of a bound, once it is known to be one: currents into all nodes are
+    half of those asked for, at least. Infinite where they are not."""
+    found = network.capped.mv(z._replace(cell=None))
+    good = jnp.all(found.row <= rest.row / 2) & jnp.all(found.col >= rest.col / 2)
+    largest = jnp.maximum(jnp.max(jnp.abs(z.row)), jnp.max(jnp.abs(z.col)))
+    return jnp.where(good, 2 * largest, jnp.inf)
