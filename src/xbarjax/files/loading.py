@@ -74,7 +74,7 @@ def load_said(path: str | os.PathLike[str]) -> Loaded:
 
 
 def _float64(array: np.ndarray, file: Path) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(np.float64)
     if np.any(np.isinf(converted) & np.isfinite(array)):
         raise ValueError(f"{file} holds numbers beyond the range of float64; rescale them.")

@@ -1,11 +1,12 @@
 """Results in files, whole or not at all."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -85,15 +86,27 @@ def write_whole(writers: Mapping[Path, Callable[[BinaryIO], Any]]) -> None:
     }
     try:
         for path, write in writers.items():
-            with temporary[path].open("xb") as stream:
+            with _named(path), temporary[path].open("xb") as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
         for path in writers:
-            os.replace(temporary[path], path)
+            with _named(path):
+                os.replace(temporary[path], path)
     finally:
         for part in temporary.values():
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Has the system's errors name the file that is meant, not the one that stands in for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def require_writable(path: Path, name: str) -> None:
