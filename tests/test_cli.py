@@ -197,7 +197,105 @@ def test_descent_with_fixed_gains_and_a_target_that_is_not_reached():
     assert Path("some.svg").exists()
 
 
+# units and what is skipped
+
+
+@pytest.mark.parametrize(
+    "unit, written",
+    [("µS", lambda g: g * 1e6), ("mS", lambda g: g * 1e3), ("kOhm", lambda g: 1e-3 / g)]
+    + [("Ω", lambda g: 1 / g), ("MOhm", lambda g: 1e-6 / g), ("S", lambda g: g)],
+)
+def test_conductances_are_read_in_their_unit(unit, written):
+    g = np.load("g.npy")
+    np.save("other.npy", written(g))
+    _, err = run("read", "other.npy", "--v-in", 0.2, "--unit", unit, "--out", "run")
+    assert err == "" and report("run")["warnings"] == []
+    with np.load("run.npz") as stored:
+        np.testing.assert_allclose(stored["g"], g, rtol=1e-15)
+        np.testing.assert_allclose(stored["i_out"], 0.2 * g.sum(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "factor, said",
+    [
+        (1e6, "--unit uS would make that"),
+        (1e3, "--unit mS would make that"),
+        (None, "--unit ohm would make that"),
+    ],
+)
+def test_conductances_that_no_cell_has_are_a_warning_and_stand_in_the_report(factor, said):
+    g = np.load("g.npy")
+    np.save("other.npy", 1 / g if factor is None else g * factor * (10 if factor == 1e3 else 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once, by the program itself
+        _, err = run("read", "other.npy", "--v-in", 0.2, "--out", "run")
+    assert err.startswith("Warning: G reaches ") and err.count("\n") == 1 and said in err
+    assert report("run")["warnings"] == [err.removeprefix("Warning: ").strip()]
+    _, err = run("read", "other.npy", "--v-in", 0.2, "--unit", "S")
+    assert err == ""  # meant
+
+
+def test_shorts_are_no_matter_of_units():
+    g = np.load("g.npy")
+    g[1, 1] = 1e3
+    np.save("short.npy", g)
+    _, err = run("read", "short.npy", "--v-in", 0.2)
+    assert "write inf for a short" in err and "--unit" not in err
+
+
+def test_bounds_of_cells_have_units_too():
+    _, err = run("compensate", "w.npy", "--g-max", 100, "--unit", "uS", "--out", "tuned")
+    assert "Warning" not in err
+    with np.load("tuned.npz") as stored:
+        assert max(stored["g_0"].max(), stored["g_1"].max()) == pytest.approx(1e-4, rel=1e-12)
+    assert report("tuned")["inputs"]["--g-max"] == 1e-4
+    assert report("tuned")["inputs"]["--g-min"] == 1e-6
+    _, err = run("compensate", "w.npy", "--g-min", 1, "--g-max", 100, "--out", "large")
+    assert "Warning: --g-max reaches 100 S" in err and len(report("large")["warnings"]) == 2
+
+
+def test_what_was_skipped_of_files_is_said():
+    Path("g.csv").write_text(",a,b\n0,1e-5,2e-5\n1,3e-5,4e-5\n")
+    out, _ = run("read", "g.csv", "--v-in", 0.2, "--out", "run")
+    skipped = ["line 1, a header: '', 'a', 'b'", "column 1, an index: '0' to '1'"]
+    assert report("run")["inputs"]["G"]["skipped"] == skipped
+    assert "".join(f"g.csv, {part}" for part in skipped[:1]) in out
+    assert np.load("run.npz")["g"].tolist() == [[1e-5, 2e-5], [3e-5, 4e-5]]
+
+
 # what is refused
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("read", "g.npy", "--v-in", ""), "--v-in is empty"),
+        (("read", "g.npy", "--v-in", "1", "--r-row", " "), "--r-row is empty"),
+        (("read", "", "--v-in", "1"), "G is empty"),
+        (("read", "g.npy", "--v-in", "1", "--out", ""), "--out is empty"),
+        (("read", "g.npy", "--v-in", "1", "--out", "."), "--out is ., a folder"),
+        (("read", "g.npy", "--v-in", "1", "--out", "./"), "--out is ./, a folder"),
+        (("read", "g.npy", "--v-in", "1", "--plot", ""), "--plot is empty"),
+        (("read", "g.npy", "--v-in", "1", "--unit", ""), "--unit is ''; it must be one of"),
+        (("read", "g.npy", "--v-in", "1", "--unit", "MS"), "--unit is 'MS'; it must be one of"),
+        (("read", "g.npy", "--v-in", "1_0"), "--v-in is '1_0', neither a number nor a file"),
+        (("read", "n" * 300 + ".npy", "--v-in", "1"), "nnn.npy: File name too long."),
+        (("read", "ohms.npy", "--v-in", "1", "--unit", "ohm"), "G[0, 1] is -5.0 ohm"),
+        (("compensate", ""), "WEIGHTS is empty"),
+        (("sweep", "", "--out", "s", "--devices", "1"), "FILE is empty"),
+        (("sweep", "no.toml", "--out", "", "--devices", "1"), "--out is empty"),
+        (("sweep", "no.toml", "--out", "s", "--devices", "1"), "no.toml does not exist"),
+        (("sweep", ".", "--out", "s", "--devices", "1"), ". is a folder; give a TOML file"),
+        (("sweep", "g.npy", "--out", "s", "--devices", "1"), "g.npy is not text in UTF-8"),
+        (("plot", "", "--plot", "a.png"), "STORE is empty"),
+        (("plot", "g.npy", "--plot", ""), "--plot is empty"),
+    ],
+)
+def test_arguments_of_nothing_and_files_of_another_kind_are_named(folder, arguments, said):
+    np.save("ohms.npy", np.array([[1e4, -5.0]]))
+    before = set(os.listdir(folder))
+    err = refused(*arguments)
+    assert said in err and "Errno" not in err and set(os.listdir(folder)) == before
 
 
 @pytest.mark.parametrize(
@@ -365,9 +463,9 @@ def damaged(name: str) -> None:
         ("complex.npy", "real numbers"),
         ("empty.csv", "holds no numbers"),
         ("header.csv", "holds no numbers"),
-        ("word.csv", "word.csv, line 3: 'four' is not a number"),
-        ("gap.csv", "line 2: '' is not a number"),
-        ("under.csv", "line 1: '1_0' is not a number"),
+        ("word.csv", "word.csv, line 3, column 2: 'four' is not a number"),
+        ("gap.csv", "line 2, column 2: '' is not a number"),
+        ("under.csv", "line 1, column 2: '1_0' is not a number"),
         ("ragged.csv", "line 3 has 3 numbers, but line 1 has 2"),
         ("bytes.csv", "not text in UTF-8"),
         ("x.mat", "no .npy, .npz, .csv"),
@@ -420,7 +518,7 @@ def test_a_failed_write_leaves_what_was_there(folder, monkeypatch):
             with pytest.raises(OSError, match="No space"):
                 files.save_results("run", {"x": 2.0}, REPORT)
             _, err = run("read", "g.npy", "--v-in", 1, "--out", "run", code=2)
-            assert err == "Error: [Errno 28] No space left on device\n"
+            assert err == "Error: run.npz: No space left on device.\n"
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     with pytest.raises(FileNotFoundError):
         files.save_results("no/run", {"x": 1.0}, REPORT)

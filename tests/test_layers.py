@@ -14,6 +14,7 @@ SRC = Path(__file__).parents[1] / "src" / "xbarjax"
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = (
     {"_types"},
+    {"_units"},
     {"cells", "wires", "drive", "readout", "encoding", "pairs", "waveform"},
     {"crossbar"},
     {"network"},

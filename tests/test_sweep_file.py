@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import xbarjax as xb
 from xbarjax import variability as va
 from xbarjax.cli import app
-from xbarjax.sweep.file import PERTURBATIONS, load
+from xbarjax.sweep.file import PERTURBATIONS, load, load_said
 
 FILE = """
 about = "a small array"
@@ -132,6 +132,30 @@ def test_every_perturbation_has_its_name_in_files():
         ('"p"', '"q"', "metrics has 'q'"),
         ('"p"', '"nowhere:q"', "cannot be imported"),
         ("[axes]", "[axes", "not valid TOML"),
+        ("[axes]", "x = " + "[" * 9000 + "\n[axes]", "nested too deep"),
+        ("dies = 20", "dies = " + "9" * 5000, "not valid TOML"),
+        ("dies = 20", "dies = 99999999999", "dies is 99999999999"),
+        ("seed = 5", 'seed = "5"', "seed is '5'"),
+        ("rows = 5", "rows = 20000000", "array has 67108864 cells at most"),
+        ("rows = 5", "rows = " + "9" * 400, "it must be a whole number from 1 to 67108864"),
+        ("g_max = 1e-4", "g_max = 1e-7", "g_min is 1e-06 S and g_max 1e-07 S"),
+        ("g_max = 1e-4", "g_max = inf", "g_max inf S; they must be finite"),
+        ("v_in = 0.3", "v_in = inf", "v_in is inf"),
+        ("v_in = 0.3", 'v_in = "r"', "v_in is 'r'"),
+        ("pattern = 2", "pattern = -2", "pattern is -2"),
+        ("rows = 5", "g = 5", "g in [array] is 5"),
+        ("rows = 5", 'g = "no.csv"', "no.csv does not exist"),
+        ("rows = 5", 'unit = "volt"', "unit in [array] is 'volt'"),
+        ("rows = 5", "unit = 5", "unit is 5"),
+        ('"a small array"', "5", "about is 5"),
+        ('kind = "Lognormal"', 'kind = ["Lognormal"]', "kind in [[vary]] is ['Lognormal']"),
+        ('at = "r_row"', 'at = ["r_row"]', "at in [[vary]] is ['r_row']"),
+        ("relative = 0.1", 'relative = ["a"]', "relative is ['a']"),
+        ("relative = 0.1", "relative = {}", "relative is {}"),
+        ('["error", "p"]', "[]", "metrics is []"),
+        ('"p"', '":q"', "metrics has ':q'"),
+        ('"p"', '"..x:q"', "metrics has '..x:q'"),
+        ('"p"', '"math:pi"', "which is no function"),
     ],
 )
 def test_files_that_cannot_be_are_refused_in_one_sentence(tmp_path, old, new, said):
@@ -143,8 +167,35 @@ def test_files_that_cannot_be_are_refused_in_one_sentence(tmp_path, old, new, sa
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("unit, factor", [(None, 1.0), ("uS", 1e6), ("kohm", None)])
+def test_conductances_of_a_file_are_in_the_unit_that_is_named(tmp_path, unit, factor):
+    g = np.random.default_rng(0).uniform(1e-6, 1e-4, (5, 4))
+    head = ",".join("abcd")
+    text = 1e-3 / g if factor is None else g * factor
+    np.savetxt(tmp_path / "g.csv", text, delimiter=",", header=head, comments="", fmt="%.17g")
+    named = 'g = "g.csv"' + (f'\nunit = "{unit}"' if unit else "")
+    rest = FILE.replace("rows = 5\ncols = 4\ng_min = 1e-6\ng_max = 1e-4\npattern = 2", named)
+    (tmp_path / "dies.toml").write_text(rest)
+    described = load_said(tmp_path / "dies.toml")
+    np.testing.assert_allclose(
+        described.plan.die.build({"r": jnp.asarray(1.0)}).cell.g, g, rtol=1e-15
+    )
+    assert described.skipped == ("g.csv, line 1, a header: 'a', 'b', 'c', 'd'",)
+    assert described.doubts == ()
+
+
+def test_conductances_that_no_cell_has_are_a_warning(tmp_path):
+    (tmp_path / "dies.toml").write_text(FILE.replace("g_max = 1e-4", "g_max = 1e2"))
+    with pytest.warns(xb.UnitWarning, match='unit = "uS" would make that'):
+        load(tmp_path / "dies.toml")
+    (tmp_path / "dies.toml").write_text(
+        FILE.replace("g_max = 1e-4", "g_max = 1e2").replace("1e-6", '1\nunit = "uS"')
+    )
+    assert load_said(tmp_path / "dies.toml").doubts == ()
+
+
 def test_files_that_are_not_there_are_named(tmp_path):
     answer = run("sweep", tmp_path / "no.toml", "--out", tmp_path / "store", "--devices", 1)
-    assert answer.exit_code == 2 and "no.toml" in answer.output
+    assert answer.exit_code == 2 and "no.toml does not exist" in answer.output
     answer = run("plot", tmp_path / "store", "--plot", tmp_path / "a.png")
     assert answer.exit_code == 2 and "no store of a sweep" in answer.output

@@ -12,6 +12,7 @@ from . import (
     variability as variability,
     waveform as waveform,
 )
+from ._units import UnitWarning as UnitWarning
 from .calibration import (
     Calibration as Calibration,
     calibrate as calibrate,

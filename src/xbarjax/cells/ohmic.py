@@ -3,6 +3,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from .._types import DeviceMask, PerDevice, physical, require_nonnegative
+from .._units import warn_of_units
 from .cell import AbstractCell
 
 
@@ -14,7 +15,8 @@ class Ohmic(AbstractCell):
     - `g`: conductances [S], shape `(rows, cols)`, from 0 (no cell) to inf (a short).
 
     Raises `ValueError` for an empty array, another number of axes, or a negative or NaN
-    conductance; `TypeError` for an integer array.
+    conductance; `TypeError` for an integer array. Warns (`UnitWarning`) of concrete conductances
+    that no cell has, above 0.1 S: they may be in another unit.
     """
 
     g: PerDevice = physical("g")
@@ -29,6 +31,7 @@ class Ohmic(AbstractCell):
             )
         ends = "0 (no cell) to inf (a short)"
         require_nonnegative(self.g, "g", "S", open_allowed=True, ends=ends)
+        warn_of_units(self.g, "g")
 
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.g * (v_row - v_col)

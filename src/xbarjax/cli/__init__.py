@@ -49,8 +49,9 @@ def start(
     """Exact simulation of analog crossbar arrays, wires and all.
 
     Rows are word lines (inputs), columns bit lines (outputs). Everything is in SI units without
-    prefixes: S, ohm, V, A, W. Arrays come from .npy, .npz (file.npz:name picks one of several),
-    .csv, .tsv or .txt files.
+    prefixes: S, ohm, V, A, W; --unit reads conductances in another. Arrays come from .npy, .npz
+    (file.npz:name picks one of several), .csv, .tsv or .txt files. Text is one row a line; a header
+    of names and an index are skipped, and said to be.
 
     Exit status: 0 for a result, 2 for input that cannot be used, 1 for a solve that did not
     converge.

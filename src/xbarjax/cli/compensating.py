@@ -20,8 +20,18 @@ from ..files import save_results
 from ..mapping import AbstractMapping, DifferentialPair, InterleavedPair, OffsetColumn
 from ..readout import VirtualGround
 from ..wires import Wires
-from .inputs import Inputs, Out, PlotFile, RCol, RIn, RInFar, RRow, RSource, RSourceFar
-from .outputs import check_outputs, print_table, refusing, save_figure, say_written
+from .inputs import Inputs, Out, PlotFile, RCol, RIn, RInFar, RRow, RSource, RSourceFar, UnitOf
+from .outputs import (
+    check_outputs,
+    print_table,
+    refusing,
+    save_figure,
+    say_warnings,
+    say_written,
+    units_said,
+)
+
+G_MIN, G_MAX = 1e-6, 1e-4  # S
 
 
 class MappingChoice(enum.StrEnum):
@@ -60,8 +70,19 @@ def compensate_command(
         str,
         typer.Argument(help="File of the weights that are meant [1], shape (rows, cols)."),
     ],
-    g_min: Annotated[float, typer.Option(help="Smallest conductance [S] of a cell.")] = 1e-6,
-    g_max: Annotated[float, typer.Option(help="Largest conductance [S] of a cell.")] = 1e-4,
+    g_min: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Smallest conductance [S] or in --unit, of a cell. [default: {G_MIN:g} S]",
+        ),
+    ] = None,
+    g_max: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Largest conductance [S] or in --unit, of a cell. [default: {G_MAX:g} S]"
+        ),
+    ] = None,
+    unit: UnitOf = None,
     r_row: RRow = "0",
     r_col: RCol = "0",
     r_source: RSource = "0",
@@ -113,7 +134,7 @@ def compensate_command(
       xbarjax compensate w.npy --r-row 1 --r-col 1 --scale 0.5 --out tuned --plot tuned.png
       xbarjax read tuned.npz:g_0 --v-in 0.2 --r-row 1 --r-col 1
     """
-    with refusing(ValueError, OSError):
+    with refusing(ValueError, OSError), units_said():
         plots = check_outputs(out, plot)
         if rtol is not None and not 0 <= rtol < 1:
             raise ValueError(f"--rtol is {rtol}; it must be at least 0 and below 1.")
@@ -121,7 +142,8 @@ def compensate_command(
         wanted = jnp.asarray(inputs.array("WEIGHTS", weights))
         if wanted.ndim != 2:
             raise ValueError(f"WEIGHTS has shape {wanted.shape}; it must be (rows, cols).")
-        chosen: AbstractMapping = MAPPINGS[mapping](g_min, g_max)
+        low, high = _bounds(inputs, g_min, g_max, unit)
+        chosen: AbstractMapping = MAPPINGS[mapping](low, high)
         k = chosen.siemens_per_weight(wanted)
         _, rows, cols = chosen.program(wanted, k).shape  # those of one physical array
         wires = Wires(inputs.value("--r-row", r_row), inputs.value("--r-col", r_col))
@@ -135,8 +157,8 @@ def compensate_command(
         )
         how, steps = _method(method, not no_gain, max_steps=max_steps, rtol=rtol)
         inputs.used |= {
-            "--g-min": g_min,
-            "--g-max": g_max,
+            "--g-min": low,
+            "--g-max": high,
             "--scale": scale,
             "--mapping": str(mapping),
             "--method": str(method),
@@ -160,7 +182,9 @@ def compensate_command(
                 on_step=on_step,
             )
             bar.update(task, total=bar.tasks[0].completed)  # done, however many it took
-    print_table(f"Compensation of {weights}", _describe_compensation(result))
+    say_warnings(inputs.warnings)
+    skipped = [("skipped", part) for part in inputs.skipped]
+    print_table(f"Compensation of {weights}", _describe_compensation(result) + skipped)
     if not result.reached:
         typer.echo(f"Warning: {result.summary().splitlines()[-1]}", err=True)
     with refusing(OSError):
@@ -169,6 +193,7 @@ def compensate_command(
             report = {
                 "command": "compensate",
                 "inputs": inputs.used,
+                "warnings": inputs.warnings,
                 "units": units,
                 "reached": result.reached,
                 "history": result.history,
@@ -178,6 +203,17 @@ def compensate_command(
             say_written(*save_results(out, arrays, report))
         if plot is not None and plots is not None:
             save_figure(plots.compensation(result), plot)
+
+
+def _bounds(
+    inputs: Inputs, g_min: float | None, g_max: float | None, unit: str | None
+) -> tuple[float, float]:
+    """The bounds [S] of cells; those that are not given are the defaults, whatever the unit."""
+    bounds = []
+    for name, given, default in (("--g-min", g_min, G_MIN), ("--g-max", g_max, G_MAX)):
+        one = None if given is None else inputs.conductances(name, np.array(given), unit)
+        bounds.append(default if one is None else float(one))
+    return bounds[0], bounds[1]
 
 
 @contextlib.contextmanager

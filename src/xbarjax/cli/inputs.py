@@ -1,7 +1,6 @@
 """What the commands take: options that they share, and how their values are read."""
 
 import hashlib
-from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -9,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from ..files import load
+from .._units import UNITS, doubt_said, siemens, unit_named
+from ..files import load_said
+from ..files.fields import number
 
 VALUE = "NUMBER|FILE"
 RRow = Annotated[
@@ -65,36 +66,62 @@ Out = Annotated[
         help="Write PREFIX.npz (arrays) and PREFIX.json (report, units, inputs).",
     ),
 ]
+UnitOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="UNIT",
+        help="Unit of the conductances, as numbers in files and options have it:"
+        f" {', '.join(UNITS)}. Resistances are inverted, 0 ohm is a short. [default: S]",
+    ),
+]
 PlotFile = Annotated[
-    Path | None, typer.Option("--plot", metavar="FILE", help="Draw a .png, .svg or .pdf figure.")
+    str | None, typer.Option("--plot", metavar="FILE", help="Draw a .png, .svg or .pdf figure.")
 ]
 
 
 class Inputs:
-    """Reads the arguments of one call and remembers what they were, for the report."""
+    """Reads the arguments of one call and remembers what they were, for the report: `used` by name,
+    what was `skipped` of files, and `warnings` of units."""
 
     def __init__(self) -> None:
         self.used: dict[str, Any] = {}
+        self.skipped: list[str] = []
+        self.warnings: list[str] = []
 
     def array(self, name: str, path: str) -> np.ndarray:
-        array = load(path)
+        """The array in a file, as it stands there."""
+        require_given(path, name)
+        array, skipped = load_said(path)
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         self.used[name] = {"file": path, "shape": array.shape, "sha256 of float64": digest}
+        if skipped:
+            self.used[name]["skipped"] = list(skipped)
+            self.skipped += [f"{path}, {part}" for part in skipped]
         return array
+
+    def conductances(self, name: str, given: np.ndarray, unit: str | None) -> np.ndarray:
+        """Numbers in a unit as conductances [S], with a warning of those that no cell has."""
+        chosen = "S" if unit is None else unit_named(unit, "--unit")
+        g = siemens(given, chosen, name)
+        self.used["--unit"] = chosen
+        said = doubt_said(g, name, unit and chosen, "--unit {}")
+        if said is not None:
+            self.warnings.append(said)
+        return g
 
     def value(self, name: str, text: str) -> jax.Array:
         """A number as an array without axes, or the array in a file."""
-        try:
-            number = float(text)
-        except ValueError:
+        require_given(text, name)
+        one = number(text.strip())
+        if one is None:
             try:
                 return jnp.asarray(self.array(name, text))
             except FileNotFoundError:
                 raise ValueError(
                     f"{name} is {text!r}, neither a number nor a file that exists; give either."
                 ) from None
-        self.used[name] = number
-        return jnp.asarray(number)
+        self.used[name] = one
+        return jnp.asarray(one)
 
     def line(self, name: str, text: str, size: int, unit: str) -> jax.Array:
         """One number a row or column, `(size,)`; a file may hold them in a line or in a column."""
@@ -107,3 +134,10 @@ class Inputs:
                 f" number a {unit}."
             )
         return value.reshape(size)
+
+
+def require_given(text: str, name: str) -> None:
+    """Raises `ValueError` for an argument of nothing, which the file system takes for the folder
+    that it is in."""
+    if not text.strip():
+        raise ValueError(f"{name} is empty; give a value, or leave it out if it has a default.")

@@ -1,7 +1,9 @@
 """What the commands say and write: one sentence for a fault, tables, files and figures."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -10,7 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .._units import UnitWarning
 from ..files import require_writable, write_whole
+from .inputs import require_given
 
 FIGURES = (".png", ".svg", ".pdf")
 
@@ -28,22 +32,43 @@ def refusing(*faults: type[Exception]) -> Iterator[None]:
 
 
 def _stop(error: Exception, code: int) -> NoReturn:
-    typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror:  # the system's own, with a number in front
+        said = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    typer.echo(f"Error: {' '.join(said.split())}", err=True)
     raise typer.Exit(code)
 
 
-def check_outputs(out: str | None, plot: Path | None) -> ModuleType | None:
+@contextlib.contextmanager
+def units_said() -> Iterator[None]:
+    """Keeps Python's warnings of units from the screen, where a command says them itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitWarning)
+        yield
+
+
+def say_warnings(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        typer.echo(f"Warning: {sentence}", err=True)
+
+
+def check_outputs(out: str | None, plot: str | None) -> ModuleType | None:
     """Refuses what could not be written after the solve; the module of figures if it is needed."""
     if out is not None:
+        require_given(out, "--out")
+        if Path(out).name in ("", "..") or out.endswith(("/", os.sep)):
+            raise ValueError(f"--out is {out}, a folder; give a name in it, as {Path(out, 'run')}.")
         if Path(out).suffix in (".npz", ".json"):
             raise ValueError(f"--out is {out}; leave out the suffix, .npz and .json are added.")
         for suffix in (".npz", ".json"):
             require_writable(Path(out + suffix), "--out")
     if plot is None:
         return None
-    if plot.suffix.lower() not in FIGURES:
+    require_given(plot, "--plot")
+    file = Path(plot)
+    if file.suffix.lower() not in FIGURES:
         raise ValueError(f"--plot is {plot}; its name must end in {', '.join(FIGURES)}.")
-    require_writable(plot, "--plot")
+    require_writable(file, "--plot")
     try:
         from .. import plot as plots  # matplotlib takes long to import, and may not be there
     except ModuleNotFoundError as error:
@@ -53,7 +78,8 @@ def check_outputs(out: str | None, plot: Path | None) -> ModuleType | None:
     return plots
 
 
-def save_figure(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, name: str) -> None:
+    path = Path(name)
     kind = path.suffix.lower().lstrip(".")
     write_whole({path: lambda stream: figure.savefig(stream, format=kind, dpi=150)})
     say_written(path)

@@ -17,8 +17,28 @@ from ..readout import VirtualGround
 from ..solution import Solution, Status
 from ..solvers import LadderCG
 from ..wires import Wires
-from .inputs import VALUE, Inputs, Out, PlotFile, RCol, RIn, RInFar, RRow, RSource, RSourceFar
-from .outputs import check_outputs, print_table, refusing, save_figure, say_written
+from .inputs import (
+    VALUE,
+    Inputs,
+    Out,
+    PlotFile,
+    RCol,
+    RIn,
+    RInFar,
+    RRow,
+    RSource,
+    RSourceFar,
+    UnitOf,
+)
+from .outputs import (
+    check_outputs,
+    print_table,
+    refusing,
+    save_figure,
+    say_warnings,
+    say_written,
+    units_said,
+)
 
 RESULT_UNITS = {
     **dict.fromkeys(("i_out_min", "i_out_max", "i_out_mean", "residual"), "A"),
@@ -29,7 +49,9 @@ RESULT_UNITS = {
 
 
 def read_command(
-    g: Annotated[str, typer.Argument(help="File of conductances [S], shape (rows, cols).")],
+    g: Annotated[
+        str, typer.Argument(help="File of conductances [S] or in --unit, shape (rows, cols).")
+    ],
     v_in: Annotated[
         str,
         typer.Option(
@@ -37,6 +59,7 @@ def read_command(
             help="Word-line voltages [V]: a number for every row, or a file of one a row.",
         ),
     ],
+    unit: UnitOf = None,
     r_row: RRow = "0",
     r_col: RCol = "0",
     r_source: RSource = "0",
@@ -72,11 +95,13 @@ def read_command(
       python -c "import numpy as n; n.save('g.npy', n.random.uniform(1e-6, 1e-4, (64, 64)))"
       xbarjax read g.npy --v-in 0.2 --r-row 1 --r-col 1
       xbarjax read g.npy --v-in 0.2 --r-row 1 --r-col 1 --r-source 50 --out run --plot run.png
+      python -c "import numpy as n; n.save('r.npy', n.random.uniform(10, 1000, (64, 64)))"
+      xbarjax read r.npy --unit kohm --v-in 0.2 --r-row 1 --r-col 1
     """
-    with refusing(ValueError, OSError):
+    with refusing(ValueError, OSError), units_said():
         plots = check_outputs(out, plot)
         inputs = Inputs()
-        conductances = inputs.array("G", g)
+        conductances = inputs.conductances("G", inputs.array("G", g), unit)
         cell = Ohmic(jnp.asarray(conductances))
         rows, cols = cell.shape
         v = inputs.line("--v-in", v_in, rows, "row")
@@ -98,8 +123,11 @@ def read_command(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said below, from the solution's status
             solution = read(crossbar, v, solver=LadderCG(max_steps=max_steps))
-    ideal = np.sum((np.asarray(v)[:, None] - np.asarray(reference)) * conductances, axis=0)
+    with np.errstate(invalid="ignore"):  # a short on ideal wires has no current of its own
+        ideal = np.sum((np.asarray(v)[:, None] - np.asarray(reference)) * conductances, axis=0)
     results, lines = _describe_read(solution, ideal)
+    lines += [("skipped", part) for part in inputs.skipped]
+    say_warnings(inputs.warnings)
     print_table(f"Read of {g}", lines)
     if Status(int(solution.status)):
         typer.echo(f"Warning: {explain(solution)}.", err=True)
@@ -107,7 +135,13 @@ def read_command(
         if out is not None:
             arrays, units = _read_arrays(solution, conductances, v, ideal)
             units |= RESULT_UNITS
-            report = {"command": "read", "inputs": inputs.used, "units": units, "results": results}
+            report = {
+                "command": "read",
+                "inputs": inputs.used,
+                "warnings": inputs.warnings,
+                "units": units,
+                "results": results,
+            }
             say_written(*save_results(out, arrays, report))
         if plot is not None and plots is not None:
             save_figure(plots.overview(solution, ideal=ideal), plot)
@@ -118,10 +152,11 @@ def _describe_read(solution: Solution, ideal: np.ndarray) -> tuple[dict, list[tu
     i_out = np.asarray(solution.i_out)
     rows, cols = solution.drop_row.shape
     largest = np.max(np.abs(i_out))
-    off, size = i_out - ideal, np.abs(ideal)
+    meant = np.isfinite(ideal)  # not where a cell is a short
+    off, ideal = (i_out - ideal)[meant], ideal[meant]
     # without any current meant there is nothing that an error could be relative to
     relative = [
-        float(np.max(np.abs(off)) / np.max(size)) if np.any(ideal) else None,
+        float(np.max(np.abs(off)) / np.max(np.abs(ideal))) if np.any(ideal) else None,
         float(np.linalg.norm(off) / np.linalg.norm(ideal)) if np.any(ideal) else None,
     ]
     residual = float(solution.residual / largest) if largest > 0 else None

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-from pathlib import Path
 from typing import Annotated
 
 import jax
@@ -20,13 +19,14 @@ from rich.table import Table
 
 from .. import presets
 from ..sweep import results, sweep, yields
-from ..sweep.file import load
-from .outputs import check_outputs, refusing, save_figure
+from ..sweep.file import load_said
+from .inputs import require_given
+from .outputs import check_outputs, refusing, save_figure, say_warnings, units_said
 
 
 def sweep_command(
-    file: Annotated[Path, typer.Argument(help="TOML file that names axes, dies and limits.")],
-    out: Annotated[Path, typer.Option(help="Store of the results, a Zarr folder.")],
+    file: Annotated[str, typer.Argument(help="TOML file that names axes, dies and limits.")],
+    out: Annotated[str, typer.Option(help="Store of the results, a Zarr folder.")],
     devices: Annotated[
         int, typer.Option(min=1, help="How many cores of the CPU compute at a time.")
     ] = os.cpu_count() or 1,
@@ -36,18 +36,23 @@ def sweep_command(
 ) -> None:
     """Computes the dies of a sweep, or those that are missing of one that was interrupted.
 
-    The file's tables: [array] rows, cols, g_min, g_max [S] or g (a .npy file), v_in [V]; [wires]
-    r_row, r_col [ohm a segment]; [ends] r_source, r_in [ohm]; [[vary]] kind (a class of
-    xbarjax.variability), its arguments, at (cell, r_row or r_col); [axes] lists of values; [limits]
-    of metrics, [low, high]. Top level: dies, seed, batch, about, metrics (error, error_rms, i_max,
-    p or module:function). A number may be the name of an axis.
+    The file's tables: [array] rows, cols, g_min, g_max [S] or g (a file), unit (of these, if not
+    S), v_in [V]; [wires] r_row, r_col [ohm a segment]; [ends] r_source, r_in [ohm]; [[vary]] kind
+    (a class of xbarjax.variability), its arguments, at (cell, r_row or r_col); [axes] lists of
+    values; [limits] of metrics, [low, high]. Top level: dies, seed, batch, about, metrics (error,
+    error_rms, i_max, p or module:function). A number may be the name of an axis.
     """
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)
-    with refusing(ValueError, OSError, ModuleNotFoundError):
+    with refusing(ValueError, OSError, ModuleNotFoundError), units_said():
+        require_given(file, "FILE")
+        require_given(out, "--out")
         if distributed:
             jax.distributed.initialize()
-        plan = load(file)
+        plan, skipped, doubts = load_said(file)
+        say_warnings(doubts)
+        for part in skipped:
+            typer.echo(f"skipped: {part}")
         columns = (
             BarColumn(),
             MofNCompleteColumn(),
@@ -89,11 +94,12 @@ def _print_yields(found) -> None:
 
 
 def plot_command(
-    store: Annotated[Path, typer.Argument(help="Store of a sweep.")],
-    plot: Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")],
+    store: Annotated[str, typer.Argument(help="Store of a sweep.")],
+    plot: Annotated[str, typer.Option(help="Figure to write: .png, .svg or .pdf.")],
 ) -> None:
     """Draws the distributions of a sweep's metrics, and its yield where it has limits."""
     with refusing(ValueError, OSError, ModuleNotFoundError):
+        require_given(store, "STORE")
         check_outputs(None, plot)
         from ..die_plots import dies  # matplotlib takes long to import
 

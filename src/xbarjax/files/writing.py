@@ -1,0 +1,121 @@
+"""Results in files, whole or not at all."""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+
+def save_results(
+    path_prefix: str | os.PathLike[str], arrays: Mapping[str, Any], report: Mapping[str, Any]
+) -> tuple[Path, Path]:
+    """Writes `PREFIX.npz` (the arrays) and `PREFIX.json` (the report), replacing older ones.
+
+    Both are complete on the disk before either takes its name, so that a failure leaves what was
+    there before.
+
+    **Arguments:**
+
+    - `path_prefix`: path without a suffix; its folder must exist.
+    - `arrays`: by name; real numbers or booleans of any shape.
+    - `report`: what JSON can hold, with numpy numbers and small arrays too. `report["units"]`
+        names the SI unit of every array, `"1"` for a pure number; `report["inputs"]` says what
+        the results were computed from. The version of xbarjax and the shapes are added. Numbers
+        that are not finite become the strings `"inf"`, `"-inf"` and `"nan"`.
+
+    **Returns:** the two paths.
+
+    **Errors:** `ValueError` for a report without inputs or units, or arrays that would be
+    pickled; `OSError` where the folder is missing or cannot be written.
+    """
+    stored: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    if "inputs" not in report:
+        raise ValueError("report has no 'inputs'; say what the results were computed from.")
+    for name, array in stored.items():
+        if name not in report.get("units", {}):
+            raise ValueError(f"report['units'] lacks {name!r}; give its SI unit, or '1'.")
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"arrays[{name!r}] is of type {array.dtype}; it must be real numbers.")
+    whole = {
+        "xbarjax": importlib.metadata.version("xbarjax"),
+        **report,
+        "arrays": {name: list(array.shape) for name, array in stored.items()},
+    }
+    text = json.dumps(_plain(whole), indent=2, allow_nan=False) + "\n"
+    prefix = os.fspath(path_prefix)
+    npz, described = Path(prefix + ".npz"), Path(prefix + ".json")
+    write_whole(
+        {
+            npz: lambda stream: np.savez(stream, **stored),
+            described: lambda stream: stream.write(text.encode()),
+        }
+    )
+    return npz, described
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a value."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (bool, int, str)) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return _plain(np.asarray(value).tolist())
+
+
+def write_whole(writers: Mapping[Path, Callable[[BinaryIO], Any]]) -> None:
+    """Writes files whole or not at all.
+
+    Each is written under another name in its own folder and flushed; only when all are do they
+    take their names, each in one step of the file system. Raises whatever a writer or the file
+    system does, and leaves no temporary file.
+    """
+    # tempfile would create them readable by their owner alone, whatever the umask says
+    temporary = {
+        path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for path in writers
+    }
+    try:
+        for path, write in writers.items():
+            with _named(path), temporary[path].open("xb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for path in writers:
+            with _named(path):
+                os.replace(temporary[path], path)
+    finally:
+        for part in temporary.values():
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Has the system's errors name the file that is meant, not the one that stands in for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def require_writable(path: Path, name: str) -> None:
+    """Raises `OSError` if `path`, the argument `name`, cannot be written: better before a long
+    solve than after it."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{name}: the folder {folder} does not exist; make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{name}: the folder {folder} cannot be written to.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{name}: {path} is a folder; give the name of a file.")
