@@ -35,7 +35,7 @@ class Hardware:
     """What a matrix is put on.
 
     **Arguments:** `mapping`, `build`, `most`, `scale`: those of `tile`; `rest`: what else it
-    takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`).
+    takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`, `route`).
     """
 
     mapping: AbstractMapping
