@@ -97,6 +97,25 @@ def test_a_target_out_of_reach_is_named_and_the_best_bounded_answer_returned():
     assert free.after.rms < 1e-6 * clipped.after.rms
 
 
+def test_a_missed_tolerance_is_explained_by_what_happened():
+    said = lambda w, r, **of: xb.compensate(w, PAIR, build(r), method=xb.FixedPoint(**of)).summary()
+    w, single = weights(), weights().astype(jnp.float32)
+    pair = xb.DifferentialPair(jnp.float32(1e-6), jnp.float32(1e-4))
+    ohm = jnp.float32(20.0)
+    rounded = xb.compensate(single, pair, build(ohm))
+    assert not rounded.reached and rounded.after.rms < 3e-5
+    assert "1e-09, is below what float32 can show" in rounded.summary()
+    assert "ask for at least 8e-06 or use float64" in rounded.summary()
+    assert xb.compensate(single, pair, build(ohm), method=xb.FixedPoint(rtol=8e-6)).reached
+    assert "float64 can show" in said(w, 20.0, rtol=1e-18)
+    assert "use float64" not in said(w, 20.0, rtol=1e-18)
+    assert "still falling after 3 steps: allow more" in said(w, 20.0, max_steps=3)
+    bound = said(w, 60.0, free_gain=False)
+    assert "at their bounds: lower the scale, free the gains" in bound
+    noisy = xb.Descent(programming=xb.Spread(0.05), max_steps=3, start=xb.FixedPoint(max_steps=3))
+    assert "What programming leaves" in xb.compensate(w, PAIR, build(20.0), method=noisy).summary()
+
+
 def test_compensation_beats_the_linear_calibration_that_it_is_measured_against():
     w = weights()
     k = PAIR.siemens_per_weight(w)

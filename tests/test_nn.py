@@ -14,7 +14,8 @@ import pytest
 import xbarjax as xb
 from networks import HIGH, KEY, LOW, MAPPINGS, data, ideal, loss, network, weights, wired
 from xbarjax import nn
-from xbarjax.nn import methods
+from xbarjax.nn import methods, products, routes
+from xbarjax.nn.training import on_die
 from xbarjax.variability import Lognormal
 
 OFFSET = xb.Tia(r_f=1e3, gain=1e3, v_offset=0.01)
@@ -142,6 +143,96 @@ def test_cells_that_are_not_linear_are_read_for_every_input():
         i = [xb.read(curved(g), v).i_out for g in pair.program(w[rows], k)]
         total += (i[0] - i[1]) / (k * 0.5)
     np.testing.assert_allclose(arrays(x), total, rtol=1e-9)
+
+
+def chosen(arrays, v, of=(), limit=6):
+    """Which route `nn.cheapest` takes with matrices from `limit` inputs on: 1 for the matrix."""
+    many = routes._at_least(limit, 1)(*jax.lax.stop_gradient((v, of)))
+    kind = jnp.sum(v * arrays)
+    if not isinstance(many, jax.core.Tracer):
+        return jnp.where(bool(many), 1.0, 0.0) + 0 * kind
+    return jax.lax.cond(many, lambda k: 1 + 0 * k, lambda k: 0 * k, kind)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_the_route_knows_the_batch_at_every_level(wrap):
+    one, few, many, grid = (jnp.ones((*n, 3)) for n in ((), (5,), (6,), (2, 3)))
+    a, dies = jnp.ones(3), jnp.ones((6, 3))
+    over = lambda f, *axes: wrap(jax.vmap(f, axes))
+    inputs = over(chosen, None, 0)
+    assert wrap(chosen)(a, one) == 0
+    assert np.all(inputs(a, few) == 0) and np.all(inputs(a, many) == 1)
+    assert np.all(over(inputs, None, 0)(a, grid) == 1)  # two times three
+    assert np.all(jax.vmap(jax.jit(chosen), (None, 0))(a, many) == 1)
+    of_dies = lambda g, v: chosen(g, v, of=g)
+    assert np.all(over(of_dies, 0, 0)(dies, many) == 0)  # an input a die
+    assert np.all(over(jax.vmap(of_dies, (None, 0)), 0, None)(dies, few) == 0)
+    assert np.all(over(jax.vmap(of_dies, (None, 0)), 0, None)(dies, many) == 1)
+    through = lambda a: jnp.sum(inputs(a, many) + jax.vmap(jnp.vdot, (None, 0))(a, many))
+    np.testing.assert_allclose(wrap(jax.grad(through))(a), 6.0)
+    np.testing.assert_allclose(jax.vmap(wrap(jax.grad(chosen, 1)), (None, 0))(a, many), 0.0)
+
+
+def test_every_route_gives_the_same_and_may_be_named():
+    w, x = weights((5, 3)), jnp.linspace(-1, 1, 10).reshape(2, 5)
+    build = lambda g: dataclasses.replace(wired(g), readout=OFFSET)
+    found = []
+    for named in (nn.by_matrix, nn.by_reads, nn.cheapest):
+        arrays = nn.tile(w, MAPPINGS[0], build, most=3, v_read=0.2, route=named)
+
+        def total(share, arrays=arrays):
+            y = jax.vmap(eqx.tree_at(lambda a: a.share, arrays, share))(x)
+            return jnp.sum(y**2), y
+
+        (_, y), slope = jax.jit(jax.value_and_grad(total, has_aux=True))(arrays.share)
+        found.append((y, slope))
+    for y, slope in found[1:]:
+        np.testing.assert_allclose(y, found[0][0], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(slope, found[0][1], rtol=1e-7, atol=1e-10)
+
+
+def solves(f, *x) -> int:
+    """How many solves a function traces."""
+    return str(jax.make_jaxpr(lambda *x: f(*x))(*x)).count("custom_linear_solve")
+
+
+def test_a_frozen_model_gives_the_same_without_a_solve():
+    made = network(noise=1e-7, converter=xb.Adc(bits=10, lo=-3e-4, hi=3e-4))
+    model = on_die(nn.varying(made, Lognormal(0.1)), KEY)
+    kept, x = nn.frozen(model), data()[0][:4]
+    keys = jax.random.split(KEY, 4)
+    each = lambda m: jax.vmap(lambda x, k: m(x, key=k))(x, keys)
+    np.testing.assert_allclose(each(kept), each(model), rtol=1e-9, atol=1e-12)
+    assert np.abs(each(kept) - jax.vmap(kept)(x)).max() > 1e-6  # there is noise
+    assert solves(model, x[0]) > 0 and solves(kept, x[0]) == 0
+    np.testing.assert_allclose(eqx.filter_jit(kept)(x[0]), kept(x[0]), rtol=1e-9, atol=1e-12)
+    assert not any(jax.tree.leaves(nn.trainable(kept.layers[0].arrays)))
+    slope = eqx.filter_grad(lambda m: jnp.sum(m(x[0]) ** 2))(kept)
+    still = eqx.filter(slope.layers[0].arrays, eqx.is_inexact_array)
+    assert all(np.all(s == 0) for s in jax.tree.leaves(still))
+    assert np.any(slope.layers[0].bias != 0)
+
+
+def test_products_and_arrays_with_a_current_at_rest_are_frozen():
+    build = lambda g: dataclasses.replace(wired(g), readout=OFFSET)
+    arrays = nn.tile(weights((4, 4)), MAPPINGS[0], build, most=4, route=nn.by_matrix)
+    order = jnp.asarray([2, 0, 3, 1])
+    made = products.Chain(products.Permuted(arrays, order, order), products.Sum((arrays, arrays)))
+    kept, x = nn.frozen(made), jnp.linspace(-1, 1, 4)
+    np.testing.assert_allclose(kept(x), made(x), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(kept.weights(), made.weights(), rtol=1e-9, atol=1e-12)
+    assert solves(kept, x) == 0
+    slope, moved = jax.grad(lambda x: kept(x)[0])(x), jax.jacrev(made)(x)[0]
+    np.testing.assert_allclose(slope, moved, rtol=1e-7, atol=1e-10)
+
+
+def test_what_cannot_be_frozen_is_named():
+    curved = lambda g: xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(3.0, 5.0))
+    layer = nn.Linear(nn.tile(weights((4, 3)), MAPPINGS[0], curved, most=4), None)
+    with pytest.raises(ValueError, match=r"layers\[1\]\.arrays has cells .* no matrix"):
+        nn.frozen(nn.MLP((eqx.nn.Identity(), layer), jax.nn.relu, lambda x: x))
+    with pytest.raises(ValueError, match="no arrays to freeze"):
+        nn.frozen(linear())
 
 
 @pytest.mark.parametrize("cell", [xb.Ohmic, lambda g: xb.Sinh(g, 3.0)], ids=["linear", "sinh"])

@@ -20,6 +20,7 @@ import xbarjax as xb
 from golden import devices
 from xbarjax import spice
 from xbarjax._types import physical
+from xbarjax.spice import ideal
 
 TOL = 1e-9
 INF = np.inf
@@ -177,6 +178,118 @@ def test_lines_that_float_lose_no_digits_in_wires(r: float) -> None:
     g = 1e-3 * 10 ** array(25, -5, -3, (8, 8))
     crossbar = xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r), *ends)
     assert difference(crossbar, jnp.ones(8)) < 1e-11
+
+
+@needs_ngspice
+def test_diodes_and_resistors_on_lines_that_float_agree_with_a_read() -> None:
+    cell = xb.Series(xb.Diode(jnp.full((4, 4), 1e-12)), xb.Ohmic(decades(28, -6, -4)[:4]))
+    crossbar, bias = xb.schemes.floating(xb.Crossbar(cell, xb.Wires(1.0, 1.0)), 0, 3, 1.0)
+    solution, found = xb.read(crossbar, bias), spice.simulate(crossbar, bias)
+    i_out = np.asarray(solution.i_out)
+    assert np.abs(found.i_out - i_out).max() < 1e-11 * np.abs(i_out).max()
+    np.testing.assert_allclose(found.v_row, solution.v_row, atol=1e-7)
+    np.testing.assert_allclose(found.v_col, solution.v_col, atol=1e-7)
+
+
+@needs_ngspice
+def test_what_ngspice_cannot_hold_is_said(tmp_path: Path) -> None:
+    """Lines that float behind reversed diodes, held by less than 1e-16 of what flows."""
+    cell = xb.Diode(jnp.full((2, 2), 9e-11))
+    circuit = xb.schemes.floating(xb.Crossbar(cell), 0, 1, -2.0)
+    with pytest.raises(RuntimeError, match="lines that float behind junctions in reverse.*read"):
+        spice.simulate(*circuit)
+    (tmp_path / "a.cir").write_text(spice.netlist(*circuit))
+    done = subprocess.run(["ngspice", "-b", "a.cir"], cwd=tmp_path, capture_output=True, text=True)
+    assert "no operating point: ngspice did not converge" in done.stdout
+    assert "no such vector" not in done.stdout + done.stderr
+    assert not (tmp_path / "out.dat").exists()
+
+
+class Written(xb.AbstractCell):
+    """A conductance whose netlist is another: of a user who errs, or of one who shorts."""
+
+    g: jax.Array = physical("g")
+    is_linear = True
+    is_reciprocal = True
+
+    def current(self, v_row, v_col):
+        return self.g * (v_row - v_col)
+
+    def valid(self):
+        return self.g >= 0
+
+
+@needs_ngspice
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("i_x_{} {} {} 1e-3", "puts node .* beyond all terminals"),
+        ("r_x_{} {} {} 1e3", "currents do not add up.*column"),
+    ],
+)
+def test_an_operating_point_that_is_none_is_refused(line: str, said: str) -> None:
+    @spice.element.register(Written)
+    def _(cell: Written, name: str, plus: str, minus: str) -> list[str]:
+        return [line.format(name, plus, minus)]
+
+    crossbar = xb.Crossbar(Written(G), xb.Wires(2.0, 3.0), xb.Drive(1e4))
+    with pytest.raises(RuntimeError, match=said):
+        spice.simulate(crossbar, jnp.ones(5))
+
+
+@needs_ngspice
+@pytest.mark.parametrize("r", [0.0, 2.0])
+def test_cells_that_short_are_sources_of_no_voltage(r: float) -> None:
+    """Against a chain of resistors; with ideal wires shorts close loops, which are cut."""
+
+    @spice.element.register(Written)
+    def _(cell: Written, name: str, plus: str, minus: str) -> list[str]:
+        same = eqx.tree_at(lambda x: x.g, xb.Conductor(1.0), cell.g)
+        return spice.element(same, name, plus, minus)
+
+    g = jnp.asarray([[INF, 1e-3, INF], [INF, 0.0, 1e-3]])
+    ends = xb.Drive(jnp.asarray([10.0, 20.0])), xb.VirtualGround(jnp.asarray([5.0, 5.0, 5.0]))
+    crossbar = xb.Crossbar(Written(g), xb.Wires(r, 0.0), *ends)
+    text = spice.netlist(crossbar, jnp.asarray([1.0, 0.5]))
+    assert "inf" not in text and ("\nv_cell_0_0 w_0_0 b_0_0 0\n" in text)
+    found = spice.simulate(crossbar, jnp.asarray([1.0, 0.5]))
+    # nodes: both rows meet in column 0; what follows is the same circuit by hand
+    n = {"a0": 0, "a1": 1, "a2": 2, "b1": 3, "b2": 4, "c1": 5, "t": None}
+    y, i = np.zeros((6, 6)), np.zeros(6)
+
+    def join(p: str, q: str, x: float) -> None:
+        for one, other in ((p, q), (q, p)):
+            if n[one] is not None:
+                y[n[one], n[one]] += x
+                if n[other] is not None:
+                    y[n[one], n[other]] -= x
+
+    wire = 1 / (r or 1e-6)
+    for p, q, x in (("a0", "a1", wire), ("a1", "a2", wire), ("a0", "b1", wire)):
+        join(p, q, x)
+    for p, q, x in (("b1", "b2", wire), ("a1", "c1", 1e-3), ("b2", "a2", 1e-3)):
+        join(p, q, x)
+    for p in ("a0", "c1", "a2"):
+        join(p, "t", 0.2)
+    for v, source in ((1.0, 10.0), (0.5, 20.0)):
+        join("a0", "t", 1 / (source + r))
+        i[0] += v / (source + r)
+    v = np.linalg.solve(y, i)
+    np.testing.assert_allclose(found.i_out, 0.2 * v[[0, 5, 2]], rtol=1e-9 if r else 1e-5)
+
+
+def test_a_loop_of_sources_that_contradict_each_other_is_named() -> None:
+    shorts = [
+        ("row_0", "0", ["v_row_0 row_0 0 1.0"]),
+        ("row_0", "b", ["v_cell_0_0 row_0 b 0"]),
+        ("b", "col_0", ["v_wire_col_0_0 b col_0 0"]),
+        ("col_0", "0", ["v_col_0 col_0 0 0.25"]),
+    ]
+    with pytest.raises(ValueError, match=r"v_(cell|wire)_.* 0\.75 V apart: give a terminal"):
+        ideal.without_loops(shorts)
+    same = [*shorts[:3], ("col_0", "0", ["v_col_0 col_0 0 1.0"])]
+    kept = [line for *_, lines in ideal.without_loops(same) for line in lines]
+    assert len(kept) == 3 and kept[0] == same[0][2][0] and kept[-1] == same[-1][2][0]
 
 
 @needs_ngspice

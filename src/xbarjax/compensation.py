@@ -25,6 +25,7 @@ from jaxtyping import Array, ArrayLike, Bool, PRNGKeyArray
 from ._types import PerCell, PerCol, Scalar, as_physical, is_concrete, require_finite
 from .crossbar import Crossbar
 from .mapping import AbstractMapping, Stack
+from .missed import Tried, advice, stalled
 from .transfer import transfer
 
 OnStep = Callable[[int, float], None]
@@ -101,7 +102,7 @@ class Compensation(eqx.Module):
     `gain` `(cols,)` and `k` [S per unit of weight]: a product is
     `(mapping.combine(i_out) / gain - mapping.zero sum(v_in)) / k`; `before`, `after`: a `Report`
     for the plain mapping and for `g`; `history`: relative rms error (or loss) after each step;
-    `reached`: whether the tolerance of the method was met.
+    `reached`: whether the tolerance of the method was met; `advice`: if not, why, and what helps.
     """
 
     g: Stack
@@ -111,6 +112,7 @@ class Compensation(eqx.Module):
     after: Report
     history: Sequence[float] = eqx.field(static=True)
     reached: bool = eqx.field(static=True)
+    advice: str = eqx.field(static=True, default="")
 
     def summary(self) -> str:
         """The report in words."""
@@ -128,7 +130,7 @@ class Compensation(eqx.Module):
         if not self.reached:
             lines.append(
                 "The target was not reached: these are the best conductances found within their"
-                " bounds. Lower the scale, free the gains, allow more steps, or use smaller tiles."
+                f" bounds. {self.advice}"
             )
         return "\n".join(lines)
 
@@ -166,7 +168,7 @@ class FixedPoint(AbstractMethod):
             on_step(step, history[-1])
             if history[-1] < best[2]:
                 best = g, gain, history[-1]
-            if history[-1] <= self.rtol or _stalled(history, SETTLE + 6):
+            if history[-1] <= self.rtol or stalled(history, SETTLE + 6):
                 break
             g, gain = next_g, next_gain
         return best[0], best[1], history
@@ -189,13 +191,6 @@ def _fixed_point_step(mapping, wanted, transfers, g: Stack, gain: PerCol, settle
         gain = jnp.minimum(gain * jnp.where(settled, shrink_only, used**-0.5), 1)
     moved = mapping.move(g, gain * wanted - effective, slope)
     return jnp.clip(moved, mapping.g_min, mapping.g_max), gain, rms
-
-
-def _stalled(history: list[float], after: int, window: int = 6) -> bool:
-    """Whether the last steps brought less than one percent."""
-    if len(history) <= after + window:
-        return False
-    return min(history[-window:]) > 0.99 * min(history[:-window])
 
 
 class Descent(AbstractMethod):
@@ -250,7 +245,7 @@ class Descent(AbstractMethod):
             # a loss with fresh draws at every step does not tell which step was the best
             if history[-1] < best[2] or fresh:
                 best = *_from_free(problem.mapping, parameters), history[-1]
-            if history[-1] <= self.rtol or _stalled(history, 0, window=50):
+            if history[-1] <= self.rtol or stalled(history, 0, window=50):
                 break
             parameters = next_parameters
         if fresh and float(_loss(self, problem, *best[:2], key(self.max_steps))) > begun:
@@ -292,6 +287,18 @@ def _descent_step(method: Descent, problem: Problem, parameters, state, key):
     value, gradient = jax.value_and_grad(loss)(parameters)
     updates, state = method.optimiser.update(gradient, state, parameters)
     return optax.apply_updates(parameters, updates), state, value
+
+
+def _tried(method: AbstractMethod, after: Report, history: list[float]) -> Tried:
+    known = isinstance(method, (FixedPoint, Descent))
+    return Tried(
+        method.rtol,
+        history,
+        method.max_steps if known else None,
+        not known or method.free_gain,
+        isinstance(method, Descent) and method.programming is not None,
+        bool(jnp.any(after.saturated)),
+    )
 
 
 def compensate(
@@ -337,6 +344,6 @@ def compensate(
     before = Report.of(problem, plain, jnp.ones(weights.shape[1], weights.dtype))
     g, gain, history = method.run(problem, on_step or (lambda step, error: None))
     after = Report.of(problem, g, gain)
-    return Compensation(
-        g, gain, k, before, after, tuple(history), bool(min(history) <= method.rtol)
-    )
+    reached = bool(min(history) <= method.rtol)
+    said = "" if reached else advice(_tried(method, after, history), after.rms.dtype)
+    return Compensation(g, gain, k, before, after, tuple(history), reached, said)

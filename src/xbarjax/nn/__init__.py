@@ -3,8 +3,10 @@
 from . import methods as methods
 from .analog import Arrays as Arrays, tile as tile
 from .convert import convert as convert
+from .frozen import Frozen as Frozen, frozen as frozen
 from .layers import MLP as MLP, Conv2d as Conv2d, Linear as Linear
 from .methods import Hardware as Hardware
+from .routes import by_matrix as by_matrix, by_reads as by_reads, cheapest as cheapest
 from .tiling import Tiling as Tiling
 from .training import (
     State as State,

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jax import lax
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .._types import (
@@ -29,6 +28,7 @@ from ..solvers import Newton
 from ..transfer import transfer
 from ..variability import AbstractPerturbation
 from .cores import on_every_core
+from .routes import cheapest
 from .tiling import Blocks, Matrix, Tiling
 
 Cells = Float[Array, "down across arrays rows physical"]
@@ -45,8 +45,8 @@ class Arrays(eqx.Module):
 
     Currents are those into the readouts: amplifiers act on them by what they are at their inputs
     (finite gain, references, offsets, limits), and what they make of them is for `converter`.
-    Linear arrays compute it with their exact effective matrices, which cost the same whatever the
-    batch (`jax.vmap` over inputs computes them once); others read once for every input.
+    Linear arrays compute it by a read for every input or by their exact effective matrices, which
+    cost the same whatever the batch: both are exact, and `route` says which. Others read.
 
     **Attributes:**
 
@@ -65,6 +65,9 @@ class Arrays(eqx.Module):
         are not linear.
     - `still`: the `build` whose columns are known to put out nothing where inputs are 0, since
         readouts hold them at 0 V; otherwise that current is computed, too (`tile` finds it out).
+    - `route`: how linear arrays find their currents, `nn.by_matrix`, `nn.by_reads`, or by default
+        `nn.cheapest`, what takes less time for the batch at hand. `nn.frozen` keeps the matrices
+        of a model for inference.
     """
 
     share: Cells
@@ -81,6 +84,7 @@ class Arrays(eqx.Module):
     die: PRNGKeyArray | None = None
     solver: lx.AbstractLinearSolver | Newton | None = None
     still: Callable[[PerCell], Crossbar] | None = eqx.field(static=True, default=None)
+    route: Callable[["Arrays", Any], Array] = eqx.field(static=True, default=cheapest)
 
     @property
     def conductances(self) -> Cells:
@@ -142,23 +146,17 @@ class Arrays(eqx.Module):
         """What the columns of every tile put out [A], both arrays of a pair combined. Raises
         `RuntimeError` for a tile that is not solved; under `jit` that is NaN."""
         v = self.v_read * self.tiling.inputs_of(x)
-        if not self.is_linear:
-            return _solved(self._read(v))
-        i = jnp.einsum("dr,darc->dac", v, self.effective(), precision=lax.Precision.HIGHEST)
-        return i if self.still == self.build else i + _solved(self._read(jnp.zeros_like(v)))
+        return self.route(self, v) if self.is_linear else self.read(v)
 
     def __call__(
         self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
     ) -> Float[Array, " outputs"]:
         """A product. `key`: of the noise; without one there is none."""
-        v = self.v_read * self.tiling.inputs_of(x)
-        i = self.currents(x)
-        if key is not None:
-            i = i + self.noise * jax.random.normal(key, i.shape, i.dtype)
-        if self.converter is not None:
-            i = self.converter(i)
-        taken = self.offset * jnp.sum(v, axis=1)[:, None, None]
-        return self.tiling.outputs_of((self.gain * i / self.k - taken) / self.v_read)
+        return digital(self, x, self.currents(x), key)
+
+    def read(self, v: Float[Array, "down rows"]) -> Float[Array, "down across cols"]:
+        """The currents by a read of every tile for what every block row gets, `v` [V]."""
+        return _solved(self._read(v))
 
     @eqx.filter_jit
     def _read(self, v: Float[Array, "down rows"]) -> Float[Array, "down across cols"]:
@@ -171,6 +169,20 @@ class Arrays(eqx.Module):
         flat = g.reshape(-1, *g.shape[-2:]), each.reshape(-1, v.shape[-1])
         i = jax.vmap(one)(*flat).reshape(*g.shape[:3], -1)
         return jax.vmap(jax.vmap(self.mapping.combine))(i)
+
+
+def digital(
+    of: Any, x: Float[Array, " inputs"], i: Array, key: PRNGKeyArray | None
+) -> Float[Array, " outputs"]:
+    """What periphery makes of the currents of tiles: noise, codes, gains, offsets and sums, of
+    `Arrays` or of what is frozen of them."""
+    if key is not None:
+        i = i + of.noise * jax.random.normal(key, i.shape, i.dtype)
+    if of.converter is not None:
+        i = of.converter(i)
+    v = of.v_read * of.tiling.inputs_of(x)
+    taken = of.offset * jnp.sum(v, axis=1)[:, None, None]
+    return of.tiling.outputs_of((of.gain * i / of.k - taken) / of.v_read)
 
 
 def tile(
@@ -196,7 +208,8 @@ def tile(
     - `most`: rows and columns of an array at most, or one number for both.
     - `k`: [S per unit of weight]; by default such that the largest weight takes `scale` of the
         range.
-    - `v_read`, `noise` and the `rest` (`converter`, `vary`, `die`, `solver`): as in `Arrays`.
+    - `v_read`, `noise` and the `rest` (`converter`, `vary`, `die`, `solver`, `route`): as in
+        `Arrays`.
 
     **Errors:** `ValueError` for weights that are no finite matrix or do not fit with `k`, for a
     `k`, `scale` or `v_read` that no weight can be read with, and for arrays whose columns take no

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from .._types import PerCell
-from ..compensation import AbstractMethod, Descent, FixedPoint, compensate
+from ..compensation import AbstractMethod, Compensation, Descent, FixedPoint, compensate
 from ..crossbar import Crossbar
 from ..mapping import AbstractMapping
 from ..readout import VirtualGround
@@ -35,7 +35,7 @@ class Hardware:
     """What a matrix is put on.
 
     **Arguments:** `mapping`, `build`, `most`, `scale`: those of `tile`; `rest`: what else it
-    takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`).
+    takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`, `route`).
     """
 
     mapping: AbstractMapping
@@ -125,7 +125,7 @@ def compensated(
             f"{tiling.inputs} rows leave {tiling.left} of the first tile without cells, and bit"
             " lines are sensed behind them: choose most such that tiles are even."
         )
-    missed: list[float] = []
+    missed: list[Compensation] = []
     for down in range(tiling.down):
         left = tiling.left if down == 0 else 0  # rows without cells
         for across in range(tiling.across):
@@ -135,16 +135,17 @@ def compensated(
                 continue
             answer = compensate(block, arrays.mapping, arrays.build, **how)
             if not answer.reached:
-                missed.append(float(answer.after.rms))
+                missed.append(answer)
             share = share.at[*at, :, left:].set((answer.g - low) / span)
             gain = gain.at[at].set(arrays.k / (answer.k * answer.gain))
             offset = offset.at[at].set(arrays.mapping.zero / answer.k)
     aware = isinstance(method, Descent) and method.programming is not None
     if missed and not aware:
+        worst = max(missed, key=lambda answer: float(answer.after.rms))
         warnings.warn(
             f"{len(missed)} of {tiling.down * tiling.across} tiles miss the tolerance of"
-            f" {type(method).__name__}, {method.rtol}: weights err by up to {max(missed):.1e} rms."
-            " Lower scale, or use smaller tiles.",
+            f" {type(method).__name__}, {method.rtol}: weights err by up to"
+            f" {float(worst.after.rms):.1e} rms. {worst.advice}",
             stacklevel=2,
         )
     return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), arrays, (share, gain, offset))

@@ -15,6 +15,7 @@ from ..variability import AbstractPerturbation
 from .analog import Arrays
 from .checkpoint import Checkpoint
 from .cores import the_same_on_all
+from .frozen import Frozen
 
 Loss = Callable[[Any, Any, PRNGKeyArray], Array]
 
@@ -77,15 +78,17 @@ class Training:
 
 def trainable(model: Any) -> Any:
     """True where numbers are trained by default: conductances, gains and offsets of arrays, biases,
-    and all floating numbers of layers that are not on arrays."""
+    and all floating numbers of layers that are not on arrays. Of frozen arrays it is nothing."""
 
     def one(part: Any) -> Any:
-        if not _is_arrays(part):
+        if not isinstance(part, (Arrays, Frozen)):
             return eqx.is_inexact_array(part)
         nothing = jax.tree.map(lambda _: False, part)
+        if isinstance(part, Frozen):
+            return nothing
         return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), nothing, (True, True, True))
 
-    return jax.tree.map(one, model, is_leaf=_is_arrays)
+    return jax.tree.map(one, model, is_leaf=lambda x: isinstance(x, (Arrays, Frozen)))
 
 
 def only(where: Callable[[Any], Any]) -> Callable[[Any], Any]:

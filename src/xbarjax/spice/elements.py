@@ -8,6 +8,7 @@ from .. import cells
 from ..cells.constants import thermal_voltage
 
 GROUND = "0"
+SHORT = "v_cell_"  # names of cells that short
 
 
 @functools.singledispatch
@@ -38,13 +39,20 @@ def element(cell: cells.AbstractCell, name: str, plus: str, minus: str) -> list[
 
 @element.register
 def _(cell: cells.Ohmic | cells.Conductor, name: str, plus: str, minus: str) -> list[str]:
-    return [f"r_cell_{name} {plus} {minus} {1 / float(cell.g)!r}"] if cell.g > 0 else []
+    return _resistor(name, plus, minus, 1 / float(cell.g)) if cell.g > 0 else []
 
 
 @element.register
 def _(cell: cells.VTEAM, name: str, plus: str, minus: str) -> list[str]:
     r = cell.r_on + (cell.r_off - cell.r_on) * (cell.w - cell.w_on) / (cell.w_off - cell.w_on)
-    return [f"r_cell_{name} {plus} {minus} {float(r)!r}"]
+    return _resistor(name, plus, minus, float(r))
+
+
+def _resistor(name: str, plus: str, minus: str, r: float) -> list[str]:
+    """A resistance [ohm]. One of 0 is a source of 0 V: of a resistor ngspice makes 1 mohm."""
+    if r == 0:
+        return [f"{SHORT}{name} {plus} {minus} 0"]
+    return [f"r_cell_{name} {plus} {minus} {r!r}"] if r < float("inf") else []
 
 
 def constant(x: Any) -> str:

@@ -9,15 +9,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
 from ..assembly import circuit_of
+from ..cells import AbstractCell
+from ..cells.cell import in_range
 from ..crossbar import Crossbar
 from ..drive import Bias
 from ..read import bias_of
 from ..readout import AbstractReadout
 from .elements import GROUND, element
+from .ideal import Link, without_loops
 from .sense import sense
 
 # The defaults of ngspice would put 1 pS across every junction and stop at 1e-3 of a current.
@@ -28,7 +32,17 @@ OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20 itl1=500"
 # wire is r times the current of an ammeter, with r in the matrix: 2e-13. The ammeter has to come
 # second: in front, ngspice eliminates by r where that is exactly 1 ohm, as bad as 1/r.
 WIRE = [".subckt wire a b r=1", "h1 a c v1 {r}", "v1 c b 0", ".ends"]
-Link = tuple[str, str, list[str]]  # two nodes, and the lines that join them
+# What says of a run that it gave nothing, before vectors are asked for that are not there.
+UNSOLVED = "no operating point: ngspice did not converge"
+CHECK = ("if $?sim_status", "if $sim_status", f"echo {UNSOLVED}", "quit 1", "end", "end")
+# How far what ngspice says may be off before it is refused: voltages beyond all terminals, as a
+# part of the largest, and currents that are missing, as a part of the largest output.
+BEYOND, MISSING = 1e-6, 1e-6
+LIMITS = (
+    " ngspice keeps voltages to 1e-16 of the largest, and currents of wires are differences of"
+    " them: lines that float behind junctions in reverse, and outputs that are small against"
+    " 1e-16 V / r, are beyond it. read solves such arrays."
+)
 
 
 class OperatingPoint(NamedTuple):
@@ -47,7 +61,14 @@ def netlist(
 
     Its nodes are `w_i_j` (word or source lines), `b_i_j` (bit lines) and `m_i_j` (inside a series
     cell). Islands, broken wires and cells without conductance are left out. Exponentials do not go
-    on as straight lines beyond the range of a model, where `read` raises an error.
+    on as straight lines beyond the range of a model, where `read` raises an error. Wires, and cells
+    that short, are sources of 0 V where they are ideal.
+
+    What ngspice cannot: it keeps voltages to 1e-16 of the largest, and currents of wires are
+    differences of them. An output that is small is off by about 1e-16 V / r for wires of r ohm a
+    segment (2e-5 of it in a half-selected array of diodes whose selected cell is in reverse), and
+    lines that float behind junctions in reverse may have no operating point for it, from any start:
+    what holds them is less than a rounding of what flows. `read` solves such arrays.
 
     **Arguments:**
 
@@ -83,6 +104,8 @@ def netlist(
     bit = list(_family("col in out b", of, r, ends, v, taps(readout.r_tap), lines))
     devices = list(_devices(crossbar, bias))
     grounded = _grounded([*word, *bit, *devices])
+    kept = iter(without_loops([*word, *bit, *devices]))
+    word, bit, devices = ([next(kept) for _ in links] for links in (word, bit, devices))
     if grounded == {GROUND}:
         raise ValueError("no line of the array ends in a source or ground: give one a terminal.")
     # what cells share, such as models and sources of gate voltages, stands where it is first used
@@ -105,7 +128,7 @@ def netlist(
         *("", f"* {kind} lines, driven from {start} on", *word),
         *("", "* Bit lines, sensed below the last row", *bit),
         *("", "* Cells", *devices, ""),
-        *(".control", "set numdgt=16", "set wr_singlescale", "set wr_vecnames", "op"),
+        *(".control", "set numdgt=16", "set wr_singlescale", "set wr_vecnames", "op", *CHECK),
     ]
     sources = {line.split()[0] for line in bit}
     for j in range(cols):
@@ -123,7 +146,8 @@ def simulate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> OperatingPoint:
     **Arguments:** as of `netlist`. **Returns:** an `OperatingPoint`.
 
     **Errors:** those of `netlist`; `FileNotFoundError` where ngspice is not installed;
-    `RuntimeError`, with its last lines, where it finds no operating point.
+    `RuntimeError`, with its last lines, where it finds no operating point, and where what it finds
+    is none: a node at a voltage beyond those of all terminals, or currents that do not add up.
     """
     text = netlist(crossbar, v_in)
     program = shutil.which("ngspice")
@@ -137,14 +161,51 @@ def simulate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> OperatingPoint:
         table = [x.split() for x in data.read_text().splitlines()] if data.exists() else []
     values = dict(zip(table[0], map(float, table[1]))) if len(table) == 2 else {}
     rows, cols = crossbar.shape
-    if f"i_out_{cols - 1}" not in values or not np.isfinite(list(values.values())).all():
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
-        raise RuntimeError(f"ngspice found no operating point; its last lines:\n{said}")
+    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+    if f"i_out_{cols - 1}" not in values:
+        limits = LIMITS if UNSOLVED in done.stdout else ""
+        raise RuntimeError(f"ngspice found no operating point.{limits} Its last lines:\n{said}")
+    _within_terminals(values, text)
     collect = lambda form: np.array(
         [[values.get(form.format(i, j), 0.0) for j in range(cols)] for i in range(rows)]
     )
     v_amp = np.array([values.get(f"amp_{j}", np.nan) for j in range(cols)])
-    return OperatingPoint(collect("i_out_{1}")[0], collect("w_{}_{}"), collect("b_{}_{}"), v_amp)
+    found = OperatingPoint(collect("i_out_{1}")[0], collect("w_{}_{}"), collect("b_{}_{}"), v_amp)
+    _adds_up(found, circuit_of(crossbar, bias_of(crossbar, v_in)).cell)
+    return found
+
+
+def _within_terminals(values: dict[str, float], text: str) -> None:
+    """Raises `RuntimeError` for a node where no array of passive devices can have one."""
+    sources = [line.split() for line in text.splitlines() if line.startswith(("v_row", "v_col"))]
+    held = [values[x[1]] for x in sources] + [values[x] for x in values if x.startswith("amp_")]
+    low, high = min(0.0, *held), max(0.0, *held)
+    slack = BEYOND * (high - low)
+    for name in (x for x in values if x[:2] in ("w_", "b_", "m_") and "#" not in x):
+        if not low - slack <= values[name] <= high + slack:  # or NaN
+            raise RuntimeError(
+                f"ngspice puts node {name} at {values[name]:.3g} V, beyond all terminals"
+                f" ({low:.3g} to {high:.3g} V): it did not solve the circuit.{LIMITS}"
+            )
+
+
+def _adds_up(found: OperatingPoint, cell: AbstractCell) -> None:
+    """Raises `RuntimeError` for an output that is not the sum of the currents of its cells, which
+    are not known where they short, and not those of the netlist beyond the range of a model."""
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda x: jnp.asarray(np.asarray(x, float)), cell)
+        at = jnp.asarray(found.v_row), jnp.asarray(found.v_col)
+        i_cell, *slopes = map(np.asarray, exact.linearise(*at))
+        known = np.asarray(in_range(exact, *at)) & np.isfinite(i_cell)
+    rounding = 8 * np.finfo(float).eps * np.abs(at).max() * np.abs(slopes).max(axis=(0, 1))
+    off = np.abs(np.where(known, i_cell, 0).sum(axis=0) - found.i_out) - rounding
+    off, largest = np.where(known.all(axis=0), off, 0), np.abs(found.i_out).max()
+    if not off.max() <= MISSING * largest:
+        raise RuntimeError(
+            f"ngspice's currents do not add up: at its voltages, the cells of column {off.argmax()}"
+            f" carry {off.max():.3g} A more or less than comes out, and the largest output is"
+            f" {largest:.3g} A.{LIMITS}"
+        )
 
 
 def _checked(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:

@@ -1,0 +1,89 @@
+"""Arrays as they are now, for inference: their products without another solve."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import Scalar
+from ..readout import AbstractConverter
+from .analog import Arrays, Digital, digital
+from .tiling import Blocks, Matrix, Tiling
+
+
+class Frozen(eqx.Module):
+    """The product that `Arrays` compute on their present die, with the effective matrices that
+    they had when they were frozen. Nothing of it has a gradient; its inputs do.
+
+    **Attributes:** `matrix` [S]: of every tile; `rest` [A]: currents where inputs are 0;
+    `gain`, `offset`, `k`, `v_read`, `noise`, `tiling`, `converter`: as of `Arrays`.
+    """
+
+    matrix: Blocks
+    rest: Float[Array, "down across cols"]
+    gain: Digital
+    offset: Digital
+    k: Scalar
+    v_read: Scalar
+    noise: Scalar
+    tiling: Tiling
+    converter: AbstractConverter | None
+
+    def weights(self) -> Matrix:
+        """The weights that it computes with, gains included."""
+        kept = lax.stop_gradient(self)
+        gain, offset = kept.gain[:, :, None], kept.offset[:, :, None]
+        return kept.tiling.join(gain * kept.matrix / kept.k - offset)
+
+    def currents(self, x: Float[Array, " inputs"]) -> Float[Array, "down across cols"]:
+        """What the columns of every tile put out [A]."""
+        kept = lax.stop_gradient(self)
+        v = kept.v_read * kept.tiling.inputs_of(x)
+        return (
+            jnp.einsum("dr,darc->dac", v, kept.matrix, precision=lax.Precision.HIGHEST) + kept.rest
+        )
+
+    def __call__(
+        self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " outputs"]:
+        """A product. `key`: of the noise; without one there is none."""
+        return digital(lax.stop_gradient(self), x, self.currents(x), key)
+
+
+def frozen(model: Any) -> Any:
+    """The same model for inference, with the same calls: every `Arrays` in it gives way to a
+    `Frozen`, whose matrices are computed here, once. Converters, noise, gains and offsets stay.
+
+    Dies and conductances are those of now: freeze again after training, or on another die.
+    Training changes nothing of what is frozen.
+
+    **Arguments:** `model`: any pytree with `Arrays` in it: layers, a converted model, `Chain`,
+    `Sum` and `Permuted`, or `Arrays` alone.
+
+    **Errors:** `ValueError` for arrays that are not linear, whose product is no matrix, and for a
+    model without arrays; `RuntimeError` for a tile that is not solved.
+    """
+    is_arrays = lambda x: isinstance(x, Arrays)
+    leaves, structure = jax.tree.flatten_with_path(model, is_leaf=is_arrays)
+    if not any(is_arrays(x) for _, x in leaves):
+        raise ValueError("model has no arrays to freeze: convert it first (nn.convert).")
+    return structure.unflatten(_frozen(x, path) if is_arrays(x) else x for path, x in leaves)
+
+
+def _frozen(arrays: Arrays, path: tuple[Any, ...]) -> Frozen:
+    if not arrays.is_linear:
+        where = jax.tree_util.keystr(path).lstrip(".") or "model"
+        raise ValueError(
+            f"{where} has cells or a readout that are not linear: its product is no matrix, which"
+            " could be kept. Leave it as it is, and freeze the layers before and behind it."
+        )
+    tiling, matrix = arrays.tiling, arrays.effective()
+    if arrays.still == arrays.build:
+        rest = jnp.zeros((tiling.down, tiling.across, matrix.shape[-1]), matrix.dtype)
+    else:
+        rest = arrays.read(jnp.zeros((tiling.down, tiling.rows), arrays.share.dtype))
+    of = arrays
+    return Frozen(matrix, rest, of.gain, of.offset, of.k, of.v_read, of.noise, tiling, of.converter)
