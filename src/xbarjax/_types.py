@@ -74,9 +74,24 @@ def optional(name: str) -> Any:
     return eqx.field(converter=lambda x: None if x is None else as_physical(x, name), default=None)
 
 
+@jax.custom_jvp
 def straight_through(x: Array) -> Array:
-    """0, with the gradient of `x`: what carries a gradient past a comparison."""
-    return x - lax.stop_gradient(x)
+    """0, with the gradient of `x`: what carries a gradient past a comparison. `level + 0` is
+    exactly the level, whatever `x` is; NaN where `x` is."""
+    return jnp.where(jnp.isnan(x), x, 0)
+
+
+@straight_through.defjvp
+def _(primals, tangents):
+    return straight_through(*primals), tangents[0]
+
+
+def between(low: Array, high: Array, part: Array) -> Array:
+    """`low + part (high - low)`, exactly `low` where the part is 0 and `high` where it is 1 or a
+    rounding off: compiled, `n / n` is `n (1 / n)`."""
+    x = low + part * (high - low)
+    end = jnp.abs(part - 1) <= 2 * jnp.finfo(jnp.result_type(part)).eps
+    return lax.stop_gradient(jnp.where(end, high, x)) + straight_through(x)
 
 
 def is_concrete(tree: Any) -> bool:
