@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ._types import PerCol, require_bits
+from ._types import PerCol, require_bits, straight_through
 
 
 class Calibration(eqx.Module):
@@ -24,16 +24,17 @@ def quantised(calibration: Calibration, bits: int) -> Calibration:
 
         c = step round(c / step),    step = max |c| / (2^(bits - 1) - 1),
 
-    for gains and for offsets. Gradients go straight through. Raises `ValueError` for less than two
-    bits."""
+    for gains and for offsets; halfway between two integers `round` takes the even one. Gradients go
+    straight through. Raises `ValueError` for less than two bits."""
     require_bits(bits, "bits")
     if bits < 2:
         raise ValueError(f"bits is {bits}; a coefficient with a sign has two at least.")
 
     def rounded(c: PerCol) -> PerCol:
-        step = lax.stop_gradient(jnp.max(jnp.abs(c))) / (2 ** (bits - 1) - 1)
-        step = jnp.where(step > 0, step, 1)
-        return c + lax.stop_gradient(step * jnp.round(c / step) - c)
+        last = 2 ** (bits - 1) - 1
+        largest = lax.stop_gradient(jnp.max(jnp.abs(c)))
+        part = lax.stop_gradient(c) / jnp.where(largest > 0, largest, 1)
+        return largest * (jnp.round(last * part) / last) + straight_through(c)
 
     return Calibration(rounded(calibration.gain), rounded(calibration.offset))
 

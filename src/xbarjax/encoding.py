@@ -15,7 +15,8 @@ their outputs:
     product = encoding.add_up(phases, outputs)
 
 Numbers lie in -1 to 1; negative ones turn the voltage round, or, `in_two_phases`, are read after
-the positive ones and subtracted. Gradients go straight through the rounding, evenly into all
+the positive ones and subtracted. The nearest code stands for a number, halfway between two the
+even one. Gradients go straight through the rounding, evenly into all
 phases (Bengio, Leonard and Courville, 2013, arXiv:1308.3432), and are 0 beyond -1 and 1.
 """
 
@@ -29,6 +30,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ._types import (
     as_physical,
+    between,
     everywhere,
     physical,
     require_bits,
@@ -54,7 +56,8 @@ class Dac(eqx.Module):
 
     **Arguments:**
 
-    - `bits`: how many; the codes `k` are 0 to `2^bits - 1`.
+    - `bits`: how many; the codes `k` are 0 to `2^bits - 1`, the nearest to a number, halfway
+        between two the even one.
     - `v_max`: [V] at the largest code, without nonlinearity.
     - `inl`: integral nonlinearity of each code in steps, shape `(2^bits,)`, or a scalar for all.
     """
@@ -79,7 +82,8 @@ class Dac(eqx.Module):
         size, sign = _size(x), _sign(x)
         code = jnp.round(last * size).astype(int)
         inl = jnp.broadcast_to(self.inl, (last + 1,))[code]
-        return sign * self.v_max * (code + inl + straight_through(last * size)) / last
+        part = (code + inl + straight_through(last * size)) / last
+        return sign * between(jnp.zeros_like(self.v_max), self.v_max, part)
 
 
 def amplitude(x: ArrayLike, dac: Dac) -> Phases:
@@ -164,7 +168,7 @@ def _pulses(x, v_max, bits: int, on: Callable) -> Phases:
 def _phases(x: Numbers, levels: Float[Array, "phases rows"], v_max, weight) -> Phases:
     v_max = as_physical(v_max, "v_max")
     require_nonnegative(v_max, "v_max", "V", open_allowed=False)
-    v = _sign(x) * v_max * (levels + straight_through(_size(x)))
+    v = _sign(x) * between(jnp.zeros_like(v_max), v_max, levels + straight_through(_size(x)))
     return Phases(v, jnp.asarray(weight, v.dtype))
 
 

@@ -23,6 +23,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._types import (
+    between,
     everywhere,
     is_concrete,
     physical,
@@ -59,7 +60,7 @@ class AbstractConverter(eqx.Module):
             )
         within = jnp.where(u < 0, 0, jnp.where(u > last, last, u))
         code = self.code(x) + straight_through(within)
-        return self.lo + (self.hi - self.lo) * code / last
+        return between(self.lo, self.hi, code / last)
 
     def scaled(self, x: Signal) -> Signal:
         """The signal in steps from `lo`."""
@@ -67,7 +68,7 @@ class AbstractConverter(eqx.Module):
 
 
 class Adc(AbstractConverter):
-    """An ideal converter: the nearest code.
+    """An ideal converter: the nearest code, halfway between two of them the even one.
 
     **Arguments:** `bits`, and the range from `lo` to `hi` in the unit of the signal. Raises
     `ValueError` for a range without a width.
@@ -158,11 +159,12 @@ class Ramp(eqx.Module):
     signal. The ramp need not be straight: its `levels` are what the codes stand for, so that a
     learned ramp is a learned quantiser, and one that begins at 0 is a rectifier.
 
-    The code is that of the nearest level. Gradients go straight through, as those of `Adc`, whose
-    gradients an even ramp has: that of the signal is 1 between the first and the last level. A
-    level's is 1 for the signals that it is nearest to, less its part in a signal that lies
-    between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes change as it moves. Without
-    that part a mean over many signals has a gradient of the wrong size, and learning diverges.
+    The code is that of the nearest level, halfway between two that of the lower. Gradients go
+    straight through, as those of `Adc`, whose gradients an even ramp has: that of the signal is 1
+    between the first and the last level. A level's is 1 for the signals that it is nearest to, less
+    its part in a signal that lies between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes
+    change as it moves. Without that part a mean over many signals has a gradient of the wrong size,
+    and learning diverges.
 
     **Arguments:**
 
@@ -195,7 +197,7 @@ class Ramp(eqx.Module):
         beyond = (compared < levels[0]) | (compared > levels[-1])
         above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
         low, high = levels[above - 1], levels[above]
-        part = lax.stop_gradient((compared - low) / (high - low))
+        part = lax.stop_gradient(jnp.clip((compared - low) / (high - low), 0, 1))
         passed = compared - ((1 - part) * low + part * high)  # 0, but for its slopes
         return levels[self.code(x)] + jnp.where(beyond, 0, straight_through(passed))
 
