@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import lineax as lx
 import optax
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
-from ._types import PerCell, PerCol, Scalar, as_physical, is_concrete, require_finite
+from ._types import PerCell, PerCol, Scalar, Values, as_physical, is_concrete, require_finite
 from .crossbar import Crossbar
 from .mapping import AbstractMapping, Stack
 from .transfer import transfer
@@ -295,7 +295,7 @@ def _descent_step(method: Descent, problem: Problem, parameters, state, key):
 
 
 def compensate(
-    weights: ArrayLike,
+    weights: Values,
     mapping: AbstractMapping,
     build: Callable[[PerCell], Crossbar],
     *,
@@ -322,7 +322,7 @@ def compensate(
 
     **Errors:** `ValueError` for weights that are not a finite matrix, or a scale outside (0, 1].
     """
-    weights = as_physical(weights, "weights")
+    weights = as_physical(weights, "weights", whole=True)
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"weights has shape {weights.shape}; it must be (rows, cols).")
     require_finite(weights, "weights", "")

@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ._types import (
+    Values,
     as_physical,
     between,
     everywhere,
@@ -63,8 +64,8 @@ class Dac(eqx.Module):
     """
 
     bits: int = eqx.field(static=True)
-    v_max: Float[Array, ""] = physical("v_max")
-    inl: Float[Array, "..."] = physical("inl", 0.0)
+    v_max: Float[Array, ""] = physical("v_max", whole=True)
+    inl: Float[Array, "..."] = physical("inl", 0.0, whole=True)
 
     def __check_init__(self):
         require_bits(self.bits, "bits")
@@ -86,13 +87,13 @@ class Dac(eqx.Module):
         return sign * between(jnp.zeros_like(self.v_max), self.v_max, part)
 
 
-def amplitude(x: ArrayLike, dac: Dac) -> Phases:
+def amplitude(x: Values, dac: Dac) -> Phases:
     """One read at the voltages of a converter."""
     v = dac(_numbers(x))
     return Phases(v[None], jnp.ones((1,), v.dtype))
 
 
-def sliced(x: ArrayLike, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -> Phases:
+def sliced(x: Values, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -> Phases:
     """A read for each slice of the number's bits, the most significant first: a slice of `s` bits
     has `2^s` voltages from 0 to `v_max` [V], and 1 bit is on or off.
 
@@ -115,13 +116,13 @@ def sliced(x: ArrayLike, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -
     return _phases(x, jnp.stack(levels), v_max, weight)
 
 
-def pulse_width(x: ArrayLike, v_max: ArrayLike, bits: int) -> Phases:
+def pulse_width(x: Values, v_max: ArrayLike, bits: int) -> Phases:
     """A pulse of `v_max` [V] that is as long as the number is large: one read for each of the
     `2^bits - 1` slots of time, in which fewer and fewer rows are on."""
     return _pulses(x, v_max, bits, lambda code, slots: code > slots)
 
 
-def pulse_number(x: ArrayLike, v_max: ArrayLike, bits: int) -> Phases:
+def pulse_number(x: Values, v_max: ArrayLike, bits: int) -> Phases:
     """As many pulses of `v_max` [V] as the number says, spread evenly over `2^bits - 1` slots of
     time, so that about as many rows are on in each."""
 
@@ -132,7 +133,7 @@ def pulse_number(x: ArrayLike, v_max: ArrayLike, bits: int) -> Phases:
     return _pulses(x, v_max, bits, on)
 
 
-def in_two_phases(encode: Callable[[Numbers], Phases], x: ArrayLike) -> Phases:
+def in_two_phases(encode: Callable[[Numbers], Phases], x: Values) -> Phases:
     """Positive numbers first, then the negative ones, both as positive voltages, and the outputs
     subtracted: twice as many reads, with drivers of one sign. Weights then sum to 0."""
     x = _numbers(x)
@@ -166,14 +167,14 @@ def _pulses(x, v_max, bits: int, on: Callable) -> Phases:
 
 
 def _phases(x: Numbers, levels: Float[Array, "phases rows"], v_max, weight) -> Phases:
-    v_max = as_physical(v_max, "v_max")
+    v_max = as_physical(v_max, "v_max", whole=True)
     require_nonnegative(v_max, "v_max", "V", open_allowed=False)
     v = _sign(x) * between(jnp.zeros_like(v_max), v_max, levels + straight_through(_size(x)))
     return Phases(v, jnp.asarray(weight, v.dtype))
 
 
-def _numbers(x: ArrayLike) -> Numbers:
-    x = as_physical(x, "x")
+def _numbers(x: Values) -> Numbers:
+    x = as_physical(x, "x", whole=True)
     if not everywhere(lambda x: np.abs(x) <= 1, x):
         at = int(np.argmax(~(np.abs(np.ravel(x)) <= 1)))
         raise ValueError(f"x[{at}] is {np.ravel(x)[at]}; numbers must lie in -1 to 1: scale them.")

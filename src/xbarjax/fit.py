@@ -12,7 +12,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ._types import as_physical, is_concrete
+from ._types import Values, as_physical, is_concrete
 from .cells import AbstractCell
 
 Cell = TypeVar("Cell", bound=AbstractCell)
@@ -46,7 +46,7 @@ class Fit(eqx.Module):
 
 def fit(
     cell: Cell,
-    v: ArrayLike,
+    v: Values,
     i: ArrayLike,
     *,
     free: Callable[[Cell], Any] = jax.tree.leaves,
@@ -82,7 +82,7 @@ def fit(
     **Errors:** `ValueError` for shapes that do not fit, fewer points than parameters or a `sigma`
     that is not above 0; on concrete values it warns where the search did not converge.
     """
-    v, i = as_physical(v, "v"), as_physical(i, "i")
+    v, i = as_physical(v, "v", whole=True), as_physical(i, "i")
     if v.ndim != 1 or v.shape != i.shape:
         raise ValueError(
             f"v has shape {v.shape} and i {i.shape}; both must be (points,), one device a call"

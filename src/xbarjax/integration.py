@@ -15,9 +15,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import expm
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
-from ._types import PerCol, everywhere
+from ._types import PerCol, Values, everywhere
 from .crossbar import Crossbar
 from .drive import Bias
 from .ports import ports
@@ -26,7 +26,7 @@ from .readout import Integrator
 from .solution import usable
 
 
-def integrate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> PerCol:
+def integrate(crossbar: Crossbar, v_in: Values | Bias) -> PerCol:
     """Outputs [V] of the integrators at the end of their time, `(cols,)`, from a reset on.
 
     Inputs are constant meanwhile, and wires have no capacitance. Amplifiers without a `gain` are

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from ._types import PerCol, as_physical, everywhere, is_concrete, require_nonnegative
+from ._types import PerCol, Values, as_physical, everywhere, is_concrete, require_nonnegative
 from .assembly import circuit_of, linearised
 from .cells.constants import BOLTZMANN
 from .cells.junction import Junction
@@ -58,7 +58,7 @@ class Noise(NamedTuple):
 
 def noise(
     crossbar: Crossbar,
-    v_in: ArrayLike | Bias,
+    v_in: Values | Bias,
     *,
     band: tuple[float, float],
     temperature: ArrayLike = 300.0,

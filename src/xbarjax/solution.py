@@ -58,8 +58,8 @@ ADVICE = {
     " is open (the near end is given all of it)",
     Status.NOT_CONVERGED: "the solver stopped before Kirchhoff's law held: use float64, a larger"
     " max_steps, or solver=xbarjax.Dense() for a small array",
-    Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, or for currents"
-    " beyond the range of the dtype",
+    Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, for a row or"
+    " column of a scheme outside of the array, or for currents beyond the range of the dtype",
     Status.INVALID_CELL: "a cell has a negative or non-finite parameter: conductances are finite"
     " and at least 0 S; or an amplifier or a capacitor has one that none can have",
     Status.INVALID_WIRE: "a resistance is negative or NaN: resistances run from 0 (ideal) to inf"

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import (
     PerCell,
     Scalar,
+    Values,
     as_physical,
     everywhere,
     is_concrete,
@@ -174,7 +175,7 @@ class Arrays(eqx.Module):
 
 
 def tile(
-    weights: ArrayLike,
+    weights: Values,
     mapping: AbstractMapping,
     build: Callable[[PerCell], Crossbar],
     *,
@@ -202,7 +203,7 @@ def tile(
     `k`, `scale` or `v_read` that no weight can be read with, and for arrays whose columns take no
     current.
     """
-    weights = as_physical(weights, "weights")
+    weights = as_physical(weights, "weights", whole=True)
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"weights has shape {weights.shape}; it must be (inputs, outputs).")
     require_finite(weights, "weights", "")

@@ -75,8 +75,8 @@ class Adc(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo")
-    hi: Signal = physical("hi")
+    lo: Signal = physical("lo", whole=True)
+    hi: Signal = physical("hi", whole=True)
 
     def __check_init__(self):
         _require_range(self)
@@ -102,10 +102,10 @@ class Sar(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo")
-    hi: Signal = physical("hi")
+    lo: Signal = physical("lo", whole=True)
+    hi: Signal = physical("hi", whole=True)
     mismatch: Float[Array, "... bits"] = physical("mismatch")
-    offset: Signal = physical("offset", 0.0)
+    offset: Signal = physical("offset", 0.0, whole=True)
 
     def __check_init__(self):
         _require_range(self)
@@ -139,9 +139,9 @@ class Flash(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo")
-    hi: Signal = physical("hi")
-    offset: Float[Array, "... thresholds"] = physical("offset")
+    lo: Signal = physical("lo", whole=True)
+    hi: Signal = physical("hi", whole=True)
+    offset: Float[Array, "... thresholds"] = physical("offset", whole=True)
 
     def __check_init__(self):
         _require_range(self)
@@ -172,8 +172,8 @@ class Ramp(eqx.Module):
     - `offset`: of the comparators, in the unit of the signal, a scalar or one a column.
     """
 
-    levels: Float[Array, " codes"] = physical("levels")
-    offset: Signal = physical("offset", 0.0)
+    levels: Float[Array, " codes"] = physical("levels", whole=True)
+    offset: Signal = physical("offset", 0.0, whole=True)
 
     def __check_init__(self):
         require_finite(self.levels, "levels", "")
