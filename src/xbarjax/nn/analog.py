@@ -15,6 +15,7 @@ from .._types import (
     Scalar,
     Values,
     as_physical,
+    between,
     everywhere,
     is_concrete,
     require_finite,
@@ -87,7 +88,7 @@ class Arrays(eqx.Module):
     def conductances(self) -> Cells:
         """[S], on the present die; 0 where a row is left over."""
         low, high = self.mapping.g_min, self.mapping.g_max
-        g = low + (high - low) * self.share
+        g = between(low, high, self.share)
         if self.vary is not None and self.die is not None:
             g = self.vary(g, self.die)
         return jnp.where(self.tiling.filled[:, :, None] > 0, g, 0)  # of a choice: no gradient there
