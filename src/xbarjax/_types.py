@@ -149,11 +149,24 @@ def _(primals, tangents):
     return straight_through(*primals), tangents[0]
 
 
+def widest(*arrays: Any) -> Any:
+    """The dtype that holds all of them, whatever promotion JAX is set to: here it is a choice."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*arrays)
+
+
+def alike(*arrays: Any) -> list[Array]:
+    """Arrays in one dtype and one shape, as NumPy would promote and broadcast them."""
+    dtype, shape = widest(*arrays), np.broadcast_shapes(*map(jnp.shape, arrays))
+    return [jnp.broadcast_to(x, shape).astype(dtype) for x in arrays]
+
+
 def between(low: Array, high: Array, part: Array) -> Array:
     """`low + part (high - low)`, exactly `low` where the part is 0 and `high` where it is 1 or a
     rounding off: compiled, `n / n` is `n (1 / n)`."""
+    low, high, part = alike(low, high, part)
     x = low + part * (high - low)
-    end = jnp.abs(part - 1) <= 2 * jnp.finfo(jnp.result_type(part)).eps
+    end = jnp.abs(part - 1) <= 2 * float(jnp.finfo(part.dtype).eps)
     return lax.stop_gradient(jnp.where(end, high, x)) + straight_through(x)
 
 

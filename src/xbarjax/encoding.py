@@ -30,6 +30,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ._types import (
     Values,
+    alike,
     as_physical,
     between,
     everywhere,
@@ -38,6 +39,7 @@ from ._types import (
     require_finite,
     require_nonnegative,
     straight_through,
+    widest,
 )
 
 Numbers = Float[Array, " rows"]
@@ -83,8 +85,9 @@ class Dac(eqx.Module):
         size, sign = _size(x), _sign(x)
         code = jnp.round(last * size).astype(int)
         inl = jnp.broadcast_to(self.inl, (last + 1,))[code]
-        part = (code + inl + straight_through(last * size)) / last
-        return sign * between(jnp.zeros_like(self.v_max), self.v_max, part)
+        code, inl, still = alike(code, inl, straight_through(last * size))
+        v = between(jnp.zeros_like(self.v_max), self.v_max, (code + inl + still) / last)
+        return sign.astype(v.dtype) * v
 
 
 def amplitude(x: Values, dac: Dac) -> Phases:
@@ -149,27 +152,30 @@ def few_rows(phases: Phases, most: int) -> Phases:
         raise ValueError(f"most is {most}; at least one row has to be active.")
     rows = phases.v.shape[1]
     groups = -(-rows // most)
-    active = jnp.arange(rows) // most == jnp.arange(groups)[:, None]
+    active = (jnp.arange(rows) // most)[None] == jnp.arange(groups)[:, None]
     v = jnp.where(active, phases.v[:, None], 0).reshape(-1, rows)
     return Phases(v, jnp.repeat(phases.weight, groups))
 
 
 def add_up(phases: Phases, outputs: Float[Array, "phases ..."]) -> Float[Array, "..."]:
     """The product: outputs of all phases, weighted."""
-    return jnp.tensordot(phases.weight, outputs, axes=1)
+    dtype = widest(phases.weight, outputs)
+    return jnp.tensordot(phases.weight.astype(dtype), outputs.astype(dtype), axes=1)
 
 
 def _pulses(x, v_max, bits: int, on: Callable) -> Phases:
     require_bits(bits, "bits")
     x, slots = _numbers(x), jnp.arange(2**bits - 1)[:, None]
-    level = on(_code(x, bits), slots).astype(x.dtype)
+    level = on(_code(x, bits)[None], slots).astype(x.dtype)
     return _phases(x, level, v_max, np.full(slots.size, 1 / slots.size))
 
 
 def _phases(x: Numbers, levels: Float[Array, "phases rows"], v_max, weight) -> Phases:
     v_max = as_physical(v_max, "v_max", whole=True)
     require_nonnegative(v_max, "v_max", "V", open_allowed=False)
-    v = _sign(x) * between(jnp.zeros_like(v_max), v_max, levels + straight_through(_size(x)))
+    levels, still = alike(levels, straight_through(_size(x)))
+    sign, v = alike(_sign(x), between(jnp.zeros_like(v_max), v_max, levels + still))
+    v = sign * v
     return Phases(v, jnp.asarray(weight, v.dtype))
 
 

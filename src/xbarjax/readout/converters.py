@@ -23,6 +23,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._types import (
+    alike,
     between,
     everywhere,
     is_concrete,
@@ -30,6 +31,7 @@ from .._types import (
     require_bits,
     require_finite,
     straight_through,
+    widest,
 )
 
 Signal = Float[Array, "..."]  # [A] or [V]
@@ -59,12 +61,13 @@ class AbstractConverter(eqx.Module):
                 " nothing is left of it. Move lo and hi to where the signal is."
             )
         within = jnp.where(u < 0, 0, jnp.where(u > last, last, u))
-        code = self.code(x) + straight_through(within)
+        code = jnp.add(*alike(self.code(x), straight_through(within)))
         return between(self.lo, self.hi, code / last)
 
     def scaled(self, x: Signal) -> Signal:
         """The signal in steps from `lo`."""
-        return (2**self.bits - 1) * (x - self.lo) / (self.hi - self.lo)
+        x, lo, hi = alike(x, self.lo, self.hi)
+        return (2**self.bits - 1) * (x - lo) / (hi - lo)
 
 
 class Adc(AbstractConverter):
@@ -117,13 +120,15 @@ class Sar(AbstractConverter):
 
     def code(self, x: Signal) -> Code:
         last = 2**self.bits - 1
-        capacitors = 2.0 ** jnp.arange(self.bits) * (1 + self.mismatch)
+        nominal = 2.0 ** jnp.arange(self.bits, dtype=self.mismatch.dtype)
+        capacitors = jnp.multiply(*alike(nominal, 1 + self.mismatch))
         capacitors = last * capacitors / jnp.sum(capacitors, axis=-1, keepdims=True)
-        u = self.scaled(x + self.offset)
+        u = self.scaled(jnp.add(*alike(x, self.offset)))
+        u, *capacitors = alike(u, *jnp.moveaxis(capacitors, -1, 0))
         kept, code = jnp.zeros_like(u), jnp.zeros(jnp.shape(u), int)
         for b in reversed(range(self.bits)):
-            keeps = kept + capacitors[..., b] <= u + 0.5
-            kept = jnp.where(keeps, kept + capacitors[..., b], kept)
+            keeps = kept + capacitors[b] <= u + 0.5
+            kept = jnp.where(keeps, kept + capacitors[b], kept)
             code = code + jnp.where(keeps, 2**b, 0)
         return code
 
@@ -149,9 +154,11 @@ class Flash(AbstractConverter):
 
     def code(self, x: Signal) -> Code:
         last = 2**self.bits - 1
-        low, width = jnp.asarray(self.lo)[..., None], jnp.asarray(self.hi - self.lo)[..., None]
-        thresholds = low + width * (jnp.arange(last) + 0.5) / last + self.offset
-        return jnp.sum(x[..., None] > thresholds, axis=-1)
+        ends = self.lo[..., None], self.hi[..., None]
+        middles = jnp.arange(last, dtype=self.offset.dtype) + 0.5
+        low, high, middles, offset = alike(*ends, middles, self.offset)
+        thresholds = low + (high - low) * middles / last + offset
+        return jnp.sum(jnp.greater(*alike(x[..., None], thresholds)), axis=-1)
 
 
 class Ramp(eqx.Module):
@@ -188,12 +195,18 @@ class Ramp(eqx.Module):
 
     def code(self, x: Signal) -> Code:
         """Codes of a signal, 0 to one less than there are levels."""
-        thresholds = (self.levels[1:] + self.levels[:-1]) / 2
-        return jnp.searchsorted(thresholds, x + self.offset, side="left")
+        compared, levels = self._compared(x)
+        return jnp.searchsorted((levels[1:] + levels[:-1]) / 2, compared, side="left")
+
+    def _compared(self, x: Signal) -> tuple[Signal, Float[Array, " codes"]]:
+        """What the comparators see, and the levels."""
+        x, offset = alike(x, self.offset)
+        dtype = widest(x, self.levels)
+        return (x + offset).astype(dtype), self.levels.astype(dtype)
 
     def __call__(self, x: Signal) -> Signal:
         """The levels nearest to a signal."""
-        compared, levels = x + self.offset, self.levels
+        compared, levels = self._compared(x)
         beyond = (compared < levels[0]) | (compared > levels[-1])
         above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
         low, high = levels[above - 1], levels[above]
