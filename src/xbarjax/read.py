@@ -140,7 +140,10 @@ def guess_from(circuit: Circuit, start: Solution) -> Field:
         return jnp.where(broken, 0, j / jnp.where(broken, 1, line.alpha))
 
     reference = circuit.reference
-    fallen, risen = circuit.of_row(reference.v_row) - start.v_row, start.v_col - reference.v_col
+    fallen, risen = (
+        circuit.of_row(reference.v_row) - start.v_row,
+        start.v_col - reference.v_col[None],
+    )
     y_row = scaled(circuit.row, start.i_row_segments)
     y_col = scaled(circuit.col, start.i_col_segments)
     dtype = circuit.row.r.dtype
