@@ -75,7 +75,7 @@ def _integrated(readout: Integrator, g_out: Array, i: PerCol, e: PerCol) -> PerC
     loss = full(0.0 if readout.gain is None else 1 / readout.gain)
     moves, follows = loss / (1 + loss), 1 / (1 + loss)  # 1 / (1 + A), A / (1 + A)
     c, t = full(readout.c), readout.seconds.astype(i.dtype)
-    decay = (g_out * moves + jnp.diag(1 / full(readout.r_leak))) / c[:, None]
+    decay = (g_out * moves[None] + jnp.diag(1 / full(readout.r_leak))) / c[:, None]
     charging = (i + g_out @ (moves * e)) / c
     # u and a constant 1, so that one exponential has the homogeneous part and what is driven
     rates = jnp.zeros((cols + 1, cols + 1), i.dtype)

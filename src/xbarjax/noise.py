@@ -158,7 +158,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
 
     def of_column(j) -> _Transfers:
         mine = jnp.arange(cols) == j
-        current = jnp.where(mine & ~floating, by_i, 0)
+        current = jnp.where(mine[None] & ~floating, by_i[None], 0)
         at_end = jnp.zeros((rows, cols), dtype).at[-1].set(jnp.where(mine, by_node, 0))
         wanted = Field(
             -network.g_cr * current,

@@ -210,7 +210,7 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     start, knots, found = followed(crossbar, wave, ts, rtol, None, max_steps, solver)
     output = jnp.concatenate([start.last.output[None], found.seen[0].output])
     t = knots.times(jnp.concatenate([jnp.zeros((1,), found.ends.dtype), found.ends]))
-    off = output - settled
+    off = output - settled[None]
     steps = found.ends.size
     taken = jnp.arange(steps + 1) <= found.taken
     outside = (jnp.abs(off) > band) & taken[:, None]
