@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from functools import cache
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -101,18 +102,34 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     # dtypes
     ("integer g", "xb.Ohmic(jnp.ones((3, 2), int))", "TypeError",
      ["g ", "int64", "floating", "g.astype(float)"]),
-    ("integer list g", "xb.Ohmic([[1, 2], [3, 4]])", "TypeError", ["g ", "int64", "floating"]),
+    ("integer list g", "xb.Ohmic([[1, 2], [3, 4]])", "TypeError",
+     ["g ", "list", "int64", "floating", "with a point"]),
     ("boolean g", "xb.Ohmic(jnp.ones((3, 2), bool))", "TypeError", ["g ", "bool", "floating"]),
     ("complex g", "xb.Ohmic(jnp.ones((3, 2), complex))", "TypeError", ["g ", "complex128"]),
     ("integer r_row", "xb.Wires(np.ones((3, 2), int), 1.0)", "TypeError", ["r_row", "int64"]),
     ("integer scalar array", "xb.Wires(1.0, jnp.array(1))", "TypeError", ["r_col", "int64"]),
     ("boolean r_source", "xb.Drive(True)", "TypeError", ["r_source", "bool", "float"]),
     ("integer r_in", "xb.VirtualGround(np.array([1, 2]))", "TypeError", ["r_in", "int64"]),
-    ("integer v_in", "xb.read(make(), jnp.array([1, 0, 1]))", "TypeError",
-     ["v_in", "int64", "v_in.astype(float)"]),
+    ("complex v_in", "xb.read(make(), np.ones(3, complex))", "TypeError",
+     ["v_in", "complex128", "must be real"]),
+    ("a complex list", "xb.read(make(), [1j, 0, 1])", "TypeError",
+     ["v_in", "list", "complex128", "must be real"]),
+    ("half-precision v_in", "xb.read(make(), np.ones(3, np.float16))", "TypeError",
+     ["v_in", "float16", "float32 or float64"]),
+    ("half-precision g", "make(g.astype(jnp.bfloat16))", "TypeError",
+     ["g ", "bfloat16", "float32 or float64"]),
+    ("a circuit in half precision",
+     "xb.read(jax.tree.map(lambda x: x.astype(jnp.bfloat16), make()), jnp.full(3, 0.1))",
+     "TypeError", ["crossbar", "bfloat16", "float32 or float64"]),
+    ("a mask", "make(np.ma.masked_less(np.asarray(g), 1.0))", "TypeError",
+     ["g ", "6 masked entries", "g.filled"]),
+    ("a ragged list", "xb.read(make(), [[0.1], [0.1, 0.2]])", "ValueError",
+     ["v_in", "list", "length"]),
+    ("a list of booleans", "xb.read(make(), [True, False, True])", "TypeError", ["v_in", "bool"]),
     ("boolean v_in", "xb.read(make(), np.array([True, False, True]))", "TypeError",
      ["v_in", "bool"]),
-    ("integer bias", "xb.Bias(v, v, np.array([0, 0]), v[:2])", "TypeError", ["v_col", "int64"]),
+    ("boolean bias", "xb.Bias(v, v, np.array([False, True]), v[:2])", "TypeError",
+     ["v_col", "bool"]),
     ("a string for g", "xb.Ohmic('1e-5')", "TypeError", ["g ", "floating array"]),
     ("a string for r_row", "xb.Wires('1', 1.0)", "TypeError", ["r_row", "str"]),
     ("None for v_in", "xb.read(make(), None)", "TypeError", ["v_in", "NoneType"]),
@@ -160,6 +177,59 @@ def test_bad_input_is_named(case: tuple[str, str, str, list[str]]) -> None:
     assert raised == kind, message
     assert [word for word in words if word not in message] == [], message
     assert "\n" not in message and len(message) < 300
+
+
+def test_no_cure_drops_a_part_or_calls_a_list_an_array() -> None:
+    for name, (_, message) in outcomes().items():
+        if "complex" in name or "list" in name:
+            assert "astype" not in message
+
+
+WHOLE = [
+    [1, 0, 1, 2],
+    (1, 0, 1, 2),
+    np.array([1, 0, 1, 2], np.int8),
+    jnp.array([1, 0, 1, 2]),
+    np.array([1, 0, 1, 2], ">i4"),
+    np.array([1, 0, 1, 2], ">f8"),
+    np.array([1, 0, 1, 2], np.longdouble),
+    np.ma.masked_greater(np.array([1.0, 0.0, 1.0, 2.0]), 9.0),  # of which none is masked
+    [jnp.asarray(1.0), 0, 1.0, 2],
+]
+
+
+@pytest.mark.parametrize("v", WHOLE)
+def test_whole_numbers_lists_and_other_floats_are_taken_as_voltages(v: Any) -> None:
+    """They are the same voltages, in float64, wherever voltages, gates and weights are meant."""
+    want = np.array([1.0, 0.0, 1.0, 2.0])
+    xbar = xb.Crossbar(xb.Ohmic(jnp.full((4, 4), 1e-5)))
+    for found in (
+        xb.read(xbar, v).bias.v_row,
+        xb.Bias(v, v, v, v, v).v_gate,
+        xb.schemes.transposed(xbar, v).v_col,
+        xb.VirtualGround(v_ref=v).v_ref,
+        xb.waveform.step(v, 1e-9).v[1],
+    ):
+        assert found.dtype == jnp.float64
+        np.testing.assert_array_equal(found, want)
+    pair = xb.nn.tile([v], xb.DifferentialPair(1e-6, 1e-4), lambda g: xb.Crossbar(xb.Ohmic(g)))
+    np.testing.assert_allclose(pair.weights()[0], want, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.longdouble])
+def test_conductances_of_other_floats_are_taken_as_they_are(dtype: Any) -> None:
+    cell = xb.Ohmic(np.array([[1e-5, 2e-5]], dtype))
+    want = jnp.float32 if dtype == ">f4" else jnp.float64
+    assert cell.g.dtype == want
+    np.testing.assert_array_equal(cell.g, np.array([[1e-5, 2e-5]], want))
+
+
+@pytest.mark.parametrize("on", [[1, 0], [True, False], np.array([True, False]), np.array([1, 0])])
+def test_gates_are_on_or_off_by_whole_numbers_and_booleans(on: Any) -> None:
+    cell = xb.Series(xb.Mosfet(1e-3, 0.45, 0), xb.Ohmic(jnp.full((2, 3), 1e-5)))
+    bias = xb.schemes.gated(xb.Crossbar(cell), on, v_read=1, v_on=2)
+    np.testing.assert_array_equal(bias.v_gate, [2.0, 0.0])
+    np.testing.assert_array_equal(bias.v_row, [1.0, 1.0])
 
 
 def island() -> xb.Crossbar:

@@ -47,6 +47,28 @@ def test_ideal_wires_compute_with_the_weights_that_were_mapped(name, scale):
     np.testing.assert_allclose(jnp.max(mapping.used(g)), scale, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("name", ["pair", "sum", "interleaved", "offset", "spanning"])
+def test_programmed_cells_are_exactly_within_the_bounds(name, dtype):
+    """Where the largest weight takes the whole range, a rounding may not take its cell beyond."""
+    kinds = {"pair": xb.DifferentialPair, "sum": xb.ConstantSumPair}
+    kinds |= {"interleaved": xb.InterleavedPair, "offset": xb.OffsetColumn}
+    low, high = (jnp.asarray(g, dtype) for g in (1e-6, 1e-4))
+    for seed in range(40):
+        w = jnp.asarray(np.random.default_rng(seed).normal(size=(4, 3)), dtype)
+        if name == "spanning":
+            mapping, k = xb.DigitalOffset.spanning(w, low, high)
+        else:
+            mapping = kinds[name](low, high)
+            k = mapping.siemens_per_weight(w)
+        g = mapping.program(w, k)
+        assert jnp.all((g >= low) & (g <= high))
+        slope = jax.grad(lambda w, m=mapping, k=k: jnp.sum(m.combine(m.program(w, k))))(w)
+        np.testing.assert_allclose(slope, k * np.ones((4, 3)), rtol=1e-5)
+    beyond = mapping.program(2 * w, k)  # what does not fit stays beyond, so that it is seen
+    assert jnp.any((beyond < low) | (beyond > high))
+
+
 def test_a_digital_offset_spans_the_range_with_the_weights_that_there_are():
     w = weights() + 0.2
     mapping, k = xb.DigitalOffset.spanning(w, 1e-6, 1e-4)

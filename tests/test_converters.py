@@ -142,6 +142,29 @@ def test_what_is_no_number_stays_none() -> None:
         np.testing.assert_array_equal(jnp.isnan(converter(nan)), [True, False])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_ends_of_the_range_are_exactly_the_ends(dtype: type) -> None:
+    """Whatever they are, compiled or not: the first code stands for `lo`, the last for `hi`, and
+    there are as many values as codes."""
+    random = np.random.default_rng(1)
+    for lo, hi in random.normal(0, 1, (8, 1)) + np.sort(random.uniform(0, 1, (8, 2)), axis=1):
+        lo, hi = dtype(lo), dtype(hi)
+        x = jnp.asarray(np.linspace(lo - 1, hi + 1, 3001), dtype)
+        adc = xb.Adc(BITS, jnp.asarray(lo), jnp.asarray(hi))
+        for y in (adc(x), jax.jit(lambda x, adc=adc: adc(x))(x)):
+            values = np.unique(y)
+            assert values.dtype == dtype and len(values) <= LAST + 1
+            assert values[0] == lo and values[-1] == hi
+
+
+def test_an_infinite_signal_leaves_the_gradients_of_a_ramp_finite() -> None:
+    ramp, x = xb.Ramp(jnp.linspace(0, 1, 8)), jnp.asarray([-jnp.inf, 0.4, jnp.inf])
+    np.testing.assert_array_equal(ramp(x), ramp(jnp.asarray([-9.0, 0.4, 9.0])))
+    by_ramp, by_x = jax.grad(lambda ramp, x: jnp.sum(ramp(x)), (0, 1))(ramp, x)
+    np.testing.assert_array_equal(by_x, [0, 1, 0])
+    assert np.isfinite(by_ramp.levels).all()
+
+
 def test_a_range_is_learned() -> None:
     """Signals that fill a tenth of the range: gradient descent on `hi` finds it."""
     x = jnp.asarray(np.abs(RNG.normal(0, 0.05, 400)))

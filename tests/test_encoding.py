@@ -78,6 +78,16 @@ def test_pulses_are_on_or_off_and_spread_as_they_say() -> None:
     np.testing.assert_array_equal(many[:, 2], [0, 0, 1, 0, 1, 0, 1])
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_the_largest_number_is_exactly_the_largest_voltage(dtype: type) -> None:
+    one = jnp.ones(1, dtype)
+    for v_max in np.random.default_rng(1).uniform(0.1, 2, 8).astype(dtype):
+        v_max = jnp.asarray(v_max)
+        ways = encoding.Dac(7, v_max), lambda x, v=v_max: encoding.sliced(x, v, 7, (7,)).v
+        for way in ways:
+            assert jnp.max(way(one)) == v_max == jnp.max(jax.jit(lambda x, f=way: f(x))(one))
+
+
 def test_slices_are_the_bits_of_the_number() -> None:
     x = jnp.asarray([0b10110101 / 255])
     phases = encoding.sliced(x, 1.0, 8, (2, 3, 3))

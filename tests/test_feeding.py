@@ -227,6 +227,7 @@ def test_both_ends_cut_the_error_of_small_drops(r: float) -> None:
     ("make", "said"),
     [
         (lambda: feeding.levels(jnp.asarray([0, 4]), jnp.zeros(3), 1.0), r"of\[1\] is 4"),
+        (lambda: feeding.levels(jnp.asarray([0, -1]), jnp.zeros(3), 1.0), r"codes\[1\] is -1"),
         (lambda: feeding.levels(jnp.asarray([0, 1]), jnp.zeros(3), -1.0), "r is -1"),
         (lambda: feeding.levels(jnp.asarray([0, 1]), jnp.zeros(3), jnp.ones(2)), "v has shape"),
         (
@@ -248,3 +249,16 @@ def test_bad_feeding_is_refused_in_words(make: Any, said: str) -> None:
         make()
     with pytest.raises(TypeError, match="counted by integers"):
         feeding.levels(jnp.ones(2), jnp.zeros(3), 1.0)
+
+
+def test_a_traced_level_that_does_not_exist_is_flagged() -> None:
+    x = xb.Crossbar(xb.Ohmic(jnp.full((2, 2), 1e-5)), xb.Wires(1.0, 1.0))
+    level = jnp.asarray([0.1, 0.2, 0.3])
+
+    @jax.jit
+    def status(codes):
+        return feeding.read_shared(x, jnp.zeros(2), rows=feeding.levels(codes, level, 1.0)).status
+
+    assert int(status(jnp.asarray([0, 2]))) == 0
+    for code in (3, -1):
+        assert xb.Status.NOT_FINITE in xb.Status(int(status(jnp.asarray([0, code]))))

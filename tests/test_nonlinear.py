@@ -397,6 +397,52 @@ def test_half_selected_cells_see_their_share() -> None:
         np.testing.assert_allclose(s.i_in[row], i(v) + (COLS - 1) * i(on_row), rtol=1e-12)
 
 
+SCHEMES = [xb.schemes.half, xb.schemes.third, xb.schemes.grounded, xb.schemes.floating]
+PICKS = [
+    *SCHEMES,
+    lambda x, row, col, v: xb.read(*xb.schemes.half(x, row, col, v)).i_out,
+    xb.schemes.sneak,
+    lambda x, row, col, v: xb.schemes.read_margin(x, x, row, col, v),
+]
+FEW = xb.Crossbar(xb.Ohmic(jnp.full((3, 2), 1e-5)), xb.Wires(1.0, 1.0), None, xb.VirtualGround(9.0))
+
+
+@pytest.mark.parametrize("pick", PICKS)
+def test_a_cell_outside_of_the_array_is_refused(pick: Any) -> None:
+    for row, col, said in (
+        (3, 0, "row is 3; there are 3"),
+        (-4, 0, "row is -4"),
+        (0, 2, "col is 2; there are 2"),
+        (np.int32(0), jnp.asarray(-3), "col is -3"),
+    ):
+        with pytest.raises(IndexError, match=said):
+            pick(FEW, row, col, 0.5)
+    for row, said in ((1.0, "1.0"), (True, "True"), (None, "None"), ([1], r"\[1\]")):
+        with pytest.raises(TypeError, match=f"row is {said}; it must be one whole number"):
+            pick(FEW, row, 0, 0.5)
+
+
+@pytest.mark.parametrize("pick", PICKS)
+def test_negative_rows_and_columns_count_from_the_end(pick: Any) -> None:
+    want = jax.tree.leaves(pick(FEW, 2, 1, 0.5))
+    for found in (pick(FEW, -1, -1, 0.5), jax.jit(lambda k: pick(FEW, k, k, 0.5))(-1)):
+        for x, y in zip(jax.tree.leaves(found), want, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_traced_cell_outside_of_the_array_is_flagged(scheme: Any) -> None:
+    rows = jnp.asarray([0, 2, 3, -3, -4])
+    read = jax.jit(jax.vmap(lambda k: xb.read(*scheme(FEW, k, 0, 0.5)).status))
+    flagged = (np.asarray(read(rows)) & int(xb.Status.NOT_FINITE)) > 0
+    np.testing.assert_array_equal(flagged, [False, False, True, False, True])
+    for found in (
+        jax.vmap(lambda k: xb.schemes.sneak(FEW, k, 0, 0.5, scheme))(rows),
+        jax.vmap(lambda k: xb.schemes.read_margin(FEW, FEW, k, 0, 0.5, scheme))(rows),
+    ):
+        np.testing.assert_array_equal(np.isnan(found), flagged)
+
+
 def test_a_write_map_is_one_read_a_cell() -> None:
     xbar = curved(r=50.0)
     found = xb.schemes.write_map(xbar, 2.0)

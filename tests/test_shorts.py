@@ -5,10 +5,10 @@ from __future__ import annotations
 import flint
 import jax
 import jax.numpy as jnp
-import merged
 import numpy as np
 import pytest
 
+import merged
 import xbarjax as xb
 from xbarjax.solution import usable
 

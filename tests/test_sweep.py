@@ -403,6 +403,9 @@ def test_the_worst_dies_can_be_made_again(swept):
     again = xb.read(made.die.crossbar(settings, made.key(first["die"])), jnp.full(4, 0.2))
     np.testing.assert_allclose(again.i_out.sum(), first["total"], rtol=1e-12)
     assert worst(found, "total", 1, largest=False)[0]["total"] == found["total"].min()
+    for die in (made.dies, -made.dies - 1):
+        with pytest.raises(IndexError, match=f"die is {die}; there are {made.dies}"):
+            made.key(die)
 
 
 def test_a_metric_that_is_not_there_is_named(swept):

@@ -61,6 +61,27 @@ def test_levels_are_the_nearest():
     np.testing.assert_allclose(jax.grad(lambda g: levels.apply(g).sum())(g), 1.0)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count, low, high", [(4, 1e-6, 1e-4), (7, 1e-9, 3.3e-5), (33, 0.0, 1e-4)])
+def test_levels_are_exactly_the_grid_and_bounds_the_bounds(count, low, high, dtype):
+    """Of any conductance, those far beyond included, compiled or not, with known bounds or traced
+    ones: the numbers of NumPy's linspace and no others."""
+    grid = np.linspace(low, high, count).astype(dtype)
+    inside = np.random.default_rng(0).uniform(low, high, 5000)
+    g = np.concatenate([inside, [-np.inf, -1e30, -1.0, 1.0, 1e30, np.inf]]).astype(dtype)
+    levels = va.Levels(count, low, high)
+    ways = levels.apply, jax.jit(lambda g: levels.apply(g)), eqx.filter_jit(va.Levels.apply)
+    for found in (way(*rest, jnp.asarray(g)) for way, rest in zip(ways, ((), (), (levels,)))):
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(np.unique(found), grid)
+        np.testing.assert_array_equal(found[-6:], np.repeat(dtype([low, high]), 3))
+        assert np.max(np.abs(found[:-6] - inside)) <= (high - low) / (count - 1) * (0.5 + 1e-4)
+    np.testing.assert_array_equal(jax.grad(lambda g: levels.apply(g).sum())(jnp.asarray(g)), 1)
+    halfway = (grid[1:] + grid[:-1]) / 2
+    np.testing.assert_array_equal(levels.apply(jnp.asarray(halfway)), grid[:-1])
+    assert np.isnan(levels.apply(jnp.asarray(dtype([np.nan]))))
+
+
 def test_stuck_cells_are_as_many_as_their_probabilities():
     stuck = va.Stuck(p_on=0.02, p_off=0.05, p_open=0.01, g_on=2e-4, g_off=1e-6)
     sample = drawn(stuck)

@@ -47,6 +47,12 @@ def test_moments_are_those_of_pulses_one_by_one(slope, strength, device):
     np.testing.assert_allclose(still(jnp.linspace(LOW, HIGH, 9), KEY), LOW, rtol=1e-12)
 
 
+def test_cells_end_exactly_within_the_range():
+    for low, high in np.random.default_rng(0).uniform([1e-7, 1e-5], [1e-6, 1e-4], (40, 2)):
+        found = Pulses(1e-3, 0.2, low, high, 0.1, 3.0)(jnp.full(500, high), KEY)
+        assert found.max() == high and found.min() >= low
+
+
 def test_counts_follow_the_curve_of_the_nominal_cell():
     pulses = Pulses(1e-4, 0.5, LOW, HIGH)
     x = np.array([0.0, 0.3, 1.0])

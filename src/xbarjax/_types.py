@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 PerCell: TypeAlias = Float[Array, "rows cols"]
 PerRow: TypeAlias = Float[Array, " rows"]
@@ -34,49 +34,140 @@ PerDevice: TypeAlias = Float[Array, "..."]  # devices, in an array of them or no
 DeviceMask: TypeAlias = Bool[Array, "..."]
 Inner: TypeAlias = PyTree[PerDevice]  # nodes inside devices; None where none are known
 Scalar: TypeAlias = Float[Array, ""]
+Values: TypeAlias = ArrayLike | list | tuple  # where whole numbers and lists are welcome
 
 
-def as_physical(x: Any, name: str = "value") -> Array:
-    """`x` as a floating array: its dtype is kept, a Python number takes the default float.
+def as_physical(
+    x: Any, name: str = "value", *, whole: bool = False, boolean: bool = False
+) -> Array:
+    """`x` as a floating array: float32 and float64 are kept, a Python number takes the default
+    float, a list and another NumPy dtype of floats (big-endian, extended) become float64.
 
-    Raises `TypeError` for integer and boolean arrays: JAX gives those no gradient.
+    `whole`, `boolean`: whether whole numbers are welcome, as they are for voltages, codes and
+    weights, and booleans, as they are for what is on or off; they take the default float. Raises
+    `TypeError` for other integer arrays, which JAX gives no gradient, and for complex and
+    half-precision numbers and masked entries.
     """
-    if isinstance(x, (bool, np.bool_)):
-        raise TypeError(f"{name} is a boolean; pass a floating number.")
-    if isinstance(x, (int, float)):
-        return jnp.asarray(float(x), dtype=jnp.zeros(()).dtype)
+    if isinstance(x, (int, float)) and not isinstance(x, (bool, np.bool_)):
+        return jnp.asarray(float(x), dtype=_default())
     if isinstance(x, jax.ShapeDtypeStruct):
         return cast(Array, x)  # JAX asks for shapes alone
-    if not isinstance(x, (jax.Array, np.ndarray, np.generic, list, tuple)):
-        raise TypeError(f"{name} is a {type(x).__name__}; pass a number or a floating array.")
-    array = x if isinstance(x, jax.Array) else np.asarray(x)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(
-            f"{name} is an array of {array.dtype}; it needs a floating dtype so that it has a"
-            f" gradient: pass {name}.astype(float)."
-        )
+    array = _as_array(x, name)
+    dtype = array.dtype
+    if (whole and jnp.issubdtype(dtype, jnp.integer)) or (boolean and dtype == jnp.bool_):
+        return jnp.asarray(array).astype(_default())
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(_no_floats(x, dtype, name))
+    if dtype == np.longdouble:
+        array = array.astype(np.float64)
+    require_enough(array.dtype, name)
     return jnp.asarray(array)
 
 
-def physical(name: str, default: Any = None) -> Any:
-    """An `equinox` field that holds a physical number as a floating array leaf."""
+def require_enough(dtype: Any, name: str) -> None:
+    """Raises `TypeError` for a floating dtype that is not enough for a circuit."""
+    if dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(
+            f"{name} is {dtype}: neither float16 nor bfloat16 nor less is enough for a circuit."
+            " Pass float32 or float64."
+        )
+
+
+def _default() -> Any:
+    return jnp.zeros(()).dtype
+
+
+def _as_array(x: Any, name: str) -> Any:
+    """A JAX array as it is, a NumPy array of anything else that is one."""
+    if isinstance(x, np.ma.MaskedArray):
+        if np.ma.is_masked(x):
+            raise TypeError(
+                f"{name} is a masked array with {np.ma.count_masked(x)} masked entries, and what"
+                f" they stand for is not known: pass {name}.filled(...), for conductances of cells"
+                " that are not there .filled(0.0)."
+            )
+        x = x.data
+    if isinstance(x, jax.Array):
+        return x
+    if not isinstance(x, (bool, np.ndarray, np.generic, list, tuple)):
+        raise TypeError(f"{name} is a {type(x).__name__}; pass a number or a floating array.")
+    if any(isinstance(entry, jax.Array) for entry in jax.tree.leaves(x)):
+        return jnp.asarray(x)  # a list of traced numbers, too
+    try:
+        array = np.asarray(x)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is a {type(x).__name__} whose parts differ in length; pass an array."
+        ) from error
+
+
+def _no_floats(x: Any, dtype: Any, name: str) -> str:
+    """What to say of an array without floating numbers."""
+    if isinstance(x, (bool, np.bool_)):
+        return f"{name} is a boolean; pass a floating number."
+    what = "a list" if isinstance(x, (list, tuple)) else "an array"
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return f"{name} is {what} of {dtype}; it must be real, with a floating dtype."
+    if jnp.issubdtype(dtype, jnp.integer):
+        is_list = isinstance(x, (list, tuple))
+        cure = "write its numbers with a point" if is_list else f"pass {name}.astype(float)"
+        return (
+            f"{name} is {what} of {dtype}; it needs a floating dtype so that it has a gradient:"
+            f" {cure}."
+        )
+    return f"{name} is {what} of {dtype}; pass floating numbers."
+
+
+def physical(name: str, default: Any = None, *, whole: bool = False) -> Any:
+    """An `equinox` field that holds a physical number as a floating array leaf; `whole`: as of
+    `as_physical`."""
 
     def convert(x: Any) -> Array:
-        return as_physical(x, name)
+        return as_physical(x, name, whole=whole)
 
     if default is None:
         return eqx.field(converter=convert)
     return eqx.field(converter=convert, default=default)
 
 
-def optional(name: str) -> Any:
+def optional(name: str, *, whole: bool = False) -> Any:
     """A `physical` field that may be left out: None by default."""
-    return eqx.field(converter=lambda x: None if x is None else as_physical(x, name), default=None)
+    convert = lambda x: None if x is None else as_physical(x, name, whole=whole)
+    return eqx.field(converter=convert, default=None)
 
 
+@jax.custom_jvp
 def straight_through(x: Array) -> Array:
-    """0, with the gradient of `x`: what carries a gradient past a comparison."""
-    return x - lax.stop_gradient(x)
+    """0, with the gradient of `x`: what carries a gradient past a comparison. `level + 0` is
+    exactly the level, whatever `x` is; NaN where `x` is."""
+    return jnp.where(jnp.isnan(x), x, 0)
+
+
+@straight_through.defjvp
+def _(primals, tangents):
+    return straight_through(*primals), tangents[0]
+
+
+def widest(*arrays: Any) -> Any:
+    """The dtype that holds all of them, whatever promotion JAX is set to: here it is a choice."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*arrays)
+
+
+def alike(*arrays: Any) -> list[Array]:
+    """Arrays in one dtype and one shape, as NumPy would promote and broadcast them."""
+    dtype, shape = widest(*arrays), np.broadcast_shapes(*map(jnp.shape, arrays))
+    return [jnp.broadcast_to(x, shape).astype(dtype) for x in arrays]
+
+
+def between(low: Array, high: Array, part: Array) -> Array:
+    """`low + part (high - low)`, exactly `low` where the part is 0 and `high` where it is 1 or a
+    rounding off: compiled, `n / n` is `n (1 / n)`."""
+    low, high, part = alike(low, high, part)
+    x = low + part * (high - low)
+    end = jnp.abs(part - 1) <= 2 * float(jnp.finfo(part.dtype).eps)
+    return lax.stop_gradient(jnp.where(end, high, x)) + straight_through(x)
 
 
 def is_concrete(tree: Any) -> bool:
@@ -129,6 +220,33 @@ def require_positive(x: Any, name: str, unit: str, *, open_allowed: bool = False
         at = tuple(int(k) for k in np.argwhere(np.asarray(x) == 0)[0])
         where = f"{name}[{', '.join(map(str, at))}]" if at else name
         raise ValueError(f"{where} is 0 {unit}; it must be positive.")
+
+
+def as_index(k: Any, count: int, name: str) -> Any:
+    """The position `k` among `count`, from 0 up; negative ones count from the end, as in NumPy.
+
+    Raises `TypeError` for what is no whole number and `IndexError` for one that lies outside. A
+    traced one that lies outside comes back as `count`, of which `is_inside` is false."""
+    kind = jnp.result_type(k) if eqx.is_array_like(k) else None
+    if kind is None or not jnp.issubdtype(kind, jnp.integer) or jnp.ndim(k) != 0:
+        what = repr(k) if kind is None or jnp.ndim(k) == 0 else f"an array of shape {jnp.shape(k)}"
+        raise TypeError(
+            f"{name} is {what}; it must be one whole number (several go through jax.vmap)."
+        )
+    if isinstance(k, jax.core.Tracer):
+        inside = (k >= -count) & (k < count)
+        return jnp.where(inside, jnp.where(k < 0, k + count, k), count)
+    if not -count <= int(k) < count:
+        raise IndexError(
+            f"{name} is {int(k)}; there are {count}: it must be from {-count} to"
+            f" {count - 1}, where negative ones count from the end."
+        )
+    return int(k) % count
+
+
+def is_inside(k: Any, count: int) -> Bool[Array, ""]:
+    """Whether a position from `as_index` lies among `count`: known ones do."""
+    return (0 <= jnp.asarray(k)) & (jnp.asarray(k) < count)
 
 
 def require_bits(bits: int, name: str) -> None:

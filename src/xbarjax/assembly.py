@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
-from ._types import Inner, PerCell, PerCol, Scalar
+from ._types import Inner, PerCell, PerCol, Scalar, require_enough, widest
 from .cells import AbstractCell, AbstractGatedCell, has_gate
 from .connectivity import Undetermined
 from .crossbar import Crossbar
@@ -213,7 +213,9 @@ def working_dtype(crossbar: Crossbar, *inputs: Array):
     follow along."""
     parts = (crossbar.cell, crossbar.wires, crossbar.drive, crossbar.readout)
     leaves = [x for part in parts for x in _arrays(part) if jnp.ndim(x) > 0]
-    return jnp.result_type(*leaves, *inputs)
+    dtype = widest(*leaves, *inputs)
+    require_enough(dtype, "a part of the crossbar")
+    return dtype
 
 
 def _arrays(tree) -> list[Array]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ._types import PerCol, require_bits
+from ._types import PerCol, alike, require_bits, straight_through
 
 
 class Calibration(eqx.Module):
@@ -15,7 +15,8 @@ class Calibration(eqx.Module):
     offset: PerCol
 
     def __call__(self, y: Float[Array, "*batch cols"]) -> Float[Array, "*batch cols"]:
-        return self.gain * y + self.offset
+        gain, y, offset = alike(self.gain, y, self.offset)
+        return gain * y + offset
 
 
 def quantised(calibration: Calibration, bits: int) -> Calibration:
@@ -24,16 +25,17 @@ def quantised(calibration: Calibration, bits: int) -> Calibration:
 
         c = step round(c / step),    step = max |c| / (2^(bits - 1) - 1),
 
-    for gains and for offsets. Gradients go straight through. Raises `ValueError` for less than two
-    bits."""
+    for gains and for offsets; halfway between two integers `round` takes the even one. Gradients go
+    straight through. Raises `ValueError` for less than two bits."""
     require_bits(bits, "bits")
     if bits < 2:
         raise ValueError(f"bits is {bits}; a coefficient with a sign has two at least.")
 
     def rounded(c: PerCol) -> PerCol:
-        step = lax.stop_gradient(jnp.max(jnp.abs(c))) / (2 ** (bits - 1) - 1)
-        step = jnp.where(step > 0, step, 1)
-        return c + lax.stop_gradient(step * jnp.round(c / step) - c)
+        last = 2 ** (bits - 1) - 1
+        largest = lax.stop_gradient(jnp.max(jnp.abs(c)))
+        part = lax.stop_gradient(c) / jnp.where(largest > 0, largest, 1)
+        return largest * (jnp.round(last * part) / last) + straight_through(c)
 
     return Calibration(rounded(calibration.gain), rounded(calibration.offset))
 
@@ -54,8 +56,9 @@ def calibrate(measured: Array, wanted: Array) -> Calibration:
             " (samples, cols) with at least two samples."
         )
     center, target = jnp.mean(measured, axis=0), jnp.mean(wanted, axis=0)
-    spread = jnp.sum((measured - center) ** 2, axis=0)
-    along = jnp.sum((measured - center) * (wanted - target), axis=0)
+    away = measured - center[None]
+    spread = jnp.sum(away**2, axis=0)
+    along = jnp.sum(away * (wanted - target[None]), axis=0)
     rounding = jnp.finfo(spread.dtype).eps * jnp.max(jnp.abs(measured), axis=0)
     varies = spread > (measured.shape[0] * rounding) ** 2  # a mean of n rounds to sqrt(n) steps
     gain = jnp.where(varies, along / jnp.where(varies, spread, 1), 1)

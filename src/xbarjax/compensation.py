@@ -20,9 +20,18 @@ import jax.numpy as jnp
 import lineax as lx
 import optax
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
-from ._types import PerCell, PerCol, Scalar, as_physical, is_concrete, require_finite
+from ._types import (
+    PerCell,
+    PerCol,
+    Scalar,
+    Values,
+    as_physical,
+    between,
+    is_concrete,
+    require_finite,
+)
 from .crossbar import Crossbar
 from .mapping import AbstractMapping, Stack
 from .missed import Tried, advice, stalled
@@ -49,7 +58,7 @@ class Problem(eqx.Module):
 
     def products(self, g: Stack, gain: PerCol) -> PerCell:
         """The weights that the arrays compute with."""
-        return (self.mapping.combine(self.transfers(g)) / gain - self.mapping.zero) / self.k
+        return (self.mapping.combine(self.transfers(g)) / gain[None] - self.mapping.zero) / self.k
 
     @property
     def wanted(self) -> PerCell:
@@ -182,14 +191,14 @@ MARGIN = 0.999  # of the range, so that the last cell of a column stays free to 
 def _fixed_point_step(mapping, wanted, transfers, g: Stack, gain: PerCol, settled, free_gain: bool):
     """The next conductances and gains, and the relative rms error of the present ones."""
     effective = mapping.combine(transfers)
-    rms = jnp.linalg.norm(effective / gain - wanted) / jnp.linalg.norm(wanted - mapping.zero)
+    rms = jnp.linalg.norm(effective / gain[None] - wanted) / jnp.linalg.norm(wanted - mapping.zero)
     # sneak paths can carry more than a cell that is nearly off
     slope = jnp.clip(jnp.where(g > 0, transfers / jnp.where(g > 0, g, 1), 1), 1e-3, 1)
     if free_gain:
-        used = mapping.used(mapping.move(g, gain * wanted - effective, slope)) / MARGIN
+        used = mapping.used(mapping.move(g, gain[None] * wanted - effective, slope)) / MARGIN
         shrink_only = jnp.where(used > 1 / MARGIN, 1 / used, 1)
         gain = jnp.minimum(gain * jnp.where(settled, shrink_only, used**-0.5), 1)
-    moved = mapping.move(g, gain * wanted - effective, slope)
+    moved = mapping.move(g, gain[None] * wanted - effective, slope)
     return jnp.clip(moved, mapping.g_min, mapping.g_max), gain, rms
 
 
@@ -260,7 +269,7 @@ def _to_free(mapping: AbstractMapping, g: Stack) -> Stack:
 
 def _from_free(mapping: AbstractMapping, parameters) -> tuple[Stack, PerCol]:
     z, theta = parameters
-    return mapping.g_min + (mapping.g_max - mapping.g_min) * jax.nn.sigmoid(z), jnp.exp(theta)
+    return between(mapping.g_min, mapping.g_max, jax.nn.sigmoid(z)), jnp.exp(theta)
 
 
 @eqx.filter_jit
@@ -302,7 +311,7 @@ def _tried(method: AbstractMethod, after: Report, history: list[float]) -> Tried
 
 
 def compensate(
-    weights: ArrayLike,
+    weights: Values,
     mapping: AbstractMapping,
     build: Callable[[PerCell], Crossbar],
     *,
@@ -329,7 +338,7 @@ def compensate(
 
     **Errors:** `ValueError` for weights that are not a finite matrix, or a scale outside (0, 1].
     """
-    weights = as_physical(weights, "weights")
+    weights = as_physical(weights, "weights", whole=True)
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"weights has shape {weights.shape}; it must be (rows, cols).")
     require_finite(weights, "weights", "")

@@ -3,7 +3,6 @@ from jaxtyping import Array, Float
 
 from ._types import (
     PerCol,
-    as_physical,
     optional,
     physical,
     require_finite,
@@ -49,7 +48,7 @@ class Bias(eqx.Module):
     readout's own reference at both ends of the bit lines. An end whose resistance is inf ignores
     its voltage. Select schemes and transposed reads are biases.
 
-    **Arguments:** voltages [V].
+    **Arguments:** voltages [V]; whole numbers and lists are welcome.
 
     - `v_row`, `v_row_far`: word lines at column 0 and beyond the last column, `(rows,)`; where the
         lines of the row family run along the bit lines, source lines at row 0 and below the last
@@ -59,13 +58,11 @@ class Bias(eqx.Module):
         `(rows,)`, one a column, `(1, cols)`, or one a cell, `(rows, cols)`.
     """
 
-    v_row: Float[Array, " lines"] = physical("v_row")
-    v_row_far: Float[Array, " lines"] = physical("v_row_far")
-    v_col: PerCol = physical("v_col")
-    v_col_far: PerCol = physical("v_col_far")
-    v_gate: Float[Array, "..."] | None = eqx.field(
-        converter=lambda x: None if x is None else as_physical(x, "v_gate"), default=None
-    )
+    v_row: Float[Array, " lines"] = physical("v_row", whole=True)
+    v_row_far: Float[Array, " lines"] = physical("v_row_far", whole=True)
+    v_col: PerCol = physical("v_col", whole=True)
+    v_col_far: PerCol = physical("v_col_far", whole=True)
+    v_gate: Float[Array, "..."] | None = optional("v_gate", whole=True)
 
     def __check_init__(self):
         for name in ("v_row", "v_row_far", "v_col", "v_col_far", "v_gate"):

@@ -15,7 +15,8 @@ their outputs:
     product = encoding.add_up(phases, outputs)
 
 Numbers lie in -1 to 1; negative ones turn the voltage round, or, `in_two_phases`, are read after
-the positive ones and subtracted. Gradients go straight through the rounding, evenly into all
+the positive ones and subtracted. The nearest code stands for a number, halfway between two the
+even one. Gradients go straight through the rounding, evenly into all
 phases (Bengio, Leonard and Courville, 2013, arXiv:1308.3432), and are 0 beyond -1 and 1.
 """
 
@@ -28,13 +29,17 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ._types import (
+    Values,
+    alike,
     as_physical,
+    between,
     everywhere,
     physical,
     require_bits,
     require_finite,
     require_nonnegative,
     straight_through,
+    widest,
 )
 
 Numbers = Float[Array, " rows"]
@@ -54,14 +59,15 @@ class Dac(eqx.Module):
 
     **Arguments:**
 
-    - `bits`: how many; the codes `k` are 0 to `2^bits - 1`.
+    - `bits`: how many; the codes `k` are 0 to `2^bits - 1`, the nearest to a number, halfway
+        between two the even one.
     - `v_max`: [V] at the largest code, without nonlinearity.
     - `inl`: integral nonlinearity of each code in steps, shape `(2^bits,)`, or a scalar for all.
     """
 
     bits: int = eqx.field(static=True)
-    v_max: Float[Array, ""] = physical("v_max")
-    inl: Float[Array, "..."] = physical("inl", 0.0)
+    v_max: Float[Array, ""] = physical("v_max", whole=True)
+    inl: Float[Array, "..."] = physical("inl", 0.0, whole=True)
 
     def __check_init__(self):
         require_bits(self.bits, "bits")
@@ -79,16 +85,18 @@ class Dac(eqx.Module):
         size, sign = _size(x), _sign(x)
         code = jnp.round(last * size).astype(int)
         inl = jnp.broadcast_to(self.inl, (last + 1,))[code]
-        return sign * self.v_max * (code + inl + straight_through(last * size)) / last
+        code, inl, still = alike(code, inl, straight_through(last * size))
+        v = between(jnp.zeros_like(self.v_max), self.v_max, (code + inl + still) / last)
+        return sign.astype(v.dtype) * v
 
 
-def amplitude(x: ArrayLike, dac: Dac) -> Phases:
+def amplitude(x: Values, dac: Dac) -> Phases:
     """One read at the voltages of a converter."""
     v = dac(_numbers(x))
     return Phases(v[None], jnp.ones((1,), v.dtype))
 
 
-def sliced(x: ArrayLike, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -> Phases:
+def sliced(x: Values, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -> Phases:
     """A read for each slice of the number's bits, the most significant first: a slice of `s` bits
     has `2^s` voltages from 0 to `v_max` [V], and 1 bit is on or off.
 
@@ -111,13 +119,13 @@ def sliced(x: ArrayLike, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -
     return _phases(x, jnp.stack(levels), v_max, weight)
 
 
-def pulse_width(x: ArrayLike, v_max: ArrayLike, bits: int) -> Phases:
+def pulse_width(x: Values, v_max: ArrayLike, bits: int) -> Phases:
     """A pulse of `v_max` [V] that is as long as the number is large: one read for each of the
     `2^bits - 1` slots of time, in which fewer and fewer rows are on."""
     return _pulses(x, v_max, bits, lambda code, slots: code > slots)
 
 
-def pulse_number(x: ArrayLike, v_max: ArrayLike, bits: int) -> Phases:
+def pulse_number(x: Values, v_max: ArrayLike, bits: int) -> Phases:
     """As many pulses of `v_max` [V] as the number says, spread evenly over `2^bits - 1` slots of
     time, so that about as many rows are on in each."""
 
@@ -128,7 +136,7 @@ def pulse_number(x: ArrayLike, v_max: ArrayLike, bits: int) -> Phases:
     return _pulses(x, v_max, bits, on)
 
 
-def in_two_phases(encode: Callable[[Numbers], Phases], x: ArrayLike) -> Phases:
+def in_two_phases(encode: Callable[[Numbers], Phases], x: Values) -> Phases:
     """Positive numbers first, then the negative ones, both as positive voltages, and the outputs
     subtracted: twice as many reads, with drivers of one sign. Weights then sum to 0."""
     x = _numbers(x)
@@ -144,32 +152,35 @@ def few_rows(phases: Phases, most: int) -> Phases:
         raise ValueError(f"most is {most}; at least one row has to be active.")
     rows = phases.v.shape[1]
     groups = -(-rows // most)
-    active = jnp.arange(rows) // most == jnp.arange(groups)[:, None]
+    active = (jnp.arange(rows) // most)[None] == jnp.arange(groups)[:, None]
     v = jnp.where(active, phases.v[:, None], 0).reshape(-1, rows)
     return Phases(v, jnp.repeat(phases.weight, groups))
 
 
 def add_up(phases: Phases, outputs: Float[Array, "phases ..."]) -> Float[Array, "..."]:
     """The product: outputs of all phases, weighted."""
-    return jnp.tensordot(phases.weight, outputs, axes=1)
+    dtype = widest(phases.weight, outputs)
+    return jnp.tensordot(phases.weight.astype(dtype), outputs.astype(dtype), axes=1)
 
 
 def _pulses(x, v_max, bits: int, on: Callable) -> Phases:
     require_bits(bits, "bits")
     x, slots = _numbers(x), jnp.arange(2**bits - 1)[:, None]
-    level = on(_code(x, bits), slots).astype(x.dtype)
+    level = on(_code(x, bits)[None], slots).astype(x.dtype)
     return _phases(x, level, v_max, np.full(slots.size, 1 / slots.size))
 
 
 def _phases(x: Numbers, levels: Float[Array, "phases rows"], v_max, weight) -> Phases:
-    v_max = as_physical(v_max, "v_max")
+    v_max = as_physical(v_max, "v_max", whole=True)
     require_nonnegative(v_max, "v_max", "V", open_allowed=False)
-    v = _sign(x) * v_max * (levels + straight_through(_size(x)))
+    levels, still = alike(levels, straight_through(_size(x)))
+    sign, v = alike(_sign(x), between(jnp.zeros_like(v_max), v_max, levels + still))
+    v = sign * v
     return Phases(v, jnp.asarray(weight, v.dtype))
 
 
-def _numbers(x: ArrayLike) -> Numbers:
-    x = as_physical(x, "x")
+def _numbers(x: Values) -> Numbers:
+    x = as_physical(x, "x", whole=True)
     if not everywhere(lambda x: np.abs(x) <= 1, x):
         at = int(np.argmax(~(np.abs(np.ravel(x)) <= 1)))
         raise ValueError(f"x[{at}] is {np.ravel(x)[at]}; numbers must lie in -1 to 1: scale them.")

@@ -18,7 +18,15 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ._types import as_physical, is_concrete, physical, require_finite, require_nonnegative
+from ._types import (
+    Values,
+    as_physical,
+    everywhere,
+    is_concrete,
+    physical,
+    require_finite,
+    require_nonnegative,
+)
 from .crossbar import Crossbar
 from .drive import Bias
 from .read import bias_of, read, say
@@ -39,11 +47,12 @@ class Shared(eqx.Module):
     - `r`: resistance [ohm], a scalar or `(nodes,)`: the output resistance of a converter's level,
         the ground wire.
 
-    Raises `ValueError` for a node that does not exist or a resistance that is not finite.
+    Raises `ValueError` for a node that does not exist or a resistance that is not finite. Traced, a
+    node that does not exist has the voltage NaN, and the read says `NOT_FINITE`.
     """
 
     of: Int[Array, " lines"] = eqx.field(converter=jnp.asarray)
-    v: Float[Array, " nodes"] = physical("v")
+    v: Float[Array, " nodes"] = physical("v", whole=True)
     r: Float[Array, "*nodes_"] = physical("r")
 
     def __check_init__(self):
@@ -66,7 +75,9 @@ class Shared(eqx.Module):
 
     def at(self, u: Float[Array, " nodes"], else_: Float[Array, " lines"]) -> Array:
         """Voltages [V] of the lines, with the nodes at `u`."""
-        return jnp.where(self.of < 0, else_, u[jnp.maximum(self.of, 0)])
+        exists = (self.of >= -1) & (self.of < u.shape[0])  # known ones do
+        v = jnp.where(self.of < 0, else_, u[jnp.maximum(self.of, 0)])
+        return jnp.where(exists, v, jnp.nan)
 
     def drop(self, i: Float[Array, " lines"]) -> Float[Array, " nodes"]:
         """What the currents [A] that lines draw from their nodes take off these [V]."""
@@ -74,13 +85,19 @@ class Shared(eqx.Module):
         return self.r * drawn
 
 
-def levels(codes: ArrayLike, v: ArrayLike, r: ArrayLike) -> Shared:
+def levels(codes: Values, v: Values, r: ArrayLike) -> Shared:
     """Level lines of a converter that all rows share: each row is switched to the line of its code.
 
     **Arguments:** `codes`: 0 to one less than there are levels, `(rows,)`; `v`: the levels [V];
     `r`: output resistance [ohm] of each. The resistance of a row's switch is its `r_source`.
+    **Errors:** `ValueError` for a code without a level.
     """
-    return Shared(jnp.asarray(codes), as_physical(v, "v"), as_physical(r, "r"))
+    codes = jnp.asarray(codes)
+    v, r = as_physical(v, "v", whole=True), as_physical(r, "r")
+    if not everywhere(lambda codes: codes >= 0, codes):
+        at = int(np.argmax(np.asarray(codes) < 0))
+        raise ValueError(f"codes[{at}] is {codes[at]}; the first level is that of code 0.")
+    return Shared(jnp.where(codes < 0, -2, codes), v, r)  # -1 would be no level
 
 
 def ground_return(cols: int, r: ArrayLike, v: float = 0.0) -> Shared:
@@ -90,7 +107,7 @@ def ground_return(cols: int, r: ArrayLike, v: float = 0.0) -> Shared:
 
 def read_shared(
     crossbar: Crossbar,
-    v_in: ArrayLike | Bias,
+    v_in: Values | Bias,
     *,
     rows: Shared | None = None,
     cols: Shared | None = None,

@@ -12,7 +12,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ._types import as_physical, is_concrete
+from ._types import Values, as_physical, is_concrete
 from .cells import AbstractCell
 
 Cell = TypeVar("Cell", bound=AbstractCell)
@@ -46,7 +46,7 @@ class Fit(eqx.Module):
 
 def fit(
     cell: Cell,
-    v: ArrayLike,
+    v: Values,
     i: ArrayLike,
     *,
     free: Callable[[Cell], Any] = jax.tree.leaves,
@@ -82,7 +82,7 @@ def fit(
     **Errors:** `ValueError` for shapes that do not fit, fewer points than parameters or a `sigma`
     that is not above 0; on concrete values it warns where the search did not converge.
     """
-    v, i = as_physical(v, "v"), as_physical(i, "i")
+    v, i = as_physical(v, "v", whole=True), as_physical(i, "i")
     if v.ndim != 1 or v.shape != i.shape:
         raise ValueError(
             f"v has shape {v.shape} and i {i.shape}; both must be (points,), one device a call"
@@ -124,8 +124,9 @@ def fit(
 def _fit(cell, v, i, free, offset: bool, sigma, rtol: float, max_steps: int) -> Fit:
     start = jnp.stack([jnp.asarray(x, v.dtype) for x in jax.tree.leaves(free(cell))])
     counts = jnp.isfinite(v) & jnp.isfinite(i)
+    count = jnp.sum(counts).astype(v.dtype)
     v, i = jnp.where(counts, v, 0), jnp.where(counts, i, 0)
-    unit = jnp.sqrt(jnp.sum(i**2) / jnp.maximum(jnp.sum(counts), 1))
+    unit = jnp.sqrt(jnp.sum(i**2) / jnp.maximum(count, 1))
     unit = jnp.where(unit > 0, unit, 1)
     weight = jnp.where(counts, 1 / jnp.asarray(unit if sigma is None else sigma, v.dtype), 0)
 
@@ -156,8 +157,8 @@ def _fit(cell, v, i, free, offset: bool, sigma, rtol: float, max_steps: int) -> 
         objective, solver, x0, max_steps=max_steps, adjoint=adjoint, throw=False
     )
     p = at(end.value.astype(begin.dtype))
-    std = _deviations(jax.jacfwd(left)(p), left(p), jnp.sum(counts), offset, sigma is None)
-    rms = jnp.sqrt(jnp.sum(left(p) ** 2) / jnp.sum(counts)) * (unit if sigma is None else 1)
+    std = _deviations(jax.jacfwd(left)(p), left(p), count, offset, sigma is None)
+    rms = jnp.sqrt(jnp.sum(left(p) ** 2) / count) * (unit if sigma is None else 1)
     none = jax.tree.map(lambda x: jnp.zeros_like(x) if eqx.is_array(x) else x, cell)
     spread = eqx.tree_at(
         free, none, jax.tree.unflatten(jax.tree.structure(free(cell)), list(std[:-1]))
@@ -170,10 +171,11 @@ def _deviations(jacobian, left, count, offset: bool, estimate: bool) -> Array:
     """Standard deviations of the parameters from the curvature of the sum of squares."""
     fitted = jacobian if offset else jacobian[:, :-1]
     norms = jnp.sqrt(jnp.sum(fitted**2, axis=0))
-    _, s, vt = jnp.linalg.svd(fitted / jnp.where(norms > 0, norms, 1), full_matrices=False)
+    _, s, vt = jnp.linalg.svd(fitted / jnp.where(norms > 0, norms, 1)[None], full_matrices=False)
     known = s > s[0] * 1e3 * jnp.finfo(s.dtype).eps
-    variance = jnp.sum((vt / jnp.where(known, s, 1)[:, None]) ** 2 * known[:, None], axis=0)
-    undetermined = jnp.sum(vt**2 * ~known[:, None], axis=0) > 1e-6
+    parts = (vt / jnp.where(known, s, 1)[:, None]) ** 2
+    variance = jnp.sum(jnp.where(known[:, None], parts, 0), axis=0)
+    undetermined = jnp.sum(jnp.where(known[:, None], 0, vt**2), axis=0) > 1e-6
     freedom = jnp.maximum(count - fitted.shape[1], 1)
     noise = jnp.sum(left**2) / freedom if estimate else 1.0
     std = jnp.sqrt(variance * noise) / jnp.where(norms > 0, norms, 1)

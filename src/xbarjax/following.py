@@ -216,7 +216,7 @@ def _sizes(crossbar, peak: Solution, start: State, waveform: Waveform, knots: Kn
     row = most(waveform.v, peak.v_row, peak.v_col, peak.bias.v_col, *begun)
     row = jnp.maximum(row, jnp.finfo(dtype).tiny ** 0.25)
     rest = peak.bias.v_col
-    col = jnp.maximum(most(peak.v_col - rest, start.held.v.col - rest), TINY * row)
+    col = jnp.maximum(most(peak.v_col - rest[None], start.held.v.col - rest[None]), TINY * row)
     inner = jnp.where((waveform.t > knots.t[0]) & (waveform.t < knots.t[-1]), waveform.t, jnp.nan)
     lasts = jnp.nanmax(inner) - jnp.nanmin(inner)
     lasts = jnp.where(lasts > 0, lasts, knots.t[-1] - knots.t[0]).astype(dtype)

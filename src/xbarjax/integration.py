@@ -15,9 +15,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import expm
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
-from ._types import PerCol, everywhere
+from ._types import PerCol, Values, everywhere
 from .crossbar import Crossbar
 from .drive import Bias
 from .ports import ports
@@ -26,7 +26,7 @@ from .readout import Integrator
 from .solution import usable
 
 
-def integrate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> PerCol:
+def integrate(crossbar: Crossbar, v_in: Values | Bias) -> PerCol:
     """Outputs [V] of the integrators at the end of their time, `(cols,)`, from a reset on.
 
     Inputs are constant meanwhile, and wires have no capacitance. Amplifiers without a `gain` are
@@ -75,7 +75,7 @@ def _integrated(readout: Integrator, g_out: Array, i: PerCol, e: PerCol) -> PerC
     loss = full(0.0 if readout.gain is None else 1 / readout.gain)
     moves, follows = loss / (1 + loss), 1 / (1 + loss)  # 1 / (1 + A), A / (1 + A)
     c, t = full(readout.c), readout.seconds.astype(i.dtype)
-    decay = (g_out * moves + jnp.diag(1 / full(readout.r_leak))) / c[:, None]
+    decay = (g_out * moves[None] + jnp.diag(1 / full(readout.r_leak))) / c[:, None]
     charging = (i + g_out @ (moves * e)) / c
     # u and a constant 1, so that one exponential has the homogeneous part and what is driven
     rates = jnp.zeros((cols + 1, cols + 1), i.dtype)

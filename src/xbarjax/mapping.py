@@ -13,9 +13,19 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ._types import PerCell, PerCol, Scalar, as_physical, everywhere, is_concrete, physical
+from ._types import (
+    PerCell,
+    PerCol,
+    Scalar,
+    as_physical,
+    everywhere,
+    is_concrete,
+    physical,
+    straight_through,
+)
 
 Stack = Float[Array, "arrays rows physical"]
 
@@ -90,6 +100,16 @@ class AbstractMapping(eqx.Module):
         return k
 
 
+def _at_bounds(mapping: AbstractMapping, g: Stack) -> Stack:
+    """Conductances [S], those that rounding took beyond a bound at that bound. What lies farther
+    beyond is a weight that does not fit, and stays."""
+    low, high = mapping.g_min.astype(g.dtype), mapping.g_max.astype(g.dtype)
+    rounding = 4 * jnp.finfo(g.dtype).eps * high
+    held = jnp.where((g < low) & (g >= low - rounding), low, g)
+    held = jnp.where((g > high) & (g <= high + rounding), high, held)
+    return lax.stop_gradient(held) + straight_through(g)
+
+
 class DifferentialPair(AbstractMapping):
     """Two arrays whose column currents are subtracted: `k w = g_plus - g_minus`.
 
@@ -107,7 +127,8 @@ class DifferentialPair(AbstractMapping):
         return 1.0, 1.0
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
-        return self.g_min + jnp.stack([jnp.maximum(k * weights, 0), jnp.maximum(-k * weights, 0)])
+        sides = jnp.stack([jnp.maximum(k * weights, 0), jnp.maximum(-k * weights, 0)])
+        return _at_bounds(self, self.g_min + sides)
 
     def combine(self, physical: Array) -> Array:
         return physical[0] - physical[1]
@@ -151,7 +172,7 @@ class ConstantSumPair(AbstractMapping):
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         middle = (self.g_min + self.g_max) / 2
-        return jnp.stack([middle + k * weights / 2, middle - k * weights / 2])
+        return _at_bounds(self, jnp.stack([middle + k * weights / 2, middle - k * weights / 2]))
 
     def combine(self, physical: Array) -> Array:
         return physical[0] - physical[1]
@@ -217,7 +238,7 @@ class OffsetColumn(AbstractMapping):
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         middle = (self.g_min + self.g_max) / 2
-        return middle + jnp.pad(k * weights, ((0, 0), (0, 1)))[None]
+        return _at_bounds(self, middle + jnp.pad(k * weights, ((0, 0), (0, 1)))[None])
 
     def combine(self, physical: Array) -> Array:
         return physical[0, ..., :-1] - physical[0, ..., -1:]
@@ -279,7 +300,7 @@ class DigitalOffset(AbstractMapping):
         return 1 - up, up
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
-        return (self.g_zero + k * weights)[None]
+        return _at_bounds(self, (self.g_zero + k * weights)[None])
 
     def combine(self, physical: Array) -> Array:
         return physical[0]

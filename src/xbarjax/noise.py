@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from ._types import PerCol, as_physical, everywhere, is_concrete, require_nonnegative
+from ._types import PerCol, Values, as_physical, everywhere, is_concrete, require_nonnegative
 from .assembly import at_rest, circuit_of, linearised
 from .cells.constants import BOLTZMANN
 from .cells.junction import Junction
@@ -58,7 +58,7 @@ class Noise(NamedTuple):
 
 def noise(
     crossbar: Crossbar,
-    v_in: ArrayLike | Bias,
+    v_in: Values | Bias,
     *,
     band: tuple[float, float],
     temperature: ArrayLike = 300.0,
@@ -165,7 +165,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
 
     def of_column(j) -> _Transfers:
         mine = jnp.arange(cols) == j
-        current = jnp.where(mine & ~floating, by_i, 0)
+        current = jnp.where(mine[None] & ~floating, by_i[None], 0)
         at_end = jnp.zeros((rows, cols), dtype).at[-1].set(jnp.where(mine, by_node, 0))
         wanted = Field(
             -network.g_cr * current,

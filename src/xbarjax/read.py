@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
-from ._types import PerCell, PerCol, as_physical, is_concrete, require_finite
+from ._types import PerCell, PerCol, Values, as_physical, is_concrete, require_finite
 from .amplifiers import start_with_readout, with_readout, without_readout
 from .assembly import Circuit, at_rest, circuit_of, right_hand_side
 from .connectivity import Undetermined, determined
@@ -26,7 +26,7 @@ from .solvers import Newton, factor, solve
 
 def read(
     crossbar: Crossbar,
-    v_in: ArrayLike | Bias,
+    v_in: Values | Bias,
     *,
     solver: lx.AbstractLinearSolver | Newton | None = None,
     start: Solution | None = None,
@@ -74,7 +74,7 @@ def read(
     return solution
 
 
-def bias_of(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
+def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
     """A bias that fits the array: the one given, or that of an ordinary read, `v_in` [V] at both
     ends of every word line (or source line) and the readout's reference at both ends of every bit
     line."""
@@ -92,7 +92,7 @@ def bias_of(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
                     f" {' or '.join(map(str, shapes[:4]))}."
                 )
         return v_in
-    v_in = as_physical(v_in, "v_in")
+    v_in = as_physical(v_in, "v_in", whole=True)
     if jnp.shape(v_in) != (lines,):
         many, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")
         raise ValueError(
@@ -140,7 +140,10 @@ def guess_from(circuit: Circuit, start: Solution) -> Field:
         return jnp.where(broken, 0, j / jnp.where(broken, 1, line.alpha))
 
     reference = circuit.reference
-    fallen, risen = circuit.of_row(reference.v_row) - start.v_row, start.v_col - reference.v_col
+    fallen, risen = (
+        circuit.of_row(reference.v_row) - start.v_row,
+        start.v_col - reference.v_col[None],
+    )
     y_row = scaled(circuit.row, start.i_row_segments)
     y_col = scaled(circuit.col, start.i_col_segments)
     dtype = circuit.row.r.dtype

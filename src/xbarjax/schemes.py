@@ -3,7 +3,9 @@
 A scheme is a function `(crossbar, row, col, v) -> (crossbar, bias)`, so that
 `read(*half(crossbar, row, col, v))` is the array while the cell at `(row, col)` sees `v` volts,
 less what the wires take. The selected column stays at its readout's voltage, `ref` below, and its
-cell is selected from the row. `row` and `col` may be traced: any scheme maps over them.
+cell is selected from the row. `row` and `col` are whole numbers from 0 up; negative ones count from
+the end, as in NumPy. Outside of the array they raise `IndexError`. They may be traced, so that any
+scheme maps over them: outside of the array the bias is then NaN, and its read says `NOT_FINITE`.
 
 | scheme     | other rows    | other columns | other cells see                                 |
 |------------|---------------|---------------|-------------------------------------------------|
@@ -20,14 +22,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Int
+from jaxtyping import Array, ArrayLike, Bool, Int
 
-from ._types import PerCell, as_physical
+from ._types import PerCell, Values, as_index, as_physical, is_inside
 from .crossbar import Crossbar
 from .drive import Bias, Drive
 from .read import read
 from .readout import VirtualGround, is_linear
-from .solution import Solution, usable
+from .solution import usable
 
 Scheme = Callable[[Crossbar, Any, Any, Any], tuple[Crossbar, Bias]]
 
@@ -52,7 +54,7 @@ def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Cros
     way to the virtual ground that it is to the array; one with a swing raises `ValueError`."""
     if not is_linear(crossbar.readout):
         raise ValueError("floating needs a linear readout: leave v_low and v_high out.")
-    rows, cols = crossbar.shape
+    (rows, cols), (row, col) = crossbar.shape, _selected(crossbar, row, col)
     of_row, of_col = jnp.arange(rows) == row, jnp.arange(cols) == col
     drive, readout = crossbar.drive, crossbar.readout
     opened = lambda r, selected: jnp.where(selected, r, jnp.inf)
@@ -67,36 +69,39 @@ def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Cros
 
 
 def gated(
-    crossbar: Crossbar, on: ArrayLike, v_read: ArrayLike, v_on: ArrayLike, v_off: ArrayLike = 0.0
+    crossbar: Crossbar, on: Values, v_read: ArrayLike, v_on: ArrayLike, v_off: ArrayLike = 0.0
 ) -> Bias:
     """Binary inputs on the gates: rows that are on conduct, the others are disconnected.
 
     **Arguments:**
 
     - `crossbar`: an array with a transistor in every cell.
-    - `on`: 1 or 0 a row, `(rows,)`, floating.
+    - `on`: 1 or 0 a row, `(rows,)`: floating, where its gradient matters, whole or boolean.
     - `v_read`: voltage [V] of all lines of the row family.
     - `v_on`, `v_off`: gate voltages [V].
 
     **Returns:** a `Bias`. **Errors:** `ValueError` for another shape of `on`.
     """
     rows, cols = crossbar.shape
-    on = as_physical(on, "on")
+    on = as_physical(on, "on", whole=True, boolean=True)
     if on.shape != (rows,):
         raise ValueError(f"on has shape {on.shape}; it must be ({rows},), one input a row.")
-    v_row = jnp.broadcast_to(jnp.asarray(v_read, on.dtype), (crossbar.lines,))
+    given = {"v_read": v_read, "v_on": v_on, "v_off": v_off}
+    volts = {name: as_physical(v, name, whole=True).astype(on.dtype) for name, v in given.items()}
+    v_row = jnp.broadcast_to(volts["v_read"], (crossbar.lines,))
     v_col = crossbar.readout.voltage(cols).astype(on.dtype)
-    return Bias(v_row, v_row, v_col, v_col, jnp.asarray(v_off) + on * (v_on - jnp.asarray(v_off)))
+    v_gate = volts["v_off"] + on * (volts["v_on"] - volts["v_off"])
+    return Bias(v_row, v_row, v_col, v_col, v_gate)
 
 
-def transposed(crossbar: Crossbar, v: ArrayLike) -> Bias:
+def transposed(crossbar: Crossbar, v: Values) -> Bias:
     """The same array from its other side: columns driven, rows sensed.
 
     **Arguments:** `v`: voltages [V] of the columns, `(cols,)`. Word lines are at 0 V, and what
     leaves them is `-read(crossbar, bias).i_in`, `(rows,)`: the product with the transpose of the
     matrix, by reciprocity that of `transfer`. Resistances of drive and readout stay where they are.
     """
-    v, still = as_physical(v, "v"), jnp.zeros((crossbar.lines,))
+    v, still = as_physical(v, "v", whole=True), jnp.zeros((crossbar.lines,))
     if v.shape != (crossbar.shape[1],):
         raise ValueError(
             f"v has shape {v.shape}; it must be ({crossbar.shape[1]},), one voltage a column."
@@ -111,8 +116,8 @@ def _biased(crossbar, row, col, v, at_rows: float, at_cols: float) -> tuple[Cros
             "a select scheme needs rows that cross the columns; with source lines along the bit"
             " lines, cells are selected by their gates: use xbarjax.schemes.gated."
         )
-    rows, cols = crossbar.shape
-    v = as_physical(v, "v")
+    (rows, cols), (row, col) = crossbar.shape, _selected(crossbar, row, col)
+    v = jnp.where(_is_selected(crossbar, row, col), as_physical(v, "v", whole=True), jnp.nan)
     held = crossbar.readout.voltage(cols).astype(v.dtype)
     ref = held[col]
     v_row = ref + jnp.where(jnp.arange(rows) == row, v, at_rows * v)
@@ -120,11 +125,24 @@ def _biased(crossbar, row, col, v, at_rows: float, at_cols: float) -> tuple[Cros
     return crossbar, Bias(v_row, v_row, v_col, v_col)
 
 
+def _selected(crossbar: Crossbar, row: Any, col: Any) -> tuple[Any, Any]:
+    rows, cols = crossbar.shape
+    return as_index(row, rows, "row"), as_index(col, cols, "col")
+
+
+def _is_selected(crossbar: Crossbar, row: Any, col: Any) -> Bool[Array, ""]:
+    """Whether there is such a cell, which only a traced row or column leaves open."""
+    rows, cols = crossbar.shape
+    return is_inside(row, rows) & is_inside(col, cols)
+
+
 def sneak(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating) -> Array:
     """The current [A] in the selected column that did not come through the selected cell; NaN where
-    the read failed under a transformation."""
+    the read failed under a transformation. Raises `IndexError` for a cell outside of the array."""
+    row, col = _selected(crossbar, row, col)
     solution = read(*scheme(crossbar, row, col, v))
-    return _usable(solution, solution.i_out[col] - solution.i_cell[row, col])
+    good = usable(solution.status) & _is_selected(crossbar, row, col)
+    return jnp.where(good, solution.i_out[col] - solution.i_cell[row, col], jnp.nan)
 
 
 def read_margin(
@@ -144,22 +162,21 @@ def read_margin(
 
     - `on`, `off`: the array with the selected cell in either state; the other cells decide how bad
         it is, and are at their worst where all conduct.
-    - `row`, `col`: the selected cell. The farthest from driver and sense is `(0, cols - 1)`.
+    - `row`, `col`: the selected cell. The farthest from driver and sense is `(0, -1)`.
     - `v`: [V]; `scheme`: one of this module, or your own.
 
     **Returns:** the margin, 1 at most; NaN where a read failed under a transformation. For arrays
     with wires and nonlinear cells the general model is that of A. Chen, IEEE Trans. Electron
-    Devices 60, 1318 (2013), doi:10.1109/TED.2013.2246791.
+    Devices 60, 1318 (2013), doi:10.1109/TED.2013.2246791. **Errors:** `IndexError` for a cell
+    outside of the array; those of `read`.
     """
+    row, col = _selected(on, row, col)
     r_in = jnp.broadcast_to(on.readout.r_in, (on.shape[1],))[col]
     reads = [read(*scheme(x, row, col, v)) for x in (on, off)]
-    i_on, i_off = (_usable(solution, solution.i_out[col]) for solution in reads)
-    return r_in * (i_on - i_off) / v
-
-
-def _usable(solution: Solution, x: Array) -> Array:
-    """`x`, or NaN where the status says that it cannot be used: alone, a number carries none."""
-    return jnp.where(usable(solution.status), x, jnp.nan)
+    # alone, a number carries no status
+    good = usable(reads[0].status) & usable(reads[1].status) & _is_selected(on, row, col)
+    i_on, i_off = (solution.i_out[col] for solution in reads)
+    return jnp.where(good, r_in * (i_on - i_off) / v, jnp.nan)
 
 
 class WriteMap(NamedTuple):
@@ -211,6 +228,6 @@ def pulse_strength(
 
     **Returns:** `(rows, cols)`, at least 0; NaN where a read failed. One read a cell.
     """
-    found, v = write_map(crossbar, v, scheme), as_physical(v, "v")
+    found, v = write_map(crossbar, v, scheme), as_physical(v, "v", whole=True)
     strength = jnp.maximum(rate(found.v_selected) / rate(v), 0)
     return jnp.where(usable(found.status), strength, jnp.nan)

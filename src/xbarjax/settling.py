@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike
 
-from ._types import PerCol, Scalar, as_physical, is_concrete, require_bits, require_positive
+from ._types import PerCol, Scalar, Values, as_physical, is_concrete, require_bits, require_positive
 from .assembly import at_rest, circuit_of
 from .capacitors import Charge, capacitances, injected, voltages
 from .connectivity import determined
@@ -35,7 +35,7 @@ MOST = 2000  # iterations
 
 
 def delay(
-    crossbar: Crossbar, v_in: ArrayLike, *, solver: lx.AbstractLinearSolver | None = None
+    crossbar: Crossbar, v_in: Values, *, solver: lx.AbstractLinearSolver | None = None
 ) -> PerCol:
     """Elmore's delay [s] of every output current, `(cols,)`, by two solves:
 
@@ -53,7 +53,7 @@ def delay(
     **Errors:** those of `read`; `ValueError` for cells or readouts that are not linear.
     """
     linear_only(crossbar, "delay")
-    v_in = as_physical(v_in, "v_in")
+    v_in = as_physical(v_in, "v_in", whole=True)
     found, status = _delay(crossbar, v_in, solver)
     if is_concrete(status):
         raise_if_bad(Status(int(status)))
@@ -82,7 +82,7 @@ def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None =
 
 def settling_time(
     crossbar: Crossbar,
-    v_in: ArrayLike,
+    v_in: Values,
     bits: int,
     *,
     edge: ArrayLike,
@@ -112,9 +112,8 @@ def settling_time(
     require_bits(bits, "bits")
     if isinstance(crossbar.readout, Integrator):
         raise ValueError("readout is an Integrator, which does not settle: use simulate.")
-    v_in, until, edge = (
-        as_physical(x, name) for x, name in ((v_in, "v_in"), (until, "until"), (edge, "edge"))
-    )
+    v_in = as_physical(v_in, "v_in", whole=True)
+    until, edge = (as_physical(x, name) for x, name in ((until, "until"), (edge, "edge")))
     require_positive(until, "until", "s")
     wave = step(v_in, edge)
     if is_concrete((until, edge)) and float(until) <= float(edge):
@@ -211,7 +210,7 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     start, knots, found = followed(crossbar, wave, ts, rtol, None, max_steps, solver)
     output = jnp.concatenate([start.last.output[None], found.seen[0].output])
     t = knots.times(jnp.concatenate([jnp.zeros((1,), found.ends.dtype), found.ends]))
-    off = output - settled
+    off = output - settled[None]
     steps = found.ends.size
     taken = jnp.arange(steps + 1) <= found.taken
     outside = (jnp.abs(off) > band) & taken[:, None]

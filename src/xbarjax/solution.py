@@ -59,8 +59,8 @@ ADVICE = {
     Status.NOT_CONVERGED: "the solver stopped before Kirchhoff's law held: use float64 instead of"
     " float32, a larger max_steps where num_steps came to it, and inf or 0 for conductances and"
     " resistances that are meant to be ideal or open",
-    Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, or for currents"
-    " beyond the range of the dtype",
+    Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, for a row or"
+    " column of a scheme outside of the array, or for currents beyond the range of the dtype",
     Status.INVALID_CELL: "a cell has a parameter that none can have: conductances run from 0 (no"
     " cell) to inf S (a short), others are finite; or an amplifier or a capacitor has such a one",
     Status.INVALID_WIRE: "a resistance is negative or NaN: resistances run from 0 (ideal) to inf"

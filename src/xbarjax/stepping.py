@@ -35,31 +35,32 @@ class Knots(eqx.Module):
     def interval(self, s: Scalar) -> Array:
         """Which interval begins at `s` or holds it: of no length only at the very end."""
         k = jnp.floor(s).astype(int)
-        last = jnp.searchsorted(lax.stop_gradient(self.t), self.t[k], side="right") - 1
-        return jnp.minimum(jnp.where(s == k, last, k), self.t.size - 2)
+        last = jnp.searchsorted(lax.stop_gradient(self.t), self.t[k], side="right").astype(int) - 1
+        return jnp.minimum(jnp.where(s == jnp.floor(s), last, k), self.t.size - 2)
 
     def step(self, start: Scalar, end: Scalar) -> tuple[Scalar, Scalar, Scalar]:
         """When a step begins [s], how long it takes [s], and the middle of its interval [s]."""
         j = jnp.maximum(jnp.ceil(end).astype(int) - 1, 0)
-        before = jnp.maximum(start - j, 0)
-        whole = self.t[j + 1] - self.t[j]
-        return self.t[j] + before * whole, (end - j - before) * whole, self.t[j] + whole / 2
+        passed, whole = j.astype(start.dtype), self.t[j + 1] - self.t[j]
+        before = jnp.maximum(start - passed, 0)
+        return self.t[j] + before * whole, (end - passed - before) * whole, self.t[j] + whole / 2
 
     def times(self, s: Array) -> Array:
         """Moments [s] at some `s`."""
         k = jnp.minimum(jnp.floor(s).astype(int), self.t.size - 2)
-        return self.t[k] + (s - k) * (self.t[k + 1] - self.t[k])
+        return self.t[k] + (s - k.astype(s.dtype)) * (self.t[k + 1] - self.t[k])
 
     def after(self, s: Scalar, h: Scalar) -> Scalar:
         """The end of a step of about `h` [s]: two of a length rather than a long and a short."""
         j = self.interval(s)
-        whole, begun = self.t[j + 1] - self.t[j], jnp.maximum(s, j)
-        left = j + 1 - begun
+        whole, next_ = self.t[j + 1] - self.t[j], (j + 1).astype(s.dtype)
+        begun = jnp.maximum(s, j.astype(s.dtype))
+        left = next_ - begun
         wanted = h / whole
         few = jnp.ceil(left / wanted * (1 - 1e-3))
-        end = jnp.where(few <= 1, j + 1, begun + jnp.where(few <= 2, left / 2, wanted))
-        smallest = 4 * jnp.finfo(self.t.dtype).eps * (j + 1)
-        return jnp.minimum(jnp.maximum(end, begun + smallest), j + 1).astype(self.t.dtype)
+        end = jnp.where(few <= 1, next_, begun + jnp.where(few <= 2, left / 2, wanted))
+        smallest = 4 * jnp.finfo(self.t.dtype).eps * next_
+        return jnp.minimum(jnp.maximum(end, begun + smallest), next_).astype(self.t.dtype)
 
     @property
     def first_length(self) -> Scalar:
@@ -158,7 +159,14 @@ def follow(
         buffers = put(written, taken, to), put(seen, taken, said), put(kept, begins, state)
         chosen = lambda a, b: jnp.where(keep, a, b)
         state = jax.tree.map(chosen, new, state)
-        return chosen(to, s), wanted, state, buffers, taken + keep, refused + ~keep
+        return (
+            chosen(to, s),
+            wanted,
+            state,
+            buffers,
+            taken + keep.astype(int),
+            refused + 1 - keep.astype(int),
+        )
 
     begin = (zero, first, state, buffers, none, none)
     s, _, state, buffers, taken, refused = lax.while_loop(unfinished, go, begin)

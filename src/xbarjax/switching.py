@@ -4,9 +4,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import ArrayLike
 
-from ._types import is_concrete
+from ._types import Values, is_concrete
 from .cells import Series, ThresholdSwitch
 from .crossbar import Crossbar
 from .drive import Bias
@@ -30,7 +29,7 @@ def switched(crossbar: Crossbar, solution: Solution) -> Crossbar:
 
 
 def settle(
-    crossbar: Crossbar, v_in: ArrayLike | Bias, *, max_rounds: int = 20
+    crossbar: Crossbar, v_in: Values | Bias, *, max_rounds: int = 20
 ) -> tuple[Crossbar, Solution]:
     """Reads and switches in turn, until no switch changes its state.
 

@@ -215,7 +215,7 @@ def _by_elimination(crossbar: Crossbar):
     def solve_next(carry):
         k, _, lines, status = carry
         is_probe = k < 0
-        line, new = one(jnp.where(is_probe, probe, jnp.arange(size) == k))
+        line, new = one(jnp.where(is_probe, probe, (jnp.arange(size) == k).astype(probe.dtype)))
         agrees = is_probe & jnp.all(jnp.abs(line - expected) <= bound)
         line = jnp.where(is_probe, lines[0], line)
         return k + 1, agrees, lines.at[jnp.maximum(k, 0)].set(line), status | new

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from ._types import as_physical, everywhere, physical, require_finite, require_positive
+from ._types import Values, as_physical, everywhere, physical, require_finite, require_positive
 
 
 class Waveform(eqx.Module):
@@ -26,7 +26,7 @@ class Waveform(eqx.Module):
     """
 
     t: Float[Array, "corners *lines"] = physical("t")
-    v: Float[Array, "corners lines"] = physical("v")
+    v: Float[Array, "corners lines"] = physical("v", whole=True)
 
     def __check_init__(self):
         require_finite(self.t, "t", "s")
@@ -63,21 +63,21 @@ def _on_segment(t: Array, within: Array, corners: Array, v: Array) -> Array:
     return jnp.where(after == 0, v[0], jnp.where(after == corners.size, v[-1], inside))
 
 
-def step(v: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
+def step(v: Values, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
     """From 0 V to `v` [V], `(lines,)`, within `edge` [s] from `start` [s] on. Raises
     `ValueError` for an edge that takes no time."""
-    v = as_physical(v, "v")
+    v = as_physical(v, "v", whole=True)
     edge, start = _time(edge, "edge"), as_physical(start, "start")
     return Waveform(jnp.stack([start, start + edge]), jnp.stack([jnp.zeros_like(v), v]))
 
 
-def pulse(v: ArrayLike, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
+def pulse(v: Values, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
     """From 0 V to `v` [V], `(lines,)`, and back: `width` [s] from the middle of the rising edge to
     the middle of the falling one, each of `edge` [s], from `start` [s] on. A width a line makes
     pulses of different lengths (`(lines,)`); each must be longer than an edge,
     else `ValueError`.
     """
-    v = as_physical(v, "v")
+    v = as_physical(v, "v", whole=True)
     width, edge = _time(width, "width"), _time(edge, "edge")
     if not everywhere(lambda width, edge: width > edge, width, edge):
         raise ValueError(
@@ -89,16 +89,16 @@ def pulse(v: ArrayLike, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.
 
 
 def pwm(
-    codes: ArrayLike, v: ArrayLike, lsb: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0
+    codes: Values, v: Values, lsb: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0
 ) -> Waveform:
     """Numbers as lengths of pulses: `codes` `(lines,)` times `lsb` [s] at `v` [V], a scalar or one
     a line, with edges of `edge` [s] and from `start` [s] on, as of `pulse`. The line of a 0 stays
     at 0 V. Codes may be floating, and then have gradients. Raises `ValueError` for codes below 0
     and between 0 and 1, and for an `lsb` that is not longer than an edge."""
-    codes = jnp.asarray(codes, float)
+    codes = as_physical(codes, "codes", whole=True).astype(float)
     if not everywhere(lambda codes: (codes == 0) | (codes >= 1), codes):
         raise ValueError(f"codes has {np.min(codes)}; a code is 0, or 1 at least.")
-    v, lsb = as_physical(v, "v"), _time(lsb, "lsb")
+    v, lsb = as_physical(v, "v", whole=True), _time(lsb, "lsb")
     if not everywhere(lambda lsb, edge: lsb > edge, lsb, _time(edge, "edge")):
         raise ValueError(f"lsb is {np.min(lsb)} s, but edges take {edge} s: it must be longer.")
     some = codes > 0

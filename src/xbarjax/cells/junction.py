@@ -118,7 +118,7 @@ class Schottky(AbstractRangedCell):
     """
 
     i_s: Float[Array, "..."] = physical("i_s")
-    v_b: Float[Array, "..."] = physical("v_b")
+    v_b: Float[Array, "..."] = physical("v_b", whole=True)
     n: Float[Array, "..."] = physical("n", 1.0)
     temperature: Float[Array, "..."] = physical("temperature", ROOM)
     is_linear: ClassVar[bool] = False

@@ -35,11 +35,11 @@ class Mosfet(AbstractGatedCell):
     """
 
     beta: Float[Array, "..."] = physical("beta")
-    v_t: Float[Array, "..."] = physical("v_t")
-    v_gate: Float[Array, "..."] = physical("v_gate")
+    v_t: Float[Array, "..."] = physical("v_t", whole=True)
+    v_gate: Float[Array, "..."] = physical("v_gate", whole=True)
     n: Float[Array, "..."] = physical("n", 1.3)
     lam: Float[Array, "..."] = physical("lam", 0.0)
-    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0)
+    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0, whole=True)
     temperature: Float[Array, "..."] = physical("temperature", ROOM)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = False
@@ -99,12 +99,12 @@ class Level1Mosfet(AbstractGatedCell):
     """
 
     beta: Float[Array, "..."] = physical("beta")
-    v_t: Float[Array, "..."] = physical("v_t")
-    v_gate: Float[Array, "..."] = physical("v_gate")
+    v_t: Float[Array, "..."] = physical("v_t", whole=True)
+    v_gate: Float[Array, "..."] = physical("v_gate", whole=True)
     lam: Float[Array, "..."] = physical("lam", 0.0)
     gamma: Float[Array, "..."] = physical("gamma", 0.0)
     phi: Float[Array, "..."] = physical("phi", 0.6)
-    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0)
+    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0, whole=True)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = False
 

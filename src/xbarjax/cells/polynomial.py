@@ -30,7 +30,7 @@ class Polynomial(AbstractRangedCell):
     g: Float[Array, "..."] = physical("g")
     g_2: Float[Array, "..."] = physical("g_2")
     g_3: Float[Array, "..."] = physical("g_3")
-    v_max: Float[Array, "..."] = physical("v_max", float("inf"))
+    v_max: Float[Array, "..."] = physical("v_max", float("inf"), whole=True)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

@@ -26,7 +26,7 @@ class PooleFrenkel(AbstractCell):
     """
 
     g: Float[Array, "..."] = physical("g")
-    v_pf: Float[Array, "..."] = physical("v_pf")
+    v_pf: Float[Array, "..."] = physical("v_pf", whole=True)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

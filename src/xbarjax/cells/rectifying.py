@@ -29,7 +29,7 @@ class Rectifying(AbstractRangedCell):
     g: Float[Array, "..."] = physical("g")
     b: Float[Array, "..."] = physical("b")
     ratio: Float[Array, "..."] = physical("ratio")
-    v_knee: Float[Array, "..."] = physical("v_knee", 0.01)
+    v_knee: Float[Array, "..."] = physical("v_knee", 0.01, whole=True)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

@@ -33,9 +33,9 @@ class ThresholdSwitch(AbstractRangedCell):
 
     on: Float[Array, "..."] = physical("on")
     g_off: Float[Array, "..."] = physical("g_off")
-    v_pf: Float[Array, "..."] = physical("v_pf")
-    v_threshold: Float[Array, "..."] = physical("v_threshold")
-    v_hold: Float[Array, "..."] = physical("v_hold")
+    v_pf: Float[Array, "..."] = physical("v_pf", whole=True)
+    v_threshold: Float[Array, "..."] = physical("v_threshold", whole=True)
+    v_hold: Float[Array, "..."] = physical("v_hold", whole=True)
     r_on: Float[Array, "..."] = physical("r_on")
     i_hold: Float[Array, "..."] = physical("i_hold", 0.0)
     is_linear: ClassVar[bool] = False

@@ -7,12 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import (
     PerCell,
     Scalar,
+    Values,
     as_physical,
+    between,
     everywhere,
     is_concrete,
     require_finite,
@@ -90,7 +92,7 @@ class Arrays(eqx.Module):
     def conductances(self) -> Cells:
         """[S], on the present die; 0 where a row is left over."""
         low, high = self.mapping.g_min, self.mapping.g_max
-        g = low + (high - low) * self.share
+        g = between(low, high, self.share)
         if self.vary is not None and self.die is not None:
             g = self.vary(g, self.die)
         return jnp.where(self.tiling.filled[:, :, None] > 0, g, 0)  # of a choice: no gradient there
@@ -186,7 +188,7 @@ def digital(
 
 
 def tile(
-    weights: ArrayLike,
+    weights: Values,
     mapping: AbstractMapping,
     build: Callable[[PerCell], Crossbar],
     *,
@@ -215,7 +217,7 @@ def tile(
     `k`, `scale` or `v_read` that no weight can be read with, and for arrays whose columns take no
     current.
     """
-    weights = as_physical(weights, "weights")
+    weights = as_physical(weights, "weights", whole=True)
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"weights has shape {weights.shape}; it must be (inputs, outputs).")
     require_finite(weights, "weights", "")

@@ -23,12 +23,15 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._types import (
+    alike,
+    between,
     everywhere,
     is_concrete,
     physical,
     require_bits,
     require_finite,
     straight_through,
+    widest,
 )
 
 Signal = Float[Array, "..."]  # [A] or [V]
@@ -58,24 +61,25 @@ class AbstractConverter(eqx.Module):
                 " nothing is left of it. Move lo and hi to where the signal is."
             )
         within = jnp.where(u < 0, 0, jnp.where(u > last, last, u))
-        code = self.code(x) + straight_through(within)
-        return self.lo + (self.hi - self.lo) * code / last
+        code = jnp.add(*alike(self.code(x), straight_through(within)))
+        return between(self.lo, self.hi, code / last)
 
     def scaled(self, x: Signal) -> Signal:
         """The signal in steps from `lo`."""
-        return (2**self.bits - 1) * (x - self.lo) / (self.hi - self.lo)
+        x, lo, hi = alike(x, self.lo, self.hi)
+        return (2**self.bits - 1) * (x - lo) / (hi - lo)
 
 
 class Adc(AbstractConverter):
-    """An ideal converter: the nearest code.
+    """An ideal converter: the nearest code, halfway between two of them the even one.
 
     **Arguments:** `bits`, and the range from `lo` to `hi` in the unit of the signal. Raises
     `ValueError` for a range without a width.
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo")
-    hi: Signal = physical("hi")
+    lo: Signal = physical("lo", whole=True)
+    hi: Signal = physical("hi", whole=True)
 
     def __check_init__(self):
         _require_range(self)
@@ -101,10 +105,10 @@ class Sar(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo")
-    hi: Signal = physical("hi")
+    lo: Signal = physical("lo", whole=True)
+    hi: Signal = physical("hi", whole=True)
     mismatch: Float[Array, "... bits"] = physical("mismatch")
-    offset: Signal = physical("offset", 0.0)
+    offset: Signal = physical("offset", 0.0, whole=True)
 
     def __check_init__(self):
         _require_range(self)
@@ -116,13 +120,15 @@ class Sar(AbstractConverter):
 
     def code(self, x: Signal) -> Code:
         last = 2**self.bits - 1
-        capacitors = 2.0 ** jnp.arange(self.bits) * (1 + self.mismatch)
+        nominal = 2.0 ** jnp.arange(self.bits, dtype=self.mismatch.dtype)
+        capacitors = jnp.multiply(*alike(nominal, 1 + self.mismatch))
         capacitors = last * capacitors / jnp.sum(capacitors, axis=-1, keepdims=True)
-        u = self.scaled(x + self.offset)
+        u = self.scaled(jnp.add(*alike(x, self.offset)))
+        u, *capacitors = alike(u, *jnp.moveaxis(capacitors, -1, 0))
         kept, code = jnp.zeros_like(u), jnp.zeros(jnp.shape(u), int)
         for b in reversed(range(self.bits)):
-            keeps = kept + capacitors[..., b] <= u + 0.5
-            kept = jnp.where(keeps, kept + capacitors[..., b], kept)
+            keeps = kept + capacitors[b] <= u + 0.5
+            kept = jnp.where(keeps, kept + capacitors[b], kept)
             code = code + jnp.where(keeps, 2**b, 0)
         return code
 
@@ -138,9 +144,9 @@ class Flash(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo")
-    hi: Signal = physical("hi")
-    offset: Float[Array, "... thresholds"] = physical("offset")
+    lo: Signal = physical("lo", whole=True)
+    hi: Signal = physical("hi", whole=True)
+    offset: Float[Array, "... thresholds"] = physical("offset", whole=True)
 
     def __check_init__(self):
         _require_range(self)
@@ -148,9 +154,11 @@ class Flash(AbstractConverter):
 
     def code(self, x: Signal) -> Code:
         last = 2**self.bits - 1
-        low, width = jnp.asarray(self.lo)[..., None], jnp.asarray(self.hi - self.lo)[..., None]
-        thresholds = low + width * (jnp.arange(last) + 0.5) / last + self.offset
-        return jnp.sum(x[..., None] > thresholds, axis=-1)
+        ends = self.lo[..., None], self.hi[..., None]
+        middles = jnp.arange(last, dtype=self.offset.dtype) + 0.5
+        low, high, middles, offset = alike(*ends, middles, self.offset)
+        thresholds = low + (high - low) * middles / last + offset
+        return jnp.sum(jnp.greater(*alike(x[..., None], thresholds)), axis=-1)
 
 
 class Ramp(eqx.Module):
@@ -158,11 +166,12 @@ class Ramp(eqx.Module):
     signal. The ramp need not be straight: its `levels` are what the codes stand for, so that a
     learned ramp is a learned quantiser, and one that begins at 0 is a rectifier.
 
-    The code is that of the nearest level. Gradients go straight through, as those of `Adc`, whose
-    gradients an even ramp has: that of the signal is 1 between the first and the last level. A
-    level's is 1 for the signals that it is nearest to, less its part in a signal that lies
-    between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes change as it moves. Without
-    that part a mean over many signals has a gradient of the wrong size, and learning diverges.
+    The code is that of the nearest level, halfway between two that of the lower. Gradients go
+    straight through, as those of `Adc`, whose gradients an even ramp has: that of the signal is 1
+    between the first and the last level. A level's is 1 for the signals that it is nearest to, less
+    its part in a signal that lies between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes
+    change as it moves. Without that part a mean over many signals has a gradient of the wrong size,
+    and learning diverges.
 
     **Arguments:**
 
@@ -170,8 +179,8 @@ class Ramp(eqx.Module):
     - `offset`: of the comparators, in the unit of the signal, a scalar or one a column.
     """
 
-    levels: Float[Array, " codes"] = physical("levels")
-    offset: Signal = physical("offset", 0.0)
+    levels: Float[Array, " codes"] = physical("levels", whole=True)
+    offset: Signal = physical("offset", 0.0, whole=True)
 
     def __check_init__(self):
         require_finite(self.levels, "levels", "")
@@ -186,16 +195,22 @@ class Ramp(eqx.Module):
 
     def code(self, x: Signal) -> Code:
         """Codes of a signal, 0 to one less than there are levels."""
-        thresholds = (self.levels[1:] + self.levels[:-1]) / 2
-        return jnp.searchsorted(thresholds, x + self.offset, side="left")
+        compared, levels = self._compared(x)
+        return jnp.searchsorted((levels[1:] + levels[:-1]) / 2, compared, side="left")
+
+    def _compared(self, x: Signal) -> tuple[Signal, Float[Array, " codes"]]:
+        """What the comparators see, and the levels."""
+        x, offset = alike(x, self.offset)
+        dtype = widest(x, self.levels)
+        return (x + offset).astype(dtype), self.levels.astype(dtype)
 
     def __call__(self, x: Signal) -> Signal:
         """The levels nearest to a signal."""
-        compared, levels = x + self.offset, self.levels
+        compared, levels = self._compared(x)
         beyond = (compared < levels[0]) | (compared > levels[-1])
         above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
         low, high = levels[above - 1], levels[above]
-        part = lax.stop_gradient((compared - low) / (high - low))
+        part = lax.stop_gradient(jnp.clip((compared - low) / (high - low), 0, 1))
         passed = compared - ((1 - part) * low + part * high)  # 0, but for its slopes
         return levels[self.code(x)] + jnp.where(beyond, 0, straight_through(passed))
 

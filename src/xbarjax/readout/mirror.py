@@ -29,8 +29,8 @@ class Conveyor(AbstractNearReadout):
     gain: Float[Array, "*cols_"] = physical("gain", 0.0)
     ratio: Float[Array, "*cols__"] = physical("ratio", 1.0)
     mismatch: Float[Array, "*cols___"] = physical("mismatch", 0.0)
-    v_ref: Float[Array, "*c"] = physical("v_ref", 0.0)
-    v_offset: Float[Array, "*c_"] = physical("v_offset", 0.0)
+    v_ref: Float[Array, "*c"] = physical("v_ref", 0.0, whole=True)
+    v_offset: Float[Array, "*c_"] = physical("v_offset", 0.0, whole=True)
 
     def __check_init__(self):
         require_nonnegative(self.g_m, "g_m", "S", open_allowed=True)

@@ -46,7 +46,7 @@ def turns(cols: int, shared_by: int, seconds: float) -> Float[Array, " cols"]:
     in turn, at `seconds` a conversion."""
     if shared_by < 1:
         raise ValueError(f"shared_by is {shared_by}; a converter serves one column at least.")
-    return (jnp.arange(cols) % shared_by) * seconds
+    return (jnp.arange(cols) % shared_by).astype(float) * seconds
 
 
 class Cco(eqx.Module):
@@ -86,7 +86,8 @@ class Cco(eqx.Module):
         """The current [A] that a code stands for; without a phase, of an oscillator that begins
         anew."""
         begun, half = (0.0, 0.5) if phase is None else (phase, 0.0)
-        code = self.code(i, begun) + straight_through(self.periods(i, begun))
+        periods = self.periods(i, begun)
+        code = jnp.floor(periods) + straight_through(periods)
         return (code + half) / (self.k * self.seconds)
 
 

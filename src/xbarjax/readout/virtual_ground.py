@@ -34,8 +34,8 @@ class VirtualGround(AbstractReadout):
 
     r_in: Float[Array, "*cols"] = physical("r_in", 0.0)
     r_in_far: Float[Array, "*cols_"] = physical("r_in_far", float("inf"))
-    v_ref: Float[Array, "*cols__"] = physical("v_ref", 0.0)
-    v_offset: Float[Array, "*cols___"] = physical("v_offset", 0.0)
+    v_ref: Float[Array, "*cols__"] = physical("v_ref", 0.0, whole=True)
+    v_offset: Float[Array, "*cols___"] = physical("v_offset", 0.0, whole=True)
     r_tap: Float[Array, "*rows_cols"] | None = optional("r_tap")
 
     def __check_init__(self):

@@ -39,10 +39,10 @@ class VoltageSense(AbstractReadoutInTime):
     """
 
     r_load: Float[Array, "*cols"] = physical("r_load", float("inf"))
-    v_ref: Float[Array, "*cols_"] = physical("v_ref", 0.0)
+    v_ref: Float[Array, "*cols_"] = physical("v_ref", 0.0, whole=True)
     c_sample: Float[Array, "*c_sample"] | None = optional("c_sample")
     r_switch: Float[Array, "*r_switch"] = physical("r_switch", 0.0)
-    v_sampled: Float[Array, "*v_sampled"] = physical("v_sampled", 0.0)
+    v_sampled: Float[Array, "*v_sampled"] = physical("v_sampled", 0.0, whole=True)
 
     def __check_init__(self):
         require_nonnegative(self.r_switch, "r_switch", "ohm", open_allowed=False)

@@ -113,17 +113,17 @@ def segments(
 ) -> tuple[Square, Square, Square, Bool[Array, " cols"]]:
     """What the segments of one row do to what lies behind them: `L` [1] and `beta X` [ohm], and the
     conductances [S] and pinned nodes on their near side."""
-    s = jnp.where(pinned[:, None] | pinned, 0, s)
-    scaled, cut = s * beta, a == 0
+    s = jnp.where(pinned[:, None] | pinned[None], 0, s)
+    scaled, cut = s * beta[None], a == 0
     alone = cut & (jnp.diagonal(scaled) == 0)
     x = inverse(scaled + jnp.diag(jnp.where(alone, 1, a)))
     lost = scaled @ x
     held = pinned | alone
-    rho = jnp.where(held[:, None] | held, 0, beta[:, None] * x)
-    behind = jnp.where(cut[:, None] | cut, 0, s - lost @ s)
+    rho = jnp.where(held[:, None] | held[None], 0, beta[:, None] * x)
+    behind = jnp.where(cut[:, None] | cut[None], 0, s - lost @ s)
     shorted, seen = pinned & ~cut & (beta == 0), pinned & ~cut & (beta > 0)
     to_pin = jnp.where(seen, a / jnp.where(seen, beta, 1), 0)
-    lost = jnp.where(cut[:, None] | pinned, jnp.eye(len(a), dtype=s.dtype), lost)
+    lost = jnp.where(cut[:, None] | pinned[None], jnp.eye(len(a), dtype=s.dtype), lost)
     return lost, rho, behind + jnp.diag(to_pin), shorted
 
 

@@ -93,7 +93,7 @@ def _line_lu(line: Segments, g: Float[Array, " n"]):
     not matter, only that a segment's current leaves one neighbour and enters the other."""
     n = g.shape[0]
     incidence = jnp.eye(n, n + 1, dtype=g.dtype) - jnp.eye(n, n + 1, 1, dtype=g.dtype)
-    coupling = incidence * line.alpha
+    coupling = incidence * line.alpha[None]
     alone = (g == 0) & (line.alpha[:-1] == 0) & (line.alpha[1:] == 0)  # an equation 0 = 0
     g = jnp.where(alone, 1, g)
     return jax.scipy.linalg.lu_factor(

@@ -33,7 +33,7 @@ def inverse(a) -> Float[Array, "n n"]:
 def _by_element(a):
     def eliminate(i, a):
         row, column = a[i] / a[i, i], a[:, i]
-        a = (a - column[:, None] * row).at[:, i].set(-column / column[i])
+        a = (a - column[:, None] * row[None]).at[:, i].set(-column / column[i])
         return a.at[i].set(row.at[i].set(1 / column[i]))
 
     return lax.fori_loop(0, a.shape[0], eliminate, a)

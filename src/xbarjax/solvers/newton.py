@@ -189,7 +189,9 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
             inner=inner,
             missed=jnp.where(s.is_x, missed, s.missed),
             here=jax.tree.map(lambda x, old: jnp.where(s.is_x, x, old), there, s.here),
-            idle=jnp.where(better & (s.idle <= PATIENCE), 0, s.idle + (s.is_x | s.out)),
+            idle=jnp.where(
+                better & (s.idle <= PATIENCE), 0, s.idle + jnp.where(s.is_x | s.out, 1, 0)
+            ),
             best=best,
             least=jnp.where(better, missed, s.least),
             converged=converged,

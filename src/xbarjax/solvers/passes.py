@@ -99,9 +99,9 @@ def _passes(
             w, noise, gain = left * dw, jnp.zeros_like(left), jnp.ones_like(left)
         else:  # a correction that overflowed is none
             sound = jnp.isfinite(jnp.sum(dw)) & jnp.isfinite(gain)
-            w = x.w + left * jnp.where(sound, dw, 0)
+            w = x.w + left * jnp.where(sound, dw, 0).astype(left.dtype)
             gain = jnp.where(sound, gain, 1).astype(left.dtype)
-            noise = gain**2 * left * jnp.finfo(dtype).eps * NOISE
+            noise = gain**2 * left * float(jnp.finfo(dtype).eps) * NOISE
         x = round_from(lines, b, w)
         return x, _left(lines, x)[1], left, noise, gain, steps + more, count + 1
 

@@ -57,7 +57,9 @@ def products(network: Network) -> Products:
         w = lax.cond(
             far_ends_open(network),
             lambda: blocks.drops(factor, jnp.zeros_like(r), unit),  # exact where little is left
-            lambda: unit - blocks.drops(factor, g[:, :, None] * (unit - r * g[:, None, :])),
+            lambda: (
+                unit[None] - blocks.drops(factor, g[:, :, None] * (unit[None] - r * g[:, None, :]))
+            ),
         )
         c = w - r @ (g[:, :, None] * w)
     return Products(factor, r, c, jnp.sum(g[:, :, None] * c, axis=1))

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from .._types import as_index
 from .die import Die, Metrics, Settings
 
 
@@ -93,7 +95,9 @@ class Sweep:
         return {name: jnp.asarray(float(values[int(k)])) for (name, values), k in axes}
 
     def key(self, die: Any) -> PRNGKeyArray:
-        """Of one die, at every setting."""
+        """Of one die, at every setting. Raises `IndexError` for one that is not among `dies`, where
+        it is known; negative ones count from the end."""
+        die = die if isinstance(die, jax.core.Tracer) else as_index(die, self.dies, "die")
         return jax.random.fold_in(jax.random.key(self.seed), die)
 
     def check(self) -> None:

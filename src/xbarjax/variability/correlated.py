@@ -48,9 +48,9 @@ def _factor(length: Scalar, count: int) -> Float[Array, "count count"]:
     finite = jnp.where((length > 0) & jnp.isfinite(length), length, 1)
     at_ends = jnp.where(length > 0, 0.0, jnp.inf)  # 1/length of the two limits
     decay = jnp.where((length > 0) & jnp.isfinite(length), 1 / finite, at_ends)
-    apart = jnp.arange(count)[:, None] - jnp.arange(count)
+    apart = (jnp.arange(count)[:, None] - jnp.arange(count)[None]).astype(length.dtype)
     below = jnp.where(apart > 0, apart, 1)
-    powers = jnp.where(apart > 0, jnp.exp(-decay * below), apart == 0)
+    powers = jnp.where(apart > 0, jnp.exp(-decay * below), jnp.where(apart == 0, 1, 0))
     innovation = jnp.where(decay > 0, -jnp.expm1(-2 * jnp.where(decay > 0, decay, 1)), 1)
     scale = jnp.where(decay > 0, jnp.sqrt(innovation), 0)
-    return powers * jnp.where(jnp.arange(count) == 0, 1, scale)
+    return powers * jnp.where(jnp.arange(count) == 0, 1, scale)[None]

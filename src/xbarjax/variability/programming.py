@@ -1,8 +1,8 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import (
@@ -12,10 +12,12 @@ from .._types import (
     require_finite,
     require_nonnegative,
     require_positive,
+    straight_through,
 )
 from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
+FEW = 64  # levels, up to which comparing with all of them is quicker than halving
 
 
 class Programming(AbstractPerturbation):
@@ -66,8 +68,13 @@ class Saturating(AbstractPerturbation):
 
 
 class Levels(AbstractPerturbation):
-    """The nearest of `count` levels, equally spaced from `g_min` to `g_max` [S]. The gradient goes
-    straight through (Bengio, Leonard and Courville, 2013, arXiv:1308.3432)."""
+    """The nearest of `count` levels, equally spaced from `g_min` to `g_max` [S].
+
+    Every conductance becomes one of `grid`, in its own dtype: the first is exactly `g_min`, the
+    last exactly `g_max`, and what lies beyond them takes the nearer one. Halfway between two levels
+    it takes the lower. The gradient by the conductance is 1 everywhere, straight through (Bengio,
+    Leonard and Courville, 2013, arXiv:1308.3432); the bounds have none.
+    """
 
     count: int = eqx.field(static=True)
     g_min: Scalar = physical("g_min")
@@ -79,14 +86,24 @@ class Levels(AbstractPerturbation):
         if not everywhere(lambda low, high: low < high, self.g_min, self.g_max):
             raise ValueError(f"g_min is {self.g_min} S; it must lie below g_max, {self.g_max} S.")
 
+    @property
+    def grid(self) -> Float[Array, " count"]:
+        """The levels [S]: `g_min + k step` with `step = (g_max - g_min)/(count - 1)`."""
+        low, high = lax.stop_gradient((self.g_min, self.g_max))
+        # under jit a product fused with the sum, or a quotient by a constant, would round otherwise
+        last = lax.optimization_barrier(jnp.asarray(self.count - 1, low.dtype))
+        step = (high - low) / last
+        above = lax.map(lambda k: k * step, jnp.arange(self.count, dtype=low.dtype))
+        return (low + above).at[-1].set(high)
+
     def draw(self, x: Any, key: PRNGKeyArray) -> tuple[()]:
         return ()
 
     def apply(self, x: Conductances, drawn: tuple[()] = ()) -> Conductances:
-        step = (self.g_max - self.g_min) / (self.count - 1)
-        level = self.g_min + step * jnp.round((x - self.g_min) / step)
-        level = jnp.clip(level, self.g_min, self.g_max)
-        return (x + jax.lax.stop_gradient(level - x)).astype(x.dtype)
+        levels = self.grid.astype(x.dtype)
+        halfway = (levels[1:] + levels[:-1]) / 2
+        how = "compare_all" if self.count <= FEW else "scan"
+        return levels[jnp.searchsorted(halfway, x, method=how)] + straight_through(x)
 
 
 def polynomial(coefficients: Float[Array, " powers"], x: Array) -> Array:

@@ -59,7 +59,7 @@ class Flicker(AbstractPerturbation):
         if modes < 1:
             raise ValueError(f"modes is {modes}; there must be at least 1.")
         decades = jnp.log(self.f_high / self.f_low)
-        share = (jnp.arange(modes) + 0.5) / modes
+        share = (jnp.arange(modes, dtype=self.k.dtype) + 0.5) / modes
         rates = 2 * jnp.pi * self.f_low * jnp.exp(share * decades)
         size = self.relative / modes**0.5
         fresh = lambda key: jax.random.normal(key, (modes, *x.shape), x.dtype)

@@ -4,7 +4,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import Scalar, everywhere, physical, require_nonnegative, require_positive
+from .._types import (
+    Scalar,
+    between,
+    everywhere,
+    physical,
+    require_nonnegative,
+    require_positive,
+    straight_through,
+)
 from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
@@ -69,7 +77,7 @@ class Pulses(AbstractPerturbation):
         root = jnp.where(n > 0, jnp.sqrt(jnp.where(n > 0, n, 1)), 0)
         walk = self.cycle * rate * self.step * (1 - self.slope * share) * root * drawn[1]
         share = _within_one(share + walk)
-        return (self.g_min + (self.g_max - self.g_min) * share).astype(x.dtype)
+        return between(self.g_min, self.g_max, share).astype(x.dtype)
 
     def _share(self, g: Conductances) -> Conductances:
         return _within_one((g - self.g_min) / (self.g_max - self.g_min))
@@ -79,7 +87,7 @@ def _within_one(x: Array) -> Array:
     """0 to 1, with the whole gradient at either end and a rounding beyond it: half of the cells of
     a pair are at one."""
     near = jnp.where(x < -1e-6, 0, jnp.where(x > 1 + 1e-6, 1, x))
-    return near + lax.stop_gradient(jnp.clip(near, 0, 1) - near)
+    return lax.stop_gradient(jnp.clip(near, 0, 1)) + straight_through(near)
 
 
 def _log_ratio(y: Array) -> Array:
