@@ -26,7 +26,7 @@ LAYERS = (
     {"following"},
     {"transfer", "transient", "settling", "integration", "schemes", "switching", "ports"}
     | {"noise", "feeding", "cost"},
-    {"mapping", "calibration", "missed", "compensation", "fit", "nn", "sweep", "files"},
+    {"mapping", "calibration", "missed", "target", "compensation", "fit", "nn", "sweep", "files"},
     {"plot", "die_plots", "spice"},
     {"cli"},
 )

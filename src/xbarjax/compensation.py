@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import lineax as lx
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from ._types import (
     PerCell,
@@ -29,41 +29,14 @@ from ._types import (
     Values,
     as_physical,
     between,
-    is_concrete,
     require_finite,
 )
 from .crossbar import Crossbar
 from .mapping import AbstractMapping, Stack
 from .missed import Tried, advice, stalled
-from .transfer import transfer
+from .target import Problem, Report
 
 OnStep = Callable[[int, float], None]
-
-
-class Problem(eqx.Module):
-    """What is to be compensated: `weights` on the arrays that `build` makes of conductances."""
-
-    weights: PerCell
-    k: Scalar  # [S per unit of weight]
-    mapping: AbstractMapping
-    build: Callable[[PerCell], Crossbar]
-    solver: lx.AbstractLinearSolver | None = eqx.field(static=True)
-
-    def transfers(self, g: Stack) -> Stack:
-        """Effective matrix [S] of every physical array."""
-        one = lambda g: transfer(self.build(g), solver=self.solver)
-        if is_concrete(g):  # one compilation serves every array, step and report
-            return jnp.stack([one(array) for array in g])
-        return lax.map(one, g)
-
-    def products(self, g: Stack, gain: PerCol) -> PerCell:
-        """The weights that the arrays compute with."""
-        return (self.mapping.combine(self.transfers(g)) / gain[None] - self.mapping.zero) / self.k
-
-    @property
-    def wanted(self) -> PerCell:
-        """What `combine` should give where every gain is 1 [S]."""
-        return self.mapping.zero + self.k * self.weights
 
 
 class AbstractMethod(eqx.Module):
@@ -74,34 +47,6 @@ class AbstractMethod(eqx.Module):
     @abc.abstractmethod
     def run(self, problem: Problem, on_step: OnStep) -> tuple[Stack, PerCol, list[float]]:
         """Conductances, gains, and the error after every step."""
-
-
-class Report(eqx.Module):
-    """How well arrays compute with the weights that were meant.
-
-    **Attributes:** `error` `(cols,)`: rms error of each column's weights over the rms of all
-    weights; `rms`: that of all; `worst`: largest error over the largest weight; `used` `(cols,)`:
-    the largest part of the conductance range each column takes; `saturated`: cells at a bound.
-    """
-
-    error: PerCol
-    rms: Scalar
-    worst: Scalar
-    used: PerCol
-    saturated: Bool[Array, "arrays rows physical"]
-
-    @classmethod
-    def of(cls, problem: Problem, g: Stack, gain: PerCol) -> "Report":
-        weights, mapping = problem.weights, problem.mapping
-        off = problem.products(g, gain) - weights
-        size = jnp.sqrt(jnp.mean(weights**2))
-        return cls(
-            jnp.sqrt(jnp.mean(off**2, axis=0)) / size,
-            jnp.sqrt(jnp.mean(off**2)) / size,
-            jnp.max(jnp.abs(off)) / jnp.max(jnp.abs(weights)),
-            mapping.used(g),
-            mapping.saturated(g),
-        )
 
 
 class Compensation(eqx.Module):
@@ -126,7 +71,6 @@ class Compensation(eqx.Module):
     def summary(self) -> str:
         """The report in words."""
         before, after = self.before, self.after
-        saturated = int(jnp.sum(after.saturated))
         lines = [
             f"relative rms error of the weights: {float(before.rms):.2e} before,"
             f" {float(after.rms):.2e} after {len(self.history)} steps",
@@ -134,7 +78,7 @@ class Compensation(eqx.Module):
             f" {float(jnp.max(after.error)):.2e} after",
             f"column gains {float(jnp.min(self.gain)):.3f} to {float(jnp.max(self.gain)):.3f};"
             f" range used {float(jnp.min(after.used)):.0%} to {float(jnp.max(after.used)):.0%}",
-            f"saturated cells: {saturated} of {after.saturated.size}",
+            f"saturated cells: {int(jnp.sum(after.saturated))} of {after.saturated.size}",
         ]
         if not self.reached:
             lines.append(

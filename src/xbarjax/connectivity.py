@@ -8,11 +8,13 @@ network that remains determines everything, and what was cut is named by masks.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
 from ._types import CellMask, Scalar
+from .drive import Bias
 from .network import Network, Segments
 
 FIRM = 1e-3  # of what the best cell conducts: nodes that are held by less are looked at again
@@ -133,3 +135,45 @@ def _grounded(links, cell, row_axis: int, shunts, seeds) -> tuple[CellMask, Cell
         row, col = row | seeds[0], col | seeds[1]
     row, col, _ = lax.while_loop(unfinished, add, (row, col, True))
     return row, col
+
+
+def at_one_voltage(network: Network, bias: Bias) -> Bool[Array, ""]:
+    """Whether the terminals that a node has a path to are at one voltage, for every node: then no
+    current flows anywhere."""
+    row_axis, joined = network.row_axis, (network.g_rc > 0) | (network.g_cr > 0)
+    if network.shorts is not None:
+        joined |= network.shorts.alpha > 0
+
+    def by_wire(v, near, far, link, axis: int, near_last: bool):
+        ends = [jnp.expand_dims(x, axis) for x in ((far, near) if near_last else (near, far))]
+        wide, n = jnp.concatenate([ends[0], v, ends[1]], axis), v.shape[axis]
+        at = lambda x, k: lax.slice_in_dim(x, k, n + k, axis=axis)
+        through = lambda k, side: jnp.where(at(link, k), at(wide, side), jnp.inf)
+        return jnp.minimum(through(0, 0), through(1, 2))
+
+    def lowest(row, row_far, col, col_far):
+        """Of the voltages that each node has a path to."""
+        none = jnp.full(joined.shape, jnp.inf, network.g_rc.dtype)
+        of_row = jnp.expand_dims(row, row_axis)
+        start = (
+            none if network.shunt_row is None else jnp.where(network.shunt_row > 0, of_row, none),
+            none
+            if network.shunt_col is None
+            else jnp.where(network.shunt_col > 0, col[None], none),
+        )
+
+        def spread(carry):
+            a, w, _ = carry
+            links = network.row.alpha > 0, network.col.alpha > 0
+            new_a = jnp.minimum(a, by_wire(a, row, row_far, links[0], row_axis, False))
+            new_w = jnp.minimum(w, by_wire(w, col, col_far, links[1], 0, True))
+            across = jnp.minimum(new_a, new_w)
+            new_a, new_w = jnp.where(joined, across, new_a), jnp.where(joined, across, new_w)
+            return new_a, new_w, jnp.any(new_a < a) | jnp.any(new_w < w)
+
+        return lax.while_loop(lambda c: c[2], spread, (*start, jnp.asarray(True)))[:2]
+
+    terminals = bias.v_row, bias.v_row_far, bias.v_col, bias.v_col_far
+    both = [jnp.stack([x, -x]).astype(network.g_rc.dtype) for x in terminals]
+    found = jax.vmap(lowest)(*both)  # the lowest, and minus the highest
+    return jnp.all(jnp.stack([jnp.all((x[0] == -x[1]) | jnp.isinf(x[0])) for x in found]))

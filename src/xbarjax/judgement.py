@@ -9,7 +9,8 @@ from jaxtyping import Array
 
 from ._types import Scalar
 from .assembly import Circuit
-from .connectivity import Undetermined
+from .connectivity import Undetermined, at_one_voltage
+from .drive import Bias
 from .network import Field, Network
 from .solution import Status
 
@@ -27,16 +28,19 @@ def wires_hold(off: Field, x: Field) -> Array:
     return _largest(off.row_segments, off.col_segments) <= most
 
 
-def current_law_holds(circuit: Circuit, residual, currents, injected):
+def current_law_holds(circuit: Circuit, network: Network, bias: Bias, residual, currents, injected):
     """Whether the solver did its work: its own tolerance is far below this one, which it misses
     where it stopped early or the dtype is exhausted.
 
-    Where a family of lines has no terminal at all, no current may flow, and the rounding of the
-    injected ones is all there is.
+    Where no current may flow, the rounding of the injected ones is all there is: where a family of
+    lines has no terminal at all, and where all terminals that are joined are at one voltage.
     """
     eps, flowing = jnp.finfo(residual.dtype).eps, _largest(*currents)
     rounding = 64 * eps * _largest(injected)
     at_rest = jnp.all(circuit.free_row) | jnp.all(circuit.free_col)
+    args = lax.stop_gradient((network, bias))
+    little = (flowing <= rounding) & (residual > 0)
+    at_rest |= lax.cond(little, at_one_voltage, lambda *_: jnp.asarray(False), *args)
     rounding = jnp.where(at_rest, rounding, eps * rounding)
     bound = _tolerance(residual.dtype)[0] * flowing + rounding
     return residual <= lax.stop_gradient(bound)

@@ -198,7 +198,8 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
     residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
-    holds = current_law_holds(circuit, residual, (i_row, i_col), found.injected)
+    args = circuit, network, bias, residual, (i_row, i_col), found.injected
+    holds = current_law_holds(*args)
     holds &= wires_hold(off, x)
     through = lambda g, drop: None if g is None else g * drop
     not_converged = flags.get(Status.NOT_CONVERGED, False) | ~holds

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..cells import Ohmic
-from ..compensation import AbstractMethod, Compensation, Descent, FixedPoint, Report, compensate
+from ..compensation import AbstractMethod, Compensation, Descent, FixedPoint, compensate
 from ..crossbar import Crossbar
 from ..drive import Drive
 from ..files import save_results
 from ..mapping import AbstractMapping, DifferentialPair, InterleavedPair, OffsetColumn
 from ..readout import VirtualGround
+from ..target import Report
 from ..wires import Wires
 from .inputs import Inputs, Out, PlotFile, RCol, RIn, RInFar, RRow, RSource, RSourceFar, UnitOf
 from .outputs import (
