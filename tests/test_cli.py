@@ -303,7 +303,7 @@ def test_arguments_of_nothing_and_files_of_another_kind_are_named(folder, argume
     [
         ("negative", [[1e-5, -1e-5]], r"g[0, 1] is -1e-05 S"),
         ("nan", [[1e-5, np.nan]], r"g[0, 1] is nan S"),
-        ("inf", [[1e-5, np.inf]], r"g[0, 1] is inf S"),
+        ("inf", [[1e-5, np.inf]], "cell (0, 1): ideal wire, or a shorted cell between ideal wires"),
         ("line", [1e-5, 1e-5], r"g has shape (2,)"),
         ("stack", np.ones((2, 3, 4)), r"g has shape (2, 3, 4)"),
     ],

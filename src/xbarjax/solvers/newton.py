@@ -153,7 +153,7 @@ def root(
         _, moved = eqx.filter_jvp(residual, (circuit,), tangents[:1])
         at = x.row, x.col
         network, *_ = equations.network(circuit, *at, equations.tangents(circuit, *at, inner)[0])
-        filled = lambda dx, x: jnp.zeros_like(x) if dx is None else dx
+        filled = lambda dx, x: jnp.zeros_like(x) if dx is None and x is not None else dx
         moved = jax.tree.map(filled, moved, x, is_leaf=lambda dx: dx is None)
         dx = solve(factor(network, linear), moved)[0]._replace(cell=None)
         none = jax.tree.map(lambda _: None, (inner, stats))
