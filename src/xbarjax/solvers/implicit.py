@@ -67,7 +67,10 @@ def solve(
             vector, *guess = b
             options = {"y0": guess[0]} if guess else {}
             x, stats = refined(solver, state, network, vector, options)
-            return (x, *guess), stats
+            # JAX cannot linearise a batched solve with a floating statistic (jax 0.10): as bits
+            whole = jnp.int64 if stats["error"].dtype == jnp.float64 else jnp.int32
+            bits = lax.bitcast_convert_type(stats["error"], whole)
+            return (x, *guess), stats | {"error": bits}
 
         def own(network, b):
             return compute(made_of(network), network, b)
@@ -99,7 +102,8 @@ def solve(
         has_aux=True,
     )
     # and its transpose meets the same in forward over reverse, where a loss sees some leaves alone
-    return lax.optimization_barrier(x), stats
+    error = lax.bitcast_convert_type(stats["error"], vector.row.dtype)
+    return lax.optimization_barrier(x), stats | {"error": error}
 
 
 def roughly(factored: Factored, vector: Field, rtol: float) -> Field:
