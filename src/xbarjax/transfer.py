@@ -51,7 +51,7 @@ def transfer(
     **Returns:** conductances [S], shape `(rows, cols)`; all NaN where a solve did not converge, or
     where elimination, in a gradient, differs from one: name a solver then. A gradient by cells
     takes one elimination that keeps all voltages, and solves with its factor (solvers/products.py);
-    others, and second ones, take a solve for each line.
+    others take a solve for each line. Second ones may take forward and reverse in any order.
 
     **Errors:** `ValueError` for cells that are not linear; on concrete values, those of `read`.
     """
@@ -135,12 +135,11 @@ def _(primals, tangents):
     if any(map(eqx.is_array, jax.tree.leaves((moved.wires, moved.drive, moved.readout)))):
         found = lambda x: lax.platform_dependent(x, cpu=direct, default=solves)
         return eqx.filter_jvp(found, (crossbar,), (moved,))
-    matrix, status, change = _with_change(crossbar, moved.cell, chunk)
+    matrix, status, change = _with_change(crossbar, moved.cell)
     return (matrix, status), (change, None)
 
 
-@eqx.filter_custom_jvp
-def _with_change(crossbar: Crossbar, moved, chunk: int):
+def _with_change(crossbar: Crossbar, moved):
     """The matrix, its status, and how it changes where cells do by `moved`: linear in that."""
     of_cells = lambda cell: _network(eqx.tree_at(lambda c: c.cell, crossbar, cell))[0].g_rc
     _, dg = eqx.filter_jvp(of_cells, (crossbar.cell,), (moved,))
@@ -151,36 +150,33 @@ def _with_change(crossbar: Crossbar, moved, chunk: int):
     return good * matrix, status, good * change
 
 
-@_with_change.def_jvp
+@eqx.filter_custom_jvp
+def _known(crossbar: Crossbar):
+    """All products by elimination with what their changes take, held against a solve."""
+    return _known_of_each(crossbar)
+
+
+@_known.def_jvp
 def _(primals, tangents):
-    """What a second derivative asks for: by solves."""
-    crossbar, moved, chunk = primals
-
-    def both(crossbar, moved):
-        still = jax.tree.map(lambda _: None, crossbar)
-        change = eqx.tree_at(lambda c: c.cell, still, moved, is_leaf=lambda x: x is None)
-        solves = lambda x: _by_solves(x, LadderCG(), chunk)
-        (matrix, status), (changed, _) = eqx.filter_jvp(solves, (crossbar,), (change,))
-        return matrix, status, changed
-
-    return eqx.filter_jvp(both, (crossbar, moved), tangents[:2])
+    """What a second derivative asks for: that of the elimination itself."""
+    return eqx.filter_jvp(_known_of_one, primals, tangents)
 
 
 @eqx.filter_jit
-def _known(crossbar: Crossbar):
-    """All products by elimination with what their changes take, held against a solve."""
+def _known_of_each(crossbar: Crossbar):
+    return one_by_one(_known_of_one)(crossbar)
 
-    def one(crossbar):
-        network, solve = _prepared(crossbar, LadderCG())
-        rows, cols = crossbar.shape
-        found = products.products(network if cols <= rows else turned(network))
-        matrix = _upright(found.matrix, crossbar)
-        probe, expected, bound = _probe(matrix if rows <= cols else matrix.T)
-        line, status = solve(probe)
-        agrees = jnp.all(jnp.abs(line - expected) <= bound)
-        return found, status | jnp.where(agrees, 0, int(Status.NOT_CONVERGED))
 
-    return one_by_one(one)(crossbar)
+@eqx.filter_jit
+def _known_of_one(crossbar: Crossbar):
+    network, solve = _prepared(crossbar, LadderCG())
+    rows, cols = crossbar.shape
+    found = products.products(network if cols <= rows else turned(network))
+    matrix = _upright(found.matrix, crossbar)
+    probe, expected, bound = _probe(matrix if rows <= cols else matrix.T)
+    line, status = solve(probe)
+    agrees = jnp.all(jnp.abs(line - expected) <= bound)
+    return found, status | jnp.where(agrees, 0, int(Status.NOT_CONVERGED))
 
 
 def _upright(x, crossbar: Crossbar):

@@ -46,16 +46,15 @@ def solve(
     """Solves `network x = vector`, with the derivative of the solution, not of the solver.
 
     For `A x = b` the tangent is `A dx = db - dA x` and the cotangent a solve with the transpose:
-    whatever the solver does inside, a derivative costs one more solve. Second derivatives are taken
-    forward over reverse, as `jax.hessian` does: JAX cannot transpose a solve with a right-hand side
-    that is known in part, which reverse over reverse asks for (an AssertionError of jax 0.10).
-    `lineax.linear_solve` states the same rule, but its tangent solves raise from inside the
-    compiled program; that needs a host callback, which accelerators and `jax.export` lack. The
-    caller judges the solution by its residual instead.
+    whatever the solver does inside, a derivative costs one more solve, forward or reverse, and so
+    does each further one. `lineax.linear_solve` states the same rule, but its tangent solves raise
+    from inside the compiled program; that needs a host callback, which accelerators and
+    `jax.export` lack. The caller judges the solution by its residual instead.
 
     A `guess` of the solution saves iterations where it is near, and has no derivative. It travels
     as one more part of the system, `y = guess`: the tangent of that part is zero, which is where
-    the solves for derivatives begin.
+    the solves for derivatives begin. What the solution may err by travels in the same way, since
+    under `vmap` JAX holds whatever comes beside a solution to be one of a batch (jax 0.10).
 
     Returns the solution and the solver's statistics, which have no derivative.
     """
@@ -64,13 +63,10 @@ def solve(
 
     def by(state, made_of, network):
         def compute(state, network, b):
-            vector, *guess = b
+            vector, _, *guess = b
             options = {"y0": guess[0]} if guess else {}
             x, stats = refined(solver, state, network, vector, options)
-            # JAX cannot linearise a batched solve with a floating statistic (jax 0.10): as bits
-            whole = jnp.int64 if stats["error"].dtype == jnp.float64 else jnp.int32
-            bits = lax.bitcast_convert_type(stats["error"], whole)
-            return (x, *guess), stats | {"error": bits}
+            return (x, stats["error"], *guess), {"num_steps": stats["num_steps"]}
 
         def own(network, b):
             return compute(made_of(network), network, b)
@@ -80,17 +76,19 @@ def solve(
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
     # none, or where the network has one and they do not (jax 0.10), as for shunts alone; the
-    # barrier gives all of them one, at no cost. Equal leaves stay one array.
+    # barrier gives all of them one, at no cost, and that around the network does so in second
+    # derivatives. Equal leaves stay one array.
     if network.shorts is not None and vector.cell is None:
         vector = vector._replace(cell=jnp.zeros_like(vector.row))
-    b = (vector,) if guess is None else (vector, lax.stop_gradient(guess))
+    none = jnp.zeros((), vector.row.dtype)
+    b = (vector, none) if guess is None else (vector, none, lax.stop_gradient(guess))
     leaves, structure = jax.tree.flatten(b)
     names = first_of(leaves)
     shunts = network.g_row, network.g_col
     distinct, _ = lax.optimization_barrier((dict(zip(names, leaves, strict=True)), shunts))
     b = jax.tree.unflatten(structure, [distinct[name] for name in names])
-    (x, *_), stats = lax.custom_linear_solve(
-        lambda x: (network.mv(x[0]), *x[1:]),
+    solved, stats = lax.custom_linear_solve(
+        lambda x: lax.optimization_barrier((network.mv(x[0]), *x[1:])),
         b,
         by(factored.state, partial(_init, solver), source),
         by(
@@ -101,9 +99,9 @@ def solve(
         network.symmetric,
         has_aux=True,
     )
-    # and its transpose meets the same in forward over reverse, where a loss sees some leaves alone
-    error = lax.bitcast_convert_type(stats["error"], vector.row.dtype)
-    return lax.optimization_barrier(x), stats | {"error": error}
+    # and its transpose meets the same in second derivatives, where a loss sees some leaves alone
+    x, error, *_ = lax.optimization_barrier(solved)
+    return x, stats | {"error": lax.stop_gradient(error)}
 
 
 def roughly(factored: Factored, vector: Field, rtol: float) -> Field:
