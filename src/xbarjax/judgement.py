@@ -9,17 +9,17 @@ from jaxtyping import Array
 
 from ._types import Scalar
 from .assembly import Circuit
-from .connectivity import Undetermined, at_one_voltage
-from .drive import Bias
-from .network import Field, Network
+from .connectivity import Undetermined
+from .network import Field, Network, Segments
 from .solution import Status
+
+MANY = 100  # shorts in a row, whose voltages add up
 
 
 def nodes_hold(circuit: Circuit, error) -> Array:
     """Whether nodes are known to within 1e-9 of the largest voltage, 1e-4 in float32: an `error`
     [V] is looked for where they hang on little."""
-    largest = jnp.maximum(*map(jnp.abs, circuit.span))
-    return error <= _tolerance(error.dtype)[1] * largest
+    return error <= _tolerance(error.dtype)[1] * _highest(circuit)
 
 
 def wires_hold(off: Field, x: Field) -> Array:
@@ -28,22 +28,44 @@ def wires_hold(off: Field, x: Field) -> Array:
     return _largest(off.row_segments, off.col_segments) <= most
 
 
-def current_law_holds(circuit: Circuit, network: Network, bias: Bias, residual, currents, injected):
+def current_law_holds(circuit: Circuit, network: Network, x: Field, residual, currents, injected):
     """Whether the solver did its work: its own tolerance is far below this one, which it misses
     where it stopped early or the dtype is exhausted.
 
-    Where no current may flow, the rounding of the injected ones is all there is: where a family of
-    lines has no terminal at all, and where all terminals that are joined are at one voltage.
+    Where no current may flow, the rounding of the injected ones is all there is: no voltage is
+    left across anything that conducts.
     """
     eps, flowing = jnp.finfo(residual.dtype).eps, _largest(*currents)
     rounding = 64 * eps * _largest(injected)
-    at_rest = jnp.all(circuit.free_row) | jnp.all(circuit.free_col)
-    args = lax.stop_gradient((network, bias))
+    still = lambda *x: _across(*x) <= 64 * eps * _highest(circuit)
+    args = lax.stop_gradient((circuit, network, x))
     little = (flowing <= rounding) & (residual > 0)
-    at_rest |= lax.cond(little, at_one_voltage, lambda *_: jnp.asarray(False), *args)
+    at_rest = lax.cond(little, still, lambda *_: jnp.asarray(False), *args)
     rounding = jnp.where(at_rest, rounding, eps * rounding)
     bound = _tolerance(residual.dtype)[0] * flowing + rounding
     return residual <= lax.stop_gradient(bound)
+
+
+def _across(circuit: Circuit, network: Network, x: Field) -> Scalar:
+    """The largest voltage [V] across a wire or cell that conducts, however little."""
+    v_row, v_col = circuit.voltages(x.row, x.col)
+    joined = (network.g_rc > 0) | (network.g_cr > 0)
+    if network.shorts is not None:
+        joined |= network.shorts.alpha > 0
+
+    def along(line: Segments, d, e, axis: int):
+        across = jnp.diff(d, axis=axis, prepend=0, append=0) - e / jnp.where(
+            line.alpha > 0, line.alpha, 1
+        )
+        return jnp.where(line.alpha > 0, across, 0)
+
+    cells = jnp.where(joined, v_row - v_col, 0)
+    rows = along(network.row, x.row, circuit.e_row, network.row_axis)
+    return _largest(cells, rows, along(network.col, -x.col, circuit.e_col, 0))
+
+
+def _highest(circuit: Circuit) -> Scalar:
+    return jnp.maximum(*map(jnp.abs, circuit.span))
 
 
 def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, off: Field):
@@ -55,7 +77,7 @@ def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, o
     gain = jnp.where(shorts.open & ~ideal, 1 / jnp.where(ideal, 1, shorts.beta), shorts.gain)
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
     lost = ~(jnp.abs(gain * off.cell) <= tolerance * _largest(i_row, i_col, x.cell))
-    lost |= ~nodes_hold(circuit, jnp.abs(off.cell))
+    lost |= ~nodes_hold(circuit, MANY * jnp.abs(off.cell))
     low, high = circuit.span
     loop = shorts.open | ((shorts.alpha > 0) & (shorts.cap == 0))
     joined = loop & (jnp.abs(off.cell) > 1e-3 * jnp.maximum(high - low, 0))

@@ -42,6 +42,7 @@ from ._types import CellMask, PerCell, PerColSegment, PerRowSegment
 R_BROKEN = (
     1e6  # [ohm] where a segment's law is rescaled so that inf stays finite; any value will do
 )
+CAP = 100.0  # times what the wires conduct between the two nodes of a cell: more is a short
 
 
 class Segments(eqx.Module):

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 
 from .._types import PerCell, PerCol, PerRow, Scalar
 from ..network import Field, Network, Segments
@@ -30,6 +29,8 @@ class Injected(NamedTuple):
     v_row: PerRow  # drop of the near end of each line
     v_col: PerCol
     unit: Scalar  # [A]
+    offset_row: PerCell  # [V]
+    offset_col: PerCell
 
 
 class Round(NamedTuple):
@@ -60,13 +61,13 @@ def injected(lines: Lines, vector: Field) -> Injected:
     col = vector.col - network.g_cr * offset_row - network.g_col * offset_col
     unit = jnp.max(jnp.maximum(jnp.abs(row), jnp.abs(col)))
     unit = jnp.where(unit > 0, unit, 1)
-    return Injected(row / unit, col / unit, v_row / unit, v_col / unit, unit)
+    ends = v_row / unit, v_col / unit
+    return Injected(row / unit, col / unit, *ends, unit, offset_row, offset_col)
 
 
-def column_drops(lines: Lines, b: Injected, vector: Field, x: Field) -> PerCell:
+def column_drops(b: Injected, x: Field) -> PerCell:
     """Column drops of some field, counted and scaled as those of a round are."""
-    _, _, offset_col, _ = _offsets(lines, vector)
-    return (x.col - offset_col) / b.unit
+    return (x.col - b.offset_col) / b.unit
 
 
 def _offsets(lines: Lines, vector: Field):
@@ -118,9 +119,7 @@ def field(lines: Lines, b: Injected, vector: Field, x: Round) -> Field:
     j_row = ladder.currents(lost.T, x.i_row, near_last=rows.near_last).T
     lost = network.g_cr * x.a + network.g_col * x.w - b.col
     j_col = ladder.currents(lost, x.i_col, near_last=cols.near_last)
-    # made again rather than kept: two arrays less while the solver runs
-    offset_row, _, offset_col, _ = _offsets(lines, lax.optimization_barrier(vector))
-    a, w = b.unit * x.a + offset_row, b.unit * x.w + offset_col
+    a, w = b.unit * x.a + b.offset_row, b.unit * x.w + b.offset_col
     along_row = jnp.diff(a, axis=1, prepend=0, append=0)
     along_col = -jnp.diff(w, axis=0, prepend=0, append=0)
     y_row = scaled_current(network.row, b.unit * j_row, along_row, vector.row_segments)

@@ -48,7 +48,7 @@ def iterated(
     rtol = jnp.maximum(rtol, options.get("rtol", 0.0))
     b = injected(lines, vector)
     guess = options.get("y0")
-    begin = jnp.zeros_like(b.col) if guess is None else column_drops(lines, b, vector, guess)
+    begin = jnp.zeros_like(b.col) if guess is None else column_drops(b, guess)
     x = round_from(lines, b, begin)
     rounding = ROUNDING * jnp.finfo(b.row.dtype).eps * size(b.row)
     enough = jnp.maximum(rtol * x.reached, rounding)

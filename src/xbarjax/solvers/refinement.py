@@ -18,7 +18,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Int
 
-from .._types import Scalar
+from .._types import PerCell, Scalar
 from ..network import Field, Network, Segments
 
 ROUNDS = 40  # at most; shorts take about six
@@ -32,8 +32,10 @@ NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brough
 
 class _State(NamedTuple):
     x: Field
-    rest: Field  # right-hand side of the next solve
+    rest: Field  # what x leaves of the right-hand side
     before: Scalar  # violation [A], the largest of nodes and shorts
+    apart: Scalar  # [V], the largest violation of Ohm's law
+    drop: Scalar  # [V], the largest of x
     error: Scalar  # [V], that any node may be off by; infinite where it is not known
     rounds: Int[Array, ""]
     steps: Int[Array, ""]
@@ -67,50 +69,57 @@ def refined(
     small = NODES[0 if vector.row.dtype == jnp.float64 else 1]
 
     def one_round(s: _State) -> _State:
-        # nodes that hang on little are a small part of what is left: it is solved for as it is
-        rough = jnp.where(s.rounds == 0, shorted, ~s.bound & jnp.isinf(s.error))
-        asked = jnp.where(rough, jnp.maximum(rtol, ROUGH), rtol)
-        more = {"rtol": asked}
-        if guess is not None:
-            more["y0"] = jax.tree.map(lambda x: jnp.where(s.rounds == 0, x, 0), guess)
-        dx, _, stats = solver.compute(state, _pushed(network, s.rest), more)
-        dx = _with_currents(network, dx, s.rest)
-        steps = s.steps + jnp.asarray(stats["num_steps"])
         first = s.rounds == 0
-        x = jax.tree.map(lambda x, dx: jnp.where(first, dx, jnp.where(s.bound, x, x + dx)), s.x, dx)
-        once = s._replace(x=x, rounds=s.rounds + 1, steps=steps, done=~again)
-        return lax.cond(again, lambda: _judged(once, dx), lambda: once)
+        # nodes that hang on little are a small part of what is left: it is solved for as it is
+        rough = jnp.where(first, shorted, ~s.bound & jnp.isinf(s.error))
+        more = {"rtol": jnp.where(rough, jnp.maximum(rtol, ROUGH), rtol)}
+        if guess is not None:
+            more["y0"] = jax.tree.map(lambda x: jnp.where(first, x, 0), guess)
+        nodes = s.rest.row, s.rest.col
+        row, col = lax.cond(s.bound, lambda: _bound(network, s.x, *nodes), lambda: nodes)
+        none = jax.tree.map(lambda x: jnp.where(s.bound, 0, x), s.rest)
+        rest = none._replace(row=row, col=col)
+        dx, _, stats = solver.compute(state, _pushed(network, rest), more)
+        dx = _with_currents(network, dx, rest)
+        steps = s.steps + jnp.asarray(stats["num_steps"])
+        once = s._replace(rounds=s.rounds + 1, steps=steps, done=~again)
+        return lax.cond(again, lambda: _judged(once, rest, dx), lambda: once._replace(x=dx))
 
-    def _judged(s: _State, dx: Field) -> _State:
-        found = lax.cond(
-            s.bound,
-            lambda: _bounded(network, dx, s.rest),
-            lambda: jnp.full((), jnp.inf, vector.row.dtype),
-        )
-        rest = network.violation(vector, s.x)
-        flowing, left = _flows(network, s.x), _left(network, rest)
-        drop = jnp.maximum(jnp.max(jnp.abs(s.x.row)), jnp.max(jnp.abs(s.x.col)))
+    def _judged(s: _State, rest: Field, dx: Field) -> _State:
+        pick = lambda yes, no: jax.tree.map(lambda a, b: jnp.where(s.bound, a, b), yes, no)
+        better = jax.tree.map(jnp.add, s.x, dx)  # it begins at 0
+        x = pick(dx, better)
+        off = network.violation(pick(rest, vector), x)
+        drop = jnp.maximum(jnp.max(jnp.abs(x.row)), jnp.max(jnp.abs(x.col)))
+        # currents into all nodes are half of those asked for, at least: a bound
+        good = jnp.all(off.row >= rest.row / 2) & jnp.all(off.col <= rest.col / 2)
+        found = jnp.where(s.bound & good, 2 * drop, jnp.inf)
+        flowing, left = _flows(network, x), _left(network, off)
         settled = left <= jnp.maximum(SETTLED * eps, rtol) * flowing
-        settled &= _apart(rest) <= jnp.maximum(small / 100, rtol) * drop
-        stalled = (left > STALLED * s.before) | ~jnp.isfinite(left)
+        apart = _apart(off)
+        settled &= apart <= jnp.maximum(small / 100, rtol) * drop
+        # currents that no longer get better may hide what does: a short in a weak part
+        stalled = (left > STALLED * s.before) & (apart > STALLED * s.apart) | ~jnp.isfinite(left)
         enough = settled | stalled | (s.rounds >= ROUNDS)
         enough &= (s.rounds > 1) | ~hung
-        known = found <= small * drop
-        known |= ~(found < STALLED * s.error) | (s.rounds >= ROUNDS)
+        largest = jnp.where(s.bound, s.drop, drop)
+        known = (found <= small * largest) | ~(found < STALLED * s.error) | (s.rounds >= ROUNDS)
         enough = jnp.where(s.bound, known, enough)
         bound = enough & hung & ~s.bound
-        rest = lax.cond(bound, lambda: _bound(network, s.x, rest), lambda: rest)
         return s._replace(
-            rest=rest,
+            x=pick(s.x, better),
+            rest=pick(s.rest, off),
             before=jnp.where(s.bound, jnp.inf, left),
-            error=jnp.where(s.bound, jnp.minimum(found, s.error), s.error),
+            apart=jnp.where(s.bound, jnp.inf, apart),
+            drop=largest,
+            error=jnp.minimum(found, s.error),
             bound=bound,
             done=enough & ~bound,
         )
 
     none = jax.tree.map(jnp.zeros_like, vector)
     zero, inf = jnp.zeros((), vector.row.dtype), jnp.full((), jnp.inf, vector.row.dtype)
-    start = _State(none, vector, inf, inf, jnp.asarray(0), jnp.asarray(0), no, no)
+    start = _State(none, vector, inf, inf, zero, inf, jnp.asarray(0), jnp.asarray(0), no, no)
     s = lax.while_loop(lambda s: ~s.done, one_round, start)
     error = jnp.where(hung, s.error, zero)
     return s.x, {"num_steps": s.steps, "error": error}
@@ -139,8 +148,9 @@ def _flows(network: Network, x: Field) -> Scalar:
 
 
 def _apart(rest: Field) -> Scalar:
-    """By how much the two nodes of a short are not where its law has them [V]."""
-    return jnp.zeros((), rest.row.dtype) if rest.cell is None else jnp.max(jnp.abs(rest.cell))
+    """The largest violation of Ohm's law [V], in a wire or a short."""
+    parts = [rest.row_segments, rest.col_segments] + ([] if rest.cell is None else [rest.cell])
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
 
 
 def _left(network: Network, rest: Field) -> Scalar:
@@ -150,7 +160,7 @@ def _left(network: Network, rest: Field) -> Scalar:
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
 
 
-def _bound(network: Network, x: Field, rest: Field) -> Field:
+def _bound(network: Network, x: Field, left_row: PerCell, left_col: PerCell):
     """Currents [A] that no node is short of: what is left of its law, and the rounding of what
     flows there. Row drops count downwards."""
     eps, axis = jnp.finfo(x.row.dtype).eps, network.row_axis
@@ -162,19 +172,10 @@ def _bound(network: Network, x: Field, rest: Field) -> Field:
         return jnp.where(alone, 0, jnp.abs(left) + eps * (at(i, 0) + at(i, 1))), alone
 
     capped = network.capped
-    row, no_row = of_nodes(network.row, x.row_segments, capped.g_row, rest.row, axis)
-    col, no_col = of_nodes(network.col, x.col_segments, capped.g_col, rest.col, 0)
+    row, no_row = of_nodes(network.row, x.row_segments, capped.g_row, left_row, axis)
+    col, no_col = of_nodes(network.col, x.col_segments, capped.g_col, left_col, 0)
     # no less than a solver can tell from the largest
     least = RANGE * jnp.maximum(jnp.max(row), jnp.max(col))
     row = jnp.where(no_row, 0, jnp.maximum(row, least))
     col = jnp.where(no_col, 0, jnp.maximum(col, least))
-    return jax.tree.map(jnp.zeros_like, rest)._replace(row=-row, col=col)
-
-
-def _bounded(network: Network, z: Field, rest: Field) -> Scalar:
-    """The largest voltage [V] of a bound, once it is known to be one: currents into all nodes are
-    half of those asked for, at least. Infinite where they are not."""
-    found = network.capped.mv(z._replace(cell=None))
-    good = jnp.all(found.row <= rest.row / 2) & jnp.all(found.col >= rest.col / 2)
-    largest = jnp.maximum(jnp.max(jnp.abs(z.row)), jnp.max(jnp.abs(z.col)))
-    return jnp.where(good, 2 * largest, jnp.inf)
+    return -row, col

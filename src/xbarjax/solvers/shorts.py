@@ -17,16 +17,14 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
 
 from .._types import CellMask, PerCell, Scalar
-from ..network import Network, Shorts
+from ..network import CAP, Network, Shorts
 from . import ladder
 from .batching import one_by_one
 
-CAP = 100.0  # times what the wires conduct between the two nodes of a cell: more is a short
 KNIT = 0.05  # of the best wire of a line: what its ideal wires are taken for beside a short
-LEAST = 1e-4  # of the wires alone: how far other shorts may bring their resistance down
+ROUNDS = 8  # cells, as far as which a short looks for what holds it
 SOLVED = 1e6  # times what the wires alone conduct: what solvers can do without
 IDEAL = 1e30  # [S]: more than any wire, and finite in float32 when multiplied with one
 
@@ -57,50 +55,72 @@ def _kinds(network: Network) -> _Kinds:
 
 
 def _most(network: Network) -> Scalar:
-    """A bound of the resistance [ohm] between the two nodes of a cell, along both lines."""
-    rows = _along(network.row.r, network.g_rc, network.row_axis)
-    return rows + _along(network.col.r, network.g_rc, 0)
+    """A bound of the resistance [ohm] between the two nodes of a cell, along both lines: all of
+    each but one of its ends, the better one."""
+    return _along(network.row.r, network.row_axis) + _along(network.col.r, 0)
 
 
-def _along(r, g, axis: int) -> Scalar:
-    """Of the best of three ways along a line: to its near end, to its far one, or to any of its
-    other cells, which conduct as much as all but the largest, spread evenly, or more."""
-    inner = jnp.sum(lax.slice_in_dim(r, 1, r.shape[axis] - 1, axis=axis), axis)
+def _along(r, axis: int) -> Scalar:
     end = lambda k: lax.index_in_dim(r, k, axis, keepdims=False)
-    others = jnp.sum(jnp.where(jnp.isinf(g), 0, g), axis) - jnp.max(g, axis)
-    by_cells = jnp.where(others > 0, g.shape[axis] / jnp.where(others > 0, others, 1), jnp.inf)
-    ends = jnp.minimum(end(0), end(r.shape[axis] - 1))
-    return jnp.max(inner + jnp.minimum(ends, by_cells))
+    inner = jnp.sum(lax.slice_in_dim(r, 1, r.shape[axis] - 1, axis=axis), axis)
+    return jnp.max(inner + jnp.minimum(end(0), end(-1)))
 
 
 def _exactly(network: Network) -> _Kinds:
-    turn = (lambda x: x) if network.parallel else jnp.transpose
-    shunt = None if network.shunt_row is None else turn(network.shunt_row)
-    of_row = _beside(turn(network.row.r), turn(network.g_rc), shunt)
-    of_col = _beside(network.col.r, network.g_rc, network.shunt_col)
+    of_row, of_col = _yields(network)
     # a node that hangs on its cell alone has nowhere to yield to
-    yields = lambda rho: jnp.where(jnp.isinf(rho), 0, rho)
-    alone, beside, knit = (yields(turn(a)) + yields(b) for a, b in zip(of_row, of_col))
-    free = jnp.isinf(turn(of_row[0])) | jnp.isinf(of_col[0])
-    held = (alone == 0) & ~free
-    g = network.g_rc
-    finite = jnp.minimum(g, IDEAL)
-    rho = jnp.maximum(knit, LEAST * alone)
-    shared = finite * beside <= CAP
-    short = (finite * rho > CAP) & (~shared | (finite * alone > SOLVED))
-    short = jnp.isinf(g) | jnp.where(held, g > 0, short)
+    finite = lambda rho: jnp.where(jnp.isinf(rho), 0, rho)
+    alone, beside, rho = (finite(a) + finite(b) for a, b in zip(of_row, of_col))
+    held = (alone == 0) & jnp.isfinite(of_row[0]) & jnp.isfinite(of_col[0])
+    g = jnp.minimum(network.g_rc, IDEAL)
+    shared = g * beside <= CAP
+    short = (g * rho > CAP) & (~shared | (g * alone > SOLVED))
+    short = jnp.isinf(network.g_rc) | jnp.where(held, g > 0, short)
     cap = jnp.where(rho > 0, CAP / jnp.where(rho > 0, rho, 1), 1)
     return _Kinds(short, jnp.where(short & ~held, cap, 0), short & shared & ~held)
 
 
-def _beside(r, g, shunt) -> list[Array]:
-    """Resistance [ohm] of a line as its nodes see it: without cells, with its cells' other nodes at
-    rest, and so with its ideal wires taken for good ones. Else shorts that they join would hold
-    each other, and nothing would show what holds them all."""
-    own = jnp.zeros_like(g) if shunt is None else shunt
-    wire = jnp.where((r > 0) & jnp.isfinite(r), r, jnp.inf)
-    least = KNIT * jnp.min(wire, axis=0, keepdims=True)
-    knit = jnp.where((r == 0) & jnp.isfinite(least), least, r)
-    cells = own + jnp.minimum(g, IDEAL)
-    lines, nodes = jnp.concatenate([r, r, knit], 1), jnp.concatenate([own, cells, cells], 1)
-    return [1 / (y + own) for y in jnp.split(ladder.around(lines, nodes), 3, axis=1)]
+def _yields(network: Network) -> list[list[PerCell]]:
+    """Resistances [ohm] from every node into its line, for rows and for columns: without cells,
+    with cells, and with cells and ideal wires taken for good ones. Else shorts that ideal wires
+    join would hold each other, and nothing would show what holds them all.
+
+    A cell is worth what its own conductance is in series with its other line, which is known from
+    the round before. In the first one its other node is at rest. (The recursion of trees: a loop is
+    followed `ROUNDS` cells far.)"""
+    turn = (lambda x: x) if network.parallel else jnp.transpose
+    rows = turn(network.row.r), network.shunt_row, turn
+    sides = rows, (network.col.r, network.shunt_col, lambda x: x)
+    least = 1 / jnp.minimum(network.g_rc, IDEAL)
+    still = jnp.zeros_like(least)
+    most = max(r.shape[0] for r, *_ in sides)
+
+    def joined(parts, fill):
+        # a node with an infinite shunt ends its line, so that all of them have one length
+        longer = lambda x, n: jnp.pad(x, ((0, n - x.shape[0]), (0, 0)), constant_values=fill)
+        n = most if fill == 0 else most - 1
+        return jnp.concatenate([longer(jnp.concatenate(x, 1), n) for x in parts], 1)
+
+    def knit(r):
+        wire = jnp.where((r > 0) & jnp.isfinite(r), r, jnp.inf)
+        best = KNIT * jnp.min(wire, axis=0, keepdims=True)
+        return jnp.where((r == 0) & jnp.isfinite(best), best, r)
+
+    lines = joined([[r, r, knit(r)] for r, *_ in sides], 0)
+
+    def one_round(_, found):
+        nodes = []
+        for (_, shunt, way), others in zip(sides, found[::-1], strict=True):
+            own = still if shunt is None else shunt
+            seen = [own, *(own + 1 / (least + rho) for rho in others[1:])]
+            nodes.append([way(x) for x in seen])
+        y = ladder.around(lines, joined(nodes, jnp.inf))
+        out, start = [], 0
+        for r, shunt, way in sides:
+            own, n, lanes = 0 if shunt is None else shunt, r.shape[0] - 1, r.shape[1]
+            end = start + 3 * lanes
+            out.append([1 / (way(y[:n, k : k + lanes]) + own) for k in range(start, end, lanes)])
+            start = end
+        return out
+
+    return lax.fori_loop(0, ROUNDS, one_round, [[still] * 3] * 2)
