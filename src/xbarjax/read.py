@@ -48,7 +48,7 @@ def read(
 
     **Returns:** a `Solution`. One example a call: batches of inputs or of arrays go through
     `jax.vmap`. Every array leaf of the crossbar and the input has a gradient, which costs about
-    one more read; second derivatives go forward over reverse, as in `jax.hessian`.
+    one more read, and second derivatives, in any order of forward and reverse.
 
     **Errors:** on concrete values raises `ValueError` for input that no circuit can have and
     `RuntimeError` for a read that did not converge (its attribute `solution` holds the best point),
@@ -198,7 +198,7 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
     residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
-    args = circuit, network, bias, residual, (i_row, i_col), found.injected
+    args = circuit, network, x, residual, (i_row, i_col), found.injected
     holds = current_law_holds(*args)
     holds &= wires_hold(off, x)
     through = lambda g, drop: None if g is None else g * drop
@@ -288,12 +288,13 @@ def _cells(mask: Array | None) -> str:
 def _unsolved(solution: Solution) -> str:
     """What to do about a solution that did not converge."""
     stopped = "the solver stopped before Kirchhoff's law held"
+    steps = f"a larger max_steps where that is what it stopped at ({int(solution.num_steps)} steps)"
     if said := _cells(solution.undetermined.cell_lost):
         return (
             f"{stopped}: {said} conducts so much better than the wires beside it that its current"
-            " is lost in rounding; make it inf S, a short, or give those wires a resistance"
+            " is lost in rounding; make it inf S, a short, or give those wires a resistance, or use"
+            f" {steps}"
         )
-    steps = f"a larger max_steps where that is what it stopped at ({int(solution.num_steps)} steps)"
     if solution.drop_row.dtype == jnp.float32:
         return f"{stopped}: use float64, or {steps}"
     if int(solution.newton_steps):
