@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
+from perturbations import EVERY
 from xbarjax import encoding, feeding, nn, schemes, variability as va, waveform
 
 ROWS, COLS = 4, 3
@@ -97,22 +98,8 @@ ENCODINGS = {
     "width": lambda x: encoding.pulse_width(x, 0.2, 3),
     "number": lambda x: encoding.pulse_number(x, 0.2, 3),
 }
-VARIATIONS = {
-    "spread": va.Spread(0.1, 1e-6),
-    "lognormal": va.Lognormal(0.1),
-    "correlated": va.Correlated(0.1, 2.0, 3.0),
-    "programming": va.Programming([1e-6, 1e-6], 1e-4),
-    "saturating": va.Saturating(1e-6, 1e-5),
-    "pulses": va.Pulses(1e-3, 0.2, 1e-6, 1e-4, 0.1, 0.3),
-    "levels": va.Levels(16, 1e-6, 1e-4),
-    "stuck": va.Stuck(0.1, 0.1, 0.1, 1e-4, 1e-6),
-    "broken": va.Broken(0.1),
-    "flicker": va.Flicker(1e-4, 1.0, 1e6),
-    "telegraph": va.Telegraph(0.1, 1e-3, 1e-3),
-    "drift": va.Drift(1e4, 20.0, 0.05, 0.01),
-    "relaxation": va.Relaxation([0.0, 1e-6], [1e-6], 1e-4, va.logarithmic(1.0, 2.0, 1.0)),
-    "metallic": va.Metallic(0.004, 400.0),
-    "activated": va.Activated(0.1, 400.0),
+VARIATIONS = EVERY | {
+    "relaxation": va.Relaxation([0.0, 1e-6], [1e-6], 1e-4, va.logarithmic(1.0, 2.0, 1.0))
 }
 MAPPINGS = (PAIR, xb.ConstantSumPair(1e-6, 1e-4), xb.InterleavedPair(1e-6, 1e-4),
             xb.OffsetColumn(1e-6, 1e-4), xb.DigitalOffset(1e-6, 1e-4, 5e-5))  # fmt: skip

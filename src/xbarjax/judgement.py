@@ -74,12 +74,20 @@ def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, o
     assert shorts is not None and off.cell is not None and x.cell is not None
     ideal = shorts.beta == 0
     # beside ideal wires nothing but its own law says what flows in a cell
-    gain = jnp.where(shorts.open & ~ideal, 1 / jnp.where(ideal, 1, shorts.beta), shorts.gain)
+    held = shorts.alpha > 0
+    gain = jnp.where(shorts.open & ~ideal, 1 / _or_one(shorts.beta), shorts.gain)
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
-    lost = ~(jnp.abs(gain * off.cell) <= tolerance * _largest(i_row, i_col, x.cell))
+    largest = _largest(i_row, i_col, x.cell)
+    lost = ~(jnp.abs(gain * off.cell) <= tolerance * largest)
+    # what flows around in wires and shorts follows from Ohm's law in the wires alone
+    around = lambda line, off: _largest(jnp.where(line.r > 0, off / _or_one(line.beta), 0))
+    loose = jnp.maximum(
+        around(network.row, off.row_segments), around(network.col, off.col_segments)
+    )
+    lost |= held & ~(loose <= tolerance / 10 * largest)
     lost |= ~nodes_hold(circuit, MANY * jnp.abs(off.cell))
     low, high = circuit.span
-    loop = shorts.open | ((shorts.alpha > 0) & (shorts.cap == 0))
+    loop = shorts.open | (held & (shorts.cap == 0))
     joined = loop & (jnp.abs(off.cell) > 1e-3 * jnp.maximum(high - low, 0))
     split = ideal & shorts.open & ~joined
     flags = {
@@ -124,6 +132,10 @@ def status_of(crossbar, bias, undetermined, x, more):
     for flag, holds in (more | flags).items():
         status |= jnp.where(holds, int(flag), 0)
     return lax.stop_gradient(status)
+
+
+def _or_one(x: Array) -> Array:
+    return jnp.where(x > 0, x, 1)
 
 
 def _tolerance(dtype) -> tuple[float, float]:

@@ -9,8 +9,8 @@ conductance `c`, large beside the wires and not more, and what that leaves viola
 
 goes back into the network as a current `c r` until nothing is left (refinement.py): the method of
 multipliers (M. R. Hestenes, J. Optim. Theory Appl. 4, 303, 1969, doi:10.1007/BF00927673). A round
-leaves `(1 - c / g) / (1 + c R)` of it, where `R` is the resistance of the wires between the two
-nodes, which is at least half of what each line alone shows with its neighbours at rest.
+leaves `(1 - c / g) / (1 + c R)` of it, where `R` is the resistance between the two nodes without
+the cell. `c` is `CAP` times an estimate of `1 / R`.
 """
 
 from typing import NamedTuple
@@ -82,12 +82,11 @@ def _exactly(network: Network) -> _Kinds:
 
 def _yields(network: Network) -> list[list[PerCell]]:
     """Resistances [ohm] from every node into its line, for rows and for columns: without cells,
-    with cells, and with cells and ideal wires taken for good ones. Else shorts that ideal wires
-    join would hold each other, and nothing would show what holds them all.
+    with cells, and with cells and with ideal wires taken for good ones. (Else shorts that ideal
+    wires join would hold each other, and nothing would show what holds them all.)
 
-    A cell is worth what its own conductance is in series with its other line, which is known from
-    the round before. In the first one its other node is at rest. (The recursion of trees: a loop is
-    followed `ROUNDS` cells far.)"""
+    A cell of the line counts as its own resistance in series with that of its other line, which is
+    known from the round before. In the first round its other node is at rest."""
     turn = (lambda x: x) if network.parallel else jnp.transpose
     rows = turn(network.row.r), network.shunt_row, turn
     sides = rows, (network.col.r, network.shunt_col, lambda x: x)
@@ -95,18 +94,21 @@ def _yields(network: Network) -> list[list[PerCell]]:
     still = jnp.zeros_like(least)
     most = max(r.shape[0] for r, *_ in sides)
 
-    def joined(parts, fill):
-        # a node with an infinite shunt ends its line, so that all of them have one length
-        longer = lambda x, n: jnp.pad(x, ((0, n - x.shape[0]), (0, 0)), constant_values=fill)
-        n = most if fill == 0 else most - 1
-        return jnp.concatenate([longer(jnp.concatenate(x, 1), n) for x in parts], 1)
-
     def knit(r):
         wire = jnp.where((r > 0) & jnp.isfinite(r), r, jnp.inf)
         best = KNIT * jnp.min(wire, axis=0, keepdims=True)
         return jnp.where((r == 0) & jnp.isfinite(best), best, r)
 
-    lines = joined([[r, r, knit(r)] for r, *_ in sides], 0)
+    def beside(parts, length: int, fill):
+        """Lines of both families side by side. A node with an infinite shunt ends its line, so
+        that all of them have one length."""
+        wide = [jnp.concatenate(x, 1) for x in parts]
+        ends = [((0, length - len(x)), (0, 0)) for x in wide]
+        return jnp.concatenate(
+            [jnp.pad(x, end, constant_values=fill) for x, end in zip(wide, ends, strict=True)], 1
+        )
+
+    lines = beside([[r, r, knit(r)] for r, *_ in sides], most, 0)
 
     def one_round(_, found):
         nodes = []
@@ -114,10 +116,10 @@ def _yields(network: Network) -> list[list[PerCell]]:
             own = still if shunt is None else shunt
             seen = [own, *(own + 1 / (least + rho) for rho in others[1:])]
             nodes.append([way(x) for x in seen])
-        y = ladder.around(lines, joined(nodes, jnp.inf))
+        y = ladder.around(lines, beside(nodes, most - 1, jnp.inf))
         out, start = [], 0
         for r, shunt, way in sides:
-            own, n, lanes = 0 if shunt is None else shunt, r.shape[0] - 1, r.shape[1]
+            own, n, lanes = 0 if shunt is None else shunt, len(r) - 1, r.shape[1]
             end = start + 3 * lanes
             out.append([1 / (way(y[:n, k : k + lanes]) + own) for k in range(start, end, lanes)])
             start = end
