@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
+from xbarjax.network import Network, Segments
 
 INF = np.inf
 ROWS, COLS = 6, 5
@@ -383,3 +384,22 @@ def test_no_node_leaves_the_range_of_the_terminals(seed: int) -> None:
     low, high = (f([f(p[k]) for k in BIAS]) for f in (min, max))
     for v in (s.v_row, s.v_col):
         assert np.min(v) >= low - 1e-14 and np.max(v) <= high + 1e-14
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_transposed_network_is_the_transpose_of_its_matrix(parallel: bool) -> None:
+    """Of cells that see their two nodes differently, with shunts; what is left violated as well."""
+    rng = np.random.default_rng(0)
+    rows, cols = 3, 4
+    draw = lambda *shape: jnp.asarray(rng.uniform(0.5, 2, shape))
+    row = Segments(draw(rows + 1, cols) if parallel else draw(rows, cols + 1))
+    g = [draw(rows, cols) for _ in range(4)]
+    network = Network(row, Segments(draw(rows + 1, cols)), *g, False, parallel)
+    turned = network.transpose()
+    np.testing.assert_allclose(turned.as_matrix(), network.as_matrix().T, rtol=1e-15)
+    np.testing.assert_array_equal(turned.transpose().as_matrix(), network.as_matrix())
+    for of in (network, turned):
+        x, b = (jax.tree.map(lambda s: draw(*s.shape), of.in_structure()) for _ in range(2))
+        off = jax.tree.map(jnp.subtract, b, of.mv(x))
+        for got, want in zip(jax.tree.leaves(of.violation(b, x)), jax.tree.leaves(off)):
+            np.testing.assert_allclose(got, want, atol=1e-14)

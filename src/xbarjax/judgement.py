@@ -10,7 +10,7 @@ from jaxtyping import Array
 from ._types import Scalar
 from .assembly import Circuit
 from .connectivity import Undetermined
-from .network import Field, Network, Segments
+from .network import CAP, Field, Network, Segments
 from .solution import Status
 
 MANY = 100  # shorts in a row, whose voltages add up
@@ -79,12 +79,10 @@ def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, o
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
     largest = _largest(i_row, i_col, x.cell)
     lost = ~(jnp.abs(gain * off.cell) <= tolerance * largest)
-    # what flows around in wires and shorts follows from Ohm's law in the wires alone
-    around = lambda line, off: _largest(jnp.where(line.r > 0, off / _or_one(line.beta), 0))
-    loose = jnp.maximum(
-        around(network.row, off.row_segments), around(network.col, off.col_segments)
-    )
-    lost |= held & ~(loose <= tolerance / 10 * largest)
+    # a short that closes a loop of wires: what flows there follows from voltages alone, and those
+    # are rounded
+    drop = jnp.finfo(x.row.dtype).eps * (jnp.abs(x.row) + jnp.abs(x.col))
+    lost |= held & ~(drop * shorts.cap / CAP <= tolerance / 10 * largest)
     lost |= ~nodes_hold(circuit, MANY * jnp.abs(off.cell))
     low, high = circuit.span
     loop = shorts.open | (held & (shorts.cap == 0))

@@ -121,15 +121,19 @@ class Network(lx.AbstractLinearOperator):
     parallel: bool = eqx.field(static=True, default=False)
     shorts: Shorts | None = None
     hangs: Bool[Array, ""] | None = None  # whether a node is held by next to nothing
+    turned: bool = eqx.field(static=True, default=False)  # the transpose of such a network
 
     @property
     def g_row(self) -> PerCell:
-        """What a row node sees of its cell and its shunt [S]."""
-        return self.g_cr if self.shunt_row is None else self.g_cr + self.shunt_row
+        """What a row node sees of its cell and its shunt [S]. A cell puts one current into both of
+        its nodes; its transpose puts two, of the sum of both drops."""
+        g = self.g_rc if self.turned else self.g_cr
+        return g if self.shunt_row is None else g + self.shunt_row
 
     @property
     def g_col(self) -> PerCell:
-        return self.g_rc if self.shunt_col is None else self.g_rc + self.shunt_col
+        g = self.g_cr if self.turned else self.g_rc
+        return g if self.shunt_col is None else g + self.shunt_col
 
     @property
     def row_axis(self) -> int:
@@ -160,12 +164,16 @@ class Network(lx.AbstractLinearOperator):
     def violation(self, vector: Field, x: Field) -> Field:
         """`vector - mv(x)`. The current of a cell is rounded once, for both of its nodes: so it
         takes from one what it gives to the other, and nodes that hang on little are not charged."""
-        wires, less = self.wires(x), lax.optimization_barrier(self.cells(x))
+        wires = self.wires(x)
+        if self.turned and not self.symmetric:
+            less_row, less_col = (g * (x.row + x.col) for g in (self.g_rc, self.g_cr))
+        else:
+            less_row = less_col = lax.optimization_barrier(self.cells(x))
         shunted = lambda g, drop: 0 if g is None else g * drop
         found = Field(
-            (vector.row - less) - shunted(self.shunt_row, x.row) - wires.row,
+            (vector.row - less_row) - shunted(self.shunt_row, x.row) - wires.row,
             vector.row_segments - wires.row_segments,
-            (vector.col - less) - shunted(self.shunt_col, x.col) - wires.col,
+            (vector.col - less_col) - shunted(self.shunt_col, x.col) - wires.col,
             vector.col_segments - wires.col_segments,
         )
         if self.shorts is None or vector.cell is None or x.cell is None:
@@ -185,7 +193,8 @@ class Network(lx.AbstractLinearOperator):
         """The network with other cells. Where they are symmetric, they stay one array."""
         g_cr = g_rc if self.symmetric else g_cr
         shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
-        return Network(self.row, self.col, g_rc, g_cr, *shunts, *flags, shorts, self.hangs)
+        others = shorts, self.hangs, self.turned
+        return Network(self.row, self.col, g_rc, g_cr, *shunts, *flags, *others)
 
     def wires(self, vector: Field) -> Field:
         """What wires alone add to Kirchhoff's law: `mv` of an array without cells."""
@@ -211,7 +220,7 @@ class Network(lx.AbstractLinearOperator):
 
     def transpose(self) -> "Network":
         shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
-        others = self.shorts, self.hangs
+        others = self.shorts, self.hangs, not self.turned
         return Network(self.row, self.col, self.g_cr, self.g_rc, *shunts, *flags, *others)
 
     def as_matrix(self) -> Float[Array, "size size"]:

@@ -25,6 +25,7 @@ ROUNDS = 40  # at most; shorts take about six
 ROUGH = 1e-3  # relative tolerance of a round's solve, where more of them come
 SETTLED = 8  # units of rounding of the largest current: less is not asked for
 STALLED = 0.5  # of what was left is left again
+PATIENCE = 2  # rounds on end that stall: a rough one may, where the weak part is not in sight
 RANGE = 1e-10  # of the largest current, down to which the bound of the error is asked for
 NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brought down any further,
 # in float64 and float32
@@ -35,6 +36,7 @@ class _State(NamedTuple):
     rest: Field  # what x leaves of the right-hand side
     before: Scalar  # violation [A], the largest of nodes and shorts
     apart: Scalar  # [V], the largest violation of Ohm's law
+    idle: Int[Array, ""]  # rounds on end that brought neither down
     drop: Scalar  # [V], the largest of x
     error: Scalar  # [V], that any node may be off by; infinite where it is not known
     rounds: Int[Array, ""]
@@ -71,7 +73,7 @@ def refined(
     def one_round(s: _State) -> _State:
         first = s.rounds == 0
         # nodes that hang on little are a small part of what is left: it is solved for as it is
-        rough = jnp.where(first, shorted, ~s.bound & jnp.isinf(s.error))
+        rough = jnp.where(first, shorted, ~s.bound & jnp.isinf(s.error) & (s.idle == 0))
         more = {"rtol": jnp.where(rough, jnp.maximum(rtol, ROUGH), rtol)}
         if guess is not None:
             more["y0"] = jax.tree.map(lambda x: jnp.where(first, x, 0), guess)
@@ -99,7 +101,9 @@ def refined(
         apart = _apart(off)
         settled &= apart <= jnp.maximum(small / 100, rtol) * drop
         # currents that no longer get better may hide what does: a short in a weak part
-        stalled = (left > STALLED * s.before) & (apart > STALLED * s.apart) | ~jnp.isfinite(left)
+        idle = (left > STALLED * s.before) & (apart > STALLED * s.apart)
+        idle = jnp.where(idle, s.idle + 1, 0)
+        stalled = (idle >= PATIENCE) | ~jnp.isfinite(left)
         enough = settled | stalled | (s.rounds >= ROUNDS)
         enough &= (s.rounds > 1) | ~hung
         largest = jnp.where(s.bound, s.drop, drop)
@@ -111,6 +115,7 @@ def refined(
             rest=pick(s.rest, off),
             before=jnp.where(s.bound, jnp.inf, left),
             apart=jnp.where(s.bound, jnp.inf, apart),
+            idle=jnp.where(s.bound, 0, idle),
             drop=largest,
             error=jnp.minimum(found, s.error),
             bound=bound,
@@ -119,7 +124,8 @@ def refined(
 
     none = jax.tree.map(jnp.zeros_like, vector)
     zero, inf = jnp.zeros((), vector.row.dtype), jnp.full((), jnp.inf, vector.row.dtype)
-    start = _State(none, vector, inf, inf, zero, inf, jnp.asarray(0), jnp.asarray(0), no, no)
+    count = jnp.asarray(0)
+    start = _State(none, vector, inf, inf, count, zero, inf, count, count, no, no)
     s = lax.while_loop(lambda s: ~s.done, one_round, start)
     error = jnp.where(hung, s.error, zero)
     return s.x, {"num_steps": s.steps, "error": error}
