@@ -15,7 +15,7 @@ ORDERS = {
     "forward over forward": lambda f: F(F(f)),
 }
 order = pytest.mark.parametrize("twice", ORDERS.values(), ids=ORDERS)
-few = pytest.mark.few  # each compiles for up to a minute
+few = pytest.mark.few  # each compiles for up to a minute: the hardest orders are quick tests
 G, OHM = 1e-4, 3.0
 
 

@@ -87,9 +87,8 @@ def _scale(network: Network) -> Scalar:
             lax.slice_in_dim(r, 0, n - 1, axis=axis), lax.slice_in_dim(r, 1, n, axis=axis)
         )
 
-    r = next_to(network.row.r, network.row_axis) + next_to(network.col.r, 0)
+    r = (next_to(network.row.r, network.row_axis) + next_to(network.col.r, 0)) / CAP
     g = jnp.maximum(network.g_rc, network.g_cr)
-    r = r / CAP
     limited = jnp.where(jnp.isinf(g), 1 / r, g / (1 + g * r))  # 0 of NaN, where both are cut off
     return jnp.max(jnp.where(jnp.isfinite(limited), limited, 0))
 

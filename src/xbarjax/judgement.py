@@ -10,8 +10,9 @@ from jaxtyping import Array
 from ._types import Scalar
 from .assembly import Circuit
 from .connectivity import Undetermined
-from .network import CAP, Field, Network, Segments
+from .network import CAP, Field, Network, Segments, largest
 from .solution import Status
+from .solvers.lines import forces
 
 MANY = 100  # shorts in a row, whose voltages add up
 
@@ -24,8 +25,8 @@ def nodes_hold(circuit: Circuit, error) -> Array:
 
 def wires_hold(off: Field, x: Field) -> Array:
     """Whether Ohm's law holds in the wires, to the same of the largest drop."""
-    most = _tolerance(x.row.dtype)[1] * _largest(x.row, x.col)
-    return _largest(off.row_segments, off.col_segments) <= most
+    most = _tolerance(x.row.dtype)[1] * largest(x.row, x.col)
+    return largest(off.row_segments, off.col_segments) <= most
 
 
 def current_law_holds(circuit: Circuit, network: Network, x: Field, residual, currents, injected):
@@ -35,8 +36,8 @@ def current_law_holds(circuit: Circuit, network: Network, x: Field, residual, cu
     Where no current may flow, the rounding of the injected ones is all there is: no voltage is
     left across anything that conducts.
     """
-    eps, flowing = jnp.finfo(residual.dtype).eps, _largest(*currents)
-    rounding = 64 * eps * _largest(injected)
+    eps, flowing = jnp.finfo(residual.dtype).eps, largest(*currents)
+    rounding = 64 * eps * largest(injected)
     still = lambda *x: _across(*x) <= 64 * eps * _highest(circuit)
     args = lax.stop_gradient((circuit, network, x))
     little = (flowing <= rounding) & (residual > 0)
@@ -54,17 +55,16 @@ def _across(circuit: Circuit, network: Network, x: Field) -> Scalar:
         joined |= network.shorts.alpha > 0
 
     def along(line: Segments, d, e, axis: int):
-        across = jnp.diff(d, axis=axis, prepend=0, append=0) - e / jnp.where(
-            line.alpha > 0, line.alpha, 1
-        )
+        across = jnp.diff(d, axis=axis, prepend=0, append=0) - forces(line, e)
         return jnp.where(line.alpha > 0, across, 0)
 
     cells = jnp.where(joined, v_row - v_col, 0)
     rows = along(network.row, x.row, circuit.e_row, network.row_axis)
-    return _largest(cells, rows, along(network.col, -x.col, circuit.e_col, 0))
+    return largest(cells, rows, along(network.col, -x.col, circuit.e_col, 0))
 
 
 def _highest(circuit: Circuit) -> Scalar:
+    """The largest voltage [V] of terminals and references."""
     return jnp.maximum(*map(jnp.abs, circuit.span))
 
 
@@ -72,17 +72,16 @@ def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, o
     """What is open in shorts, and what is wrong with them."""
     shorts, tolerance = network.shorts, _tolerance(x.row.dtype)[0]
     assert shorts is not None and off.cell is not None and x.cell is not None
-    ideal = shorts.beta == 0
+    held, ideal = shorts.alpha > 0, shorts.beta == 0
     # beside ideal wires nothing but its own law says what flows in a cell
-    held = shorts.alpha > 0
-    gain = jnp.where(shorts.open & ~ideal, 1 / _or_one(shorts.beta), shorts.gain)
+    gain = jnp.where(shorts.open & ~ideal, 1 / jnp.where(ideal, 1, shorts.beta), shorts.gain)
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
-    largest = _largest(i_row, i_col, x.cell)
-    lost = ~(jnp.abs(gain * off.cell) <= tolerance * largest)
+    most = largest(i_row, i_col, x.cell)
+    lost = ~(jnp.abs(gain * off.cell) <= tolerance * most)
     # a short that closes a loop of wires: what flows there follows from voltages alone, and those
     # are rounded
     drop = jnp.finfo(x.row.dtype).eps * (jnp.abs(x.row) + jnp.abs(x.col))
-    lost |= held & ~(drop * shorts.cap / CAP <= tolerance / 10 * largest)
+    lost |= held & ~(drop * shorts.cap / CAP <= tolerance / 10 * most)
     lost |= ~nodes_hold(circuit, MANY * jnp.abs(off.cell))
     low, high = circuit.span
     loop = shorts.open | (held & (shorts.cap == 0))
@@ -132,14 +131,6 @@ def status_of(crossbar, bias, undetermined, x, more):
     return lax.stop_gradient(status)
 
 
-def _or_one(x: Array) -> Array:
-    return jnp.where(x > 0, x, 1)
-
-
 def _tolerance(dtype) -> tuple[float, float]:
     """Of currents, relative to the largest, and of voltages."""
     return (1e-8, 1e-9) if dtype == jnp.float64 else (1e-4, 1e-4)
-
-
-def _largest(*xs) -> Scalar:
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))

@@ -37,7 +37,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
-from ._types import CellMask, PerCell, PerColSegment, PerRowSegment
+from ._types import CellMask, PerCell, PerColSegment, PerRowSegment, Scalar
 
 R_BROKEN = (
     1e6  # [ohm] where a segment's law is rescaled so that inf stays finite; any value will do
@@ -121,18 +121,18 @@ class Network(lx.AbstractLinearOperator):
     parallel: bool = eqx.field(static=True, default=False)
     shorts: Shorts | None = None
     hangs: Bool[Array, ""] | None = None  # whether a node is held by next to nothing
-    turned: bool = eqx.field(static=True, default=False)  # the transpose of such a network
+    transposed: bool = eqx.field(static=True, default=False)
 
     @property
     def g_row(self) -> PerCell:
         """What a row node sees of its cell and its shunt [S]. A cell puts one current into both of
         its nodes; its transpose puts two, of the sum of both drops."""
-        g = self.g_rc if self.turned else self.g_cr
+        g = self.g_rc if self.transposed else self.g_cr
         return g if self.shunt_row is None else g + self.shunt_row
 
     @property
     def g_col(self) -> PerCell:
-        g = self.g_cr if self.turned else self.g_rc
+        g = self.g_cr if self.transposed else self.g_rc
         return g if self.shunt_col is None else g + self.shunt_col
 
     @property
@@ -165,7 +165,7 @@ class Network(lx.AbstractLinearOperator):
         """`vector - mv(x)`. The current of a cell is rounded once, for both of its nodes: so it
         takes from one what it gives to the other, and nodes that hang on little are not charged."""
         wires = self.wires(x)
-        if self.turned and not self.symmetric:
+        if self.transposed and not self.symmetric:
             less_row, less_col = (g * (x.row + x.col) for g in (self.g_rc, self.g_cr))
         else:
             less_row = less_col = lax.optimization_barrier(self.cells(x))
@@ -193,7 +193,7 @@ class Network(lx.AbstractLinearOperator):
         """The network with other cells. Where they are symmetric, they stay one array."""
         g_cr = g_rc if self.symmetric else g_cr
         shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
-        others = shorts, self.hangs, self.turned
+        others = shorts, self.hangs, self.transposed
         return Network(self.row, self.col, g_rc, g_cr, *shunts, *flags, *others)
 
     def wires(self, vector: Field) -> Field:
@@ -220,7 +220,7 @@ class Network(lx.AbstractLinearOperator):
 
     def transpose(self) -> "Network":
         shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
-        others = self.shorts, self.hangs, not self.turned
+        others = self.shorts, self.hangs, not self.transposed
         return Network(self.row, self.col, self.g_cr, self.g_rc, *shunts, *flags, *others)
 
     def as_matrix(self) -> Float[Array, "size size"]:
@@ -229,6 +229,11 @@ class Network(lx.AbstractLinearOperator):
         )
         columns = jax.vmap(lambda x: ravel_pytree(self.mv(unravel(x)))[0])
         return columns(jnp.eye(flat.size, dtype=flat.dtype)).T
+
+
+def largest(*xs: Array) -> Scalar:
+    """The largest magnitude in any of some arrays."""
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
 
 
 @lx.is_symmetric.register(Network)

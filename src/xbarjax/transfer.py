@@ -140,7 +140,8 @@ def _(primals, tangents):
 
 
 def _with_change(crossbar: Crossbar, moved):
-    """The matrix, its status, and how it changes where cells do by `moved`: linear in that."""
+    """The matrix [S], its status, and how it changes [S] where cells do by `moved`: linear in
+    that."""
     of_cells = lambda cell: _network(eqx.tree_at(lambda c: c.cell, crossbar, cell))[0].g_rc
     _, dg = eqx.filter_jvp(of_cells, (crossbar.cell,), (moved,))
     found, status = _known(crossbar)
@@ -169,6 +170,7 @@ def _known_of_each(crossbar: Crossbar):
 
 @eqx.filter_jit
 def _known_of_one(crossbar: Crossbar):
+    """Of one array, in operations that have a derivative each."""
     network, solve = _prepared(crossbar, LadderCG())
     rows, cols = crossbar.shape
     found = products.products(network if cols <= rows else turned(network))

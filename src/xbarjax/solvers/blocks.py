@@ -169,7 +169,8 @@ def turned(network: Network) -> Network:
     g_cr = g_rc if network.symmetric else turn(network.g_rc)
     other = lambda g: None if g is None else turn(g)
     shunts = other(network.shunt_col), other(network.shunt_row)
-    return Network(row, col, g_rc, g_cr, *shunts, network.symmetric, turned=network.turned)
+    kind = network.symmetric
+    return Network(row, col, g_rc, g_cr, *shunts, kind, transposed=network.transposed)
 
 
 def turned_field(x: Field) -> Field:

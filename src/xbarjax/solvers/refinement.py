@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from .._types import PerCell, Scalar
-from ..network import Field, Network, Segments
+from ..network import Field, Network, Segments, largest
 
 ROUNDS = 40  # at most; shorts take about six
 ROUGH = 1e-3  # relative tolerance of a round's solve, where more of them come
@@ -79,8 +79,8 @@ def refined(
             more["y0"] = jax.tree.map(lambda x: jnp.where(first, x, 0), guess)
         nodes = s.rest.row, s.rest.col
         row, col = lax.cond(s.bound, lambda: _bound(network, s.x, *nodes), lambda: nodes)
-        none = jax.tree.map(lambda x: jnp.where(s.bound, 0, x), s.rest)
-        rest = none._replace(row=row, col=col)
+        forces = jax.tree.map(lambda x: jnp.where(s.bound, 0, x), s.rest)
+        rest = forces._replace(row=row, col=col)
         dx, _, stats = solver.compute(state, _pushed(network, rest), more)
         dx = _with_currents(network, dx, rest)
         steps = s.steps + jnp.asarray(stats["num_steps"])
@@ -92,7 +92,7 @@ def refined(
         better = jax.tree.map(jnp.add, s.x, dx)  # it begins at 0
         x = pick(dx, better)
         off = network.violation(pick(rest, vector), x)
-        drop = jnp.maximum(jnp.max(jnp.abs(x.row)), jnp.max(jnp.abs(x.col)))
+        drop = largest(x.row, x.col)
         # currents into all nodes are half of those asked for, at least: a bound
         good = jnp.all(off.row >= rest.row / 2) & jnp.all(off.col <= rest.col / 2)
         found = jnp.where(s.bound & good, 2 * drop, jnp.inf)
@@ -106,8 +106,8 @@ def refined(
         stalled = (idle >= PATIENCE) | ~jnp.isfinite(left)
         enough = settled | stalled | (s.rounds >= ROUNDS)
         enough &= (s.rounds > 1) | ~hung
-        largest = jnp.where(s.bound, s.drop, drop)
-        known = (found <= small * largest) | ~(found < STALLED * s.error) | (s.rounds >= ROUNDS)
+        most = jnp.where(s.bound, s.drop, drop)
+        known = (found <= small * most) | ~(found < STALLED * s.error) | (s.rounds >= ROUNDS)
         enough = jnp.where(s.bound, known, enough)
         bound = enough & hung & ~s.bound
         return s._replace(
@@ -116,7 +116,7 @@ def refined(
             before=jnp.where(s.bound, jnp.inf, left),
             apart=jnp.where(s.bound, jnp.inf, apart),
             idle=jnp.where(s.bound, 0, idle),
-            drop=largest,
+            drop=most,
             error=jnp.minimum(found, s.error),
             bound=bound,
             done=enough & ~bound,
@@ -150,20 +150,21 @@ def _flows(network: Network, x: Field) -> Scalar:
     """The largest current [A] in a segment or a short."""
     parts = [network.row.alpha * x.row_segments, network.col.alpha * x.col_segments]
     parts += [] if x.cell is None else [x.cell]
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+    return largest(*parts)
 
 
 def _apart(rest: Field) -> Scalar:
     """The largest violation of Ohm's law [V], in a wire or a short."""
     parts = [rest.row_segments, rest.col_segments] + ([] if rest.cell is None else [rest.cell])
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+    return largest(*parts)
 
 
 def _left(network: Network, rest: Field) -> Scalar:
+    """The largest violation [A] of the current law, and of a short's law as a current."""
     parts = [rest.row, rest.col]
     if network.shorts is not None and rest.cell is not None:
         parts.append(network.shorts.gain * rest.cell)
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+    return largest(*parts)
 
 
 def _bound(network: Network, x: Field, left_row: PerCell, left_col: PerCell):
