@@ -40,9 +40,9 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
 
     # nodes with a path of conductances of more than that [S]: of any, and of good ones
     least = jnp.stack([jnp.zeros_like(joined[0, 0]), FIRM * _scale(network)])[:, None, None]
-    links = row.r * least < 1, col.r * least < 1  # not of inf times 0
-    seeds = [False if g is None else g > least for g in shunts]
-    of_rows, of_cols = _grounded(links, joined > least, axis - 2, seeds)
+    links = row.r[None] * least < 1, col.r[None] * least < 1  # not of inf times 0
+    seeds = [False if g is None else g[None] > least for g in shunts]
+    of_rows, of_cols = _grounded(links, joined[None] > least, axis - 2, seeds)
     (row_grounded, row_firm), (col_grounded, col_firm) = of_rows, of_cols
     hangs = jnp.any(row_grounded & ~row_firm) | jnp.any(col_grounded & ~col_firm)
     floating = ~row_grounded, ~col_grounded
