@@ -70,6 +70,20 @@ def _highest(circuit: Circuit) -> Scalar:
 
 def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, off: Field):
     """What is open in shorts, and what is wrong with them."""
+    assert network.shorts is not None
+    no = jnp.asarray(False)
+    flags = dict.fromkeys((Status.SPLIT, Status.SHORT_CIRCUIT, Status.NOT_CONVERGED), no)
+    none = jnp.zeros(network.shorts.alpha.shape, bool)
+    shorted = jnp.any(network.shorts.alpha > 0)
+    split, lost, flags = lax.cond(
+        shorted, _of_shorts, lambda *_: (none, none, flags), circuit, network, x, off
+    )
+    masks = lambda c: (c.cell_split, c.cell_lost)
+    return eqx.tree_at(masks, cut, (split, lost), is_leaf=lambda x: x is None), flags
+
+
+def _of_shorts(circuit: Circuit, network: Network, x: Field, off: Field):
+    """Masks of shorts whose current is open, and whose law does not hold, and flags."""
     shorts, tolerance = network.shorts, _tolerance(x.row.dtype)[0]
     assert shorts is not None and off.cell is not None and x.cell is not None
     held, ideal = shorts.alpha > 0, shorts.beta == 0
@@ -77,12 +91,12 @@ def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, o
     gain = jnp.where(shorts.open & ~ideal, 1 / jnp.where(ideal, 1, shorts.beta), shorts.gain)
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
     most = largest(i_row, i_col, x.cell)
-    lost = ~(jnp.abs(gain * off.cell) <= tolerance * most)
+    lost = held & ~(jnp.abs(gain * off.cell) <= tolerance * most)
     # a short that closes a loop of wires: what flows there follows from voltages alone, and those
     # are rounded
     drop = jnp.finfo(x.row.dtype).eps * (jnp.abs(x.row) + jnp.abs(x.col))
     lost |= held & ~(drop * shorts.cap / CAP <= tolerance / 10 * most)
-    lost |= ~nodes_hold(circuit, MANY * jnp.abs(off.cell))
+    lost |= held & ~nodes_hold(circuit, MANY * jnp.abs(off.cell))
     low, high = circuit.span
     loop = shorts.open | (held & (shorts.cap == 0))
     joined = loop & (jnp.abs(off.cell) > 1e-3 * jnp.maximum(high - low, 0))
@@ -92,9 +106,7 @@ def of_shorts(circuit: Circuit, cut: Undetermined, network: Network, x: Field, o
         Status.SHORT_CIRCUIT: jnp.any(joined),
         Status.NOT_CONVERGED: jnp.any(lost & ~joined),
     }
-    masks = lambda c: (c.cell_split, c.cell_lost)
-    found = eqx.tree_at(masks, cut, (split, lost), is_leaf=lambda x: x is None)
-    return found, flags
+    return split, lost, flags
 
 
 def status_of(crossbar, bias, undetermined, x, more):

@@ -32,8 +32,7 @@ NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brough
 
 
 class _State(NamedTuple):
-    x: Field
-    rest: Field  # what x leaves of the right-hand side
+    x: Field | None  # None in the judgement of a round, which leaves it as it is
     before: Scalar  # violation [A], the largest of nodes and shorts
     apart: Scalar  # [V], the largest violation of Ohm's law
     idle: Int[Array, ""]  # rounds on end that brought neither down
@@ -70,6 +69,13 @@ def refined(
     eps = jnp.finfo(vector.row.dtype).eps
     small = NODES[0 if vector.row.dtype == jnp.float64 else 1]
 
+    def unbalanced(s: _State) -> Field:
+        rest = network.violation(vector, s.x)
+        nodes = rest.row, rest.col
+        row, col = lax.cond(s.bound, lambda: _bound(network, s.x, *nodes), lambda: nodes)
+        forces = jax.tree.map(lambda x: jnp.where(s.bound, 0, x), rest)
+        return forces._replace(row=row, col=col)
+
     def one_round(s: _State) -> _State:
         first = s.rounds == 0
         # nodes that hang on little are a small part of what is left: it is solved for as it is
@@ -77,20 +83,23 @@ def refined(
         more = {"rtol": jnp.where(rough, jnp.maximum(rtol, ROUGH), rtol)}
         if guess is not None:
             more["y0"] = jax.tree.map(lambda x: jnp.where(first, x, 0), guess)
-        nodes = s.rest.row, s.rest.col
-        row, col = lax.cond(s.bound, lambda: _bound(network, s.x, *nodes), lambda: nodes)
-        forces = jax.tree.map(lambda x: jnp.where(s.bound, 0, x), s.rest)
-        rest = forces._replace(row=row, col=col)
-        dx, _, stats = solver.compute(state, _pushed(network, rest), more)
+        rest = lax.cond(first, lambda: vector, lambda: unbalanced(s))
+        row, col = lax.cond(shorted, lambda: _pushed(network, rest), lambda: (rest.row, rest.col))
+        dx, _, stats = solver.compute(state, rest._replace(row=row, col=col, cell=None), more)
         dx = _with_currents(network, dx, rest)
+        x = jax.tree.map(lambda x, dx: jnp.where(s.bound, x, x + dx), s.x, dx)  # it begins at 0
         steps = s.steps + jnp.asarray(stats["num_steps"])
-        once = s._replace(rounds=s.rounds + 1, steps=steps, done=~again)
-        return lax.cond(again, lambda: _judged(once, rest, dx), lambda: once._replace(x=dx))
+        once = s._replace(x=None, rounds=s.rounds + 1, steps=steps)
+        found = lax.cond(
+            again,
+            lambda: _judged(once, rest, x, dx),
+            lambda: once._replace(done=jnp.asarray(True)),
+        )
+        return found._replace(x=x)
 
-    def _judged(s: _State, rest: Field, dx: Field) -> _State:
+    def _judged(s: _State, rest: Field, x: Field, dx: Field) -> _State:
         pick = lambda yes, no: jax.tree.map(lambda a, b: jnp.where(s.bound, a, b), yes, no)
-        better = jax.tree.map(jnp.add, s.x, dx)  # it begins at 0
-        x = pick(dx, better)
+        x = pick(dx, x)
         off = network.violation(pick(rest, vector), x)
         drop = largest(x.row, x.col)
         # currents into all nodes are half of those asked for, at least: a bound
@@ -111,8 +120,6 @@ def refined(
         enough = jnp.where(s.bound, known, enough)
         bound = enough & hung & ~s.bound
         return s._replace(
-            x=pick(s.x, better),
-            rest=pick(s.rest, off),
             before=jnp.where(s.bound, jnp.inf, left),
             apart=jnp.where(s.bound, jnp.inf, apart),
             idle=jnp.where(s.bound, 0, idle),
@@ -125,18 +132,18 @@ def refined(
     none = jax.tree.map(jnp.zeros_like, vector)
     zero, inf = jnp.zeros((), vector.row.dtype), jnp.full((), jnp.inf, vector.row.dtype)
     count = jnp.asarray(0)
-    start = _State(none, vector, inf, inf, count, zero, inf, count, count, no, no)
+    start = _State(none, inf, inf, count, zero, inf, count, count, no, no)
     s = lax.while_loop(lambda s: ~s.done, one_round, start)
     error = jnp.where(hung, s.error, zero)
     return s.x, {"num_steps": s.steps, "error": error}
 
 
-def _pushed(network: Network, rest: Field) -> Field:
-    """A right-hand side for the capped network: forces in shorts as currents."""
+def _pushed(network: Network, rest: Field) -> tuple[PerCell, PerCell]:
+    """Currents into the nodes of the capped network [A]: with forces in shorts as currents."""
     if network.shorts is None or rest.cell is None:
-        return rest
+        return rest.row, rest.col
     i = network.shorts.cap * rest.cell
-    return rest._replace(row=rest.row + i, col=rest.col + i, cell=None)
+    return rest.row + i, rest.col + i
 
 
 def _with_currents(network: Network, dx: Field, rest: Field) -> Field:
