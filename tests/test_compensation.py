@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
+from xbarjax.missed import Tried, advice
 
 PAIR, INTERLEAVED, OFFSET = (
     kind(g_min=1e-6, g_max=1e-4)
@@ -136,6 +137,8 @@ def test_a_missed_tolerance_is_explained_by_what_happened():
     assert "at their bounds: lower the scale, free the gains" in bound
     noisy = xb.Descent(programming=xb.Spread(0.05), max_steps=3, start=xb.FixedPoint(max_steps=3))
     assert "What programming leaves" in xb.compensate(w, PAIR, build(20.0), method=noisy).summary()
+    still = Tried(1e-9, [1e-3] * 20, 20, free_gain=True, programmed=False, saturated=False)
+    assert "No cell is at a bound, and more steps no longer help" in advice(still, w.dtype)
 
 
 def test_compensation_beats_the_linear_calibration_that_it_is_measured_against():

@@ -279,6 +279,7 @@ def test_a_convolution_is_that_of_equinox(padding, stride, dilation):
     on_arrays = nn.convert(layer, lambda w: nn.tile(w, MAPPINGS[0], ideal, most=5))
     image = jax.random.normal(KEY, (2, 7, 6))
     np.testing.assert_allclose(on_arrays(image), layer(image), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(nn.frozen(on_arrays)(image), layer(image), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
