@@ -208,6 +208,17 @@ def _one(v: Array, of: Array) -> Array:
     return jnp.where(jnp.any(of), v[jnp.argmax(of)], 0)
 
 
+def in_one_dtype(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
+    """An array and its bias, every number in the dtype that a read runs in."""
+    dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
+    return _cast(crossbar, dtype), _cast(bias, dtype)
+
+
+def alone_in_one_dtype(crossbar: Crossbar) -> Crossbar:
+    """An array, every number in the dtype of its arrays."""
+    return _cast(crossbar, working_dtype(crossbar))
+
+
 def working_dtype(crossbar: Crossbar, *inputs: Array):
     """The dtype a read runs in: that of every array in the circuit and of its inputs. Scalars
     follow along."""

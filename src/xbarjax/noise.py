@@ -20,8 +20,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from ._types import PerCol, Values, as_physical, everywhere, is_concrete, require_nonnegative
-from .assembly import at_rest, circuit_of, linearised
+from ._types import (
+    PerCol,
+    Values,
+    as_physical,
+    everywhere,
+    is_concrete,
+    require_nonnegative,
+    widest,
+)
+from .assembly import at_rest, circuit_of, in_one_dtype, linearised
 from .cells.constants import BOLTZMANN
 from .cells.junction import Junction
 from .connectivity import determined
@@ -132,6 +140,11 @@ class _Transfers(NamedTuple):
 
 @eqx.filter_jit
 def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n, i_n):
+    crossbar, bias = in_one_dtype(crossbar, bias)
+    # squares of what is small already
+    numbers = low, high, temperature, flicker, e_n, i_n
+    wide = widest(*numbers)
+    low, high, temperature, flicker, e_n, i_n = (x.astype(wide) for x in numbers)
     solution = read(crossbar, bias)
     circuit = circuit_of(crossbar, bias)
     a, w = solution.drop_row, solution.drop_col
@@ -201,7 +214,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
 
     def powers(j) -> Noise:
         t, four = of_column(j), 4 * BOLTZMANN * temperature * (high - low)
-        white = lambda h, s: jnp.sum(h**2 * s)
+        white = lambda h, s: jnp.sum(h.astype(wide) ** 2 * s.astype(wide))
         g = (network.g_rc + network.g_cr) / 2
         r_row, r_col = _resistances(crossbar, circuit)
         wires = white(t.row, r_row) + white(t.col, r_col)
@@ -211,8 +224,9 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         if sampled:  # the noise of its input adds to the voltage that it takes
             voltage = jnp.sum(jnp.where(jnp.arange(cols) == j, e_n**2, 0))
         else:
+            follows = jnp.asarray(readout.follows, wide)
             e_far = white(t.source_far, e_n**2)
-            voltage = white(t.source, (e_n * readout.follows) ** 2) + e_far
+            voltage = white(t.source, (e_n * follows) ** 2) + e_far
         thermal = white(t.cell, g) + (0 if shorts is None else white(t.short, shorts.beta))
         return Noise(
             four * thermal,

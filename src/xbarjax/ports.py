@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ._types import is_concrete
-from .assembly import at_rest, circuit_of, working_dtype
+from .assembly import alone_in_one_dtype, at_rest, circuit_of, working_dtype
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
@@ -65,6 +65,7 @@ def ports(
 
 @eqx.filter_jit
 def _ports(crossbar: Crossbar, solver: lx.AbstractLinearSolver | None, chunk: int):
+    crossbar = alone_in_one_dtype(crossbar)
     lines, (_, cols) = crossbar.lines, crossbar.shape
     size, dtype = lines + cols, working_dtype(crossbar)
     bias = lambda v: Bias(v[:lines], v[:lines], v[lines:], v[lines:])

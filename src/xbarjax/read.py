@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ._types import PerCell, PerCol, Values, as_physical, is_concrete, require_finite
 from .amplifiers import start_with_readout, with_readout, without_readout
-from .assembly import Circuit, at_rest, circuit_of, right_hand_side
+from .assembly import Circuit, at_rest, circuit_of, in_one_dtype, right_hand_side
 from .connectivity import Undetermined, determined
 from .crossbar import Crossbar
 from .drive import Bias
@@ -111,6 +111,7 @@ def _read(
     solver: lx.AbstractLinearSolver | Newton | None,
     start: Solution | None,
 ) -> Solution:
+    crossbar, bias = in_one_dtype(crossbar, bias)
     if not is_linear(crossbar.readout):
         return _with_readout(crossbar, bias, solver, start)
     circuit = circuit_of(crossbar, bias)

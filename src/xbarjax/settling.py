@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike
 
 from ._types import PerCol, Scalar, Values, as_physical, is_concrete, require_bits, require_positive
-from .assembly import at_rest, circuit_of
+from .assembly import alone_in_one_dtype, at_rest, circuit_of, working_dtype
 from .capacitors import Charge, capacitances, injected, voltages
 from .connectivity import determined
 from .crossbar import Crossbar
@@ -150,7 +150,8 @@ class _Array(eqx.Module):
 
 
 def _array(crossbar: Crossbar, solver) -> _Array:
-    bias = bias_of(crossbar, jnp.zeros((crossbar.lines,)))
+    crossbar = alone_in_one_dtype(crossbar)
+    bias = bias_of(crossbar, jnp.zeros((crossbar.lines,), working_dtype(crossbar)))
     network, _ = determined(at_rest(circuit_of(crossbar, bias)))
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     factored = factor(network, linear_solver(**kind) if solver is None else solver)

@@ -7,7 +7,7 @@ import lineax as lx
 from jax import lax
 
 from ._types import PerCell, is_concrete
-from .assembly import at_rest, circuit_of, working_dtype
+from .assembly import alone_in_one_dtype, at_rest, circuit_of, working_dtype
 from .connectivity import determined
 from .crossbar import Crossbar
 from .drive import Bias
@@ -76,6 +76,7 @@ def transfer(
 
 def _network(crossbar: Crossbar):
     """The array with all terminals at 0 V, and what it leaves undetermined."""
+    crossbar = alone_in_one_dtype(crossbar)
     zeros = [jnp.zeros((n,), working_dtype(crossbar)) for n in crossbar.shape]
     return determined(at_rest(circuit_of(crossbar, Bias(zeros[0], zeros[0], zeros[1], zeros[1]))))
 
@@ -83,6 +84,7 @@ def _network(crossbar: Crossbar):
 def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
     """The network, and what solves it for any voltages of its shorter side: the currents out of the
     longer one, and the status."""
+    crossbar = alone_in_one_dtype(crossbar)
     rows, cols = crossbar.shape
     by_rows, dtype = rows <= cols, working_dtype(crossbar)
     still = jnp.zeros((max(rows, cols),), dtype)
