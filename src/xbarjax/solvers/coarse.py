@@ -65,7 +65,8 @@ def _typical(r, axis: int):
     """Mean resistance [ohm] of the segments between cells, without positions with a break."""
     each = jnp.mean(r, axis)[1:-1]
     unbroken = jnp.isfinite(each)
-    return jnp.sum(jnp.where(unbroken, each, 0)) / jnp.maximum(jnp.sum(unbroken), 1)
+    count = jnp.maximum(jnp.sum(unbroken.astype(r.dtype)), 1)
+    return jnp.sum(jnp.where(unbroken, each, 0)) / count
 
 
 def _inverse_of_t(network: Network, h, k) -> Float[Array, "pq pq"]:
@@ -98,7 +99,7 @@ def currents(coarse: Coarse, network: Network, w: PerCell) -> PerCell:
 def _hats(n: int, count: int, dtype) -> Float[Array, "n count"]:
     """Piecewise linear functions on `n` nodes that add to one."""
     x = jnp.arange(n, dtype=dtype) * ((count - 1) / max(n - 1, 1))
-    return jnp.maximum(0, 1 - jnp.abs(x[:, None] - jnp.arange(count, dtype=dtype)))
+    return jnp.maximum(0, 1 - jnp.abs(x[:, None] - jnp.arange(count, dtype=dtype)[None]))
 
 
 def _steps(h) -> Float[Array, "segments count"]:
