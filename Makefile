@@ -33,7 +33,9 @@ golden: $(VENV)/ready
 	cd tests && ../$(BIN)/python -m golden.devices && ../$(BIN)/python -m golden.readouts \
 		&& ../$(BIN)/python -m golden.transients
 
-$(VENV)/ready: pyproject.toml constraints.txt
+KERNEL := CMakeLists.txt $(wildcard src/xbarjax/solvers/native/*.[cih]*)
+
+$(VENV)/ready: pyproject.toml constraints.txt $(KERNEL)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'

@@ -13,7 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "xbarjax"
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = (
-    {"_types"},
+    {"_types", "_native"},
     {"_units"},
     {"cells", "wires", "drive", "readout", "encoding", "pairs", "waveform"},
     {"crossbar"},
@@ -33,7 +33,7 @@ LAYERS = (
 NOUNS = {"_types", "cells", "wires", "drive", "readout", "crossbar"}
 # What may import only some of what lies below it.
 ONLY = {
-    "solvers": {"_types", "network"},
+    "solvers": {"_types", "_native", "network"},
     "network": {"_types"},
     "variability": NOUNS | {"variability", "presets"},
     "presets": NOUNS | {"variability", "presets"},

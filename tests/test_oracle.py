@@ -21,6 +21,7 @@ Circuit = dict[str, Any]
 VOLTAGES = ("v_row_near", "v_row_far", "v_col_near", "v_col_far")
 SOLVERS = {
     "LadderCG": xb.LadderCG(),
+    "LadderCG in JAX": xb.LadderCG(native=False),
     "Dense": xb.Dense(),
     "BlockElimination": xb.BlockElimination(),
 }

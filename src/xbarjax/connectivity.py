@@ -7,11 +7,14 @@ its current between them open; its far end is freed, so that the near end carrie
 network that remains determines everything, and what was cut is named by masks.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
+from . import _native
 from ._types import CellMask, Scalar
 from .network import CAP, Network, Segments
 
@@ -35,16 +38,9 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
     axis = network.row_axis
     row, row_split = _free_far_end(network.row, axis, far_last=True)
     col, col_split = _free_far_end(network.col, 0, far_last=False)
-    joined = jnp.maximum(network.g_rc, network.g_cr)
     shunts = network.shunt_row, network.shunt_col
 
-    # nodes with a path of conductances of more than that [S]: of any, and of good ones
-    least = jnp.stack([jnp.zeros_like(joined[0, 0]), FIRM * _scale(network)])[:, None, None]
-    links = row.r[None] * least < 1, col.r[None] * least < 1  # not of inf times 0
-    seeds = [False if g is None else g[None] > least for g in shunts]
-    of_rows, of_cols = _grounded(links, joined[None] > least, axis - 2, seeds)
-    (row_grounded, row_firm), (col_grounded, col_firm) = of_rows, of_cols
-    hangs = jnp.any(row_grounded & ~row_firm) | jnp.any(col_grounded & ~col_firm)
+    row_grounded, col_grounded, hangs = islands(row, col, network)
     floating = ~row_grounded, ~col_grounded
     touched = floating[0] | floating[1]  # cells that touch an island
     g_rc = jnp.where(touched, 0, network.g_rc)
@@ -59,6 +55,38 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
         hangs=hangs,
     )
     return network, Undetermined(*floating, row_split, col_split)
+
+
+def islands(row: Segments, col: Segments, network: Network) -> tuple[CellMask, CellMask, Array]:
+    """Masks of row nodes and of column nodes with a path to a terminal or a reference, and whether
+    any node has none of good conductances. By the kernel where there is one."""
+    dtype, nodes = network.g_rc.dtype, network.g_rc.shape
+    shunts = network.shunt_row, network.shunt_col
+    operands = lax.stop_gradient((row.r, col.r, network.g_rc, network.g_cr, *shunts))
+    pure = Islands(network.parallel)
+    if not _native.available():
+        return pure(*operands)
+    results = [(nodes, bool), (nodes, bool), ((), bool)]
+    found = _native.call("islands", operands, results, pure, dtype, parallel=network.parallel)
+    return found[0], found[1], found[2]
+
+
+class Islands(NamedTuple):
+    """What `islands` finds, in JAX."""
+
+    parallel: bool
+
+    def __call__(self, r_row, r_col, g_rc, g_cr, shunt_row, shunt_col):
+        joined = jnp.maximum(g_rc, g_cr)
+        axis = 0 if self.parallel else 1
+        # nodes with a path of conductances of more than that [S]: of any, and of good ones
+        scale = _scale(r_row, r_col, joined, axis)
+        least = jnp.stack([jnp.zeros_like(scale), FIRM * scale])[:, None, None]
+        links = r_row[None] * least < 1, r_col[None] * least < 1  # not of inf times 0
+        seeds = [False if g is None else g[None] > least for g in (shunt_row, shunt_col)]
+        of_rows, of_cols = _grounded(links, joined[None] > least, axis - 2, seeds)
+        (row, row_firm), (col, col_firm) = of_rows, of_cols
+        return row, col, jnp.any(row & ~row_firm) | jnp.any(col & ~col_firm)
 
 
 def _free_far_end(line: Segments, axis: int, far_last: bool) -> tuple[Segments, Array]:
@@ -77,7 +105,7 @@ def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
     return Segments(jnp.where(kept, line.r, jnp.inf))
 
 
-def _scale(network: Network) -> Scalar:
+def _scale(r_row, r_col, g, row_axis: int) -> Scalar:
     """The most that a solver sees a cell conduct [S]: `CAP` times the wires next to it, if they are
     not ideal."""
 
@@ -87,8 +115,7 @@ def _scale(network: Network) -> Scalar:
             lax.slice_in_dim(r, 0, n - 1, axis=axis), lax.slice_in_dim(r, 1, n, axis=axis)
         )
 
-    r = (next_to(network.row.r, network.row_axis) + next_to(network.col.r, 0)) / CAP
-    g = jnp.maximum(network.g_rc, network.g_cr)
+    r = (next_to(r_row, row_axis) + next_to(r_col, 0)) / CAP
     limited = jnp.where(jnp.isinf(g), 1 / r, g / (1 + g * r))  # 0 of NaN, where both are cut off
     return jnp.max(jnp.where(jnp.isfinite(limited), limited, 0))
 

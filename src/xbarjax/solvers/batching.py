@@ -1,5 +1,6 @@
 """How a batch of systems runs on the hardware at hand."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,27 @@ import lineax as lx
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from ..network import Field, Network
+
 
 class Together(lx.AbstractLinearSolver):
     """A solver of many right-hand sides at once, by matrix products: a batch is no loop for it, on
     a CPU either."""
+
+
+class Kernel(lx.AbstractLinearSolver):
+    """A solver that may have a kernel of its own for a network, which takes batches as they come
+    and does the rounds of refinement.py itself."""
+
+    @abstractmethod
+    def has_kernel(self, network: Network) -> bool:
+        """Whether there is one for such a network, here."""
+
+    @abstractmethod
+    def refined(
+        self, network: Network, vector: Field, options: dict[str, Any]
+    ) -> tuple[Field, dict[str, Any]]:
+        """What `refinement.refined` gives, by the kernel."""
 
 
 def one_by_one(f: Callable, own: Callable | None = None) -> Callable:

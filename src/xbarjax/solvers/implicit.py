@@ -10,7 +10,7 @@ import lineax as lx
 from jax import lax
 
 from ..network import Field, Network
-from .batching import Together, first_of, one_by_one
+from .batching import Kernel, Together, first_of, one_by_one
 from .refinement import refined
 from .shorts import parted
 
@@ -28,12 +28,18 @@ class Factored(eqx.Module):
 def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
     """Prepares a network for any number of right-hand sides."""
     network = parted(network)
-    state = one_by_one(partial(_init, solver))(lax.stop_gradient(network))
+    init = partial(_init, solver)
+    init = init if _has_kernel(solver, network) else one_by_one(init)
+    state = init(lax.stop_gradient(network))
     return Factored(network, solver, state, _transposed(solver, state))
 
 
 def _init(solver: lx.AbstractLinearSolver, network: Network):
     return solver.init(network.capped, {})
+
+
+def _has_kernel(solver: lx.AbstractLinearSolver, network: Network) -> bool:
+    return isinstance(solver, Kernel) and solver.has_kernel(network)
 
 
 def _transposed(solver: lx.AbstractLinearSolver, state):
@@ -65,13 +71,17 @@ def solve(
         def compute(state, network, b):
             vector, _, *guess = b
             options = {"y0": guess[0]} if guess else {}
-            x, stats = refined(solver, state, network, vector, options)
+            if isinstance(solver, Kernel) and solver.has_kernel(network):
+                x, stats = solver.refined(network, vector, options)
+            else:
+                x, stats = refined(solver, state, network, vector, options)
             return (x, stats["error"], *guess), {"num_steps": stats["num_steps"]}
 
         def own(network, b):
             return compute(made_of(network), network, b)
 
-        run = compute if isinstance(solver, Together) else one_by_one(compute, own)
+        at_once = isinstance(solver, Together) or _has_kernel(solver, network)
+        run = compute if at_once else one_by_one(compute, own)
         return lambda _, b: run(state, network, b)
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
@@ -111,5 +121,6 @@ def roughly(factored: Factored, vector: Field, rtol: float) -> Field:
     def compute(state, vector):
         return factored.solver.compute(state, vector, {"rtol": rtol})[0]
 
+    kernel = _has_kernel(factored.solver, factored.network)
     args = lax.stop_gradient((factored.state, vector))
-    return lax.stop_gradient(one_by_one(compute)(*args))
+    return lax.stop_gradient((compute if kernel else one_by_one(compute))(*args))

@@ -18,19 +18,21 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 
+from .. import _native
 from ..network import Field, Network
-from . import ladder
+from . import kernel, ladder
+from .batching import Kernel
 from .lines import Lines, factor, row_drops
 from .passes import iterated
 
 
-class LadderBiCGStab(lx.AbstractLinearSolver[Lines]):
+class LadderBiCGStab(Kernel):
     """Exact solve of any linear array by BiCGStab preconditioned with line solves.
 
     Its stop is that of `LadderCG`, and so is what `compute` takes as options. It is meant for
     networks that are not symmetric; where one is, `LadderCG` takes half the work.
 
-    **Arguments:** `rtol`, `max_steps` and `mixed` as of `LadderCG`.
+    **Arguments:** `rtol`, `max_steps`, `mixed` and `native` as of `LadderCG`.
 
     Cost: two ladders along the rows and two along the columns an iteration.
     """
@@ -38,8 +40,9 @@ class LadderBiCGStab(lx.AbstractLinearSolver[Lines]):
     rtol: float | None = eqx.field(static=True, default=None)
     max_steps: int = eqx.field(static=True, default=10_000)
     mixed: bool = eqx.field(static=True, default=True)
+    native: bool = eqx.field(static=True, default=True)
 
-    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Lines:
+    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Lines | Network:
         del options
         if not isinstance(operator, Network):
             raise TypeError(f"LadderBiCGStab solves a Network, not a {type(operator).__name__}.")
@@ -48,11 +51,15 @@ class LadderBiCGStab(lx.AbstractLinearSolver[Lines]):
                 "LadderBiCGStab needs lines that cross; here both families run along the columns:"
                 " use TwinLadders, which solves each pair of lines exactly."
             )
-        return factor(operator)
+        return operator if self.has_kernel(operator) else factor(operator)
 
     def compute(
-        self, state: Lines, vector: Field, options: dict[str, Any]
+        self, state: Lines | Network, vector: Field, options: dict[str, Any]
     ) -> tuple[Field, lx.RESULTS, dict[str, Any]]:
+        if isinstance(state, Network):
+            x, stats = self._by_kernel(state, vector, options, refine=False)
+            return x, lx.RESULTS.successful, stats
+
         def krylov(lines, first, w, r, target):
             del first
             return _bicgstab(lines, w, r, target, self.max_steps)
@@ -60,10 +67,26 @@ class LadderBiCGStab(lx.AbstractLinearSolver[Lines]):
         x, steps = iterated(state, vector, options, krylov, rtol=self.rtol, mixed=self.mixed)
         return x, lx.RESULTS.successful, {"num_steps": steps}
 
-    def transpose(self, state: Lines, options: dict[str, Any]):
+    def has_kernel(self, network: Network) -> bool:
+        return self.native and not network.parallel and _native.available()
+
+    def refined(
+        self, network: Network, vector: Field, options: dict[str, Any]
+    ) -> tuple[Field, dict[str, Any]]:
+        return self._by_kernel(network, vector, options, refine=True)
+
+    def _by_kernel(self, network: Network, vector: Field, options: dict[str, Any], *, refine: bool):
+        settings = kernel.Settings(self.rtol, self.max_steps, self.mixed)
+        plain = LadderBiCGStab(self.rtol, self.max_steps, self.mixed, native=False)
+        kind = {"symmetric": False, "refine": refine}
+        return kernel.solve(network, vector, options, settings, plain, **kind)
+
+    def transpose(self, state: Lines | Network, options: dict[str, Any]):
+        if isinstance(state, Network):
+            return state.transpose(), options
         return state._replace(network=state.network.transpose()), options  # the same ladders
 
-    def conj(self, state: Lines, options: dict[str, Any]):
+    def conj(self, state: Lines | Network, options: dict[str, Any]):
         return state, options  # real
 
     def assume_full_rank(self) -> bool:

@@ -21,8 +21,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
 
+from .. import _native
 from ..network import Field, Network
-from . import coarse
+from . import coarse, kernel
+from .batching import Kernel
 from .coarse import Coarse
 from .conjugate_gradients import conjugate_gradients
 from .lines import Lines, factor
@@ -36,7 +38,7 @@ class Factors(NamedTuple):
     grid: Coarse | None
 
 
-class LadderCG(lx.AbstractLinearSolver[Factors]):
+class LadderCG(Kernel):
     """Exact solve of a linear array by conjugate gradients preconditioned with line solves.
 
     It stops when the violation of Kirchhoff's current law, as a 2-norm over nodes, is below `rtol`
@@ -53,6 +55,8 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
         violation down. Their answer is as good.
     - `coarse`: whether modes that are smooth along both lines are corrected on a coarse grid, in
         arrays that are large and resistive enough to gain by it.
+    - `native`: whether CPUs run it as a kernel in C++, where that was built: it compiles in no
+        time and runs several times faster. Accelerators run the form in JAX, as all do without it.
 
     `compute` takes a field to begin from as `options["y0"]`, as lineax's iterative solvers do, and
     uses its column drops: the rest follows from them. `options["rtol"]` asks for less than `rtol`,
@@ -67,8 +71,11 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
     max_steps: int = eqx.field(static=True, default=10_000)
     mixed: bool = eqx.field(static=True, default=True)
     coarse: bool = eqx.field(static=True, default=True)
+    native: bool = eqx.field(static=True, default=True)
 
-    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Factors:
+    def init(
+        self, operator: lx.AbstractLinearOperator, options: dict[str, Any]
+    ) -> Factors | Network:
         del options
         if not isinstance(operator, Network):
             raise TypeError(f"LadderCG solves a Network, not a {type(operator).__name__}.")
@@ -82,14 +89,19 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
                 "LadderCG needs lines that cross; here both families run along the columns: use"
                 " TwinLadders, which solves each pair of lines exactly."
             )
+        if self.has_kernel(operator):
+            return operator  # the kernel factors what it solves
         count = coarse.hats(*operator.g_rc.shape) if self.coarse else None
         dtype = jnp.float32 if self.mixed else operator.g_rc.dtype
         grid = None if count is None else coarse.factor(operator, count, dtype)
         return Factors(factor(operator), grid)
 
     def compute(
-        self, state: Factors, vector: Field, options: dict[str, Any]
+        self, state: Factors | Network, vector: Field, options: dict[str, Any]
     ) -> tuple[Field, lx.RESULTS, dict[str, Any]]:
+        if isinstance(state, Network):
+            x, stats = self._by_kernel(state, vector, options, refine=False)
+            return x, lx.RESULTS.successful, stats
         lines, grid = state
 
         def krylov(lines, first, w, r, target):
@@ -99,10 +111,26 @@ class LadderCG(lx.AbstractLinearSolver[Factors]):
         x, steps = iterated(lines, vector, options, krylov, rtol=self.rtol, mixed=self.mixed)
         return x, lx.RESULTS.successful, {"num_steps": steps}
 
-    def transpose(self, state: Factors, options: dict[str, Any]):
+    def has_kernel(self, network: Network) -> bool:
+        crossing = network.symmetric and not network.parallel
+        return self.native and crossing and _native.available()
+
+    def refined(
+        self, network: Network, vector: Field, options: dict[str, Any]
+    ) -> tuple[Field, dict[str, Any]]:
+        return self._by_kernel(network, vector, options, refine=True)
+
+    def _by_kernel(self, network: Network, vector: Field, options: dict[str, Any], *, refine: bool):
+        hats = coarse.hats(*network.g_rc.shape) if self.coarse else None
+        settings = kernel.Settings(self.rtol, self.max_steps, self.mixed, hats, coarse.SLOW)
+        plain = LadderCG(self.rtol, self.max_steps, self.mixed, self.coarse, native=False)
+        kind = {"symmetric": True, "refine": refine}
+        return kernel.solve(network, vector, options, settings, plain, **kind)
+
+    def transpose(self, state: Factors | Network, options: dict[str, Any]):
         return state, options  # symmetric, or init would have refused
 
-    def conj(self, state: Factors, options: dict[str, Any]):
+    def conj(self, state: Factors | Network, options: dict[str, Any]):
         return state, options  # real
 
     def assume_full_rank(self) -> bool:

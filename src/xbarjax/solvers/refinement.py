@@ -32,7 +32,8 @@ NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brough
 
 
 class _State(NamedTuple):
-    x: Field | None  # None in the judgement of a round, which leaves it as it is
+    """What one round leaves to the next, beside the solution so far."""
+
     before: Scalar  # violation [A], the largest of nodes and shorts
     apart: Scalar  # [V], the largest violation of Ohm's law
     idle: Int[Array, ""]  # rounds on end that brought neither down
@@ -69,33 +70,34 @@ def refined(
     eps = jnp.finfo(vector.row.dtype).eps
     small = NODES[0 if vector.row.dtype == jnp.float64 else 1]
 
-    def unbalanced(s: _State) -> Field:
-        rest = network.violation(vector, s.x)
+    def unbalanced(x: Field, s: _State) -> Field:
+        rest = network.violation(vector, x)
         nodes = rest.row, rest.col
-        row, col = lax.cond(s.bound, lambda: _bound(network, s.x, *nodes), lambda: nodes)
+        row, col = lax.cond(s.bound, lambda: _bound(network, x, *nodes), lambda: nodes)
         forces = jax.tree.map(lambda x: jnp.where(s.bound, 0, x), rest)
         return forces._replace(row=row, col=col)
 
-    def one_round(s: _State) -> _State:
+    def one_round(carry: tuple[Field, _State]) -> tuple[Field, _State]:
+        x, s = carry
         first = s.rounds == 0
         # nodes that hang on little are a small part of what is left: it is solved for as it is
         rough = jnp.where(first, shorted, ~s.bound & jnp.isinf(s.error) & (s.idle == 0))
         more = {"rtol": jnp.where(rough, jnp.maximum(rtol, ROUGH), rtol)}
         if guess is not None:
             more["y0"] = jax.tree.map(lambda x: jnp.where(first, x, 0), guess)
-        rest = lax.cond(first, lambda: vector, lambda: unbalanced(s))
+        rest = lax.cond(first, lambda: vector, lambda: unbalanced(x, s))
         row, col = lax.cond(shorted, lambda: _pushed(network, rest), lambda: (rest.row, rest.col))
         dx, _, stats = solver.compute(state, rest._replace(row=row, col=col, cell=None), more)
         dx = _with_currents(network, dx, rest)
-        x = jax.tree.map(lambda x, dx: jnp.where(s.bound, x, x + dx), s.x, dx)  # it begins at 0
+        x = jax.tree.map(lambda x, dx: jnp.where(s.bound, x, x + dx), x, dx)  # it begins at 0
         steps = s.steps + jnp.asarray(stats["num_steps"])
-        once = s._replace(x=None, rounds=s.rounds + 1, steps=steps)
-        found = lax.cond(
+        once = s._replace(rounds=s.rounds + 1, steps=steps)
+        said = lax.cond(
             again,
             lambda: _judged(once, rest, x, dx),
             lambda: once._replace(done=jnp.asarray(True)),
         )
-        return found._replace(x=x)
+        return x, said
 
     def _judged(s: _State, rest: Field, x: Field, dx: Field) -> _State:
         pick = lambda yes, no: jax.tree.map(lambda a, b: jnp.where(s.bound, a, b), yes, no)
@@ -132,10 +134,10 @@ def refined(
     none = jax.tree.map(jnp.zeros_like, vector)
     zero, inf = jnp.zeros((), vector.row.dtype), jnp.full((), jnp.inf, vector.row.dtype)
     count = jnp.asarray(0)
-    start = _State(none, inf, inf, count, zero, inf, count, count, no, no)
-    s = lax.while_loop(lambda s: ~s.done, one_round, start)
+    start = _State(inf, inf, count, zero, inf, count, count, no, no)
+    x, s = lax.while_loop(lambda carry: ~carry[1].done, one_round, (none, start))
     error = jnp.where(hung, s.error, zero)
-    return s.x, {"num_steps": s.steps, "error": error}
+    return x, {"num_steps": s.steps, "error": error}
 
 
 def _pushed(network: Network, rest: Field) -> tuple[PerCell, PerCell]:

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from .. import _native
 from .._types import CellMask, PerCell, Scalar
-from ..network import CAP, Network, Shorts
+from ..network import CAP, Network, Segments, Shorts
 from . import ladder
 from .batching import one_by_one
 
@@ -34,7 +35,7 @@ def parted(network: Network) -> Network:
     if not network.symmetric or network.shorts is not None:
         return network
     g = network.g_rc
-    kind = one_by_one(_kinds)(lax.stop_gradient(network))
+    kind = _kinds_of(lax.stop_gradient(network))
     alpha = kind.short.astype(g.dtype)
     beta = jnp.where(kind.short, 1 / jnp.where(kind.short, g, 1), 1)
     weak = jnp.where(kind.short, 0, g)
@@ -45,6 +46,28 @@ class _Kinds(NamedTuple):
     short: CellMask
     cap: PerCell  # [S], 0 of cells that are no shorts, and of those that are held at both nodes
     open: CellMask  # shorts beside ideal wires, which may share their current with others
+
+
+def _kinds_of(network: Network) -> _Kinds:
+    """By the kernel where there is one."""
+    if not _native.available():
+        return one_by_one(_kinds)(network)
+    nodes, dtype, parallel = network.g_rc.shape, network.g_rc.dtype, network.parallel
+    g, shunts = network.g_rc, (network.shunt_row, network.shunt_col)
+    operands = network.row.r, network.col.r, g, g, *shunts
+    results = [(nodes, bool), (nodes, dtype), (nodes, bool)]
+    found = _native.call("kinds", operands, results, Kinds(parallel), dtype, parallel=parallel)
+    return _Kinds(*found)
+
+
+class Kinds(NamedTuple):
+    """What `_kinds` finds, of the parts of a network."""
+
+    parallel: bool
+
+    def __call__(self, r_row, r_col, g_rc, g_cr, shunt_row, shunt_col):
+        lines = Segments(r_row), Segments(r_col)
+        return _kinds(Network(*lines, g_rc, g_cr, shunt_row, shunt_col, True, self.parallel))
 
 
 def _kinds(network: Network) -> _Kinds:

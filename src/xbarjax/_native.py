@@ -1,0 +1,164 @@
+"""The kernel in C++ for CPUs: what it is called with, and what stands in its place elsewhere.
+
+Its sources are in solvers/native. A call is one primitive of JAX: on a CPU it is a custom call,
+where the kernel was built, and elsewhere it lowers to a pure form in JAX, which is not traced
+before that. A batch stays one call: its systems are shared out among the threads that XLA has, and
+each is solved as if it were alone.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+from jaxtyping import Array
+
+LIBRARY = "solvers/native/kernel.so"
+TARGETS = "solve", "islands", "kinds"
+DTYPES = {"float32": "f32", "float64": "f64"}
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    path = _path()
+    if path is None or os.environ.get("XBARJAX_NATIVE") == "0":
+        return None
+    library = ctypes.CDLL(str(path))
+    for name in TARGETS:
+        for dtype in DTYPES.values():
+            target = f"xbarjax_{name}_{dtype}"
+            handler = jax.ffi.pycapsule(getattr(library, target))
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    return library
+
+
+def _path() -> Path | None:
+    """Where the kernel was installed: in this package, or, in an editable installation, where the
+    package would be."""
+    places = [Path(__file__).parent / LIBRARY]
+    try:
+        places.append(Path(str(distribution("xbarjax").locate_file("xbarjax"))) / LIBRARY)
+    except PackageNotFoundError:
+        pass  # a copy of the sources that was never installed
+    return next((path for path in places if path.exists()), None)
+
+
+def available() -> bool:
+    """Whether the kernel was built, and is not switched off by `XBARJAX_NATIVE=0` in the
+    environment."""
+    return _library() is not None
+
+
+def width() -> str | None:
+    """The vector width that the kernel uses on this machine; None without it."""
+    if (library := _library()) is None:
+        return None
+    library.xbarjax_width.restype = ctypes.c_char_p
+    return library.xbarjax_width().decode()
+
+
+def call(
+    name: str,
+    operands: Sequence[Array | None],
+    results: Sequence[tuple[tuple[int, ...], Any]],
+    pure: Callable[..., Sequence[Array]],
+    dtype: Any,
+    **attributes: Any,
+) -> list[Array]:
+    """A call of the kernel.
+
+    **Arguments:** `name`: what is called, in its form for `dtype`; `operands`: those that are None
+    are left out; `results`: their shapes and dtypes; `pure`: from all operands to the results, the
+    same in JAX, hashable; `attributes`: numbers and flags for the kernel."""
+    given = sum(1 << k for k, x in enumerate(operands) if x is not None)
+    return _call.bind(
+        *(x for x in operands if x is not None),
+        target=f"xbarjax_{name}_{DTYPES[str(np.dtype(dtype))]}",
+        results=tuple((tuple(shape), np.dtype(kind)) for shape, kind in results),
+        lead=0,
+        given=given,
+        count=len(operands),
+        pure=pure,
+        attributes=tuple(sorted(attributes.items())),
+    )
+
+
+_call = Primitive("xbarjax_kernel")
+_call.multiple_results = True
+
+
+@_call.def_abstract_eval
+def _(*operands, results, lead, **_):
+    leading = zip(*(x.shape[:lead] for x in operands), strict=True)
+    batch = tuple(map(max, leading)) if lead else ()
+    return [jax.core.ShapedArray((*batch, *shape), dtype) for shape, dtype in results]
+
+
+@partial(
+    jax.jit, static_argnames=("target", "results", "lead", "given", "count", "pure", "attributes")
+)
+def _jitted(*operands, **params):
+    return _call.bind(*operands, **params)
+
+
+_call.def_impl(_jitted)
+
+
+def _batched(operands, axes, *, lead, **params):
+    front = [
+        jnp.expand_dims(x, 0) if axis is None else jnp.moveaxis(x, axis, 0)
+        for x, axis in zip(operands, axes, strict=True)
+    ]
+    found = _call.bind(*front, lead=lead + 1, **params)
+    return found, [0] * len(found)
+
+
+batching.primitive_batchers[_call] = _batched
+
+
+def _without(*operands, lead: int, **params):
+    """The pure form, of a batch at once."""
+    if lead:
+        axes = [None if x.shape[0] == 1 else 0 for x in operands]
+        if all(axis is None for axis in axes):
+            axes = [0] * len(operands)
+        parts = [x[0] if axis is None else x for x, axis in zip(operands, axes, strict=True)]
+        return jax.vmap(partial(_without, lead=lead - 1, **params), axes)(*parts)
+    given, parts = params["given"], iter(operands)
+    every = (next(parts) if given >> k & 1 else None for k in range(params["count"]))
+    found = zip(params["pure"](*every), params["results"], strict=True)
+    return [x.astype(dtype) for x, (_, dtype) in found]
+
+
+_purely = mlir.lower_fun(_without, multiple_results=True)
+
+
+def _as_call(ctx, *operands, **params):
+    if ctx.module_context.lowering_parameters.for_export:
+        return _purely(ctx, *operands, **params)  # where it will run there may be no kernel
+    return _by_kernel(ctx, *operands, **params)
+
+
+def _by_kernel(ctx, *operands, target, lead, given, attributes, **_):
+    values = {name: _attribute(x) for name, x in attributes}
+    values |= {"lead": np.int64(lead), "given": np.int64(given)}
+    return jax.ffi.ffi_lowering(target)(ctx, *operands, **values)
+
+
+def _attribute(x: Any) -> Any:
+    if isinstance(x, bool):
+        return x
+    return np.int64(x) if isinstance(x, int) else np.float64(x)
+
+
+mlir.register_lowering(_call, _purely)
+mlir.register_lowering(_call, _as_call, platform="cpu")

@@ -1,0 +1,120 @@
+"""Solvers whose lines cross, with the rounds of refinement, as a call of the kernel in C++."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array
+
+from .. import _native
+from .._types import Scalar
+from ..network import Field, Network, Segments, Shorts
+from .refinement import refined
+
+
+class Settings(NamedTuple):
+    """How a network is solved."""
+
+    rtol: float | None  # None: 1e-12 in float64 and 1e-6 in float32
+    max_steps: int
+    mixed: bool
+    hats: tuple[int, int] | None = None  # of the coarse grid
+    slow: float = 0.0  # N^2 r g from which it is used
+
+
+def solve(
+    network: Network,
+    vector: Field,
+    options: dict[str, Any],
+    settings: Settings,
+    plain: lx.AbstractLinearSolver,
+    *,
+    symmetric: bool,
+    refine: bool,
+) -> tuple[Field, dict[str, Any]]:
+    """The solution of a network whose lines cross, and its statistics.
+
+    **Arguments:** `options`: those of a solver's `compute`; `plain`: the same solver in JAX;
+    `symmetric`: whether by conjugate gradients, else by BiCGStab; `refine`: whether shorts, and
+    nodes that hang on little, are solved for again."""
+    shorts, dtype = network.shorts, network.g_rc.dtype
+    guess, asked = options.get("y0"), options.get("rtol", 0.0)
+    cell = vector.cell
+    if shorts is not None and cell is None:
+        cell = jnp.zeros_like(vector.row)
+    of_shorts = (None, None, None) if shorts is None else (shorts.alpha, shorts.beta, shorts.cap)
+    operands = (
+        network.row.r,
+        network.col.r,
+        network.g_rc,
+        None if symmetric else network.g_cr,
+        network.shunt_row,
+        network.shunt_col,
+        *of_shorts,
+        network.hangs,
+        *vector._replace(cell=cell),
+        None if guess is None else guess.col,
+        jnp.asarray(asked, dtype),
+    )
+    fields = [x for x in vector._replace(cell=cell) if x is not None]
+    results = [*((x.shape, dtype) for x in fields), ((), jnp.int32), ((), dtype)]
+    pure = Pure(plain, refine, network.transposed)
+    default = 1e-12 if dtype == jnp.float64 else 1e-6
+    rows, cols = settings.hats or (0, 0)
+    numbers = dict(
+        rtol=default if settings.rtol is None else settings.rtol,
+        max_steps=settings.max_steps,
+        mixed=settings.mixed,
+        refine=refine,
+        hats_rows=rows,
+        hats_cols=cols,
+        slow=settings.slow,
+        transposed=network.transposed,
+    )
+    found = _native.call("solve", operands, results, pure, dtype, **numbers)
+    x, (steps, error) = Field(*found[:-2]), found[-2:]
+    return x, {"num_steps": steps.astype(jnp.asarray(0).dtype), "error": error}
+
+
+class Pure(NamedTuple):
+    """What the kernel does, in JAX."""
+
+    solver: lx.AbstractLinearSolver
+    refine: bool
+    transposed: bool
+
+    def __call__(self, *operands: Any) -> list[Array]:
+        r_row, r_col, g_rc, g_cr, shunt_row, shunt_col, alpha, beta, cap, hangs = operands[:10]
+        *parts, guess, rtol = operands[10:]
+        vector = Field(*parts)
+        shorts = None
+        if alpha is not None:
+            shorts = Shorts(alpha, beta, cap, jnp.zeros(alpha.shape, bool))
+        symmetric = g_cr is None
+        network = Network(
+            Segments(r_row),
+            Segments(r_col),
+            g_rc,
+            g_rc if symmetric else g_cr,
+            shunt_row,
+            shunt_col,
+            symmetric=symmetric,
+            parallel=False,
+            shorts=shorts,
+            hangs=hangs,
+            transposed=self.transposed,
+        )
+        x, steps, error = self._solved(network, vector, guess, rtol)
+        return [*(leaf for leaf in x if leaf is not None), steps, error]
+
+    def _solved(self, network: Network, vector: Field, guess, rtol) -> tuple[Field, Array, Scalar]:
+        options = {"rtol": rtol}
+        if guess is not None:
+            options["y0"] = jax.tree.map(jnp.zeros_like, vector)._replace(col=guess)
+        state = self.solver.init(network.capped, {})
+        if self.refine:
+            x, stats = refined(self.solver, state, network, vector, options)
+            return x, stats["num_steps"], stats["error"]
+        x, _, stats = self.solver.compute(state, vector, options)
+        return x, stats["num_steps"], jnp.zeros((), vector.row.dtype)

@@ -1,0 +1,345 @@
+// The kernel as a custom call of XLA, for batches of networks. Every operand has the same number
+// of leading axes, each of which is that of the batch, or 1 where the batch shares it.
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "graph.h"
+#include "system.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace xbarjax {
+
+#define XBARJAX_WIDTH(name)                          \
+  namespace name {                                   \
+  std::unique_ptr<Solver<float>> make_float();       \
+  std::unique_ptr<Solver<double>> make_double();     \
+  }
+XBARJAX_WIDTH(plain)
+#ifdef XBARJAX_X86
+XBARJAX_WIDTH(avx2)
+XBARJAX_WIDTH(avx512)
+#endif
+
+namespace {
+
+enum Width { kPlain, kAvx2, kAvx512 };
+
+Width width() {
+#ifdef XBARJAX_X86
+  static const Width found = [] {
+    const char* asked = std::getenv("XBARJAX_WIDTH");
+    const std::string name = asked ? asked : "";
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (name == "plain" || !avx2) return kPlain;
+    if (name == "avx2" || !avx512) return kAvx2;
+    return kAvx512;
+  }();
+  return found;
+#else
+  return kPlain;
+#endif
+}
+
+std::unique_ptr<Solver<float>> make(float) {
+#ifdef XBARJAX_X86
+  if (width() == kAvx512) return avx512::make_float();
+  if (width() == kAvx2) return avx2::make_float();
+#endif
+  return plain::make_float();
+}
+
+std::unique_ptr<Solver<double>> make(double) {
+#ifdef XBARJAX_X86
+  if (width() == kAvx512) return avx512::make_double();
+  if (width() == kAvx2) return avx2::make_double();
+#endif
+  return plain::make_double();
+}
+
+// An operand, and how far its parts lie apart along each axis of the batch.
+struct Operand {
+  const void* data = nullptr;
+  std::vector<size_t> strides;
+  size_t at(const std::vector<int64_t>& index) const {
+    size_t offset = 0;
+    for (size_t k = 0; k < strides.size(); ++k) offset += strides[k] * size_t(index[k]);
+    return offset;
+  }
+};
+
+Operand operand(const ffi::AnyBuffer& buffer, size_t lead) {
+  Operand made;
+  made.data = buffer.untyped_data();
+  auto dims = buffer.dimensions();
+  size_t size = 1;
+  for (size_t k = lead; k < dims.size(); ++k) size *= size_t(dims[k]);
+  made.strides.resize(lead);
+  for (size_t k = lead; k-- > 0;) {
+    made.strides[k] = dims[k] == 1 ? 0 : size;
+    size *= size_t(dims[k]);
+  }
+  return made;
+}
+
+// Runs `work` on the threads of a pool and on this one, and waits for those that have begun. A task
+// that begins when all is done has nothing to do: so a busy pool is not waited for.
+template <class Work>
+void together(ffi::ThreadPool& pool, size_t tasks, std::shared_ptr<Work> work) {
+  struct Gate {
+    std::mutex lock;
+    std::condition_variable empty;
+    int inside = 0;
+    bool closed = false;
+  };
+  auto gate = std::make_shared<Gate>();
+  for (size_t k = 1; k < tasks; ++k)
+    pool.Schedule([gate, work] {
+      {
+        std::lock_guard<std::mutex> hold(gate->lock);
+        if (gate->closed) return;
+        ++gate->inside;
+      }
+      (*work)();
+      std::lock_guard<std::mutex> hold(gate->lock);
+      if (--gate->inside == 0) gate->empty.notify_all();
+    });
+  (*work)();
+  std::unique_lock<std::mutex> hold(gate->lock);
+  gate->closed = true;
+  gate->empty.wait(hold, [&] { return gate->inside == 0; });
+}
+
+// The operands and results of a call.
+struct Call {
+  size_t lead, count = 1;
+  std::vector<Operand> parts;  // by name; without data where none is given
+  std::vector<int64_t> batch;
+  std::vector<char*> results;
+  std::vector<size_t> sizes;  // of a result of one system, in bytes
+  int rows = 0, cols = 0;
+
+  Call(int64_t lead) : lead(size_t(lead)) {}
+
+  // `given`: the names that have an operand, as bits; `nodes`: one that is `(rows, cols)`.
+  ffi::Error read(int names, int nodes, int64_t given, ffi::RemainingArgs& args,
+                  ffi::RemainingRets& rets) {
+    parts.resize(size_t(names));
+    size_t next = 0;
+    for (int name = 0; name < names; ++name) {
+      if (!(given >> name & 1)) continue;
+      auto buffer = args.get<ffi::AnyBuffer>(next++);
+      if (!buffer.has_value()) return ffi::Error::InvalidArgument("an operand is missing");
+      parts[size_t(name)] = operand(*buffer, lead);
+      auto dims = buffer->dimensions();
+      if (name == nodes) rows = int(dims[lead]), cols = int(dims[lead + 1]);
+    }
+    for (size_t k = 0; k < rets.size(); ++k) {
+      auto buffer = rets.get<ffi::AnyBuffer>(k);
+      if (!buffer.has_value()) return ffi::Error::InvalidArgument("a result is missing");
+      auto dims = (*buffer)->dimensions();
+      if (k == 0) {
+        batch.assign(dims.begin(), dims.begin() + lead);
+        for (int64_t size : batch) count *= size_t(size);
+      }
+      results.push_back(static_cast<char*>((*buffer)->untyped_data()));
+      sizes.push_back(count ? (*buffer)->size_bytes() / count : 0);
+    }
+    return ffi::Error::Success();
+  }
+
+  std::vector<int64_t> index(size_t item) const {
+    std::vector<int64_t> found(batch.size());
+    for (size_t k = batch.size(); k-- > 0;) {
+      found[k] = int64_t(item % size_t(batch[k]));
+      item /= size_t(batch[k]);
+    }
+    return found;
+  }
+
+  template <class T>
+  const T* part(int name, const std::vector<int64_t>& index) const {
+    const Operand& of = parts[size_t(name)];
+    return of.data ? static_cast<const T*>(of.data) + of.at(index) : nullptr;
+  }
+
+  template <class T>
+  T* result(size_t k, size_t item) const {
+    return reinterpret_cast<T*>(results[k] + item * sizes[k]);
+  }
+};
+
+// Shares out the systems of a batch: `make()` gives each thread its `one(item)`.
+template <class Make>
+void each(ffi::ThreadPool& pool, size_t count, Make make) {
+  auto taken = std::make_shared<std::atomic<size_t>>(0);
+  const size_t threads = std::min<size_t>(count, size_t(std::max<int64_t>(pool.num_threads(), 1)));
+  const size_t chunk = std::max<size_t>(1, count / (std::max<size_t>(threads, 1) * 8));
+  auto run = [=] {
+    auto one = make();
+    for (;;) {
+      const size_t begin = taken->fetch_add(chunk);
+      if (begin >= count) return;
+      for (size_t item = begin; item < std::min(begin + chunk, count); ++item) one(item);
+    }
+  };
+  together(pool, threads, std::make_shared<decltype(run)>(run));
+}
+
+enum Name {
+  kRRow, kRCol, kGrc, kGcr, kShuntRow, kShuntCol, kAlpha, kBeta, kCap, kHangs,
+  kRow, kRowSegments, kCol, kColSegments, kCell, kGuess, kRtol, kNames
+};
+
+// Memory is kept from call to call, where it is not much.
+constexpr size_t KEPT = size_t(1) << 17;  // nodes
+
+template <class T>
+std::unique_ptr<Solver<T>>& kept() {
+  thread_local std::unique_ptr<Solver<T>> solver;
+  return solver;
+}
+
+template <class T>
+ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol, int64_t max_steps,
+                 bool mixed, bool refine, int64_t hats_rows, int64_t hats_cols, double slow,
+                      bool transposed,
+                      ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  auto call = std::make_shared<Call>(lead);
+  if (auto error = call->read(kNames, kGrc, given, args, rets); error.failure()) return error;
+  const bool with_cell = given >> kCell & 1;
+  each(pool, call->count, [=] {
+    std::shared_ptr<Solver<T>> solver;
+    if (size_t(call->rows) * size_t(call->cols) <= KEPT) {
+      if (!kept<T>()) kept<T>() = make(T());
+      solver = std::shared_ptr<Solver<T>>(kept<T>().get(), [](Solver<T>*) {});
+    } else {
+      solver = make(T());
+    }
+    std::vector<size_t> prepared;
+    return [=](size_t item) mutable {
+      const auto index = call->index(item);
+      const auto of = [&](int name) { return call->template part<T>(name, index); };
+      std::vector<size_t> key;
+      for (int name = 0; name <= kHangs; ++name)
+        key.push_back(call->parts[size_t(name)].at(index));
+      if (prepared != key) {
+        System<T> system{};
+        system.rows = call->rows, system.cols = call->cols;
+        system.r_row = of(kRRow), system.r_col = of(kRCol);
+        system.g_rc = of(kGrc), system.g_cr = of(kGcr), system.transposed = transposed;
+        system.shunt_row = of(kShuntRow), system.shunt_col = of(kShuntCol);
+        system.alpha = of(kAlpha), system.beta = of(kBeta), system.cap = of(kCap);
+        const bool* hangs = call->template part<bool>(kHangs, index);
+        system.hangs = hangs && *hangs;
+        system.rtol = rtol, system.max_steps = max_steps;
+        system.mixed = mixed, system.refine = refine;
+        system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
+        solver->prepare(system);
+        prepared = std::move(key);
+      }
+      Given<T> b{of(kRow),  of(kRowSegments), of(kCol), of(kColSegments), of(kCell),
+                 of(kGuess), 0};
+      if (const T* asked = of(kRtol)) b.rtol = double(*asked);
+      Found<T> x{};
+      T** where[] = {&x.row, &x.row_segments, &x.col, &x.col_segments, &x.cell};
+      const size_t fields = with_cell ? 5 : 4;
+      for (size_t k = 0; k < fields; ++k) *where[k] = call->template result<T>(k, item);
+      x.steps = call->template result<int32_t>(fields, item);
+      x.error = call->template result<T>(fields + 1, item);
+      solver->solve(b, x);
+    };
+  });
+  return ffi::Error::Success();
+}
+
+enum PartName { kPartRRow, kPartRCol, kPartGrc, kPartGcr, kPartShuntRow, kPartShuntCol, kPartNames };
+
+template <class T>
+Parts<T> parts_of(const Call& call, const std::vector<int64_t>& index, bool parallel) {
+  const auto of = [&](int name) { return call.template part<T>(name, index); };
+  return {call.rows,      call.cols,      parallel,          of(kPartRRow),    of(kPartRCol),
+          of(kPartGrc),   of(kPartGcr),   of(kPartShuntRow), of(kPartShuntCol)};
+}
+
+template <class T>
+ffi::Error call_islands(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
+                   ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  auto call = std::make_shared<Call>(lead);
+  if (auto error = call->read(kPartNames, kPartGrc, given, args, rets); error.failure())
+    return error;
+  each(pool, call->count, [=] {
+    return [=](size_t item) {
+      xbarjax::islands(parts_of<T>(*call, call->index(item), parallel),
+                       call->result<bool>(0, item), call->result<bool>(1, item),
+                       call->result<bool>(2, item));
+    };
+  });
+  return ffi::Error::Success();
+}
+
+template <class T>
+ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
+                 ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  auto call = std::make_shared<Call>(lead);
+  if (auto error = call->read(kPartNames, kPartGrc, given, args, rets); error.failure())
+    return error;
+  each(pool, call->count, [=] {
+    return [=](size_t item) {
+      xbarjax::kinds(parts_of<T>(*call, call->index(item), parallel), call->result<bool>(0, item),
+                     call->result<T>(1, item), call->result<bool>(2, item));
+    };
+  });
+  return ffi::Error::Success();
+}
+
+#define XBARJAX_SOLVE                                                                   \
+  ffi::Ffi::Bind()                                                                      \
+      .Ctx<ffi::ThreadPool>()                                                           \
+      .Attr<int64_t>("lead")                                                            \
+      .Attr<int64_t>("given")                                                           \
+      .Attr<double>("rtol")                                                             \
+      .Attr<int64_t>("max_steps")                                                       \
+      .Attr<bool>("mixed")                                                              \
+      .Attr<bool>("refine")                                                             \
+      .Attr<int64_t>("hats_rows")                                                       \
+      .Attr<int64_t>("hats_cols")                                                       \
+      .Attr<double>("slow")                                                             \
+      .Attr<bool>("transposed")                                                         \
+      .RemainingArgs()                                                                  \
+      .RemainingRets()
+
+#define XBARJAX_LOOK                                                                    \
+  ffi::Ffi::Bind()                                                                      \
+      .Ctx<ffi::ThreadPool>()                                                           \
+      .Attr<int64_t>("lead")                                                            \
+      .Attr<int64_t>("given")                                                           \
+      .Attr<bool>("parallel")                                                           \
+      .RemainingArgs()                                                                  \
+      .RemainingRets()
+
+}  // namespace
+}  // namespace xbarjax
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f32, xbarjax::call_solve<float>, XBARJAX_SOLVE);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f64, xbarjax::call_solve<double>, XBARJAX_SOLVE);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_islands_f32, xbarjax::call_islands<float>, XBARJAX_LOOK);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_islands_f64, xbarjax::call_islands<double>, XBARJAX_LOOK);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_kinds_f32, xbarjax::call_kinds<float>, XBARJAX_LOOK);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_kinds_f64, xbarjax::call_kinds<double>, XBARJAX_LOOK);
+
+// The vector width that is used on this machine.
+extern "C" const char* xbarjax_width() {
+  const char* names[] = {"plain", "avx2", "avx512"};
+  return names[xbarjax::width()];
+}

@@ -1,0 +1,54 @@
+// What a solve of one network is given and what it leaves. Arrays are contiguous, `(rows, cols)`;
+// segments of rows `(rows, cols + 1)`, of columns `(rows + 1, cols)`. A null pointer is none.
+#pragma once
+
+#include <cstdint>
+
+namespace xbarjax {
+
+template <class T>
+struct System {
+  int rows, cols;
+  const T *r_row, *r_col;           // [ohm] of segments, 0 to inf
+  const T *g_rc, *g_cr;             // [S] of cells that are no shorts; no g_cr where it is g_rc
+  const T *shunt_row, *shunt_col;   // [S] from every node to its reference
+  const T *alpha, *beta, *cap;      // of shorts (network.py)
+  bool hangs;                       // whether a node is held by next to nothing
+  // how it is solved
+  double rtol;                      // relative tolerance of a solve
+  int64_t max_steps;                // of a pass
+  bool mixed;                       // whether float64 systems are iterated in float32
+  bool refine;                      // whether shorts and weak nodes are solved for again
+  int hats_rows, hats_cols;         // of the coarse grid, 0 of none
+  double slow;                      // N^2 r g from which it is used
+  bool transposed;                  // whether cells put two currents into their nodes (network.py)
+
+  // What a node sees of its cell [S].
+  T own_row(size_t k) const { return transposed || !g_cr ? g_rc[k] : g_cr[k]; }
+  T own_col(size_t k) const { return transposed && g_cr ? g_cr[k] : g_rc[k]; }
+};
+
+template <class T>
+struct Given {
+  const T *row, *row_segments, *col, *col_segments, *cell;
+  const T *guess;  // column drops to begin from
+  double rtol;     // that is asked for, if more than that of the system
+};
+
+template <class T>
+struct Found {
+  T *row, *row_segments, *col, *col_segments, *cell;
+  int32_t *steps;
+  T *error;  // [V] that a node may be off by
+};
+
+// Solves networks one after the other, in memory of its own.
+template <class T>
+class Solver {
+ public:
+  virtual ~Solver() = default;
+  virtual void prepare(const System<T>&) = 0;
+  virtual void solve(const Given<T>&, const Found<T>&) = 0;
+};
+
+}  // namespace xbarjax

@@ -1,0 +1,228 @@
+"""Guards the kernel in C++: it gives what its form in JAX gives, alone and in batches, on any
+number of threads, and nothing needs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import random_circuits
+import xbarjax as xb
+from xbarjax import _native
+from xbarjax.connectivity import Islands
+from xbarjax.network import Field, Network, Segments
+from xbarjax.solvers import LadderBiCGStab, LadderCG
+from xbarjax.solvers.implicit import factor, solve
+from xbarjax.solvers.shorts import Kinds
+
+built = pytest.mark.skipif(not _native.available(), reason="the kernel was not built")
+SHAPE = (7, 5)
+
+
+def network(seed: int, kind: str, dtype: Any = jnp.float64) -> tuple[Network, Field]:
+    """Cells and wires of a random circuit, with whatever may be injected into it."""
+    rng = np.random.default_rng(seed)
+    g, r_row, r_col, *_ = random_circuits.circuit(rng, *SHAPE, shorts=kind == "shorts")
+    r_row[:, 0] = r_col[-1] = 1.0  # every node of a line that is whole is held
+    r_row, r_col = (np.where(np.isinf(r), 1e7, r) for r in (r_row, r_col))
+    array = lambda x: jnp.asarray(x, dtype)
+    other = array(g) if kind != "unsymmetric" else array(g * rng.uniform(0.5, 2, g.shape))
+    shunts = [array(rng.uniform(0, 1e-5, SHAPE)) if kind == "shunts" else None for _ in range(2)]
+    lines = Segments(array(r_row)), Segments(array(r_col))
+    kinds = kind != "unsymmetric", False, None, jnp.asarray(kind == "hangs")
+    made = Network(*lines, array(g), other, *shunts, *kinds)
+    of = lambda x: array(rng.normal(size=x.shape))
+    injected = 1e-4 * of(g), of(r_row), 1e-4 * of(g), of(r_col)
+    return made, Field(*injected)
+
+
+def solver(made: Network, native: bool):
+    return LadderCG(native=native) if made.symmetric else LadderBiCGStab(native=native)
+
+
+@built
+@pytest.mark.few(3)
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("kind", ["plain", "shorts", "shunts", "hangs", "unsymmetric"])
+def test_it_solves_as_the_form_in_jax_does(kind: str, dtype: Any) -> None:
+    tolerance = 1e-8 if dtype == jnp.float64 else 1e-3
+    solved = [
+        jax.jit(lambda n, b, k=k: solve(factor(n, solver(n, k)), b)[0]) for k in (True, False)
+    ]
+    for seed in range(12):
+        made, vector = network(seed, kind, dtype)
+        got, want = (f(made, vector) for f in solved)
+        voltages = jnp.concatenate([want.row, want.col])
+        highest = float(jnp.max(jnp.abs(voltages)))
+        currents = lambda x, of=made: (
+            of.row.alpha * x.row_segments,
+            of.col.alpha * x.col_segments,
+        )
+        most = max(float(jnp.max(jnp.abs(i))) for i in currents(want))
+        for x, y in zip((got.row, got.col), (want.row, want.col), strict=True):
+            np.testing.assert_allclose(x, y, atol=tolerance * highest, rtol=0)
+        for x, y in zip(currents(got), currents(want), strict=True):
+            np.testing.assert_allclose(x, y, atol=tolerance * most, rtol=0)
+
+
+@built
+@pytest.mark.parametrize("native", [True, False])
+def test_a_transposed_network_is_solved(native: bool) -> None:
+    made, vector = network(3, "unsymmetric")
+    turned = made.transpose()
+    x, _ = solve(factor(turned, LadderBiCGStab(native=native)), vector)
+    off = turned.violation(vector, x)
+    assert max(float(jnp.max(jnp.abs(leaf))) for leaf in (off.row, off.col)) < 1e-11
+
+
+@built
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("shorts", [False, True])
+def test_it_looks_at_networks_as_the_forms_in_jax_do(parallel: bool, shorts: bool) -> None:
+    rng, (rows, cols) = np.random.default_rng(5), SHAPE
+    forms = {"islands": Islands(parallel), "kinds": Kinds(parallel)}
+    by_jax = {name: jax.jit(lambda *x, f=form: f(*x)) for name, form in forms.items()}
+    seen = {name: 0 for name in forms}
+    for _ in range(150):
+        g, r_row, r_col, *_ = random_circuits.circuit(rng, rows, cols, shorts)
+        if parallel:
+            r_row = random_circuits.circuit(rng, rows, cols, shorts)[2]
+        shunt = np.where(rng.random(SHAPE) < 0.1, 1e-6, 0)
+        operands = [jnp.asarray(x) for x in (r_row, r_col, g, g, shunt, shunt)]
+        for name, form in forms.items():
+            want = by_jax[name](*operands)
+            results = [(x.shape, x.dtype) for x in want]
+            got = _native.call(name, operands, results, form, g.dtype, parallel=parallel)
+            for x, y in zip(got, want, strict=True):
+                if x.dtype == bool:
+                    np.testing.assert_array_equal(x, y)
+                else:
+                    np.testing.assert_allclose(x, y, rtol=1e-12)
+            seen[name] += bool(np.any(~want[0] if name == "islands" else want[0]))
+    assert seen["islands"] > 10 and (seen["kinds"] > 100 or not shorts)
+
+
+def array(g: Any) -> xb.Crossbar:
+    return xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0))
+
+
+def read(g: Any, v: Any) -> Any:
+    return xb.read(array(g), v).i_out
+
+
+@built
+def test_batches_are_what_their_members_are_to_the_bit() -> None:
+    rng = np.random.default_rng(0)
+    g = jnp.asarray(10 ** rng.uniform(-6, -3, (3, 4, *SHAPE)))
+    v = jnp.asarray(rng.uniform(-0.3, 0.3, (4, SHAPE[0])))
+    many = jax.vmap(jax.vmap(read), (0, None))(g, v)  # each array its own, inputs shared
+    shared = jax.vmap(read, (None, 0))(g[0, 0], v)  # one array, many inputs
+    for j in range(4):
+        np.testing.assert_array_equal(shared[j], read(g[0, 0], v[j]))
+        for i in range(3):
+            np.testing.assert_array_equal(many[i, j], read(g[i, j], v[j]))
+
+
+THREADS = """
+import os, sys
+os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]))
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+import xbarjax as xb
+rng = np.random.default_rng(1)
+g = jnp.asarray(10 ** rng.uniform(-6, -3, (40, 24, 19)))
+v = jnp.asarray(rng.uniform(-0.3, 0.3, (40, 24)))
+of = lambda g, v: xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0)), v).i_out
+print(np.asarray(jax.vmap(of)(g, v)).tobytes().hex())
+"""
+
+
+def run(code: str, *args: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    )
+    return done.stdout
+
+
+@built
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="there is one core",
+)
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    assert run(THREADS, "1") == run(THREADS, "2")
+
+
+WITHOUT = """
+import jax.numpy as jnp
+import xbarjax as xb
+from xbarjax import _native
+assert not _native.available() and _native.width() is None
+g = jnp.asarray([[1e-5, 2e-5], [3e-5, 4e-5]])
+s = xb.read(xb.Crossbar(xb.Ohmic(g)), jnp.asarray([0.1, 0.2]))
+print(float(s.i_out[0]))
+"""
+
+
+def test_nothing_needs_it() -> None:
+    assert float(run(WITHOUT, XBARJAX_NATIVE="0")) == pytest.approx(7e-6, rel=1e-5)
+
+
+def test_programs_for_elsewhere_are_free_of_it() -> None:
+    g, v = jnp.full(SHAPE, 1e-5), jnp.full(SHAPE[0], 0.2)
+    exported = jax.export.export(jax.jit(read), platforms=["cpu", "cuda", "tpu"])(g, v)
+    assert "custom_call" not in exported.mlir_module()
+    np.testing.assert_allclose(exported.call(g, v), read(g, v), rtol=1e-10)
+
+
+@built
+def test_a_program_for_a_cpu_has_no_loop_of_its_own() -> None:
+    text = jax.jit(read).lower(jnp.full(SHAPE, 1e-5), jnp.full(SHAPE[0], 0.2)).as_text()
+    assert "xbarjax_solve_f64" in text and "stablehlo.while" not in text
+
+
+@built
+@pytest.mark.parametrize("bad", [np.nan, -1e-5, np.inf])
+@pytest.mark.parametrize("part", ["g", "r", "v"])
+def test_whatever_goes_in_a_status_comes_out(part: str, bad: float) -> None:
+    values = {"g": np.full(SHAPE, 1e-5), "r": np.full(SHAPE, 3.0), "v": np.full(SHAPE[0], 0.2)}
+    values[part].flat[2] = bad
+
+    @jax.jit
+    def status(g, r, v):
+        return xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r)), v).status
+
+    harmless = (part == "g" and bad > 0) or (part == "r" and bad > 0) or (part == "v" and bad < 0)
+    said = int(status(*(jnp.asarray(x) for x in values.values())))
+    assert bool(said & ~int(xb.Status.FLOATING | xb.Status.SPLIT)) != harmless
+
+
+@built
+@pytest.mark.slow
+def test_a_thousand_shapes() -> None:
+    rng = np.random.default_rng(9)
+    for k in range(1000):
+        rows, cols = (int(x) for x in np.exp(rng.uniform(0, np.log([300, 8]))))
+        rows, cols = (rows, cols) if k % 2 else (cols, rows)
+        g = jnp.asarray(10 ** rng.uniform(-7, -3, (rows, cols)))
+        b = 1e-4 * jnp.asarray(rng.normal(size=(2, rows, cols)))
+        r = [np.full(s, 2.0) for s in ((rows, cols + 1), (rows + 1, cols))]
+        r[0][:, -1] = r[1][0] = np.inf
+        lines = (Segments(jnp.asarray(x)) for x in r)
+        made = Network(*lines, g, g, None, None, True)
+        vector = Field(b[0], jnp.zeros((rows, cols + 1)), b[1], jnp.zeros((rows + 1, cols)))
+        x, _ = solve(factor(made, LadderCG()), vector)
+        off = made.violation(vector, x)
+        assert max(float(jnp.max(jnp.abs(y))) for y in (off.row, off.col)) < 1e-14, (rows, cols)
