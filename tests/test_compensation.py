@@ -34,7 +34,7 @@ def products(answer, mapping, r):
         return jax.vmap(read)(units)
 
     combined = mapping.combine(jnp.stack([currents(g) for g in answer.g]))
-    return (combined / answer.gain - mapping.zero) / answer.k
+    return (combined / answer.gain[None] - mapping.zero) / answer.k
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
@@ -65,7 +65,7 @@ def test_programmed_cells_are_exactly_within_the_bounds(name, dtype):
         g = mapping.program(w, k)
         assert jnp.all((g >= low) & (g <= high))
         slope = jax.grad(lambda w, m=mapping, k=k: jnp.sum(m.combine(m.program(w, k))))(w)
-        np.testing.assert_allclose(slope, k * np.ones((4, 3)), rtol=1e-5)
+        np.testing.assert_allclose(slope, float(k) * np.ones((4, 3)), rtol=1e-5)
     beyond = mapping.program(2 * w, k)  # what does not fit stays beyond, so that it is seen
     assert jnp.any((beyond < low) | (beyond > high))
 

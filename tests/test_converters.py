@@ -98,7 +98,7 @@ def test_the_gradients_of_an_even_ramp_are_those_of_an_ideal_converter() -> None
     weights = jnp.asarray(RNG.normal(size=x.shape))
 
     def total(kind, x, offset, lo, hi):
-        even = lo + (hi - lo) * jnp.arange(LAST + 1) / LAST
+        even = lo + (hi - lo) * jnp.linspace(0, 1, LAST + 1)
         y = xb.Adc(BITS, lo, hi)(x + offset) if kind == "Adc" else xb.Ramp(even, offset)(x)
         return jnp.sum(weights * y)
 

@@ -108,8 +108,8 @@ def test_drops_are_counted_from_their_reference() -> None:
     p = circuit(4)  # row 4 has no near source: its far one is the reference
     s = read(p)
     reference = np.where(np.isinf(p["r_source"]), p["v_row_far"], p["v_row"])
-    np.testing.assert_allclose(s.v_row, reference[:, None] - s.drop_row, atol=1e-15)
-    np.testing.assert_allclose(s.v_col, p["v_col"] + s.drop_col, atol=1e-15)
+    np.testing.assert_allclose(s.v_row, reference[:, None] - np.asarray(s.drop_row), atol=1e-15)
+    np.testing.assert_allclose(s.v_col, p["v_col"] + np.asarray(s.drop_col), atol=1e-15)
 
 
 @every_seed

@@ -13,7 +13,8 @@ Rows are word lines and inputs, columns bit lines and outputs; arrays are `(rows
 Word lines are driven at column 0, bit lines sensed below the last row. SI without prefixes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 import equinox as eqx
@@ -147,6 +148,13 @@ def straight_through(x: Array) -> Array:
 @straight_through.defjvp
 def _(primals, tangents):
     return straight_through(*primals), tangents[0]
+
+
+@contextmanager
+def promoting() -> Iterator[None]:
+    """Where code of others runs that promotes dtypes and ranks unseen, as that of optax does."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def widest(*arrays: Any) -> Any:

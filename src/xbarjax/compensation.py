@@ -29,6 +29,7 @@ from ._types import (
     Values,
     as_physical,
     between,
+    promoting,
     require_finite,
 )
 from .crossbar import Crossbar
@@ -238,8 +239,9 @@ def _loss(method: Descent, problem: Problem, g: Stack, gain: PerCol, key) -> Sca
 def _descent_step(method: Descent, problem: Problem, parameters, state, key):
     loss = lambda parameters: _loss(method, problem, *_from_free(problem.mapping, parameters), key)
     value, gradient = jax.value_and_grad(loss)(parameters)
-    updates, state = method.optimiser.update(gradient, state, parameters)
-    return optax.apply_updates(parameters, updates), state, value
+    with promoting():
+        updates, state = method.optimiser.update(gradient, state, parameters)
+        return optax.apply_updates(parameters, updates), state, value
 
 
 def _tried(method: AbstractMethod, after: Report, history: list[float]) -> Tried:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from .._types import promoting
 from ..variability import AbstractPerturbation
 from .analog import Arrays
 from .checkpoint import Checkpoint
@@ -139,8 +140,10 @@ def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Ar
     seen = training._parts(on_die(state.model, dies))[1] if training.fresh_dies else fixed
     loss = lambda free: training.loss(eqx.combine(free, seen), batch, noise)
     value, slopes = eqx.filter_value_and_grad(loss)(free)
-    updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
-    moved = within_bounds(eqx.combine(eqx.apply_updates(free, updates), fixed))
+    with promoting():
+        updates, optimiser = training.optimiser.update(slopes, state.optimiser, free)
+        free = eqx.apply_updates(free, updates)
+    moved = within_bounds(eqx.combine(free, fixed))
     after = _placed(State(moved, optimiser, state.step + 1), moved)
     trained = training._parts(moved)[0], optimiser, value
     numbers = jax.tree.leaves(eqx.filter(trained, eqx.is_inexact_array))
