@@ -78,20 +78,40 @@ void spread(const Parts<T>& p, T least, bool* row, bool* col) {
     open.push_back(2 * q + size_t(family));
   };
   const auto linked = [&](T r) { return r * least < 1; };  // not of inf times 0
+  // first along the wires, from both ends of every line: mostly that is all
+  bool all = true;
   for (int family = 0; family < 2; ++family) {
-    std::fill(found[family], found[family] + nodes, false);
     const Family& of = families[family];
-    for (int l = 0; l < of.count; ++l) {
-      const T* r = wires[family] + size_t(l) * of.r_across;
-      const size_t first = size_t(l) * of.across;
-      if (linked(r[0])) reach(family, first);
-      if (linked(r[size_t(of.length) * of.r_along]))
-        reach(family, first + size_t(of.length - 1) * of.along);
+    bool* nodes_found = found[family];
+    std::fill(nodes_found, nodes_found + nodes, false);
+    std::vector<char> linked_so_far(size_t(of.count));
+    for (int way = 0; way < 2; ++way) {
+      std::fill(linked_so_far.begin(), linked_so_far.end(), char(1));
+      const auto step = [&](int k, int l) {
+        const int node = way ? of.length - 1 - k : k;
+        const size_t segment = size_t(way ? node + 1 : node);
+        const T r = wires[family][segment * of.r_along + size_t(l) * of.r_across];
+        char& so_far = linked_so_far[size_t(l)];
+        so_far = char(so_far && linked(r));
+        bool& here = nodes_found[size_t(node) * of.along + size_t(l) * of.across];
+        here = here || so_far;
+      };
+      if (of.along == 1)
+        for (int l = 0; l < of.count; ++l)
+          for (int k = 0; k < of.length; ++k) step(k, l);
+      else
+        for (int k = 0; k < of.length; ++k)
+          for (int l = 0; l < of.count; ++l) step(k, l);
     }
     if (shunts[family])
       for (size_t q = 0; q < nodes; ++q)
-        if (shunts[family][q] > least) reach(family, q);
+        nodes_found[q] = nodes_found[q] || shunts[family][q] > least;
+    all = all && std::all_of(nodes_found, nodes_found + nodes, [](bool x) { return x; });
   }
+  if (all) return;
+  for (int family = 0; family < 2; ++family)
+    for (size_t q = 0; q < nodes; ++q)
+      if (found[family][q]) open.push_back(2 * q + size_t(family));
   while (!open.empty()) {
     const size_t node = open.back();
     open.pop_back();
