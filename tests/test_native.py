@@ -131,6 +131,12 @@ def test_batches_are_what_their_members_are_to_the_bit() -> None:
             np.testing.assert_array_equal(many[i, j], read(g[i, j], v[j]))
 
 
+@built
+def test_an_empty_batch_has_empty_results() -> None:
+    g, v = jnp.full(SHAPE, 1e-5), jnp.zeros((0, SHAPE[0]))
+    assert jax.jit(jax.vmap(read, (None, 0)))(g, v).shape == (0, SHAPE[1])
+
+
 THREADS = """
 import os, sys
 os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]))

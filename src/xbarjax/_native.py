@@ -59,7 +59,8 @@ def available() -> bool:
 
 
 def width() -> str | None:
-    """The vector width that the kernel uses on this machine; None without it."""
+    """The vector width that the kernel uses on this machine: `plain`, `avx2` or `avx512`, at most
+    what `XBARJAX_WIDTH` in the environment says; None without it."""
     if (library := _library()) is None:
         return None
     library.xbarjax_width.restype = ctypes.c_char_p
@@ -98,8 +99,9 @@ _call.multiple_results = True
 
 @_call.def_abstract_eval
 def _(*operands, results, lead, **_):
+    # 1 is shared, and anything else, 0 too, is the batch's own
     leading = zip(*(x.shape[:lead] for x in operands), strict=True)
-    batch = tuple(map(max, leading)) if lead else ()
+    batch = tuple(next((n for n in sizes if n != 1), 1) for sizes in leading)
     return [jax.core.ShapedArray((*batch, *shape), dtype) for shape, dtype in results]
 
 

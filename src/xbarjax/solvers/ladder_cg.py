@@ -55,8 +55,8 @@ class LadderCG(Kernel):
         violation down. Their answer is as good.
     - `coarse`: whether modes that are smooth along both lines are corrected on a coarse grid, in
         arrays that are large and resistive enough to gain by it.
-    - `native`: whether CPUs run it as a kernel in C++, where that was built: it compiles in no
-        time and runs several times faster. Accelerators run the form in JAX, as all do without it.
+    - `native`: whether CPUs run it as a kernel in C++, where that was built, which leaves XLA less
+        to compile. Accelerators run the form in JAX, as all do without it.
 
     `compute` takes a field to begin from as `options["y0"]`, as lineax's iterative solvers do, and
     uses its column drops: the rest follows from them. `options["rtol"]` asks for less than `rtol`,

@@ -211,10 +211,10 @@ std::unique_ptr<Solver<T>>& kept() {
 }
 
 template <class T>
-ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol, int64_t max_steps,
-                 bool mixed, bool refine, int64_t hats_rows, int64_t hats_cols, double slow,
-                      bool transposed,
-                      ffi::RemainingArgs args, ffi::RemainingRets rets) {
+ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol,
+                      int64_t max_steps, bool mixed, bool refine, int64_t hats_rows,
+                      int64_t hats_cols, double slow, bool transposed, ffi::RemainingArgs args,
+                      ffi::RemainingRets rets) {
   auto call = std::make_shared<Call>(lead);
   if (auto error = call->read(kNames, kGrc, given, args, rets); error.failure()) return error;
   const bool with_cell = given >> kCell & 1;
@@ -272,35 +272,38 @@ Parts<T> parts_of(const Call& call, const std::vector<int64_t>& index, bool para
           of(kPartGrc),   of(kPartGcr),   of(kPartShuntRow), of(kPartShuntCol)};
 }
 
-template <class T>
-ffi::Error call_islands(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
-                   ffi::RemainingArgs args, ffi::RemainingRets rets) {
+// Looks at each network of a batch: `look(parts, call, item)` writes what it finds.
+template <class T, class Look>
+ffi::Error look_at_each(ffi::ThreadPool& pool, int64_t lead, int64_t given, bool parallel,
+                        ffi::RemainingArgs& args, ffi::RemainingRets& rets, Look look) {
   auto call = std::make_shared<Call>(lead);
   if (auto error = call->read(kPartNames, kPartGrc, given, args, rets); error.failure())
     return error;
   each(pool, call->count, [=] {
     return [=](size_t item) {
-      xbarjax::islands(parts_of<T>(*call, call->index(item), parallel),
-                       call->result<bool>(0, item), call->result<bool>(1, item),
-                       call->result<bool>(2, item));
+      look(parts_of<T>(*call, call->index(item), parallel), *call, item);
     };
   });
   return ffi::Error::Success();
 }
 
 template <class T>
+ffi::Error call_islands(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
+                        ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  const auto look = [](const Parts<T>& parts, const Call& call, size_t item) {
+    islands(parts, call.result<bool>(0, item), call.result<bool>(1, item),
+            call.result<bool>(2, item));
+  };
+  return look_at_each<T>(pool, lead, given, parallel, args, rets, look);
+}
+
+template <class T>
 ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
-                 ffi::RemainingArgs args, ffi::RemainingRets rets) {
-  auto call = std::make_shared<Call>(lead);
-  if (auto error = call->read(kPartNames, kPartGrc, given, args, rets); error.failure())
-    return error;
-  each(pool, call->count, [=] {
-    return [=](size_t item) {
-      xbarjax::kinds(parts_of<T>(*call, call->index(item), parallel), call->result<bool>(0, item),
-                     call->result<T>(1, item), call->result<bool>(2, item));
-    };
-  });
-  return ffi::Error::Success();
+                      ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  const auto look = [](const Parts<T>& parts, const Call& call, size_t item) {
+    kinds(parts, call.result<bool>(0, item), call.result<T>(1, item), call.result<bool>(2, item));
+  };
+  return look_at_each<T>(pool, lead, given, parallel, args, rets, look);
 }
 
 #define XBARJAX_SOLVE                                                                   \
