@@ -92,10 +92,11 @@ Operand operand(const ffi::AnyBuffer& buffer, size_t lead) {
   return made;
 }
 
-// Runs `work` on the threads of a pool and on this one, and waits for those that have begun. A task
-// that begins when all is done has nothing to do: so a busy pool is not waited for.
-template <class Work>
-void together(ffi::ThreadPool& pool, size_t tasks, std::shared_ptr<Work> work) {
+// Runs `lead` on this thread, `help` on up to `helpers` threads of a pool beside it, and waits for
+// those that have begun. One that begins when `lead` is done has nothing to do: so a busy pool is not
+// waited for.
+template <class Help, class Lead>
+void together(ffi::ThreadPool& pool, size_t helpers, Help help, Lead lead) {
   struct Gate {
     std::mutex lock;
     std::condition_variable empty;
@@ -103,18 +104,18 @@ void together(ffi::ThreadPool& pool, size_t tasks, std::shared_ptr<Work> work) {
     bool closed = false;
   };
   auto gate = std::make_shared<Gate>();
-  for (size_t k = 1; k < tasks; ++k)
-    pool.Schedule([gate, work] {
+  for (size_t k = 0; k < helpers; ++k)
+    pool.Schedule([gate, help] {
       {
         std::lock_guard<std::mutex> hold(gate->lock);
         if (gate->closed) return;
         ++gate->inside;
       }
-      (*work)();
+      help();
       std::lock_guard<std::mutex> hold(gate->lock);
       if (--gate->inside == 0) gate->empty.notify_all();
     });
-  (*work)();
+  lead();
   std::unique_lock<std::mutex> hold(gate->lock);
   gate->closed = true;
   gate->empty.wait(hold, [&] { return gate->inside == 0; });
@@ -179,11 +180,15 @@ struct Call {
   }
 };
 
+size_t threads_of(ffi::ThreadPool& pool) {
+  return size_t(std::max<int64_t>(pool.num_threads(), 1));
+}
+
 // Shares out the systems of a batch: `make()` gives each thread its `one(item)`.
 template <class Make>
 void each(ffi::ThreadPool& pool, size_t count, Make make) {
   auto taken = std::make_shared<std::atomic<size_t>>(0);
-  const size_t threads = std::min<size_t>(count, size_t(std::max<int64_t>(pool.num_threads(), 1)));
+  const size_t threads = std::min<size_t>(count, threads_of(pool));
   const size_t chunk = std::max<size_t>(1, count / (std::max<size_t>(threads, 1) * 8));
   auto run = [=] {
     auto one = make();
@@ -193,7 +198,7 @@ void each(ffi::ThreadPool& pool, size_t count, Make make) {
       for (size_t item = begin; item < std::min(begin + chunk, count); ++item) one(item);
     }
   };
-  together(pool, threads, std::make_shared<decltype(run)>(run));
+  together(pool, threads ? threads - 1 : 0, run, run);
 }
 
 enum Name {
@@ -203,6 +208,11 @@ enum Name {
 
 // Memory is kept from call to call, where it is not much.
 constexpr size_t KEPT = size_t(1) << 17;  // nodes
+
+// From here on threads share the work on one network. Below, they would wait for one another longer
+// than they work.
+constexpr size_t SHARED = size_t(1) << 13;  // nodes
+constexpr size_t MOST = 64;                 // threads: each has memory of its own
 
 template <class T>
 std::unique_ptr<Solver<T>>& kept() {
@@ -218,9 +228,13 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
   auto call = std::make_shared<Call>(lead);
   if (auto error = call->read(kNames, kGrc, given, args, rets); error.failure()) return error;
   const bool with_cell = given >> kCell & 1;
-  each(pool, call->count, [=] {
+  const size_t nodes = size_t(call->rows) * size_t(call->cols);
+  const size_t members =
+      call->count == 1 && nodes >= SHARED ? std::min(threads_of(pool), MOST) : size_t(1);
+  const auto team = std::make_shared<Team>(int(members));
+  const auto make_one = [=] {
     std::shared_ptr<Solver<T>> solver;
-    if (size_t(call->rows) * size_t(call->cols) <= KEPT) {
+    if (nodes <= KEPT) {
       if (!kept<T>()) kept<T>() = make(T());
       solver = std::shared_ptr<Solver<T>>(kept<T>().get(), [](Solver<T>*) {});
     } else {
@@ -245,7 +259,7 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
         system.rtol = rtol, system.max_steps = max_steps;
         system.mixed = mixed, system.refine = refine;
         system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
-        solver->prepare(system);
+        solver->prepare(system, *team);
         prepared = std::move(key);
       }
       Given<T> b{of(kRow),  of(kRowSegments), of(kCol), of(kColSegments), of(kCell),
@@ -257,9 +271,14 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
       for (size_t k = 0; k < fields; ++k) *where[k] = call->template result<T>(k, item);
       x.steps = call->template result<int32_t>(fields, item);
       x.error = call->template result<T>(fields + 1, item);
-      solver->solve(b, x);
+      solver->solve(b, x, *team);
     };
-  });
+  };
+  if (members == 1) {
+    each(pool, call->count, make_one);
+    return ffi::Error::Success();
+  }
+  together(pool, members - 1, [team] { team->help(); }, [&] { make_one()(0), team->close(); });
   return ffi::Error::Success();
 }
 

@@ -2,7 +2,10 @@
 // segments of rows `(rows, cols + 1)`, of columns `(rows + 1, cols)`. A null pointer is none.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+
+#include "team.h"
 
 namespace xbarjax {
 
@@ -47,8 +50,8 @@ template <class T>
 class Solver {
  public:
   virtual ~Solver() = default;
-  virtual void prepare(const System<T>&) = 0;
-  virtual void solve(const Given<T>&, const Found<T>&) = 0;
+  virtual void prepare(const System<T>&, Team&) = 0;
+  virtual void solve(const Given<T>&, const Found<T>&, Team&) = 0;
 };
 
 }  // namespace xbarjax
