@@ -4,6 +4,9 @@ import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+# A user may run in the strict modes, in which JAX does not bring dtypes or ranks together.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config):

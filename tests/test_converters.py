@@ -94,7 +94,7 @@ def test_gradients_go_straight_through_and_reach_the_range(kind: str) -> None:
 
 
 def test_the_gradients_of_an_even_ramp_are_those_of_an_ideal_converter() -> None:
-    x, offset = jnp.asarray(X[:, :1]), jnp.zeros(1)
+    x, offset = jnp.asarray(X[:, :1]), jnp.zeros((1, 1))
     weights = jnp.asarray(RNG.normal(size=x.shape))
 
     def total(kind, x, offset, lo, hi):

@@ -141,7 +141,7 @@ def test_its_gradient_by_cells_is_that_of_the_solves(shape: Any, parts: Any, dty
     weight = jnp.asarray(np.random.default_rng(1).normal(size=shape))
 
     def total(g: Any, xbar: Any, solver: Any = None) -> Any:
-        return jnp.sum(weight * xb.transfer(at(xbar, g), solver=solver)) * 1e4
+        return jnp.sum(weight.astype(g.dtype) * xb.transfer(at(xbar, g), solver=solver)) * 1e4
 
     exact, xbar = crossbar(shape, **parts), crossbar(shape, dtype, **parts)
     value, got = jax.jit(jax.value_and_grad(total))(xbar.cell.g, xbar)

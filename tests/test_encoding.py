@@ -85,6 +85,7 @@ def test_the_largest_number_is_exactly_the_largest_voltage(dtype: type) -> None:
         v_max = jnp.asarray(v_max)
         ways = encoding.Dac(7, v_max), lambda x, v=v_max: encoding.sliced(x, v, 7, (7,)).v
         for way in ways:
+            assert way(one).dtype == dtype
             assert jnp.max(way(one)) == v_max == jnp.max(jax.jit(lambda x, f=way: f(x))(one))
 
 

@@ -102,7 +102,7 @@ def test_one_factor_is_the_best_one_for_its_read(mapping):
 
 
 def test_permutation_puts_what_is_large_where_wires_are_short():
-    w = weights((11, 7)) * jnp.linspace(1, 4, 7) * jnp.linspace(3, 1, 11)[:, None]
+    w = weights((11, 7)) * jnp.outer(jnp.linspace(3, 1, 11), jnp.linspace(1, 4, 7))
     plain, sorted_ = (
         method(w, Hardware(PAIR, wired, most=(6, 7)))
         for method in (methods.plain, methods.permuted)

@@ -15,7 +15,7 @@ def test_copper_follows_its_resistivity():
     np.testing.assert_allclose(wires.c_row, 0.016e-15, rtol=1e-3)
     cell = presets.copper_wires(22, along_row=4.0, along_col=12.0)
     np.testing.assert_allclose(
-        [cell.r_row, cell.r_col], wires.r_row * jnp.array([2, 6]), rtol=1e-12
+        [cell.r_row, cell.r_col], wires.r_row * np.array([2.0, 6.0]), rtol=1e-12
     )
 
 

@@ -160,7 +160,7 @@ def test_gradients_reach_what_readouts_are_made_of(kind: str) -> None:
     def loss(p):
         w = waveform.pulse(V, 30 * PS * p["t"] * jnp.ones(N), 10 * PS, start=5 * PS)
         s = xb.simulate(array(of(p), c_col=C_COL), w, ts, steps=6)
-        return 1e2 * jnp.sum(s.output[1:] * jnp.arange(1.0, N + 1))
+        return 1e2 * jnp.sum(s.output[1:] @ jnp.arange(1.0, N + 1))
 
     at = {k: jnp.asarray(1.0) for k in "rctw"}
     got, loss = jax.grad(loss)(at), jax.jit(loss)

@@ -495,7 +495,7 @@ def test_rare_failures_of_a_plane_and_of_two():
     for margins, truth in ((one, 1e-6), (two, 2e-6)):
         for seed in range(3):
             rate = failure_rate(margins, jnp.zeros(50), jax.random.key(seed))
-            assert isinstance(rate, FailureRate) and rate.found.all() and rate.reads < 1e5
+            assert isinstance(rate, FailureRate) and rate.found.all() and rate.reads < 100_000
             np.testing.assert_allclose(rate.distance, beta, rtol=1e-6)
             assert abs(rate.probability - truth) < 5 * rate.standard_error < 0.2 * truth
 

@@ -76,7 +76,9 @@ def test_levels_are_exactly_the_grid_and_bounds_the_bounds(count, low, high, dty
         assert found.dtype == dtype
         np.testing.assert_array_equal(np.unique(found), grid)
         np.testing.assert_array_equal(found[-6:], np.repeat(dtype([low, high]), 3))
-        assert np.max(np.abs(found[:-6] - inside)) <= (high - low) / (count - 1) * (0.5 + 1e-4)
+        assert np.max(np.abs(np.asarray(found[:-6]) - inside)) <= (high - low) / (count - 1) * (
+            0.5 + 1e-4
+        )
     np.testing.assert_array_equal(jax.grad(lambda g: levels.apply(g).sum())(jnp.asarray(g)), 1)
     halfway = (grid[1:] + grid[:-1]) / 2
     np.testing.assert_array_equal(levels.apply(jnp.asarray(halfway)), grid[:-1])

@@ -30,7 +30,6 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ._types import (
     Values,
-    alike,
     as_physical,
     between,
     everywhere,
@@ -80,14 +79,17 @@ class Dac(eqx.Module):
             )
 
     def __call__(self, x: Numbers) -> Float[Array, " rows"]:
-        """Voltages [V] of numbers from -1 to 1, negative ones by turning the voltage round."""
+        """Voltages [V] of numbers from -1 to 1, negative ones by turning the voltage round.
+
+        Their dtype is that of the numbers, or of `inl` where each code has its own."""
         last = 2**self.bits - 1
+        dtype = widest(x, self.inl) if self.inl.ndim else x.dtype
         size, sign = _size(x), _sign(x)
         code = jnp.round(last * size).astype(int)
         inl = jnp.broadcast_to(self.inl, (last + 1,))[code]
-        code, inl, still = alike(code, inl, straight_through(last * size))
-        v = between(jnp.zeros_like(self.v_max), self.v_max, (code + inl + still) / last)
-        return sign.astype(v.dtype) * v
+        steps = (y.astype(dtype) for y in (code, inl, straight_through(last * size)))
+        v_max = self.v_max.astype(dtype)
+        return sign.astype(dtype) * between(jnp.zeros_like(v_max), v_max, sum(steps) / last)
 
 
 def amplitude(x: Values, dac: Dac) -> Phases:
@@ -173,9 +175,9 @@ def _pulses(x, v_max, bits: int, on: Callable) -> Phases:
 def _phases(x: Numbers, levels: Float[Array, "phases rows"], v_max, weight) -> Phases:
     v_max = as_physical(v_max, "v_max", whole=True)
     require_nonnegative(v_max, "v_max", "V", open_allowed=False)
-    levels, still = alike(levels, straight_through(_size(x)))
-    sign, v = alike(_sign(x), between(jnp.zeros_like(v_max), v_max, levels + still))
-    v = sign * v
+    v_max = v_max.astype(x.dtype)
+    shares = levels.astype(x.dtype) + straight_through(_size(x))[None]
+    v = _sign(x)[None] * between(jnp.zeros_like(v_max), v_max, shares)
     return Phases(v, jnp.asarray(weight, v.dtype))
 
 

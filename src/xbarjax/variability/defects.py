@@ -5,7 +5,7 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, everywhere, physical, require_nonnegative
-from .perturbation import AbstractPerturbation, normals
+from .perturbation import AbstractPerturbation, beside, normals
 
 Parts = Float[Array, "..."]
 
@@ -44,6 +44,7 @@ class Stuck(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Parts, drawn: Parts) -> Parts:
+        self = beside(x, self)
         below, above = ndtr(drawn), ndtr(-drawn)  # uniform, both tails to full precision
         found = jnp.where(below < self.p_open + self.p_off, self.g_off, x)
         found = jnp.where(below < self.p_open, 0, found)
@@ -66,6 +67,7 @@ class Broken(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Parts, drawn: Parts) -> Parts:
+        self = beside(x, self)
         return jnp.where(ndtr(drawn) < self.p, jnp.inf, x).astype(x.dtype)
 
 

@@ -14,7 +14,7 @@ from .._types import (
     require_positive,
     straight_through,
 )
-from .perturbation import AbstractPerturbation, normals
+from .perturbation import AbstractPerturbation, beside, normals
 
 Conductances = Float[Array, "..."]
 FEW = 64  # levels, up to which comparing with all of them is quicker than halving
@@ -43,6 +43,7 @@ class Programming(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        self = beside(x, self)
         return jnp.maximum(x + self.size(x) * drawn, 0).astype(x.dtype)
 
 
@@ -64,6 +65,7 @@ class Saturating(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        self = beside(x, self)
         return jnp.maximum(x - self.size * jnp.expm1(-x / self.g_0) * drawn, 0).astype(x.dtype)
 
 

@@ -6,7 +6,7 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Scalar, everywhere, physical, require_nonnegative, require_positive
-from .perturbation import AbstractPerturbation, normals
+from .perturbation import AbstractPerturbation, beside, normals
 
 Conductances = Float[Array, "..."]
 
@@ -42,6 +42,7 @@ class Flicker(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        self = beside(x, self)
         return jnp.maximum(x * (1 + self.relative * drawn), 0).astype(x.dtype)
 
     def trace(
@@ -58,6 +59,7 @@ class Flicker(AbstractPerturbation):
         _require_order(ts)
         if modes < 1:
             raise ValueError(f"modes is {modes}; there must be at least 1.")
+        self = beside(x, self)
         decades = jnp.log(self.f_high / self.f_low)
         share = (jnp.arange(modes, dtype=self.k.dtype) + 0.5) / modes
         rates = 2 * jnp.pi * self.f_low * jnp.exp(share * decades)
@@ -79,7 +81,7 @@ class Flicker(AbstractPerturbation):
 
         first, key = jax.random.split(key)
         keys = jax.random.split(key, len(ts))
-        passed = jnp.diff(ts, prepend=ts[:1])
+        passed = jnp.diff(ts, prepend=ts[:1]).astype(x.dtype)
         return jax.lax.scan(step, fresh(first), (passed, keys))[1]
 
 
@@ -115,6 +117,7 @@ class Telegraph(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
+        self = beside(x, self)
         full = ndtr(drawn) < self.occupancy
         return jnp.where(full, x * (1 - self.amplitude), x).astype(x.dtype)
 
@@ -126,8 +129,9 @@ class Telegraph(AbstractPerturbation):
         probability `exp(-t/tau)` and takes one at rest otherwise."""
         ts = jnp.asarray(ts)
         _require_order(ts)
+        self = beside(x, self)
         rate = 1 / self.tau_capture + 1 / self.tau_emission
-        keeps = jnp.exp(-rate * jnp.diff(ts, prepend=-jnp.inf))
+        keeps = jnp.exp(-rate * jnp.diff(ts, prepend=-jnp.inf).astype(x.dtype))
 
         def step(full, now):
             keep, key = now

@@ -32,7 +32,7 @@ class Metallic(AbstractPerturbation):
 
     def apply(self, x: PerPart, drawn: tuple[()] = ()) -> PerPart:
         factor = 1 + self.alpha * (self.temperature - self.temperature_ref)
-        return of_finite(lambda x: x * jnp.maximum(factor, 0), x)
+        return of_finite(lambda x: x * jnp.maximum(factor, 0).astype(x.dtype), x)
 
 
 class Activated(AbstractPerturbation):
@@ -56,4 +56,4 @@ class Activated(AbstractPerturbation):
 
     def apply(self, x: PerPart, drawn: tuple[()] = ()) -> PerPart:
         here, there = thermal_voltage(self.temperature), thermal_voltage(self.temperature_ref)
-        return (x * jnp.exp(self.e_a / there - self.e_a / here)).astype(x.dtype)
+        return x * jnp.exp(self.e_a / there - self.e_a / here).astype(x.dtype)

@@ -13,7 +13,7 @@ from .._types import (
     require_positive,
     straight_through,
 )
-from .perturbation import AbstractPerturbation, normals
+from .perturbation import AbstractPerturbation, beside, normals
 
 Conductances = Float[Array, "..."]
 
@@ -63,6 +63,7 @@ class Pulses(AbstractPerturbation):
 
     def count(self, g: Conductances) -> Conductances:
         """How many pulses a conductance [S] takes."""
+        self = beside(g, self)
         x = self._share(g)
         return x * _log_ratio(self.slope * x) / self.step
 
@@ -70,6 +71,7 @@ class Pulses(AbstractPerturbation):
         return normals(jnp.broadcast_to(jnp.zeros((), x.dtype), (2, *x.shape)), key)
 
     def apply(self, x: Conductances, drawn: Float[Array, "2 ..."]) -> Conductances:
+        self = beside(x, self)
         n = self.count(x)
         rate = jnp.maximum(self.strength * (1 + self.device * drawn[0]), 0)
         done = rate * n * self.step
