@@ -29,7 +29,8 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 
 def parts() -> dict:
     """Every part: its jobs, each of which gives a row or several."""
-    from . import batches, nonlinear, peers, sizes, sweeps, transients
+    from . import batches, latency, nonlinear, peers, sizes, sweeps, transients
+    from .verbs import programs
 
     both = ("float64", "float32")
     n_dies, n_inputs = 256, 4096
@@ -77,6 +78,7 @@ def parts() -> dict:
             lambda: transients.equal_steps(256, 500),
         ],
         "transient_gradient": of(transients.gradient, (32, 64)),
+        "latency": of(lambda verb: latency.first(verb, 64), programs(2)),
         "fresh_64": [lambda: sizes.fresh(64)],
         "fresh_1024": [lambda: sizes.fresh(1024)],
     }
