@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax import files
+from xbarjax import _native, files
 
 pytest.importorskip("typer", reason="the command line needs the extra cli")
 from typer.testing import CliRunner
@@ -582,3 +582,15 @@ def test_version():
 def report_version() -> str:
     files.save_results("version", {}, {"units": {}, "inputs": {}})
     return report("version")["xbarjax"]
+
+
+def test_info_says_what_is_there_and_what_is_missing(monkeypatch):
+    said, _ = run("info")
+    assert f"xbarjax     {xb.__version__}" in said and "device      cpu:0" in said
+    built = _native.built()
+    assert ("install a C++ compiler" in said) != built and (" vectors" in said) == built
+    monkeypatch.setattr(_native, "built", lambda: False)
+    assert "not built" in run("info")[0]
+    monkeypatch.setattr(_native, "built", lambda: True)
+    monkeypatch.setattr(_native, "available", lambda: False)
+    assert "switched off by XBARJAX_NATIVE=0" in run("info")[0]

@@ -52,6 +52,11 @@ def _path() -> Path | None:
     return next((path for path in places if path.exists()), None)
 
 
+def built() -> bool:
+    """Whether the kernel was built when xbarjax was installed."""
+    return _path() is not None
+
+
 def available() -> bool:
     """Whether the kernel was built, and is not switched off by `XBARJAX_NATIVE=0` in the
     environment."""

@@ -1,4 +1,4 @@
-"""The command line: `xbarjax read`, `compensate`, `sweep`, `plot` and `presets`."""
+"""The command line: `xbarjax read`, `compensate`, `sweep`, `plot`, `presets` and `info`."""
 
 import importlib.metadata
 from typing import Annotated
@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:  # the program is installed with every xbar
     ) from error
 
 from .compensating import compensate_command
+from .info import info_command
 from .reading import read_command
 from .sweeping import plot_command, presets_command, sweep_command
 
@@ -67,3 +68,4 @@ app.command("compensate", short_help="Conductances that compute with given weigh
 app.command("sweep", short_help="Many dies on a grid of settings, into a store.")(sweep_command)
 app.command("plot", short_help="Distributions and yield of a sweep.")(plot_command)
 app.command("presets", short_help="Published numbers and their sources.")(presets_command)
+app.command("info", short_help="Versions, devices, and whether the kernel was built.")(info_command)
