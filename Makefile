@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: demo test test-slow lint golden constraints clean
+.PHONY: demo test test-slow sanitize lint golden constraints clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m experiments.digits.run --out out
@@ -23,6 +23,16 @@ test: $(VENV)/ready lint
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# The kernel's tests on a kernel that stops at a wrong address and at undefined behaviour (gcc, Linux).
+sanitize: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet cmake
+	$(BIN)/cmake -S . -B build/sanitize -DXBARJAX_SANITIZE=ON -DSKBUILD_PROJECT_NAME=xbarjax \
+		-DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	$(BIN)/cmake --build build/sanitize
+	XBARJAX_KERNEL=$(CURDIR)/build/sanitize/kernel.so ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+		$(QUICK) $(BIN)/python -m pytest -m "not slow" tests/test_native.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -46,4 +56,4 @@ constraints: $(VENV)/ready
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^xbarjax' > constraints.txt
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) build out

@@ -43,7 +43,9 @@ def _library() -> ctypes.CDLL | None:
 
 def _path() -> Path | None:
     """Where the kernel was installed: in this package, or, in an editable installation, where the
-    package would be."""
+    package would be. `XBARJAX_KERNEL` in the environment names another."""
+    if named := os.environ.get("XBARJAX_KERNEL"):
+        return Path(named)
     places = [Path(__file__).parent / LIBRARY]
     try:
         places.append(Path(str(distribution("xbarjax").locate_file("xbarjax"))) / LIBRARY)
