@@ -126,6 +126,7 @@ struct Call {
   size_t lead, count = 1;
   std::vector<Operand> parts;  // by name; without data where none is given
   std::vector<int64_t> batch;
+  std::vector<size_t> axes;  // of the batch, the outermost first
   std::vector<char*> results;
   std::vector<size_t> sizes;  // of a result of one system, in bytes
   int rows = 0, cols = 0;
@@ -145,6 +146,7 @@ struct Call {
       auto dims = buffer->dimensions();
       if (name == nodes) rows = int(dims[lead]), cols = int(dims[lead + 1]);
     }
+    order(names);
     for (size_t k = 0; k < rets.size(); ++k) {
       auto buffer = rets.get<ffi::AnyBuffer>(k);
       if (!buffer.has_value()) return ffi::Error::InvalidArgument("a result is missing");
@@ -159,11 +161,28 @@ struct Call {
     return ffi::Error::Success();
   }
 
+  // In which order systems are taken: those that share the first `names` operands come together.
+  void order(int names) {
+    std::vector<size_t> shared;
+    axes.clear();
+    for (size_t axis = 0; axis < lead; ++axis) {
+      bool own = false;
+      for (int name = 0; name < names; ++name) {
+        const Operand& of = parts[size_t(name)];
+        own = own || (of.data && of.strides[axis] != 0);
+      }
+      (own ? axes : shared).push_back(axis);
+    }
+    axes.insert(axes.end(), shared.begin(), shared.end());
+  }
+
+  // Where the system is that is taken as number `item`.
   std::vector<int64_t> index(size_t item) const {
-    std::vector<int64_t> found(batch.size());
-    for (size_t k = batch.size(); k-- > 0;) {
-      found[k] = int64_t(item % size_t(batch[k]));
-      item /= size_t(batch[k]);
+    std::vector<int64_t> found(lead);
+    for (size_t k = lead; k-- > 0;) {
+      const size_t size = size_t(batch[axes[k]]);
+      found[axes[k]] = int64_t(item % size);
+      item /= size;
     }
     return found;
   }
@@ -175,7 +194,10 @@ struct Call {
   }
 
   template <class T>
-  T* result(size_t k, size_t item) const {
+  T* result(size_t k, const std::vector<int64_t>& index) const {
+    size_t item = 0;
+    for (size_t axis = 0; axis < lead; ++axis)
+      item = item * size_t(batch[axis]) + size_t(index[axis]);
     return reinterpret_cast<T*>(results[k] + item * sizes[k]);
   }
 };
@@ -227,6 +249,7 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
                       ffi::RemainingRets rets) {
   auto call = std::make_shared<Call>(lead);
   if (auto error = call->read(kNames, kGrc, given, args, rets); error.failure()) return error;
+  call->order(kHangs + 1);
   const bool with_cell = given >> kCell & 1;
   const size_t nodes = size_t(call->rows) * size_t(call->cols);
   const size_t members =
@@ -268,9 +291,9 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
       Found<T> x{};
       T** where[] = {&x.row, &x.row_segments, &x.col, &x.col_segments, &x.cell};
       const size_t fields = with_cell ? 5 : 4;
-      for (size_t k = 0; k < fields; ++k) *where[k] = call->template result<T>(k, item);
-      x.steps = call->template result<int32_t>(fields, item);
-      x.error = call->template result<T>(fields + 1, item);
+      for (size_t k = 0; k < fields; ++k) *where[k] = call->template result<T>(k, index);
+      x.steps = call->template result<int32_t>(fields, index);
+      x.error = call->template result<T>(fields + 1, index);
       solver->solve(b, x, *team);
     };
   };
@@ -291,7 +314,7 @@ Parts<T> parts_of(const Call& call, const std::vector<int64_t>& index, bool para
           of(kPartGrc),   of(kPartGcr),   of(kPartShuntRow), of(kPartShuntCol)};
 }
 
-// Looks at each network of a batch: `look(parts, call, item)` writes what it finds.
+// Looks at each network of a batch: `look(parts, call, index)` writes what it finds.
 template <class T, class Look>
 ffi::Error look_at_each(ffi::ThreadPool& pool, int64_t lead, int64_t given, bool parallel,
                         ffi::RemainingArgs& args, ffi::RemainingRets& rets, Look look) {
@@ -300,7 +323,8 @@ ffi::Error look_at_each(ffi::ThreadPool& pool, int64_t lead, int64_t given, bool
     return error;
   each(pool, call->count, [=] {
     return [=](size_t item) {
-      look(parts_of<T>(*call, call->index(item), parallel), *call, item);
+      const auto index = call->index(item);
+      look(parts_of<T>(*call, index, parallel), *call, index);
     };
   });
   return ffi::Error::Success();
@@ -309,9 +333,10 @@ ffi::Error look_at_each(ffi::ThreadPool& pool, int64_t lead, int64_t given, bool
 template <class T>
 ffi::Error call_islands(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
                         ffi::RemainingArgs args, ffi::RemainingRets rets) {
-  const auto look = [](const Parts<T>& parts, const Call& call, size_t item) {
-    islands(parts, call.result<bool>(0, item), call.result<bool>(1, item),
-            call.result<bool>(2, item));
+  const auto look = [](const Parts<T>& parts, const Call& call,
+                       const std::vector<int64_t>& index) {
+    islands(parts, call.result<bool>(0, index), call.result<bool>(1, index),
+            call.result<bool>(2, index));
   };
   return look_at_each<T>(pool, lead, given, parallel, args, rets, look);
 }
@@ -319,8 +344,9 @@ ffi::Error call_islands(ffi::ThreadPool pool, int64_t lead, int64_t given, bool 
 template <class T>
 ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
                       ffi::RemainingArgs args, ffi::RemainingRets rets) {
-  const auto look = [](const Parts<T>& parts, const Call& call, size_t item) {
-    kinds(parts, call.result<bool>(0, item), call.result<T>(1, item), call.result<bool>(2, item));
+  const auto look = [](const Parts<T>& parts, const Call& call,
+                       const std::vector<int64_t>& index) {
+    kinds(parts, call.result<bool>(0, index), call.result<T>(1, index), call.result<bool>(2, index));
   };
   return look_at_each<T>(pool, lead, given, parallel, args, rets, look);
 }
