@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: demo test test-slow sanitize lint golden constraints clean
+.PHONY: demo test test-slow package sanitize lint golden constraints clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m experiments.digits.run --out out
@@ -23,6 +23,23 @@ test: $(VENV)/ready lint
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# A source distribution, a wheel made from it, and one made as if there were no compiler, each tried
+# in an environment that has nothing else.
+TRY := import jax.numpy as jnp, xbarjax as xb; from xbarjax import _native; \
+	assert abs(float(xb.read(xb.Crossbar(xb.Ohmic(jnp.full((2, 3), 1e-5))), jnp.ones(2)).i_out[0]) \
+	- 2e-5) < 1e-10; assert _native.available() ==
+
+package:
+	rm -rf build/bare dist
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet build
+	build/bare/bin/python -m build --outdir dist .
+	build/bare/bin/python -m pip install --quiet dist/xbarjax-*.whl
+	cd build && bare/bin/python -c '$(TRY) True'
+	CXX=/nowhere build/bare/bin/python -m build --wheel --outdir dist/pure dist/xbarjax-*.tar.gz
+	build/bare/bin/python -m pip install --quiet --force-reinstall --no-deps dist/pure/*.whl
+	cd build && bare/bin/python -c '$(TRY) False'
 
 # The kernel's tests on a kernel that stops at a wrong address and at undefined behaviour (gcc, Linux).
 sanitize: $(VENV)/ready
@@ -56,4 +73,4 @@ constraints: $(VENV)/ready
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^xbarjax' > constraints.txt
 
 clean:
-	rm -rf $(VENV) build out
+	rm -rf $(VENV) build dist out
