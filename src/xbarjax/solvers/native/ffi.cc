@@ -229,7 +229,7 @@ enum Name {
 };
 
 // Memory is kept from call to call, where it is not much.
-constexpr size_t KEPT = size_t(1) << 17;  // nodes
+constexpr size_t KEPT = size_t(1) << 18;  // nodes
 
 // From here on threads share the work on one network. Below, they would wait for one another longer
 // than they work.
