@@ -234,6 +234,22 @@ def test_whatever_goes_in_a_status_comes_out(part: str, bad: float) -> None:
 
 
 @built
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("kind", ["plain", "unsymmetric"])
+def test_what_is_not_finite_spoils_no_other_system_of_a_batch(kind: str, dtype: Any) -> None:
+    """Systems of one network are solved one after another, in the same memory."""
+    made, b = network(3, kind, dtype)
+    bad = [b._replace(row=b.row.at[1, 2].set(x)) for x in (jnp.nan, jnp.inf, 1e38)]
+    stack = jax.tree.map(lambda *x: jnp.stack(x), *[x for each in bad for x in (each, b)])
+    solver = LadderCG() if kind == "plain" else LadderBiCGStab()
+    f = jax.jit(lambda b: solve(factor(made, solver), b)[0])
+    found, alone = jax.vmap(f)(stack), f(b)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):
+        for k in (1, 3, 5):
+            np.testing.assert_array_equal(x[k], y)
+
+
+@built
 @pytest.mark.slow
 def test_a_thousand_shapes() -> None:
     rng = np.random.default_rng(9)

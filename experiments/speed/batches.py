@@ -7,11 +7,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import xbarjax as xb
 
-from .circuits import circuit, crossbar, error, seconds
-
-
-def _i_out(g, v_in):
-    return xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0)), v_in).i_out
+from .circuits import circuit, crossbar, current, error, seconds
 
 
 def _on_all_cores(f, over: tuple[bool, ...]):
@@ -37,13 +33,13 @@ def dies(n: int, count: int, dtype: str, *, mapped: bool) -> dict:
     """One input through many arrays: `vmap(read)`, or `lax.map(read)`, on every core."""
     g, v = _batch(n, count, dtype)
     if mapped:
-        one = lambda g, v: jax.lax.map(lambda g: _i_out(g, v), g)
+        one = lambda g, v: jax.lax.map(lambda g: current(g, v), g)
     else:
-        one = jax.vmap(_i_out, (0, None))
+        one = jax.vmap(current, (0, None))
     f, place = _on_all_cores(one, (True, False))
     args = place(g, v[0])
     got = np.asarray(f(*args))
-    exact = jax.jit(_i_out)
+    exact = jax.jit(current)
     wanted = [exact(g[k].astype("float64"), v[0].astype("float64")) for k in range(0, count, 64)]
     wrong = max(error(got[64 * k], x) for k, x in enumerate(wanted))
     assert wrong < (1e-10 if dtype == "float64" else 1e-5), wrong
@@ -55,7 +51,7 @@ def dies(n: int, count: int, dtype: str, *, mapped: bool) -> dict:
 def inputs(n: int, count: int, dtype: str) -> dict:
     """Many inputs of one array: `vmap(read)` in one process, and in units of a single read."""
     g, v = _batch(n, 1, dtype)[0][0], _batch(n, count, dtype)[1]
-    single, many = jax.jit(_i_out), jax.jit(jax.vmap(_i_out, (None, 0)))
+    single, many = jax.jit(current), jax.jit(jax.vmap(current, (None, 0)))
     wrong = error(many(g, v)[::512], [single(g, x) for x in v[::512]])
     assert wrong < (1e-10 if dtype == "float64" else 1e-5), wrong
     alone, together = [], []
@@ -95,7 +91,7 @@ def through_transfer(n: int, count: int) -> dict:
 def gradient(n: int, count: int) -> dict:
     """A gradient of a batch of dies, in batched reads."""
     g, v = _batch(n, count, "float64")
-    total = lambda g: jnp.sum(jax.vmap(_i_out, (0, None))(g, v[0]) ** 2)
+    total = lambda g: jnp.sum(jax.vmap(current, (0, None))(g, v[0]) ** 2)
     value, slope = jax.jit(total), jax.jit(jax.grad(total))
     jax.block_until_ready((value(g), slope(g)))
     reads, grads = [], []

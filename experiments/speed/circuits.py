@@ -26,6 +26,11 @@ def crossbar(g, r_row, r_col, dtype="float64") -> xb.Crossbar:
     return xb.Crossbar(xb.Ohmic(jnp.asarray(g, dtype)), xb.Wires(*wires))
 
 
+def current(g, v_in):
+    """Output currents [A] of cells on segments of 1 ohm."""
+    return xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0)), v_in).i_out
+
+
 def seconds(f, least: int = 5, most: float = 10.0) -> list[float]:
     """Run times of `f`, at least `least` of them unless they take longer than `most` in all."""
     times = []

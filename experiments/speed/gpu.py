@@ -24,7 +24,7 @@ import xbarjax as xb
 
 from .. import reference
 from ..common import machine, write_json
-from .circuits import error
+from .circuits import current, error
 from .verbs import programs
 
 LIMIT = 420.0  # [s] after which no part begins: the longest takes about a minute
@@ -34,10 +34,6 @@ ENOUGH = {"float32": 2e-5, "float64": 1e-10}  # of the largest output
 
 def array(g: Any) -> xb.Crossbar:
     return xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0))
-
-
-def current(g: Any, v: Any) -> Any:
-    return xb.read(array(g), v).i_out
 
 
 def outcome(crossbar: xb.Crossbar, v: Any) -> tuple[Any, Any, Any]:
@@ -110,12 +106,11 @@ def bandwidth(small: bool) -> dict:
 def compiling(small: bool) -> dict:
     """Seconds until a first answer of every verb, and of those after it."""
     found = {}
-    with jax.enable_x64(True):
-        for verb, (f, args) in programs(16 if small else 64).items():
-            try:
-                found[verb] = timed(jax.jit(f), *args, least=2)[1]
-            except Exception as failure:
-                found[verb] = _why(failure)
+    for verb, (f, args) in programs(16 if small else 64).items():
+        try:
+            found[verb] = timed(jax.jit(f), *args, least=2)[1]
+        except Exception as failure:  # as of a part
+            found[verb] = _why(failure)
     return found
 
 

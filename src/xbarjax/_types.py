@@ -163,6 +163,11 @@ def widest(*arrays: Any) -> Any:
         return jnp.result_type(*arrays)
 
 
+def in_dtype(tree: Any, dtype: Any) -> Any:
+    """A tree with its floating arrays in one dtype."""
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+
+
 def alike(*arrays: Any) -> list[Array]:
     """Arrays in one dtype and one shape, as NumPy would promote and broadcast them."""
     dtype, shape = widest(*arrays), np.broadcast_shapes(*map(jnp.shape, arrays))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
-from ._types import Inner, PerCell, PerCol, Scalar, require_enough, widest
+from ._types import Inner, PerCell, PerCol, Scalar, in_dtype, require_enough, widest
 from .cells import AbstractCell, AbstractGatedCell, has_gate
 from .connectivity import Undetermined
 from .crossbar import Crossbar
@@ -136,7 +136,7 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     sources = lax.stop_gradient(jnp.concatenate([v_row, v_col, far_row, far_col]))
     span = jnp.min(sources), jnp.max(sources)
     lines = row, col, *forces, reference, *free, tap_row, tap_col
-    return Circuit(_cast(cell, dtype), *lines, span, parallel)
+    return Circuit(in_dtype(cell, dtype), *lines, span, parallel)
 
 
 def linearised(
@@ -211,12 +211,12 @@ def _one(v: Array, of: Array) -> Array:
 def in_one_dtype(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
     """An array and its bias, every number in the dtype that a read runs in."""
     dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
-    return _cast(crossbar, dtype), _cast(bias, dtype)
+    return in_dtype(crossbar, dtype), in_dtype(bias, dtype)
 
 
 def alone_in_one_dtype(crossbar: Crossbar) -> Crossbar:
     """An array, every number in the dtype of its arrays."""
-    return _cast(crossbar, working_dtype(crossbar))
+    return in_dtype(crossbar, working_dtype(crossbar))
 
 
 def working_dtype(crossbar: Crossbar, *inputs: Array):
@@ -231,7 +231,3 @@ def working_dtype(crossbar: Crossbar, *inputs: Array):
 
 def _arrays(tree) -> list[Array]:
     return [x for x in jax.tree.leaves(tree) if eqx.is_array_like(x)]
-
-
-def _cast(tree, dtype):
-    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike
 
-from .._types import PerCell, Scalar
+from .._types import PerCell, Scalar, in_dtype
 from ..network import Field
 from .lines import (
     Injected,
@@ -54,7 +52,7 @@ def iterated(
     enough = jnp.maximum(rtol * x.reached, rounding)
     steps, first = jnp.asarray(0), True
     if mixed and double:
-        within, guessed = _cast(lines, jnp.float32), guess is not None
+        within, guessed = in_dtype(lines, jnp.float32), guess is not None
         x, steps = _passes(lines, b, x, enough, within, partial(krylov, within, True), guessed)
         guess, first = None, False
     more = partial(krylov, lines, first)
@@ -116,7 +114,3 @@ def _passes(
     start = (x, left, jnp.inf * one, unknown * one, one, jnp.asarray(0), 0)
     x, *_, steps, _ = lax.while_loop(unfinished, one_pass, start)
     return x, steps
-
-
-def _cast(tree, dtype):
-    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)

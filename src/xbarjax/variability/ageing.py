@@ -8,13 +8,14 @@ from .._types import (
     Scalar,
     as_physical,
     everywhere,
+    in_dtype,
     physical,
     require_finite,
     require_nonnegative,
     require_positive,
 )
 from ..cells.constants import thermal_voltage
-from .perturbation import AbstractPerturbation, beside, normals
+from .perturbation import AbstractPerturbation, normals
 from .programming import polynomial, require_polynomial
 
 Conductances = Float[Array, "..."]
@@ -73,7 +74,7 @@ class Drift(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         nu = _at(self.mean, x) + _at(self.spread, x) * drawn
         return (x * jnp.exp(-nu * jnp.log(self.t / self.t_0))).astype(x.dtype)
 
@@ -103,7 +104,7 @@ class Relaxation(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         shift, size = (polynomial(p, x / self.g_max) for p in (self.shift, self.size))
         moved = self.age * (shift + jnp.maximum(size, 0) * drawn)
         return jnp.maximum(x + moved, 0).astype(x.dtype)

@@ -3,8 +3,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import PerCell, Scalar, physical, require_nonnegative
-from .perturbation import AbstractPerturbation, beside, normals, of_finite
+from .._types import PerCell, Scalar, in_dtype, physical, require_nonnegative
+from .perturbation import AbstractPerturbation, normals, of_finite
 
 
 class Correlated(AbstractPerturbation):
@@ -37,7 +37,7 @@ class Correlated(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: PerCell, drawn: PerCell) -> PerCell:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         rows, cols = x.shape
         field = _factor(self.length_row, rows) @ drawn @ _factor(self.length_col, cols).T
         return of_finite(lambda x: x * jnp.exp(self.sigma * field), x)

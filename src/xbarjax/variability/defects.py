@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import Scalar, everywhere, physical, require_nonnegative
-from .perturbation import AbstractPerturbation, beside, normals
+from .._types import Scalar, everywhere, in_dtype, physical, require_nonnegative
+from .perturbation import AbstractPerturbation, normals
 
 Parts = Float[Array, "..."]
 
@@ -44,7 +44,7 @@ class Stuck(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Parts, drawn: Parts) -> Parts:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         below, above = ndtr(drawn), ndtr(-drawn)  # uniform, both tails to full precision
         found = jnp.where(below < self.p_open + self.p_off, self.g_off, x)
         found = jnp.where(below < self.p_open, 0, found)
@@ -67,7 +67,7 @@ class Broken(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Parts, drawn: Parts) -> Parts:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         return jnp.where(ndtr(drawn) < self.p, jnp.inf, x).astype(x.dtype)
 
 

@@ -37,11 +37,6 @@ class AbstractPerturbation(eqx.Module):
         return self.apply(x, self.draw(x, key))
 
 
-def beside(x: Array, perturbation: Any) -> Any:
-    """A perturbation with its numbers in the dtype of `x`."""
-    return jax.tree.map(lambda size: size.astype(x.dtype), perturbation)
-
-
 def normals(x: Any, key: PRNGKeyArray) -> Array:
     """A standard normal number for every entry of `x`, in its dtype."""
     return jax.random.normal(key, x.shape, x.dtype)

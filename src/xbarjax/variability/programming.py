@@ -8,13 +8,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._types import (
     Scalar,
     everywhere,
+    in_dtype,
     physical,
     require_finite,
     require_nonnegative,
     require_positive,
     straight_through,
 )
-from .perturbation import AbstractPerturbation, beside, normals
+from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
 FEW = 64  # levels, up to which comparing with all of them is quicker than halving
@@ -43,7 +44,7 @@ class Programming(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         return jnp.maximum(x + self.size(x) * drawn, 0).astype(x.dtype)
 
 
@@ -65,7 +66,7 @@ class Saturating(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         return jnp.maximum(x - self.size * jnp.expm1(-x / self.g_0) * drawn, 0).astype(x.dtype)
 
 

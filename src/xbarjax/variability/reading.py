@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import Scalar, everywhere, physical, require_nonnegative, require_positive
-from .perturbation import AbstractPerturbation, beside, normals
+from .._types import Scalar, everywhere, in_dtype, physical, require_nonnegative, require_positive
+from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
 
@@ -42,7 +42,7 @@ class Flicker(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         return jnp.maximum(x * (1 + self.relative * drawn), 0).astype(x.dtype)
 
     def trace(
@@ -59,7 +59,7 @@ class Flicker(AbstractPerturbation):
         _require_order(ts)
         if modes < 1:
             raise ValueError(f"modes is {modes}; there must be at least 1.")
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         decades = jnp.log(self.f_high / self.f_low)
         share = (jnp.arange(modes, dtype=self.k.dtype) + 0.5) / modes
         rates = 2 * jnp.pi * self.f_low * jnp.exp(share * decades)
@@ -117,7 +117,7 @@ class Telegraph(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: Conductances, drawn: Conductances) -> Conductances:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         full = ndtr(drawn) < self.occupancy
         return jnp.where(full, x * (1 - self.amplitude), x).astype(x.dtype)
 
@@ -129,7 +129,7 @@ class Telegraph(AbstractPerturbation):
         probability `exp(-t/tau)` and takes one at rest otherwise."""
         ts = jnp.asarray(ts)
         _require_order(ts)
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         rate = 1 / self.tau_capture + 1 / self.tau_emission
         keeps = jnp.exp(-rate * jnp.diff(ts, prepend=-jnp.inf).astype(x.dtype))
 

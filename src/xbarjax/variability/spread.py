@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import Scalar, physical, require_nonnegative
-from .perturbation import AbstractPerturbation, beside, normals, of_finite
+from .._types import Scalar, in_dtype, physical, require_nonnegative
+from .perturbation import AbstractPerturbation, normals, of_finite
 
 PerPart = Float[Array, "..."]
 
@@ -30,7 +30,7 @@ class Spread(AbstractPerturbation):
         return normals(x, one), normals(x, other)
 
     def apply(self, x: PerPart, drawn: tuple[PerPart, PerPart]) -> PerPart:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         one, other = drawn
         spread = lambda x: jnp.maximum(x * (1 + self.relative * one) + self.absolute * other, 0)
         return of_finite(spread, x)
@@ -53,5 +53,5 @@ class Lognormal(AbstractPerturbation):
         return normals(x, key)
 
     def apply(self, x: PerPart, drawn: PerPart) -> PerPart:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         return of_finite(lambda x: x * jnp.exp(self.sigma * drawn), x)

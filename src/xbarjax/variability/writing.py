@@ -8,12 +8,13 @@ from .._types import (
     Scalar,
     between,
     everywhere,
+    in_dtype,
     physical,
     require_nonnegative,
     require_positive,
     straight_through,
 )
-from .perturbation import AbstractPerturbation, beside, normals
+from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
 
@@ -63,7 +64,7 @@ class Pulses(AbstractPerturbation):
 
     def count(self, g: Conductances) -> Conductances:
         """How many pulses a conductance [S] takes."""
-        self = beside(g, self)
+        self = in_dtype(self, g.dtype)
         x = self._share(g)
         return x * _log_ratio(self.slope * x) / self.step
 
@@ -71,7 +72,7 @@ class Pulses(AbstractPerturbation):
         return normals(jnp.broadcast_to(jnp.zeros((), x.dtype), (2, *x.shape)), key)
 
     def apply(self, x: Conductances, drawn: Float[Array, "2 ..."]) -> Conductances:
-        self = beside(x, self)
+        self = in_dtype(self, x.dtype)
         n = self.count(x)
         rate = jnp.maximum(self.strength * (1 + self.device * drawn[0]), 0)
         done = rate * n * self.step

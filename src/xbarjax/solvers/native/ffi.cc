@@ -133,8 +133,9 @@ struct Call {
 
   Call(int64_t lead) : lead(size_t(lead)) {}
 
-  // `given`: the names that have an operand, as bits; `nodes`: one that is `(rows, cols)`.
-  ffi::Error read(int names, int nodes, int64_t given, ffi::RemainingArgs& args,
+  // `given`: the names that have an operand, as bits; `nodes`: one that is `(rows, cols)`; `sharing`:
+  // how many of the first names make a network.
+  ffi::Error read(int names, int nodes, int sharing, int64_t given, ffi::RemainingArgs& args,
                   ffi::RemainingRets& rets) {
     parts.resize(size_t(names));
     size_t next = 0;
@@ -146,7 +147,7 @@ struct Call {
       auto dims = buffer->dimensions();
       if (name == nodes) rows = int(dims[lead]), cols = int(dims[lead + 1]);
     }
-    order(names);
+    order(sharing);
     for (size_t k = 0; k < rets.size(); ++k) {
       auto buffer = rets.get<ffi::AnyBuffer>(k);
       if (!buffer.has_value()) return ffi::Error::InvalidArgument("a result is missing");
@@ -248,8 +249,7 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
                       int64_t hats_cols, double slow, bool transposed, ffi::RemainingArgs args,
                       ffi::RemainingRets rets) {
   auto call = std::make_shared<Call>(lead);
-  if (auto error = call->read(kNames, kGrc, given, args, rets); error.failure()) return error;
-  call->order(kHangs + 1);
+  if (auto error = call->read(kNames, kGrc, kHangs + 1, given, args, rets); error.failure()) return error;
   const bool with_cell = given >> kCell & 1;
   const size_t nodes = size_t(call->rows) * size_t(call->cols);
   const size_t members =
@@ -319,7 +319,7 @@ template <class T, class Look>
 ffi::Error look_at_each(ffi::ThreadPool& pool, int64_t lead, int64_t given, bool parallel,
                         ffi::RemainingArgs& args, ffi::RemainingRets& rets, Look look) {
   auto call = std::make_shared<Call>(lead);
-  if (auto error = call->read(kPartNames, kPartGrc, given, args, rets); error.failure())
+  if (auto error = call->read(kPartNames, kPartGrc, kPartNames, given, args, rets); error.failure())
     return error;
   each(pool, call->count, [=] {
     return [=](size_t item) {
