@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,9 +18,11 @@ import pytest
 import random_circuits
 import xbarjax as xb
 from xbarjax import _native
+from xbarjax.assembly import Circuit, Reference
 from xbarjax.connectivity import Islands
+from xbarjax.judgement import judged
 from xbarjax.network import Field, Network, Segments
-from xbarjax.solvers import LadderBiCGStab, LadderCG
+from xbarjax.solvers import LadderBiCGStab, LadderCG, TwinLadders
 from xbarjax.solvers.implicit import factor, solve
 from xbarjax.solvers.shorts import Kinds
 
@@ -110,6 +113,73 @@ def test_it_looks_at_networks_as_the_forms_in_jax_do(parallel: bool, shorts: boo
     assert seen["islands"] > 10 and (seen["kinds"] > 100 or not shorts)
 
 
+@built
+@pytest.mark.few(3)
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "shorts", "shunts", "unsymmetric"])
+def test_it_judges_as_the_form_in_jax_does(kind: str, parallel: bool, monkeypatch: Any) -> None:
+    """Solutions, and what is off by a little and by much; everything broken, and nothing driven."""
+    rng, seen = np.random.default_rng(8), set()
+
+    def solved(made: Network, b: Field) -> tuple[Network, Field]:
+        factored = factor(made, TwinLadders() if parallel else solver(made, True))
+        x = solve(factored, b)[0]
+        if factored.network.shorts is not None and x.cell is None:
+            x = x._replace(cell=jnp.zeros(SHAPE))
+        return factored.network, x
+
+    def verdict(native: bool, of_vector: bool, made: Network, x: Field, left: Field, of: Field):
+        monkeypatch.setattr(_native, "available", lambda: native)
+        span = jnp.asarray(-1.0), jnp.asarray(1.0)
+        lines = SHAPE[1] if parallel else SHAPE[0]
+        v = jnp.linspace(0.1, 0.4, lines), jnp.linspace(0.0, 0.1, SHAPE[1])
+        forces = of.row_segments, of.col_segments
+        around = Circuit(
+            xb.Ohmic(made.g_rc),
+            made.row,
+            made.col,
+            *forces,
+            Reference(*v),
+            *(x == 0 for x in v),
+            None,
+            None,
+            span,
+            parallel,
+        )
+        error = jnp.asarray(1e-14)
+        return judged(around, made, x, left, of.row, error, of_vector=of_vector)
+
+    solved = jax.jit(solved)
+    forms = [jax.jit(partial(verdict, native), static_argnums=0) for native in (True, False)]
+    for seed in range(30):
+        made, b = network(seed, kind, jnp.float64)
+        if parallel:
+            r_row = jnp.asarray(random_circuits.circuit(rng, *SHAPE, kind == "shorts")[2])
+            r_row = jnp.where(jnp.isinf(r_row), 1e7, r_row).at[0].set(1.0)
+            own = {"symmetric": made.symmetric, "parallel": True, "hangs": made.hangs}
+            cells = made.g_rc, made.g_cr, made.shunt_row, made.shunt_col
+            made = Network(Segments(r_row), made.col, *cells, **own)
+            b = b._replace(row_segments=jnp.asarray(rng.normal(size=r_row.shape)))
+        if seed % 5 == 0:
+            b = jax.tree.map(jnp.zeros_like, b)
+        made, x = solved(made, b)
+        noise = [0, 1e-13, 1e-9, 1e-3, np.nan][seed % 5 if seed else 0]
+        x = x._replace(row=x.row * (1 + noise * rng.normal(size=SHAPE)))
+        if seed % 7 == 3:
+            x = x._replace(col_segments=x.col_segments + noise)
+        for of_vector in (True, False):
+            left = b if of_vector else made.violation(b, x)
+            got, want = (form(of_vector, made, x, left, b) for form in forms)
+            assert int(got.status) == int(want.status), (seed, noise)
+            seen.add(int(got.status))
+            np.testing.assert_allclose(got.residual, want.residual, rtol=1e-9, atol=1e-25)
+            for mask, other in ((got.split, want.split), (got.lost, want.lost)):
+                assert (mask is None) == (other is None)
+                if mask is not None and other is not None:
+                    np.testing.assert_array_equal(mask, other)
+    assert {0, 4, 12} <= seen
+
+
 def array(g: Any) -> xb.Crossbar:
     return xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0))
 
@@ -155,6 +225,7 @@ v = jnp.asarray(rng.uniform(-0.3, 0.3, 200))
 print(np.asarray(jax.grad(lambda g: of(g, v) @ jnp.arange(170.0))(g)).tobytes().hex())
 
 # and one that is not symmetric
+from xbarjax.judgement import judged
 from xbarjax.network import Field, Network, Segments
 from xbarjax.solvers import LadderBiCGStab
 from xbarjax.solvers.implicit import factor, solve

@@ -16,7 +16,7 @@ from .assembly import Circuit, at_rest, circuit_of, in_one_dtype, right_hand_sid
 from .connectivity import Undetermined, determined
 from .crossbar import Crossbar
 from .drive import Bias
-from .judgement import current_law_holds, nodes_hold, of_shorts, status_of, wires_hold
+from .judgement import Judged, judged, status, status_of
 from .network import Field, Network, Segments
 from .operating_point import faults, linear_solver, operating_point
 from .readout import is_linear, require_linear, require_static
@@ -156,26 +156,26 @@ def solve_linear(crossbar, bias, factored, circuit, undetermined, guess=None) ->
     network = factored.network
     vector, i_rest = right_hand_side(circuit, network, undetermined)
     x, stats = solve(factored, vector, guess)
-    off = network.violation(vector, x)
     floating = undetermined.row | undetermined.col
     i_cell = jnp.where(floating, 0, i_rest - network.cells(x))
     steps = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
-    flags = {Status.NOT_CONVERGED: ~nodes_hold(circuit, stats["error"])}
+    said = judged(circuit, network, x, vector, i_rest, stats["error"], of_vector=True)
     if network.shorts is not None:
-        args = circuit, undetermined, network, x, off
-        undetermined, more = of_shorts(*lax.stop_gradient(args))
-        flags = {flag: flags.get(flag, False) | on for flag, on in more.items()}
-    found = _Found(network, circuit, undetermined, x, i_cell, off, i_rest, *steps)
-    return _said(crossbar, bias, found, None, flags)
+        masks = lambda cut: (cut.cell_split, cut.cell_lost)
+        shorts = said.split, said.lost
+        undetermined = eqx.tree_at(masks, undetermined, shorts, is_leaf=lambda x: x is None)
+    return _said(crossbar, bias, _Found(network, circuit, undetermined, x, i_cell, *steps), said)
 
 
 def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
     x, network, undetermined, i_cell, off, stats = operating_point(circuit, newton, guess)
     cells, flags = faults(*lax.stop_gradient((circuit, network, x)))
     flags[Status.NOT_CONVERGED] = ~stats.converged
+    said = judged(circuit, network, x, off, i_cell, jnp.zeros_like(i_cell[0, 0]), of_vector=False)
+    said = said._replace(status=said.status | status(flags))
     steps = stats.num_steps, stats.newton_steps
-    found = _Found(network, circuit, undetermined, x, i_cell, off, i_cell, *steps)
-    return _said(crossbar, bias, found, cells, flags)
+    found = _Found(network, circuit, undetermined, x, i_cell, *steps)
+    return _said(crossbar, bias, found, said, cells)
 
 
 class _Found(NamedTuple):
@@ -186,25 +186,16 @@ class _Found(NamedTuple):
     undetermined: Undetermined
     x: Field
     i_cell: PerCell
-    off: Field  # by which Kirchhoff's laws are violated
-    injected: PerCell  # [A] into both families, of which rounding is a part
     num_steps: Array
     newton_steps: Array
 
 
-def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solution:
+def _said(crossbar, bias, found: _Found, said: Judged, cells: Faults | None = None) -> Solution:
     """The solution, with what is to be said of it."""
     network, x, undetermined, circuit = found.network, found.x, found.undetermined, found.circuit
-    off = lax.stop_gradient(found.off)
-    residual = jnp.maximum(jnp.max(jnp.abs(off.row)), jnp.max(jnp.abs(off.col)))
     i_row = network.row.alpha * x.row_segments
     i_col = network.col.alpha * x.col_segments
-    args = circuit, network, x, residual, (i_row, i_col), found.injected
-    holds = current_law_holds(*args)
-    holds &= wires_hold(off, x)
     through = lambda g, drop: None if g is None else g * drop
-    not_converged = flags.get(Status.NOT_CONVERGED, False) | ~holds
-    flags = flags | {Status.NOT_CONVERGED: not_converged}
     i_out = jnp.sum(found.i_cell, axis=0)
     v_sense = sensed(crossbar, bias, i_col[-1], circuit.reference.v_col + x.col[-1])
     return Solution(
@@ -219,8 +210,8 @@ def _said(crossbar, bias, found: _Found, cells: Faults | None, flags) -> Solutio
         v_sense,
         crossbar.readout.output(i_out, v_sense).astype(x.col.dtype),
         undetermined,
-        residual,
-        status_of(crossbar, bias, undetermined, x, flags),
+        said.residual,
+        status_of(crossbar, bias, undetermined, said.status),
         found.num_steps,
         found.newton_steps,
         cells,

@@ -21,6 +21,8 @@ namespace xbarjax {
   namespace name {                                   \
   std::unique_ptr<Solver<float>> make_float();       \
   std::unique_ptr<Solver<double>> make_double();     \
+  void judge(const Claim<float>&, const Verdict<float>&, Team&);   \
+  void judge(const Claim<double>&, const Verdict<double>&, Team&); \
   }
 XBARJAX_WIDTH(plain)
 #ifdef XBARJAX_X86
@@ -65,6 +67,15 @@ std::unique_ptr<Solver<double>> make(double) {
   if (width() == kAvx2) return avx2::make_double();
 #endif
   return plain::make_double();
+}
+
+template <class T>
+void judge(const Claim<T>& claim, const Verdict<T>& to, Team& team) {
+#ifdef XBARJAX_X86
+  if (width() == kAvx512) return avx512::judge(claim, to, team);
+  if (width() == kAvx2) return avx2::judge(claim, to, team);
+#endif
+  plain::judge(claim, to, team);
 }
 
 // An operand, and how far its parts lie apart along each axis of the batch.
@@ -237,6 +248,20 @@ constexpr size_t KEPT = size_t(1) << 18;  // nodes
 constexpr size_t SHARED = size_t(1) << 13;  // nodes
 constexpr size_t MOST = 64;                 // threads: each has memory of its own
 
+// The threads that work on one network, where there is but one and it is large.
+std::shared_ptr<Team> team_of(ffi::ThreadPool& pool, const Call& call) {
+  const bool large = call.count == 1 && size_t(call.rows) * size_t(call.cols) >= SHARED;
+  return std::make_shared<Team>(large ? int(std::min(threads_of(pool), MOST)) : 1);
+}
+
+// Shares out the systems of a batch, or one system among a team.
+template <class Make>
+void shared_out(ffi::ThreadPool& pool, const Call& call, std::shared_ptr<Team> team, Make make) {
+  if (team->size() == 1) return each(pool, call.count, make);
+  together(pool, size_t(team->size()) - 1, [team] { team->help(); },
+           [&] { make()(0), team->close(); });
+}
+
 template <class T>
 std::unique_ptr<Solver<T>>& kept() {
   thread_local std::unique_ptr<Solver<T>> solver;
@@ -252,9 +277,7 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
   if (auto error = call->read(kNames, kGrc, kHangs + 1, given, args, rets); error.failure()) return error;
   const bool with_cell = given >> kCell & 1;
   const size_t nodes = size_t(call->rows) * size_t(call->cols);
-  const size_t members =
-      call->count == 1 && nodes >= SHARED ? std::min(threads_of(pool), MOST) : size_t(1);
-  const auto team = std::make_shared<Team>(int(members));
+  const auto team = team_of(pool, *call);
   const auto make_one = [=] {
     std::shared_ptr<Solver<T>> solver;
     if (nodes <= KEPT) {
@@ -297,11 +320,47 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
       solver->solve(b, x, *team);
     };
   };
-  if (members == 1) {
-    each(pool, call->count, make_one);
-    return ffi::Error::Success();
-  }
-  together(pool, members - 1, [team] { team->help(); }, [&] { make_one()(0), team->close(); });
+  shared_out(pool, *call, team, make_one);
+  return ffi::Error::Success();
+}
+
+enum JudgeName {
+  kJudgeRRow, kJudgeRCol, kJudgeGrc, kJudgeGcr, kJudgeShuntRow, kJudgeShuntCol, kJudgeAlpha,
+  kJudgeBeta, kJudgeCap, kJudgeOpen, kLeftRow, kLeftRowSegments, kLeftCol, kLeftColSegments,
+  kLeftCell, kXRow, kXRowSegments, kXCol, kXColSegments, kXCell, kInjected, kVRow, kVCol, kERow,
+  kECol, kLow, kHigh, kError, kJudgeNames
+};
+
+template <class T>
+ffi::Error call_judge(ffi::ThreadPool pool, int64_t lead, int64_t given, bool parallel,
+                      bool of_vector, ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  auto call = std::make_shared<Call>(lead);
+  if (auto error = call->read(kJudgeNames, kJudgeGrc, kJudgeOpen + 1, given, args, rets);
+      error.failure())
+    return error;
+  const auto team = team_of(pool, *call);
+  const auto make_one = [=] {
+    return [=](size_t item) {
+      const auto index = call->index(item);
+      const auto of = [&](int name) { return call->template part<T>(name, index); };
+      const Claim<T> claim{
+          call->rows, call->cols, parallel, of_vector,
+          of(kJudgeRRow), of(kJudgeRCol), of(kJudgeGrc), of(kJudgeGcr), of(kJudgeShuntRow),
+          of(kJudgeShuntCol), of(kJudgeAlpha), of(kJudgeBeta), of(kJudgeCap),
+          call->template part<bool>(kJudgeOpen, index),
+          {of(kLeftRow), of(kLeftRowSegments), of(kLeftCol), of(kLeftColSegments), of(kLeftCell)},
+          of(kXRow), of(kXRowSegments), of(kXCol), of(kXColSegments), of(kXCell), of(kInjected),
+          of(kVRow), of(kVCol), of(kERow), of(kECol), *of(kLow), *of(kHigh), *of(kError)};
+      const bool shorts = claim.alpha != nullptr;
+      judge(claim,
+            Verdict<T>{call->template result<T>(0, index),
+                       call->template result<int32_t>(1, index),
+                       shorts ? call->template result<bool>(2, index) : nullptr,
+                       shorts ? call->template result<bool>(3, index) : nullptr},
+            *team);
+    };
+  };
+  shared_out(pool, *call, team, make_one);
   return ffi::Error::Success();
 }
 
@@ -367,6 +426,16 @@ ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
       .RemainingArgs()                                                                  \
       .RemainingRets()
 
+#define XBARJAX_JUDGE                                                                   \
+  ffi::Ffi::Bind()                                                                      \
+      .Ctx<ffi::ThreadPool>()                                                           \
+      .Attr<int64_t>("lead")                                                            \
+      .Attr<int64_t>("given")                                                           \
+      .Attr<bool>("parallel")                                                           \
+      .Attr<bool>("of_vector")                                                          \
+      .RemainingArgs()                                                                  \
+      .RemainingRets()
+
 #define XBARJAX_LOOK                                                                    \
   ffi::Ffi::Bind()                                                                      \
       .Ctx<ffi::ThreadPool>()                                                           \
@@ -381,6 +450,8 @@ ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f32, xbarjax::call_solve<float>, XBARJAX_SOLVE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f64, xbarjax::call_solve<double>, XBARJAX_SOLVE);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_judge_f32, xbarjax::call_judge<float>, XBARJAX_JUDGE);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_judge_f64, xbarjax::call_judge<double>, XBARJAX_JUDGE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_islands_f32, xbarjax::call_islands<float>, XBARJAX_LOOK);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_islands_f64, xbarjax::call_islands<double>, XBARJAX_LOOK);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_kinds_f32, xbarjax::call_kinds<float>, XBARJAX_LOOK);

@@ -45,6 +45,29 @@ struct Found {
   T *error;  // [V] that a node may be off by
 };
 
+// A solution that is to be judged (judgement.py). What is `left` of the laws is given as it is, or as
+// the right-hand side of the vector that was solved for.
+template <class T>
+struct Claim {
+  int rows, cols;
+  bool parallel, of_vector;
+  const T *r_row, *r_col, *g_rc, *g_cr, *shunt_row, *shunt_col, *alpha, *beta, *cap;  // as above
+  const bool* open;
+  struct { const T *row, *row_segments, *col, *col_segments, *cell; } left;
+  const T *row, *row_segments, *col, *col_segments, *cell;  // the solution
+  const T* injected;                       // [A]
+  const T *v_row, *v_col, *e_row, *e_col;  // [V] of references and forces
+  T low, high;                             // [V] of sources
+  T error;                                 // [V] that a node may be off by
+};
+
+template <class T>
+struct Verdict {
+  T* residual;
+  int32_t* status;
+  bool *split, *lost;  // of shorts
+};
+
 // Solves networks one after the other, in memory of its own.
 template <class T>
 class Solver {
