@@ -130,7 +130,6 @@ def test_it_judges_as_the_form_in_jax_does(kind: str, parallel: bool, monkeypatc
 
     def verdict(native: bool, of_vector: bool, made: Network, x: Field, left: Field, of: Field):
         monkeypatch.setattr(_native, "available", lambda: native)
-        span = jnp.asarray(-1.0), jnp.asarray(1.0)
         lines = SHAPE[1] if parallel else SHAPE[0]
         v = jnp.linspace(0.1, 0.4, lines), jnp.linspace(0.0, 0.1, SHAPE[1])
         forces = of.row_segments, of.col_segments
@@ -143,7 +142,7 @@ def test_it_judges_as_the_form_in_jax_does(kind: str, parallel: bool, monkeypatc
             *(x == 0 for x in v),
             None,
             None,
-            span,
+            jnp.asarray([-1.0, 0.3, 1.0]),
             parallel,
         )
         error = jnp.asarray(1e-14)

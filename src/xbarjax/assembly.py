@@ -49,13 +49,18 @@ class Circuit(eqx.Module):
     free_col: Array
     tap_row: PerCell | None  # [S] of straps to the near terminals
     tap_col: PerCell | None
-    span: tuple[Scalar, Scalar]  # lowest and highest voltage [V] of terminals and references
+    sources: Float[Array, " sources"]  # voltages [V] of terminals and references
     parallel: bool = eqx.field(static=True)
     shunts: tuple[Shunts, Shunts] | None = None  # of row nodes and of column nodes
 
     def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:
         """Node voltages [V] at drops [V]."""
         return self.of_row(self.reference.v_row) - a, self.reference.v_col[None] + w
+
+    @property
+    def span(self) -> tuple[Scalar, Scalar]:
+        """The lowest and the highest voltage [V] of sources, between which those of nodes lie."""
+        return jnp.min(self.sources), jnp.max(self.sources)
 
     @property
     def rest(self) -> tuple[PerCell, PerCell]:
@@ -134,9 +139,8 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     far_row = jnp.where(row_ends[1], bias.v_row_far.astype(dtype), v_row)
     far_col = jnp.where(col_ends[1], bias.v_col_far.astype(dtype), v_col)
     sources = lax.stop_gradient(jnp.concatenate([v_row, v_col, far_row, far_col]))
-    span = jnp.min(sources), jnp.max(sources)
     lines = row, col, *forces, reference, *free, tap_row, tap_col
-    return Circuit(in_dtype(cell, dtype), *lines, span, parallel)
+    return Circuit(in_dtype(cell, dtype), *lines, sources, parallel)
 
 
 def linearised(

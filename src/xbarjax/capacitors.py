@@ -80,11 +80,10 @@ def with_capacitors(circuit: Circuit, c: Charge, d: Scalar, v_h: Charge, wires: 
     cell = circuit.cell
     if wires.c_cell is not None:
         cell = BesideCapacitor(cell, g.cell, -g.cell * v_h.cell)
-    low, high = circuit.span
-    held = jnp.stack([jnp.stack([jnp.min(x), jnp.max(x)]) for x in v_h[:2]])
-    span = jnp.minimum(low, jnp.min(held)), jnp.maximum(high, jnp.max(held))
-    where = lambda x: (x.cell, x.shunts, x.span)
-    return eqx.tree_at(where, circuit, (cell, shunts, span), is_leaf=lambda x: x is None)
+    held = [end(x) for x in v_h[:2] for end in (jnp.min, jnp.max)]
+    sources = jnp.concatenate([circuit.sources, jnp.stack(held)])
+    where = lambda x: (x.cell, x.shunts, x.sources)
+    return eqx.tree_at(where, circuit, (cell, shunts, sources), is_leaf=lambda x: x is None)
 
 
 def injected(q: Charge, network: Network) -> Field:

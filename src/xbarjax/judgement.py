@@ -74,7 +74,7 @@ def judged(
             circuit.reference.v_col,
             circuit.e_row,
             circuit.e_col,
-            *circuit.span,
+            circuit.sources,
             error,
         )
     )
@@ -98,7 +98,8 @@ class Judge(NamedTuple):
     def __call__(self, *operands: Any) -> list[Array]:
         r_row, r_col, g_rc, g_cr, shunt_row, shunt_col, alpha, beta, cap, beside = operands[:10]
         left, x = Field(*operands[10:15]), Field(*operands[15:20])
-        injected, v_row, v_col, e_row, e_col, low, high, error = operands[20:]
+        injected, v_row, v_col, e_row, e_col, sources, error = operands[20:]
+        low, high = jnp.min(sources), jnp.max(sources)
         symmetric, shorts = g_cr is None, None
         if alpha is not None:
             shorts = Shorts(alpha, beta, cap, beside)

@@ -82,6 +82,7 @@ void judge(const Claim<T>& claim, const Verdict<T>& to, Team& team) {
 struct Operand {
   const void* data = nullptr;
   std::vector<size_t> strides;
+  size_t size = 1;  // of one part
   size_t at(const std::vector<int64_t>& index) const {
     size_t offset = 0;
     for (size_t k = 0; k < strides.size(); ++k) offset += strides[k] * size_t(index[k]);
@@ -93,8 +94,8 @@ Operand operand(const ffi::AnyBuffer& buffer, size_t lead) {
   Operand made;
   made.data = buffer.untyped_data();
   auto dims = buffer.dimensions();
-  size_t size = 1;
-  for (size_t k = lead; k < dims.size(); ++k) size *= size_t(dims[k]);
+  for (size_t k = lead; k < dims.size(); ++k) made.size *= size_t(dims[k]);
+  size_t size = made.size;
   made.strides.resize(lead);
   for (size_t k = lead; k-- > 0;) {
     made.strides[k] = dims[k] == 1 ? 0 : size;
@@ -328,7 +329,7 @@ enum JudgeName {
   kJudgeRRow, kJudgeRCol, kJudgeGrc, kJudgeGcr, kJudgeShuntRow, kJudgeShuntCol, kJudgeAlpha,
   kJudgeBeta, kJudgeCap, kJudgeOpen, kLeftRow, kLeftRowSegments, kLeftCol, kLeftColSegments,
   kLeftCell, kXRow, kXRowSegments, kXCol, kXColSegments, kXCell, kInjected, kVRow, kVCol, kERow,
-  kECol, kLow, kHigh, kError, kJudgeNames
+  kECol, kSources, kError, kJudgeNames
 };
 
 template <class T>
@@ -350,7 +351,7 @@ ffi::Error call_judge(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
           call->template part<bool>(kJudgeOpen, index),
           {of(kLeftRow), of(kLeftRowSegments), of(kLeftCol), of(kLeftColSegments), of(kLeftCell)},
           of(kXRow), of(kXRowSegments), of(kXCol), of(kXColSegments), of(kXCell), of(kInjected),
-          of(kVRow), of(kVCol), of(kERow), of(kECol), *of(kLow), *of(kHigh), *of(kError)};
+          of(kVRow), of(kVCol), of(kERow), of(kECol), of(kSources), call->parts[kSources].size, *of(kError)};
       const bool shorts = claim.alpha != nullptr;
       judge(claim,
             Verdict<T>{call->template result<T>(0, index),

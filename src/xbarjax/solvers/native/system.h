@@ -57,7 +57,8 @@ struct Claim {
   const T *row, *row_segments, *col, *col_segments, *cell;  // the solution
   const T* injected;                       // [A]
   const T *v_row, *v_col, *e_row, *e_col;  // [V] of references and forces
-  T low, high;                             // [V] of sources
+  const T* sources;                        // [V]
+  size_t count;                            // of them
   T error;                                 // [V] that a node may be off by
 };
 
