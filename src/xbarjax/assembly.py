@@ -4,16 +4,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
-from ._types import Inner, PerCell, PerCol, Scalar, in_dtype, require_enough, widest
+from ._types import Inner, PerCell, PerCol, in_dtype, require_enough, widest
 from .cells import AbstractCell, AbstractGatedCell, has_gate
 from .connectivity import Undetermined
 from .crossbar import Crossbar
 from .drive import Bias
 from .network import Field, Network, Segments
-
-BEYOND = 0.1  # of the largest voltage: what is less beyond the sources is not put right
 
 
 class Reference(eqx.Module):
@@ -58,28 +56,11 @@ class Circuit(eqx.Module):
         return self.of_row(self.reference.v_row) - a, self.reference.v_col[None] + w
 
     @property
-    def span(self) -> tuple[Scalar, Scalar]:
-        """The lowest and the highest voltage [V] of sources, between which those of nodes lie."""
-        return jnp.min(self.sources), jnp.max(self.sources)
-
-    @property
     def rest(self) -> tuple[PerCell, PerCell]:
         """Node voltages [V] at zero drops."""
         shape, of = self.cell.shape, self.reference
         v_row = jnp.broadcast_to(self.of_row(of.v_row), shape)
         return v_row, jnp.broadcast_to(of.v_col[None], shape)
-
-    def limited(self, a: PerCell, w: PerCell) -> tuple[tuple[PerCell, PerCell], Bool[Array, ""]]:
-        """Drops [V] whose voltages lie within those of the sources, where those of any solution
-        do, since cells are passive; and whether the given ones lie clearly outside."""
-        low, high = self.span
-        margin = BEYOND * jnp.maximum(high - low, jnp.maximum(jnp.abs(low), jnp.abs(high)))
-        v = self.voltages(a, w)
-        beyond = [jnp.any((x < low - margin) | (x > high + margin)) for x in v]
-        v_row, v_col = (jnp.clip(x, low, high) for x in v)
-        inside = self.of_row(self.reference.v_row) - v_row, v_col - self.reference.v_col[None]
-        out = beyond[0] | beyond[1]
-        return jax.tree.map(lambda x, d: jnp.where(out, x, d), inside, (a, w)), out
 
     def of_row(self, x: Shaped[Array, " lines"]) -> Array:
         """What belongs to a line of the row family, at its cells."""
@@ -185,14 +166,20 @@ def injecting(circuit: Circuit, i_rest: PerCell, cell: PerCell | None = None) ->
     return Field(row, circuit.e_row, col, circuit.e_col, cell)
 
 
-def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
+def shunts(circuit: Circuit) -> tuple[PerCell | None, PerCell | None]:
+    """Conductances [S] from row nodes and from column nodes to their references: of straps and of
+    shunts."""
     of_row, of_col = circuit.tap_row, circuit.tap_col
     if circuit.shunts is not None:
         row, col = circuit.shunts
         of_row = row.g if of_row is None else of_row + row.g
         of_col = col.g if of_col is None else of_col + col.g
+    return of_row, of_col
+
+
+def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
     flags = circuit.cell.is_reciprocal, circuit.parallel
-    return Network(circuit.row, circuit.col, g_col, g_row, of_row, of_col, *flags)
+    return Network(circuit.row, circuit.col, g_col, g_row, *shunts(circuit), *flags)
 
 
 def gated(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:

@@ -5,13 +5,23 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool
 
-from ._types import CellMask, Inner, PerCell
-from .assembly import Circuit, injecting, linearised
+from ._types import Inner, PerCell
+from .assembly import Circuit, linearised, shunts
 from .cells import AbstractGatedCell, in_range
 from .connectivity import Undetermined, determined
 from .network import Field, Network
 from .solution import Faults, Status
-from .solvers import Begin, Equations, LadderBiCGStab, LadderCG, Newton, Stats, TwinLadders, root
+from .solvers import (
+    Begin,
+    Equations,
+    Frame,
+    LadderBiCGStab,
+    LadderCG,
+    Newton,
+    Stats,
+    TwinLadders,
+    root,
+)
 
 
 def linear_solver(*, symmetric: bool, parallel: bool) -> lx.AbstractLinearSolver:
@@ -79,14 +89,24 @@ def _middle(circuit: Circuit, a: PerCell, w: PerCell) -> Inner:
     return jax.tree.map(lambda _: (v_row + v_col) / 2, nodes)
 
 
-def _network(
-    circuit: Circuit, a: PerCell, w: PerCell, tangents: tuple[PerCell, PerCell, PerCell]
-) -> tuple[Network, Field, PerCell, CellMask]:
-    network, i_rest = linearised(circuit, a, w, tangents)
-    network, undetermined = determined(network)
-    floating = undetermined.row | undetermined.col
-    i_rest = jnp.where(floating, 0, i_rest)
-    return network, injecting(circuit, i_rest), i_rest, floating
+def _frame(circuit: Circuit) -> Frame:
+    of_row, of_col = shunts(circuit)
+    i_row, i_col = (None, None) if circuit.shunts is None else (s.i for s in circuit.shunts)
+    return Frame(
+        circuit.row,
+        circuit.col,
+        of_row,
+        of_col,
+        i_row,
+        i_col,
+        circuit.e_row,
+        circuit.e_col,
+        circuit.reference.v_row,
+        circuit.reference.v_col,
+        circuit.sources,
+        circuit.cell.is_reciprocal,
+        circuit.parallel,
+    )
 
 
 def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
@@ -112,13 +132,4 @@ def _violated(circuit: Circuit, network: Network, i_cell: PerCell, x: Field) -> 
     )
 
 
-def _across(circuit: Circuit, a: PerCell, w: PerCell) -> PerCell:
-    v_row, v_col = circuit.voltages(a, w)
-    return v_row - v_col
-
-
-def _current(circuit: Circuit, a: PerCell, w: PerCell, inner: Inner) -> PerCell:
-    return circuit.tangents(a, w, inner)[0][0]
-
-
-EQUATIONS = Equations(Circuit.tangents, _network, _current, _across, Circuit.limited, _residual)
+EQUATIONS = Equations(_frame, Circuit.tangents, _residual)

@@ -8,6 +8,7 @@ from .ladder_cg import LadderCG as LadderCG
 from .newton import (
     Begin as Begin,
     Equations as Equations,
+    Frame as Frame,
     Newton as Newton,
     Stats as Stats,
     root as root,
