@@ -23,7 +23,7 @@ from jax.interpreters import batching, mlir
 from jaxtyping import Array
 
 LIBRARY = "solvers/native/kernel.so"
-TARGETS = "solve", "judge", "islands", "kinds"
+TARGETS = "solve", "turn", "judge", "islands", "kinds"
 DTYPES = {"float32": "f32", "float64": "f64"}
 
 
@@ -80,13 +80,16 @@ def call(
     results: Sequence[tuple[tuple[int, ...], Any]],
     pure: Callable[..., Sequence[Array]],
     dtype: Any,
+    *,
+    written: int = 0,
     **attributes: Any,
 ) -> list[Array]:
     """A call of the kernel.
 
     **Arguments:** `name`: what is called, in its form for `dtype`; `operands`: those that are None
     are left out; `results`: their shapes and dtypes; `pure`: from all operands to the results, the
-    same in JAX, hashable; `attributes`: numbers and flags for the kernel."""
+    same in JAX, hashable; `written`: how many of the last operands the first results are written
+    over; `attributes`: numbers and flags for the kernel."""
     given = sum(1 << k for k, x in enumerate(operands) if x is not None)
     return _call.bind(
         *(x for x in operands if x is not None),
@@ -96,6 +99,7 @@ def call(
         given=given,
         count=len(operands),
         pure=pure,
+        written=written,
         attributes=tuple(sorted(attributes.items())),
     )
 
@@ -112,14 +116,12 @@ def _(*operands, results, lead, **_):
     return [jax.core.ShapedArray((*batch, *shape), dtype) for shape, dtype in results]
 
 
-@partial(
-    jax.jit, static_argnames=("target", "results", "lead", "given", "count", "pure", "attributes")
-)
-def _jitted(*operands, **params):
-    return _call.bind(*operands, **params)
+@partial(jax.jit, static_argnames="params")
+def _jitted(*operands, params):
+    return _call.bind(*operands, **dict(params))
 
 
-_call.def_impl(_jitted)
+_call.def_impl(lambda *operands, **params: _jitted(*operands, params=tuple(params.items())))
 
 
 def _batched(operands, axes, *, lead, **params):
@@ -157,10 +159,14 @@ def _as_call(ctx, *operands, **params):
     return _by_kernel(ctx, *operands, **params)
 
 
-def _by_kernel(ctx, *operands, target, lead, given, attributes, **_):
+def _by_kernel(ctx, *operands, target, lead, given, written, attributes, **_):
     values = {name: _attribute(x) for name, x in attributes}
     values |= {"lead": np.int64(lead), "given": np.int64(given)}
-    return jax.ffi.ffi_lowering(target)(ctx, *operands, **values)
+    first = len(operands) - written
+    fits = lambda k: ctx.avals_in[first + k].shape == ctx.avals_out[k].shape  # not of a shared one
+    aliases = {first + k: k for k in range(written) if fits(k)}
+    lower = jax.ffi.ffi_lowering(target, operand_output_aliases=aliases)
+    return lower(ctx, *operands, **values)
 
 
 def _attribute(x: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import lineax as lx
@@ -17,6 +17,27 @@ class Together(lx.AbstractLinearSolver):
     a CPU either."""
 
 
+class Settings(NamedTuple):
+    """How a kernel solves networks."""
+
+    rtol: float
+    max_steps: int
+    mixed: bool
+    hats: tuple[int, int] = (0, 0)  # of the coarse grid
+    slow: float = 0.0  # N^2 r g from which it is used
+
+    def attributes(self) -> dict[str, Any]:
+        """As numbers."""
+        rows, cols = self.hats
+        return {
+            "max_steps": self.max_steps,
+            "mixed": self.mixed,
+            "hats_rows": rows,
+            "hats_cols": cols,
+            "slow": self.slow,
+        }
+
+
 class Kernel(lx.AbstractLinearSolver):
     """A solver that may have a kernel of its own for a network, which takes batches as they come
     and does the rounds of refinement.py itself."""
@@ -24,6 +45,15 @@ class Kernel(lx.AbstractLinearSolver):
     @abstractmethod
     def has_kernel(self, network: Network) -> bool:
         """Whether there is one for such a network, here."""
+
+    @abstractmethod
+    def settings(self, network: Network) -> Settings:
+        """How the kernel is to solve it."""
+
+    @property
+    @abstractmethod
+    def plain(self) -> lx.AbstractLinearSolver:
+        """The same solver in JAX alone."""
 
     @abstractmethod
     def refined(

@@ -10,34 +10,24 @@ from jaxtyping import Array
 from .. import _native
 from .._types import Scalar
 from ..network import Field, Network, Segments, Shorts
+from .batching import Kernel
 from .refinement import refined
-
-
-class Settings(NamedTuple):
-    """How a network is solved."""
-
-    rtol: float | None  # None: 1e-12 in float64 and 1e-6 in float32
-    max_steps: int
-    mixed: bool
-    hats: tuple[int, int] | None = None  # of the coarse grid
-    slow: float = 0.0  # N^2 r g from which it is used
 
 
 def solve(
     network: Network,
     vector: Field,
     options: dict[str, Any],
-    settings: Settings,
-    plain: lx.AbstractLinearSolver,
+    solver: Kernel,
     *,
     symmetric: bool,
     refine: bool,
 ) -> tuple[Field, dict[str, Any]]:
     """The solution of a network whose lines cross, and its statistics.
 
-    **Arguments:** `options`: those of a solver's `compute`; `plain`: the same solver in JAX;
-    `symmetric`: whether by conjugate gradients, else by BiCGStab; `refine`: whether shorts, and
-    nodes that hang on little, are solved for again."""
+    **Arguments:** `options`: those of a solver's `compute`; `symmetric`: whether by conjugate
+    gradients, else by BiCGStab; `refine`: whether shorts, and nodes that hang on little, are solved
+    for again."""
     shorts, dtype = network.shorts, network.g_rc.dtype
     guess, asked = options.get("y0"), options.get("rtol", 0.0)
     cell = vector.cell
@@ -59,22 +49,22 @@ def solve(
     )
     fields = [x for x in vector._replace(cell=cell) if x is not None]
     results = [*((x.shape, dtype) for x in fields), ((), jnp.int32), ((), dtype)]
-    pure = Pure(plain, refine, network.transposed)
-    default = 1e-12 if dtype == jnp.float64 else 1e-6
-    rows, cols = settings.hats or (0, 0)
-    numbers = dict(
-        rtol=default if settings.rtol is None else settings.rtol,
-        max_steps=settings.max_steps,
-        mixed=settings.mixed,
-        refine=refine,
-        hats_rows=rows,
-        hats_cols=cols,
-        slow=settings.slow,
-        transposed=network.transposed,
-    )
+    pure, settings = Pure(solver.plain, refine, network.transposed), solver.settings(network)
+    numbers = settings.attributes() | {
+        "rtol": settings.rtol,
+        "refine": refine,
+        "transposed": network.transposed,
+    }
     found = _native.call("solve", operands, results, pure, dtype, **numbers)
     x, (steps, error) = Field(*found[:-2]), found[-2:]
     return x, {"num_steps": steps.astype(jnp.asarray(0).dtype), "error": error}
+
+
+def tolerance(rtol: float | None, network: Network) -> float:
+    """A relative tolerance, where none is given that of the dtype."""
+    if rtol is not None:
+        return rtol
+    return 1e-12 if network.g_rc.dtype == jnp.float64 else 1e-6
 
 
 class Pure(NamedTuple):

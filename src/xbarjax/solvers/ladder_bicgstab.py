@@ -21,7 +21,7 @@ from jax import lax
 from .. import _native
 from ..network import Field, Network
 from . import kernel, ladder
-from .batching import Kernel
+from .batching import Kernel, Settings
 from .lines import Lines, factor, row_drops
 from .passes import iterated
 
@@ -76,10 +76,14 @@ class LadderBiCGStab(Kernel):
         return self._by_kernel(network, vector, options, refine=True)
 
     def _by_kernel(self, network: Network, vector: Field, options: dict[str, Any], *, refine: bool):
-        settings = kernel.Settings(self.rtol, self.max_steps, self.mixed)
-        plain = LadderBiCGStab(self.rtol, self.max_steps, self.mixed, native=False)
-        kind = {"symmetric": False, "refine": refine}
-        return kernel.solve(network, vector, options, settings, plain, **kind)
+        return kernel.solve(network, vector, options, self, symmetric=False, refine=refine)
+
+    def settings(self, network: Network) -> Settings:
+        return Settings(kernel.tolerance(self.rtol, network), self.max_steps, self.mixed)
+
+    @property
+    def plain(self) -> "LadderBiCGStab":
+        return LadderBiCGStab(self.rtol, self.max_steps, self.mixed, native=False)
 
     def transpose(self, state: Lines | Network, options: dict[str, Any]):
         if isinstance(state, Network):

@@ -24,7 +24,7 @@ import lineax as lx
 from .. import _native
 from ..network import Field, Network
 from . import coarse, kernel
-from .batching import Kernel
+from .batching import Kernel, Settings
 from .coarse import Coarse
 from .conjugate_gradients import conjugate_gradients
 from .lines import Lines, factor
@@ -121,11 +121,16 @@ class LadderCG(Kernel):
         return self._by_kernel(network, vector, options, refine=True)
 
     def _by_kernel(self, network: Network, vector: Field, options: dict[str, Any], *, refine: bool):
+        return kernel.solve(network, vector, options, self, symmetric=True, refine=refine)
+
+    def settings(self, network: Network) -> Settings:
         hats = coarse.hats(*network.g_rc.shape) if self.coarse else None
-        settings = kernel.Settings(self.rtol, self.max_steps, self.mixed, hats, coarse.SLOW)
-        plain = LadderCG(self.rtol, self.max_steps, self.mixed, self.coarse, native=False)
-        kind = {"symmetric": True, "refine": refine}
-        return kernel.solve(network, vector, options, settings, plain, **kind)
+        rtol = kernel.tolerance(self.rtol, network)
+        return Settings(rtol, self.max_steps, self.mixed, hats or (0, 0), coarse.SLOW)
+
+    @property
+    def plain(self) -> "LadderCG":
+        return LadderCG(self.rtol, self.max_steps, self.mixed, self.coarse, native=False)
 
     def transpose(self, state: Factors | Network, options: dict[str, Any]):
         return state, options  # symmetric, or init would have refused

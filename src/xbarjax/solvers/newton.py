@@ -37,11 +37,13 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from .. import _native
 from .._types import CellMask, Inner, PerCell, PerCol, Scalar
 from ..connectivity import determined
 from ..network import Field, Network, Segments
-from .batching import one_by_one
+from .batching import Kernel, one_by_one
 from .implicit import factor, solve
+from .ladder_cg import LadderCG
 from .lines import local_resistances
 
 NEAR = 0.1  # of the currents: where tangents miss by less, the plain step is taken
@@ -240,7 +242,7 @@ def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[F
     def once(carry: tuple[State, Inner]) -> tuple[State, Inner]:
         s, inner = carry
         tangents, inner = equations.tangents(circuit, s.a, s.w, inner)
-        return turn.taken(frame, s, tangents), inner
+        return turn(frame, s, tangents), inner
 
     none, no = jnp.zeros_like(guess.row), jnp.asarray(False)
     inf, zero, count = (
@@ -292,14 +294,61 @@ class Turn(NamedTuple):
     symmetric: bool
     parallel: bool
 
-    def taken(self, frame: Frame, s: State, tangents: Tangents) -> State:
-        return self._in_jax(frame, s, tangents)
+    def __call__(self, frame: Frame, s: State, tangents: Tangents) -> State:
+        """The state after it. By the kernel where there is one."""
+        cells, shunts = (s.g_rc, s.g_cr), (frame.shunt_row, frame.shunt_col)
+        network = Network(frame.row, frame.col, *cells, *shunts, self.symmetric, self.parallel)
+        linear = self.linear
+        if not (isinstance(linear, Kernel) and linear.has_kernel(network)):
+            return self.in_jax(frame, s, tangents)
+        state, structure = jax.tree.flatten(s)
+        operands = (
+            frame.row.r,
+            frame.col.r,
+            frame.shunt_row,
+            frame.shunt_col,
+            frame.i_row,
+            frame.i_col,
+            frame.e_row,
+            frame.e_col,
+            frame.v_row,
+            frame.v_col,
+            frame.sources,
+            *tangents,
+            *state,
+        )
+        settings = linear.settings(network)
+        numbers = settings.attributes() | {
+            "solver_rtol": settings.rtol,
+            "rtol": self.rtol,
+            "most": self.max_steps,
+            "symmetric": isinstance(linear, LadderCG),
+        }
+        results = [(x.shape, x.dtype) for x in state]
+        pure = _InJax(self._replace(linear=linear.plain), structure)
+        kind = {"written": len(state), **numbers}
+        found = _native.call("turn", operands, results, pure, s.i.dtype, **kind)
+        return jax.tree.unflatten(structure, found)
 
-    def _in_jax(self, frame: Frame, s: State, tangents: Tangents) -> State:
+    def in_jax(self, frame: Frame, s: State, tangents: Tangents) -> State:
         looks = _solved, _on_load_lines, _shortened
         return lax.switch(
             s.look, [lambda look=look: look(self, frame, s, tangents) for look in looks]
         )
+
+
+class _InJax(NamedTuple):
+    """A turn in JAX, of what the kernel is called with."""
+
+    turn: Turn
+    structure: Any  # of a state
+
+    def __call__(self, *operands: Any) -> list[Array]:
+        r_row, r_col, *others = operands[:11]
+        kind = self.turn.symmetric, self.turn.parallel
+        frame = Frame(Segments(r_row), Segments(r_col), *others, *kind)  # pyright: ignore
+        s = jax.tree.unflatten(self.structure, operands[14:])
+        return jax.tree.leaves(self.turn.in_jax(frame, s, operands[11:14]))
 
 
 def _solved(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> State:

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,6 +24,8 @@ namespace xbarjax {
   std::unique_ptr<Solver<double>> make_double();     \
   void judge(const Claim<float>&, const Verdict<float>&, Team&);   \
   void judge(const Claim<double>&, const Verdict<double>&, Team&); \
+  void turn(const Frame<float>&, const State<float>&, Solver<float>&, Team&);    \
+  void turn(const Frame<double>&, const State<double>&, Solver<double>&, Team&); \
   }
 XBARJAX_WIDTH(plain)
 #ifdef XBARJAX_X86
@@ -76,6 +79,15 @@ void judge(const Claim<T>& claim, const Verdict<T>& to, Team& team) {
   if (width() == kAvx2) return avx2::judge(claim, to, team);
 #endif
   plain::judge(claim, to, team);
+}
+
+template <class T>
+void turn(const Frame<T>& frame, const State<T>& state, Solver<T>& solver, Team& team) {
+#ifdef XBARJAX_X86
+  if (width() == kAvx512) return avx512::turn(frame, state, solver, team);
+  if (width() == kAvx2) return avx2::turn(frame, state, solver, team);
+#endif
+  plain::turn(frame, state, solver, team);
 }
 
 // An operand, and how far its parts lie apart along each axis of the batch.
@@ -269,6 +281,14 @@ std::unique_ptr<Solver<T>>& kept() {
   return solver;
 }
 
+// A solver for this thread, to be left when the call is done.
+template <class T>
+std::shared_ptr<Solver<T>> solver_of(const Call& call) {
+  if (size_t(call.rows) * size_t(call.cols) > KEPT) return make(T());
+  if (!kept<T>()) kept<T>() = make(T());
+  return std::shared_ptr<Solver<T>>(kept<T>().get(), [](Solver<T>*) {});
+}
+
 template <class T>
 ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol,
                       int64_t max_steps, bool mixed, bool refine, int64_t hats_rows,
@@ -277,16 +297,9 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
   auto call = std::make_shared<Call>(lead);
   if (auto error = call->read(kNames, kGrc, kHangs + 1, given, args, rets); error.failure()) return error;
   const bool with_cell = given >> kCell & 1;
-  const size_t nodes = size_t(call->rows) * size_t(call->cols);
   const auto team = team_of(pool, *call);
   const auto make_one = [=] {
-    std::shared_ptr<Solver<T>> solver;
-    if (nodes <= KEPT) {
-      if (!kept<T>()) kept<T>() = make(T());
-      solver = std::shared_ptr<Solver<T>>(kept<T>().get(), [](Solver<T>*) {});
-    } else {
-      solver = make(T());
-    }
+    const std::shared_ptr<Solver<T>> solver = solver_of<T>(*call);
     std::vector<size_t> prepared;
     return [=](size_t item) mutable {
       const auto index = call->index(item);
@@ -365,6 +378,70 @@ ffi::Error call_judge(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
   return ffi::Error::Success();
 }
 
+enum TurnName {
+  kTurnRRow, kTurnRCol, kTurnShuntRow, kTurnShuntCol, kTurnIRow, kTurnICol, kTurnERow, kTurnECol,
+  kTurnVRow, kTurnVCol, kTurnSources, kCurrent, kGRow, kGCol, kState, kStates = 38
+};
+
+template <class T>
+ffi::Error call_turn(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol, int64_t most,
+                     double solver_rtol, int64_t max_steps, bool mixed, int64_t hats_rows,
+                     int64_t hats_cols, double slow, bool symmetric, ffi::RemainingArgs args,
+                     ffi::RemainingRets rets) {
+  auto call = std::make_shared<Call>(lead);
+  if (auto error = call->read(kState + kStates, kCurrent, kTurnRCol + 1, given, args, rets);
+      error.failure())
+    return error;
+  const auto team = team_of(pool, *call);
+  const auto make_one = [=] {
+    const std::shared_ptr<Solver<T>> solver = solver_of<T>(*call);
+    return [=](size_t item) {
+      const auto index = call->index(item);
+      const auto of = [&](int name) { return call->template part<T>(name, index); };
+      System<T> system{};
+      system.rows = call->rows, system.cols = call->cols;
+      system.r_row = of(kTurnRRow), system.r_col = of(kTurnRCol);
+      system.shunt_row = of(kTurnShuntRow), system.shunt_col = of(kTurnShuntCol);
+      system.rtol = solver_rtol, system.max_steps = max_steps, system.mixed = mixed;
+      system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
+      const Frame<T> frame{system,         of(kTurnIRow),  of(kTurnICol), of(kTurnERow),
+                           of(kTurnECol),  of(kTurnVRow),  of(kTurnVCol), of(kTurnSources),
+                           call->parts[kTurnSources].size, of(kCurrent),  of(kGRow),
+                           of(kGCol),      symmetric,      rtol,          most};
+      int next = 0;
+      const auto copied = [&] {  // what a turn leaves as it is, it leaves
+        char* to = call->template result<char>(size_t(next), index);
+        const Operand& from = call->parts[size_t(kState + next)];
+        const size_t bytes = call->sizes[size_t(next)];
+        const char* source = static_cast<const char*>(from.data) + from.at(index) * (bytes / from.size);
+        if (source != to) std::memcpy(to, source, bytes);
+        ++next;
+        return to;
+      };
+      const auto number = [&](auto*& to) { to = reinterpret_cast<std::decay_t<decltype(to)>>(copied()); };
+      State<T> state{};
+      number(state.a), number(state.w);
+      for (Found<T>* x : {&state.x, &state.best}) {
+        if (x == &state.best)
+          for (T** to : {&state.i, &state.g_cr, &state.g_rc, &state.here_a, &state.here_w, &state.here_i})
+            number(*to);
+        number(x->row), number(x->row_segments), number(x->col), number(x->col_segments);
+      }
+      for (T** to : {&state.near, &state.far, &state.off, &state.rho_row, &state.rho_col}) number(*to);
+      number(state.floating);
+      for (T** to : {&state.low, &state.high, &state.first, &state.last, &state.asked, &state.missed,
+                     &state.least})
+        number(*to);
+      for (bool** to : {&state.is_x, &state.out, &state.converged, &state.ended}) number(*to);
+      for (int32_t** to : {&state.look, &state.looked, &state.idle, &state.steps, &state.linear_steps})
+        number(*to);
+      turn(frame, state, *solver, *team);
+    };
+  };
+  shared_out(pool, *call, team, make_one);
+  return ffi::Error::Success();
+}
+
 enum PartName { kPartRRow, kPartRCol, kPartGrc, kPartGcr, kPartShuntRow, kPartShuntCol, kPartNames };
 
 template <class T>
@@ -437,6 +514,23 @@ ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
       .RemainingArgs()                                                                  \
       .RemainingRets()
 
+#define XBARJAX_TURN                                                                    \
+  ffi::Ffi::Bind()                                                                      \
+      .Ctx<ffi::ThreadPool>()                                                           \
+      .Attr<int64_t>("lead")                                                            \
+      .Attr<int64_t>("given")                                                           \
+      .Attr<double>("rtol")                                                             \
+      .Attr<int64_t>("most")                                                            \
+      .Attr<double>("solver_rtol")                                                      \
+      .Attr<int64_t>("max_steps")                                                       \
+      .Attr<bool>("mixed")                                                              \
+      .Attr<int64_t>("hats_rows")                                                       \
+      .Attr<int64_t>("hats_cols")                                                       \
+      .Attr<double>("slow")                                                             \
+      .Attr<bool>("symmetric")                                                          \
+      .RemainingArgs()                                                                  \
+      .RemainingRets()
+
 #define XBARJAX_LOOK                                                                    \
   ffi::Ffi::Bind()                                                                      \
       .Ctx<ffi::ThreadPool>()                                                           \
@@ -453,6 +547,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f32, xbarjax::call_solve<float>, XBA
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f64, xbarjax::call_solve<double>, XBARJAX_SOLVE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_judge_f32, xbarjax::call_judge<float>, XBARJAX_JUDGE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_judge_f64, xbarjax::call_judge<double>, XBARJAX_JUDGE);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_turn_f32, xbarjax::call_turn<float>, XBARJAX_TURN);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_turn_f64, xbarjax::call_turn<double>, XBARJAX_TURN);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_islands_f32, xbarjax::call_islands<float>, XBARJAX_LOOK);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_islands_f64, xbarjax::call_islands<double>, XBARJAX_LOOK);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_kinds_f32, xbarjax::call_kinds<float>, XBARJAX_LOOK);

@@ -78,4 +78,33 @@ class Solver {
   virtual void solve(const Given<T>&, const Found<T>&, Team&) = 0;
 };
 
+// A circuit of nonlinear cells at a point of Newton's method (newton.py): what it is beside its
+// cells, and what those are there.
+template <class T>
+struct Frame {
+  System<T> system;                            // without cells
+  const T *i_row, *i_col;                      // [A] of shunts at zero drops
+  const T *e_row, *e_col;                      // [V] forces in segments
+  const T *v_row, *v_col, *sources;            // [V] of references and sources
+  size_t count;                                // of sources
+  const T *current, *g_row, *g_col;            // of tangents
+  bool symmetric;
+  double rtol;
+  int64_t most;                                // linearisations
+};
+
+// Where it is; a turn writes over it.
+template <class T>
+struct State {
+  T *a, *w;
+  Found<T> x;
+  T *i, *g_cr, *g_rc, *here_a, *here_w, *here_i;
+  Found<T> best;
+  T *near, *far, *off, *rho_row, *rho_col;
+  bool* floating;
+  T *low, *high, *first, *last, *asked, *missed, *least;
+  bool *is_x, *out, *converged, *ended;
+  int32_t *look, *looked, *idle, *steps, *linear_steps;
+};
+
 }  // namespace xbarjax
