@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -24,8 +25,10 @@ from xbarjax.judgement import judged
 from xbarjax.network import Field, Network, Segments
 from xbarjax.solvers import LadderBiCGStab, LadderCG, TwinLadders
 from xbarjax.solvers.implicit import factor, solve
+from xbarjax.solvers.newton import Frame, State, Turn
 from xbarjax.solvers.shorts import Kinds
 
+LOOKS = ["solve", "on load lines", "shorten"]
 built = pytest.mark.skipif(not _native.available(), reason="the kernel was not built")
 SHAPE = (7, 5)
 
@@ -45,6 +48,11 @@ def network(seed: int, kind: str, dtype: Any = jnp.float64) -> tuple[Network, Fi
     of = lambda x: array(rng.normal(size=x.shape))
     injected = 1e-4 * of(g), of(r_row), 1e-4 * of(g), of(r_col)
     return made, Field(*injected)
+
+
+def of_field(of: Any) -> Field:
+    rows, cols = SHAPE
+    return Field(of(rows, cols), of(rows, cols + 1), of(rows, cols), of(rows + 1, cols))
 
 
 def solver(made: Network, native: bool):
@@ -336,3 +344,92 @@ def test_a_thousand_shapes() -> None:
         x, _ = solve(factor(made, LadderCG()), vector)
         off = made.violation(vector, x)
         assert max(float(jnp.max(jnp.abs(y))) for y in (off.row, off.col)) < 1e-14, (rows, cols)
+
+
+@built
+@pytest.mark.few(6)
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("kind", ["plain", "shunts", "unsymmetric"])
+def test_it_takes_newtons_turns_as_the_form_in_jax_does(kind: str, dtype: Any, look: str) -> None:
+    """From any state: to a network of tangents, to load lines, along them, and to shorter steps."""
+    rng, least = np.random.default_rng(3), 1e-9 if dtype == jnp.float64 else 2e-3
+    number = LOOKS.index(look)
+    went = set()
+
+    def turns(frame: Frame, s: State, tangents: Any) -> tuple[State, State]:
+        linear = LadderCG() if kind != "unsymmetric" else LadderBiCGStab()
+        turn = Turn(linear, 1e-12, 100, frame.symmetric, False)
+        plain = turn._replace(linear=linear.plain)
+        return turn(frame, s, tangents), plain.in_jax(frame, s, tangents)
+
+    of = lambda *shape, scale=1.0: jnp.asarray(scale * rng.normal(size=shape), dtype)
+    cells = lambda scale=1.0: of(*SHAPE, scale=scale)
+    both = jax.jit(turns)
+    for seed in range(40):
+        made, b = network(seed, kind, dtype)
+        if seed % 4 == 0:  # a piece that hangs on nothing
+            made = eqx.tree_at(lambda n: n.g_rc, made, made.g_rc.at[:, 2].set(0))
+            made = eqx.tree_at(lambda n: n.g_cr, made, made.g_cr.at[:, 2].set(0))
+            r = made.col.r.at[3:, 2].set(jnp.inf).at[:2, 2].set(jnp.inf)
+            made = eqx.tree_at(lambda n: n.col.r, made, r)
+        injected = [None if made.shunt_row is None else cells(1e-5) for _ in range(2)]
+        v = of(SHAPE[0], scale=0.3), of(SHAPE[1], scale=0.1)
+        forces = 0.1 * b.row_segments, 0.1 * b.col_segments
+        wires = made.row, made.col, made.shunt_row, made.shunt_col
+        far = jnp.full(1, 50.0 if seed % 3 else 0.1, dtype)
+        sources = jnp.concatenate([*v, far, -far])
+        frame = Frame(*wires, *injected, *forces, *v, sources, made.symmetric, False)
+        x = jax.tree.map(lambda x: 0.1 * x, of_field(of))
+        flag = lambda: jnp.asarray(rng.random() < 0.5)
+        scalar = lambda scale: jnp.asarray(scale * rng.random(), dtype)
+        count = lambda most: jnp.asarray(rng.integers(0, most), jnp.int32)
+        most = {"solve": 1, "on load lines": 14, "shorten": 26}[look]
+        i = cells(1e-5)
+        miss = 10.0 ** rng.uniform(-14, 1) if seed % 8 != 1 else 0.0
+        current = jnp.where(jnp.asarray(rng.random(SHAPE) < 0.1), i, i * (1 + miss * cells()))
+        is_x = flag()
+        state = State(
+            cells(0.1),
+            cells(0.1),
+            x,
+            i,
+            made.g_cr,
+            made.g_rc,
+            (cells(0.1), cells(0.1), cells(1e-5)),
+            of_field(of),
+            cells(0.1),
+            cells(0.1),
+            cells(1e-6),
+            jnp.abs(cells(3.0)),
+            jnp.abs(cells(3.0)).at[1, 1].set(jnp.inf).at[2, 2].set(0),
+            cells() > 1,
+            scalar(0.5),
+            scalar(1.0),
+            -scalar(1e-6),
+            scalar(1e-6),
+            scalar(1e-12),
+            scalar(1.0),
+            scalar(1.0),
+            is_x,
+            flag() & ~is_x,
+            flag(),
+            flag(),
+            count(1) + number,
+            count(most),
+            count(9),
+            count(60),
+            count(60),
+        )
+        got, want = both(frame, state, (current, made.g_cr, made.g_rc))
+        went.add((int(want.look), bool(want.ended), bool(want.out), bool(want.converged)))
+        for (path, x), y in zip(
+            jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True
+        ):
+            size = float(np.max(np.abs(np.where(np.isfinite(y), y, 0))))
+            loose = float(want.asked) if int(want.steps) > int(state.steps) else 0.0
+            tolerance = 0 if y.dtype.kind in "bi" else max(least, loose) * size
+            if "linear_steps" in str(path):
+                tolerance = 2 + int(want.linear_steps - state.linear_steps) // 2  # last bits
+            np.testing.assert_allclose(x, y, rtol=0, atol=tolerance, err_msg=f"{path} {seed}")
+    assert len(went) > (4 if look == "solve" else 1)
