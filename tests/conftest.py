@@ -1,4 +1,5 @@
 from collections import defaultdict
+from importlib import import_module
 
 import jax
 import pytest
@@ -35,3 +36,9 @@ def _compilations_go_with_their_module():
     """Each keeps tens of memory maps, of which a process may have 65530."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def by_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`transfer` as it is without the kernel, and on accelerators where gradients are concerned."""
+    monkeypatch.setattr(import_module("xbarjax.transfer"), "_solves_are_fast", lambda: False)

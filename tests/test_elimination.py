@@ -19,6 +19,7 @@ from xbarjax.solvers.inverse import inverse
 
 module = import_module("xbarjax.transfer")  # the name in the package is the function
 SOLVES = xb.LadderCG()
+pytestmark = pytest.mark.usefixtures("by_elimination")
 SHAPES = [(32, 32), (37, 20), (19, 41)]
 
 

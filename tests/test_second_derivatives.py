@@ -63,6 +63,7 @@ def test_the_closed_form_is_the_one_of_the_issue():
 
 
 @few(2)
+@pytest.mark.usefixtures("by_elimination")
 @order
 def test_of_transfer_by_elimination(twice):
     loss = lambda s: jnp.sum(xb.transfer(array((16, 16), s)) ** 2)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 
+from . import _native
 from ._types import PerCell, is_concrete
 from .assembly import alone_in_one_dtype, at_rest, circuit_of, working_dtype
 from .connectivity import determined
@@ -17,8 +18,8 @@ from .solution import Status, one_or_nan
 from .solvers import BlockElimination, LadderCG, elimination, factor, one_by_one, products
 from .solvers.blocks import turn, turned
 
-# Where block elimination takes less time than a solve for each of the shorter side's lines, on the
-# two cores that experiments/speed was run on.
+# Where block elimination takes less time than a solve in JAX for each of the shorter side's lines,
+# on the two cores that experiments/speed was run on.
 SHORT = 16  # lines, at least
 LONG = 16  # times as long as short, at most
 MOST = 2**25  # numbers of one matrix a row, for derivatives by elimination
@@ -36,22 +37,23 @@ def transfer(
     `i_out = v_in @ transfer(crossbar)` for a readout at 0 V; `read(crossbar, 0).i_out` comes on
     top for another reference. It takes min(rows, cols) solves of one factorisation: by
     reciprocity the current out of column `j` for 1 V on row `i` is the current out of row `i`
-    for 1 V on column `j`, so the shorter side is driven. On a CPU, arrays that are not too long
-    for their width are eliminated as blocks instead, which takes about half the time, and the
-    product is compared with a solve.
+    for 1 V on column `j`, so the shorter side is driven. On a CPU without the kernel in C++, arrays
+    that are not too long for their width are eliminated as blocks instead, and the product is
+    compared with a solve.
 
     **Arguments:**
 
     - `crossbar`: an array of linear cells.
-    - `solver`: how the network is solved, for each line of the shorter side. By default what is
-        faster: `LadderCG()` or block elimination.
+    - `solver`: how the network is solved, for each line of the shorter side. By default
+        `LadderCG()`, or block elimination where that is faster. `BlockElimination()` is where wires
+        as good as cut lines off, `N^2 r g` of 1000 and more.
     - `chunk`: how many solves are held at once. An accelerator runs them together; a CPU one
         after the other, so that there it matters for memory alone.
 
     **Returns:** conductances [S], shape `(rows, cols)`; all NaN where a solve did not converge, or
-    where elimination, in a gradient, differs from one: name a solver then. A gradient by cells
-    takes one elimination that keeps all voltages, and solves with its factor (solvers/products.py);
-    others take a solve for each line. Second ones may take forward and reverse in any order.
+    where elimination, in a gradient, differs from one: name a solver then. A gradient takes as many
+    solves again, or one elimination that keeps all voltages (solvers/products.py). Second ones may
+    take forward and reverse in any order.
 
     **Errors:** `ValueError` for cells that are not linear; on concrete values, those of `read`.
     """
@@ -65,13 +67,19 @@ def transfer(
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
     short, long = sorted(crossbar.shape)
     strapped = crossbar.drive.r_tap is not None or crossbar.readout.r_tap is not None
-    if solver is None and not strapped and short >= SHORT and long <= LONG * short:
+    blocks = not strapped and short >= SHORT and long <= LONG * short
+    if solver is None and blocks and not _solves_are_fast():
         matrix, status = _fastest(crossbar, chunk)
     else:
         matrix, status = _by_solves(crossbar, solver or LadderCG(), chunk)
     if is_concrete(status):
         raise_if_bad(Status(int(status)))
     return matrix
+
+
+def _solves_are_fast() -> bool:
+    """Whether a solve for each line takes no longer than elimination, and far less to compile."""
+    return _native.available() and jax.default_backend() == "cpu"
 
 
 def _network(crossbar: Crossbar):
