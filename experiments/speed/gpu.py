@@ -129,6 +129,23 @@ def dies(dtype: str, small: bool) -> dict:
     return found
 
 
+def in_one_block(small: bool) -> dict:
+    """The same float32 arrays, each iterated by a block of threads of its own, and how many times
+    faster that is."""
+    solver, n, found = xb.LadderCG(one_block=True, native=False), 32 if small else 128, {}
+    block = lambda g, v: xb.read(array(g), v, solver=solver).i_out
+    for count in (8,) if small else (256, 2048, 16_384):
+        g, v = arrays((count,), n, "float32")
+        out, took = timed(jax.jit(jax.vmap(block, (0, None))), g, v, least=2)
+        _, plain = timed(jax.jit(jax.vmap(current, (0, None))), g, v, least=2)
+        wrong = held(
+            out[3], jax.jit(current)(g[3].astype("float64"), v.astype("float64")), "float32"
+        )
+        dies = {"dies_a_second": count / took["s"], "times": plain["s"] / took["s"]}
+        found[count] = took | dies | {"error": wrong}
+    return found
+
+
 def _memory() -> float:
     """Bytes that the device gives, as far as it says so."""
     stats = jax.devices()[0].memory_stats() or {}
@@ -243,6 +260,7 @@ PARTS: dict[str, Callable[[bool], dict]] = {
     "bandwidth": bandwidth,
     "dies float32": lambda small: dies("float32", small),
     "dies float64": lambda small: dies("float64", small),
+    "in one block": in_one_block,
     "reads": reads,
     "gradients": gradients,
     "transfers": transfers,

@@ -15,11 +15,13 @@ factor of up to 1e6 off it (iterative refinement; C. B. Moler, J. ACM 14, 316, 1
 doi:10.1145/321386.321394).
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
+from jax import lax
 
 from .. import _native
 from ..network import Field, Network
@@ -57,6 +59,9 @@ class LadderCG(Kernel):
         arrays that are large and resistive enough to gain by it.
     - `native`: whether CPUs run it as a kernel in C++, where that was built, which leaves XLA less
         to compile. Accelerators run the form in JAX, as all do without it.
+    - `one_block`: whether NVIDIA GPUs iterate each array of at most 256 rows and columns in a
+        kernel of its own (one_block.py). It has run in an interpreter alone, and is off until it is
+        measured.
 
     `compute` takes a field to begin from as `options["y0"]`, as lineax's iterative solvers do, and
     uses its column drops: the rest follows from them. `options["rtol"]` asks for less than `rtol`,
@@ -72,6 +77,7 @@ class LadderCG(Kernel):
     mixed: bool = eqx.field(static=True, default=True)
     coarse: bool = eqx.field(static=True, default=True)
     native: bool = eqx.field(static=True, default=True)
+    one_block: bool = eqx.field(static=True, default=False)
 
     def init(
         self, operator: lx.AbstractLinearOperator, options: dict[str, Any]
@@ -106,7 +112,20 @@ class LadderCG(Kernel):
 
         def krylov(lines, first, w, r, target):
             # what a lower precision leaves is rare, and seldom smooth
-            return conjugate_gradients(lines, grid if first else None, w, r, target, self.max_steps)
+            on_grid = grid if first else None
+            plain = lambda w, r, target: conjugate_gradients(
+                lines, on_grid, w, r, target, self.max_steps
+            )
+            if not (self.one_block and r.dtype == jnp.float32):
+                return plain(w, r, target)
+            from . import one_block  # few want it, and it takes a second
+
+            if max(r.shape) > one_block.MOST:
+                return plain(w, r, target)
+            block = lambda w, r, target: one_block.conjugate_gradients(
+                lines, w, r, target, self.max_steps
+            )
+            return lax.platform_dependent(w, r, target, cuda=block, default=plain)
 
         x, steps = iterated(lines, vector, options, krylov, rtol=self.rtol, mixed=self.mixed)
         return x, lx.RESULTS.successful, {"num_steps": steps}
@@ -130,7 +149,7 @@ class LadderCG(Kernel):
 
     @property
     def plain(self) -> "LadderCG":
-        return LadderCG(self.rtol, self.max_steps, self.mixed, self.coarse, native=False)
+        return dataclasses.replace(self, native=False)
 
     def transpose(self, state: Factors | Network, options: dict[str, Any]):
         return state, options  # symmetric, or init would have refused
