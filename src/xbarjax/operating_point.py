@@ -106,6 +106,7 @@ def _frame(circuit: Circuit) -> Frame:
         circuit.sources,
         circuit.cell.is_reciprocal,
         circuit.parallel,
+        determined,
     )
 
 

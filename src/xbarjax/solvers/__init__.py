@@ -8,9 +8,9 @@ from .ladder_cg import LadderCG as LadderCG
 from .newton import (
     Begin as Begin,
     Equations as Equations,
-    Frame as Frame,
     Newton as Newton,
     Stats as Stats,
     root as root,
 )
+from .turns import Frame as Frame
 from .twin_ladders import TwinLadders as TwinLadders

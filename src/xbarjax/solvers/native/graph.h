@@ -63,10 +63,52 @@ T scale(const Parts<T>& p) {
   return most;
 }
 
+// The range of numbers, and whether all of them are finite: in lanes, for that many at once.
+template <class T>
+struct Range {
+  static constexpr int LANES = 16;
+  T least[LANES] = {}, most[LANES] = {}, none[LANES] = {};
+  void see(const T* x, size_t size) {
+    size_t k = 0;
+    for (; k + LANES <= size; k += LANES)
+      for (int l = 0; l < LANES; ++l) {
+        const T one = x[k + l];
+        most[l] = one > most[l] ? one : most[l];
+        least[l] = one < least[l] ? one : least[l];
+        none[l] += one - one;  // NaN of inf and NaN
+      }
+    for (; k < size; ++k) {
+      most[0] = std::max(most[0], x[k]), least[0] = std::min(least[0], x[k]);
+      none[0] += x[k] - x[k];
+    }
+  }
+  bool finite() const { return std::all_of(none, none + LANES, [](T x) { return x == 0; }); }
+  T top() const { return *std::max_element(most, most + LANES); }
+  bool negative() const { return *std::min_element(least, least + LANES) < 0; }
+};
+
+// The largest resistance [ohm] of a segment between the near end of a line and a node of it; infinite
+// where one is open.
+template <class T>
+T near(const Parts<T>& p) {
+  const size_t m = size_t(p.rows), n = size_t(p.cols);
+  Range<T> seen;
+  if (p.parallel)
+    seen.see(p.r_row, m * n);
+  else
+    for (size_t i = 0; i < m; ++i) seen.see(p.r_row + i * (n + 1), n);
+  seen.see(p.r_col + n, m * n);
+  return seen.finite() ? seen.top() : std::numeric_limits<T>::infinity();
+}
+
 // Nodes with a path to a terminal of conductances of more than `least`: spread from node to node.
 template <class T>
 void spread(const Parts<T>& p, T least, bool* row, bool* col) {
   const size_t nodes = size_t(p.rows) * p.cols;
+  if (near(p) * least < 1) {  // not of inf times 0: every line is whole
+    std::fill(row, row + nodes, true), std::fill(col, col + nodes, true);
+    return;
+  }
   const Family families[] = {row_family(p), col_family(p)};
   const T* wires[] = {p.r_row, p.r_col};
   const T* shunts[] = {p.shunt_row, p.shunt_col};
@@ -132,12 +174,20 @@ void spread(const Parts<T>& p, T least, bool* row, bool* col) {
 template <class T>
 void islands(const Parts<T>& p, bool* row, bool* col, bool* hangs) {
   const size_t nodes = size_t(p.rows) * p.cols;
+  // no cell is seen to conduct more than it does
+  Range<T> cells;
+  cells.see(p.g_rc, nodes);
+  if (p.g_cr != p.g_rc) cells.see(p.g_cr, nodes);
+  *hangs = false;
+  if (cells.finite() && !cells.negative() && near(p) * T(FIRM) * cells.top() < 1) {
+    std::fill(row, row + nodes, true), std::fill(col, col + nodes, true);
+    return;
+  }
   spread(p, T(0), row, col);
   std::vector<char> firm(2 * nodes);
   bool* firm_row = reinterpret_cast<bool*>(firm.data());
   bool* firm_col = firm_row + nodes;
   spread(p, T(FIRM) * scale(p), firm_row, firm_col);
-  *hangs = false;
   for (size_t q = 0; q < nodes; ++q)
     *hangs = *hangs || (row[q] && !firm_row[q]) || (col[q] && !firm_col[q]);
 }
@@ -145,12 +195,20 @@ void islands(const Parts<T>& p, bool* row, bool* col, bool* hangs) {
 // shorts.py, `_along`.
 template <class T>
 T along(const T* r, const Family& of) {
+  const size_t count = size_t(of.count), length = size_t(of.length);
+  std::vector<T> inner(count, T(0));
+  if (of.r_along == 1)
+    for (size_t l = 0; l < count; ++l) {
+      const T* line = r + l * of.r_across;
+      for (size_t k = 1; k < length; ++k) inner[l] += line[k];
+    }
+  else
+    for (size_t k = 1; k < length; ++k)
+      for (size_t l = 0; l < count; ++l) inner[l] += r[k * of.r_along + l];
   T most = 0;
-  for (int l = 0; l < of.count; ++l) {
-    const T* line = r + size_t(l) * of.r_across;
-    T inner = 0;
-    for (int k = 1; k < of.length; ++k) inner += line[size_t(k) * of.r_along];
-    const T total = inner + std::min(line[0], line[size_t(of.length) * of.r_along]);
+  for (size_t l = 0; l < count; ++l) {
+    const T* line = r + l * of.r_across;
+    const T total = inner[l] + std::min(line[0], line[length * of.r_along]);
     most = total > most || total != total ? total : most;
   }
   return most;

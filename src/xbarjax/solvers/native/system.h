@@ -78,7 +78,7 @@ class Solver {
   virtual void solve(const Given<T>&, const Found<T>&, Team&) = 0;
 };
 
-// A circuit of nonlinear cells at a point of Newton's method (newton.py): what it is beside its
+// A circuit of nonlinear cells at a point of Newton's method (turns.py): what it is beside its
 // cells, and what those are there.
 template <class T>
 struct Frame {
