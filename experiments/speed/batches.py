@@ -10,7 +10,7 @@ import xbarjax as xb
 from .circuits import circuit, crossbar, current, error, seconds
 
 
-def _on_all_cores(f, over: tuple[bool, ...]):
+def on_all_cores(f, over: tuple[bool, ...]):
     """`f`, with the first axis of the arguments that are split over the CPU's devices."""
     mesh = jax.make_mesh((jax.device_count(),), ("cores",))
     specs = tuple(PartitionSpec("cores") if split else PartitionSpec() for split in over)
@@ -23,7 +23,7 @@ def _on_all_cores(f, over: tuple[bool, ...]):
     return jax.jit(split), place
 
 
-def _batch(n: int, count: int, dtype: str):
+def batch(n: int, count: int, dtype: str):
     rng = np.random.default_rng(1)
     g = jnp.asarray(rng.uniform(1e-6, 1e-4, (count, n, n)), dtype)
     return g, jnp.asarray(rng.uniform(0, 1, (count, n)), dtype)
@@ -31,12 +31,12 @@ def _batch(n: int, count: int, dtype: str):
 
 def dies(n: int, count: int, dtype: str, *, mapped: bool) -> dict:
     """One input through many arrays: `vmap(read)`, or `lax.map(read)`, on every core."""
-    g, v = _batch(n, count, dtype)
+    g, v = batch(n, count, dtype)
     if mapped:
         one = lambda g, v: jax.lax.map(lambda g: current(g, v), g)
     else:
         one = jax.vmap(current, (0, None))
-    f, place = _on_all_cores(one, (True, False))
+    f, place = on_all_cores(one, (True, False))
     args = place(g, v[0])
     got = np.asarray(f(*args))
     exact = jax.jit(current)
@@ -50,7 +50,7 @@ def dies(n: int, count: int, dtype: str, *, mapped: bool) -> dict:
 
 def inputs(n: int, count: int, dtype: str) -> dict:
     """Many inputs of one array: `vmap(read)` in one process, and in units of a single read."""
-    g, v = _batch(n, 1, dtype)[0][0], _batch(n, count, dtype)[1]
+    g, v = batch(n, 1, dtype)[0][0], batch(n, count, dtype)[1]
     single, many = jax.jit(current), jax.jit(jax.vmap(current, (None, 0)))
     wrong = error(many(g, v)[::512], [single(g, x) for x in v[::512]])
     assert wrong < (1e-10 if dtype == "float64" else 1e-5), wrong
@@ -73,7 +73,7 @@ def inputs(n: int, count: int, dtype: str) -> dict:
 def through_transfer(n: int, count: int) -> dict:
     """Many inputs of one array as a matrix product, against a transfer and a product apart."""
     g, r_row, r_col, _ = circuit(n, False)
-    xbar, v = crossbar(g, r_row, r_col), _batch(n, count, "float64")[1]
+    xbar, v = crossbar(g, r_row, r_col), batch(n, count, "float64")[1]
     product = jax.jit(lambda matrix, v: v @ matrix)
     both = jax.jit(lambda xbar, v: v @ xb.transfer(xbar))
     matrix = xb.transfer(xbar)
@@ -90,7 +90,7 @@ def through_transfer(n: int, count: int) -> dict:
 
 def gradient(n: int, count: int) -> dict:
     """A gradient of a batch of dies, in batched reads."""
-    g, v = _batch(n, count, "float64")
+    g, v = batch(n, count, "float64")
     total = lambda g: jnp.sum(jax.vmap(current, (0, None))(g, v[0]) ** 2)
     value, slope = jax.jit(total), jax.jit(jax.grad(total))
     jax.block_until_ready((value(g), slope(g)))

@@ -29,7 +29,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 
 def parts() -> dict:
     """Every part: its jobs, each of which gives a row or several."""
-    from . import batches, latency, nonlinear, peers, sizes, sweeps, transients
+    from . import batches, forms, latency, nonlinear, peers, sizes, sweeps, transients
     from .verbs import programs
 
     both = ("float64", "float32")
@@ -78,6 +78,15 @@ def parts() -> dict:
             lambda: transients.equal_steps(256, 500),
         ],
         "transient_gradient": of(transients.gradient, (32, 64)),
+        "forms": [
+            *(lambda n=n, d=d: forms.read(n, d) for n in (64, 128, 256, 512, 1024) for d in both),
+            *(lambda n=n: forms.read(n, "float64", everything=True) for n in (64, 128, 512)),
+            *(lambda d=d: forms.dies(128, n_dies, d) for d in both),
+            lambda: forms.gradient(128, 64, "float64"),
+            lambda: forms.one_transistor(64),
+            lambda: forms.simulate(64),
+        ],
+        "epoch": [forms.epoch],
         "latency": of(lambda verb: latency.first(verb, 64), programs(2)),
         "fresh_64": [lambda: sizes.fresh(64)],
         "fresh_1024": [lambda: sizes.fresh(1024)],
@@ -87,7 +96,7 @@ def parts() -> dict:
 def run_here(name: str) -> list[dict]:
     """A part in this process."""
     jax.config.update("jax_enable_x64", True)
-    if name in ("dies", "sweep"):
+    if name in ("dies", "sweep", "forms"):
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     rows = []
     for job in parts()[name]:

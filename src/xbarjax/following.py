@@ -154,10 +154,18 @@ def followed(
     """Where an array begins, and where all steps lead."""
     resting = at_first(crossbar)
     at = lambda v: read(resting, bias_of(resting, v), solver=solver)
-    first = at(waveform(ts[0]))
+    v_in = waveform(ts[0])
+    if steps is None:
+        # of the largest voltage of every line, whenever it has it
+        largest = jnp.argmax(jnp.abs(waveform.v), axis=0)[None]
+        highest = lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0])
+        both = jax.vmap(at)(jnp.stack([v_in, highest.astype(v_in.dtype)]))  # compiled once
+        first, peak = (jax.tree.map(lambda x, k=k: x[k], both) for k in range(2))
+    else:
+        first, peak = at(v_in), None
     dtype = first.drop_row.dtype
     ts, rtol = ts.astype(dtype), rtol.astype(dtype)
-    start = _start(crossbar, resting, first, waveform(ts[0]))
+    start = _start(crossbar, resting, first, v_in)
     rises = jnp.all(jnp.diff(ts) > 0) & jnp.all(jnp.diff(waveform.t, axis=0) > 0)
     backwards = jnp.where(rises, 0, int(Status.BACKWARDS)) | start.said.status
     start = start._replace(said=start.said._replace(status=lax.stop_gradient(backwards)))
@@ -166,9 +174,7 @@ def followed(
     t = jnp.concatenate([ts, inside])
     knots = knots_of(t)
     if steps is None:
-        # of the largest voltage of every line, whenever it has it
-        largest = jnp.argmax(jnp.abs(waveform.v), axis=0)[None]
-        peak = at(lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0]))
+        assert peak is not None
         sizes = _sizes(crossbar, peak, start, waveform, knots)
         step = _Step(crossbar, waveform, solver, lax.stop_gradient(sizes), lax.stop_gradient(rtol))
         found = follow(step, start, knots, None, max_steps)
