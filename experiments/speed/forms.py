@@ -17,6 +17,7 @@ from .batches import batch, on_all_cores
 from .circuits import circuit, crossbar, error, seconds
 
 FORMS = {"kernel": True, "JAX": False}  # of which a solver is told whether it may be native
+CHUNK = 16  # arrays that the kernel gets at once: few enough for the caches
 ENOUGH = {"float64": 1e-9, "float32": 3e-5}  # of the largest output: by how much forms may differ
 
 
@@ -54,14 +55,14 @@ def read(n: int, dtype: str, *, everything: bool = False) -> dict:
 
 
 def dies(n: int, count: int, dtype: str) -> dict:
-    """One input through many arrays on every core: the kernel's batch shares itself out, that of
-    the form in JAX is split over devices."""
+    """One input through many arrays on every core: the kernel shares out chunks of them, the form
+    in JAX is split over devices."""
     g, v = batch(n, count, dtype)
 
     def make(native: bool) -> Callable[[], Any]:
         one = _current(xb.LadderCG(native=native))
         if native:
-            many = jax.jit(jax.vmap(one, (0, None)))
+            many = jax.jit(lambda g, v: jax.lax.map(lambda g: one(g, v), g, batch_size=CHUNK))
             return lambda: many(g, v[0])
         f, place = on_all_cores(lambda g, v: jax.lax.map(lambda g: one(g, v), g), (True, False))
         args = place(g, v[0])
@@ -78,7 +79,7 @@ def gradient(n: int, count: int, dtype: str) -> dict:
         one = _current(xb.LadderCG(native=native))
         slope = jax.grad(lambda g, v: 1e8 * jnp.sum(one(g, v) ** 2))
         if native:
-            many = jax.jit(jax.vmap(slope, (0, None)))
+            many = jax.jit(lambda g, v: jax.lax.map(lambda g: slope(g, v), g, batch_size=CHUNK))
             return lambda: many(g, v[0])
         f, place = on_all_cores(lambda g, v: jax.lax.map(lambda g: slope(g, v), g), (True, False))
         args = place(g, v[0])

@@ -30,7 +30,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 def parts() -> dict:
     """Every part: its jobs, each of which gives a row or several."""
     from . import batches, forms, latency, nonlinear, peers, sizes, sweeps, transients
-    from .verbs import programs
+    from .verbs import VERBS
 
     both = ("float64", "float32")
     n_dies, n_inputs = 256, 4096
@@ -81,13 +81,15 @@ def parts() -> dict:
         "forms": [
             *(lambda n=n, d=d: forms.read(n, d) for n in (64, 128, 256, 512, 1024) for d in both),
             *(lambda n=n: forms.read(n, "float64", everything=True) for n in (64, 128, 512)),
-            *(lambda d=d: forms.dies(128, n_dies, d) for d in both),
-            lambda: forms.gradient(128, 64, "float64"),
             lambda: forms.one_transistor(64),
             lambda: forms.simulate(64),
         ],
+        "forms_of_batches": [
+            *(lambda d=d: forms.dies(128, n_dies, d) for d in both),
+            lambda: forms.gradient(128, 64, "float64"),
+        ],
         "epoch": [forms.epoch],
-        "latency": of(lambda verb: latency.first(verb, 64), programs(2)),
+        "latency": of(lambda verb: latency.first(verb, 64), VERBS),
         "fresh_64": [lambda: sizes.fresh(64)],
         "fresh_1024": [lambda: sizes.fresh(1024)],
     }
@@ -96,7 +98,7 @@ def parts() -> dict:
 def run_here(name: str) -> list[dict]:
     """A part in this process."""
     jax.config.update("jax_enable_x64", True)
-    if name in ("dies", "sweep", "forms"):
+    if name in ("dies", "sweep", "forms_of_batches"):
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     rows = []
     for job in parts()[name]:
@@ -132,6 +134,10 @@ def main() -> None:
             )
     if arguments.only and not arguments.write:
         return
+    _write(result, arguments.only)
+
+
+def _write(result: dict, only: str | None) -> None:
     from .figure import draw
 
     result["machine"] = machine()
@@ -139,10 +145,11 @@ def main() -> None:
         r"[^a-z0-9]+", "-", f"{result['machine']['processor']} {os.cpu_count()} cores".lower()
     )
     folder.mkdir(exist_ok=True)
-    if arguments.only and (folder / "result.json").exists():
+    if only and (folder / "result.json").exists():
         result = json.loads((folder / "result.json").read_text()) | result
     write_json(folder / "result.json", result)
-    write_figure(draw(result), folder / "figure.svg")
+    if only is None or (folder / "figure.svg").exists():
+        write_figure(draw(result), folder / "figure.svg")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ holds them to, after a change that is meant:
     python -m experiments.speed.verbs
 """
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from .circuits import circuit, crossbar
 TABLE = Path(__file__).parent / "operations.json"
 ROWS = 16  # of the arrays in it
 Program = tuple[Callable, tuple[Any, ...]]
+VERBS = tuple(json.loads(TABLE.read_text()))
 
 
 def programs(n: int) -> dict[str, Program]:
