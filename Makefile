@@ -13,7 +13,7 @@ demo: $(VENV)/ready
 # but not other, which is two thirds of it, and share what they compiled; experiments and slow tests
 # compile as users do.
 QUICK := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/compiled \
-	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
 	--xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)"
 

@@ -174,6 +174,7 @@ def alike(*arrays: Any) -> list[Array]:
     return [jnp.broadcast_to(x, shape).astype(dtype) for x in arrays]
 
 
+@jax.jit
 def between(low: Array, high: Array, part: Array) -> Array:
     """`low + part (high - low)`, exactly `low` where the part is 0 and `high` where it is 1 or a
     rounding off: compiled, `n / n` is `n (1 / n)`."""

@@ -84,14 +84,7 @@ class AbstractMapping(eqx.Module):
     def siemens_per_weight(self, weights: PerCell, scale: Scalar | float = 1.0) -> Scalar:
         """`k` [S] at which the weight that needs most takes `scale` of what it may; weights that
         are all 0 count as one of 1. Raises `ValueError` where a sign has no room at all."""
-        (down, up), span = self.reach, self.g_max - self.g_min
-        low, high = jnp.max(-weights), jnp.max(weights)
-        none = (low <= 0) & (high <= 0)
-        high = jnp.where(none, 1, high)
-        fits = lambda reach, most: jnp.where(
-            most > 0, reach / jnp.where(most > 0, most, 1), jnp.inf
-        )
-        k = scale * span * jnp.minimum(fits(down, low), fits(up, high))
+        k, low, high = _fitting(self, weights, scale)
         if is_concrete(k) and not float(k) > 0:
             raise ValueError(
                 f"weights go from {float(-low)} to {float(high)}, and cells have no room for one of"
@@ -100,6 +93,17 @@ class AbstractMapping(eqx.Module):
         return k
 
 
+@eqx.filter_jit
+def _fitting(mapping: AbstractMapping, weights: PerCell, scale: Scalar | float):
+    """`k` [S] that just fits, and the largest weights of either sign, 1 where all are 0."""
+    (down, up), span = mapping.reach, mapping.g_max - mapping.g_min
+    low, high = jnp.max(-weights), jnp.max(weights)
+    high = jnp.where((low <= 0) & (high <= 0), 1, high)
+    fits = lambda reach, most: jnp.where(most > 0, reach / jnp.where(most > 0, most, 1), jnp.inf)
+    return scale * span * jnp.minimum(fits(down, low), fits(up, high)), low, high
+
+
+@eqx.filter_jit
 def _at_bounds(mapping: AbstractMapping, g: Stack) -> Stack:
     """Conductances [S], those that rounding took beyond a bound at that bound. What lies farther
     beyond is a weight that does not fit, and stays."""

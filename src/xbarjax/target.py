@@ -32,7 +32,7 @@ class Problem(eqx.Module):
 
     def products(self, g: Stack, gain: PerCol) -> PerCell:
         """The weights that the arrays compute with."""
-        return (self.mapping.combine(self.transfers(g)) / gain[None] - self.mapping.zero) / self.k
+        return _products(self.mapping, self.k, self.transfers(g), gain)
 
     @property
     def wanted(self) -> PerCell:
@@ -56,13 +56,24 @@ class Report(eqx.Module):
 
     @classmethod
     def of(cls, problem: Problem, g: Stack, gain: PerCol) -> "Report":
-        weights, mapping = problem.weights, problem.mapping
-        off = problem.products(g, gain) - weights
-        size = jnp.sqrt(jnp.mean(weights**2))
-        return cls(
-            jnp.sqrt(jnp.mean(off**2, axis=0)) / size,
-            jnp.sqrt(jnp.mean(off**2)) / size,
-            jnp.max(jnp.abs(off)) / jnp.max(jnp.abs(weights)),
-            mapping.used(g),
-            mapping.saturated(g),
-        )
+        found = problem.transfers(g)
+        return cls(*_report(problem.mapping, problem.weights, problem.k, g, gain, found))
+
+
+@eqx.filter_jit
+def _report(mapping: AbstractMapping, weights: PerCell, k: Scalar, g: Stack, gain: PerCol, found):
+    """The parts of a report, for the effective matrices `found` [S]."""
+    off = _products(mapping, k, found, gain) - weights
+    size = jnp.sqrt(jnp.mean(weights**2))
+    return (
+        jnp.sqrt(jnp.mean(off**2, axis=0)) / size,
+        jnp.sqrt(jnp.mean(off**2)) / size,
+        jnp.max(jnp.abs(off)) / jnp.max(jnp.abs(weights)),
+        mapping.used(g),
+        mapping.saturated(g),
+    )
+
+
+@eqx.filter_jit
+def _products(mapping: AbstractMapping, k: Scalar, found: Stack, gain: PerCol) -> PerCell:
+    return (mapping.combine(found) / gain[None] - mapping.zero) / k

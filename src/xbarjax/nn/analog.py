@@ -91,6 +91,10 @@ class Arrays(eqx.Module):
     @property
     def conductances(self) -> Cells:
         """[S], on the present die; 0 where a row is left over."""
+        return self._conductances()
+
+    @eqx.filter_jit
+    def _conductances(self) -> Cells:
         low, high = self.mapping.g_min, self.mapping.g_max
         g = between(low, high, self.share)
         if self.vary is not None and self.die is not None:
@@ -228,9 +232,7 @@ def tile(
     tiling = Tiling(weights.shape[0], weights.shape[1], most)
     k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k, "k")
     require_positive(k, "k", "S per unit of weight")
-    blocks = tiling.split(weights)
-    g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(blocks)
-    share = (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
+    g, share = _programmed(tiling, mapping, weights, k)
     if not everywhere(lambda x: (x >= -1e-6) & (x <= 1 + 1e-6), share):
         raise ValueError(
             f"k is {k} S per unit of weight: cells would lie beyond their bounds,"
@@ -242,6 +244,13 @@ def tile(
     with jax.ensure_compile_time_eval():  # where weights are traced, a readout may be known
         rest["still"] = build if _puts_out_nothing(build(g[0, 0, 0])) else None
     return Arrays(share, gain, offset, k, v_read, noise, mapping, tiling, build, **rest)
+
+
+@eqx.filter_jit
+def _programmed(tiling: Tiling, mapping: AbstractMapping, weights: Matrix, k: Any):
+    """Conductances [S] of tiles, and their parts of the range."""
+    g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(tiling.split(weights))
+    return g, (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
 
 
 def _puts_out_nothing(array: Crossbar) -> bool:
