@@ -45,8 +45,8 @@ def transfer(
 
     - `crossbar`: an array of linear cells.
     - `solver`: how the network is solved, for each line of the shorter side. By default
-        `LadderCG()`, or block elimination where that is faster. `BlockElimination()` is where wires
-        as good as cut lines off, `N^2 r g` of 1000 and more.
+        `LadderCG()`, or block elimination where that is faster. Where `N^2 r g` is ten thousand and
+        more, so that lines see little of their drivers, name `BlockElimination()`.
     - `chunk`: how many solves are held at once. An accelerator runs them together; a CPU one
         after the other, so that there it matters for memory alone.
 
