@@ -55,12 +55,24 @@ def read(n: int, dtype: str, *, everything: bool = False) -> dict:
 
 
 def dies(n: int, count: int, dtype: str) -> dict:
-    """One input through many arrays on every core: the kernel shares out chunks of them, the form
-    in JAX is split over devices."""
-    g, v = batch(n, count, dtype)
+    """One input through many arrays."""
+    what = {"verb": "dies", "n": n, "count": count}
+    return _on_every_core(what, dtype, lambda current: current)
+
+
+def gradient(n: int, count: int, dtype: str) -> dict:
+    """By all cells of a batch."""
+    slope = lambda current: jax.grad(lambda g, v: 1e8 * jnp.sum(current(g, v) ** 2))
+    return _on_every_core({"verb": "gradient of a batch", "n": n, "count": count}, dtype, slope)
+
+
+def _on_every_core(what: dict, dtype: str, of: Callable[[Callable], Callable]) -> dict:
+    """What is made of a read, for many arrays: the kernel shares out chunks of them, the form in
+    JAX is split over devices."""
+    g, v = batch(what["n"], what["count"], dtype)
 
     def make(native: bool) -> Callable[[], Any]:
-        one = _current(xb.LadderCG(native=native))
+        one = of(_current(xb.LadderCG(native=native)))
         if native:
             many = jax.jit(lambda g, v: jax.lax.map(lambda g: one(g, v), g, batch_size=CHUNK))
             return lambda: many(g, v[0])
@@ -68,24 +80,7 @@ def dies(n: int, count: int, dtype: str) -> dict:
         args = place(g, v[0])
         return lambda: f(*args)
 
-    return beside({"verb": "dies", "n": n, "count": count}, make, dtype, least=3)
-
-
-def gradient(n: int, count: int, dtype: str) -> dict:
-    """By all cells of a batch, on every core."""
-    g, v = batch(n, count, dtype)
-
-    def make(native: bool) -> Callable[[], Any]:
-        one = _current(xb.LadderCG(native=native))
-        slope = jax.grad(lambda g, v: 1e8 * jnp.sum(one(g, v) ** 2))
-        if native:
-            many = jax.jit(lambda g, v: jax.lax.map(lambda g: slope(g, v), g, batch_size=CHUNK))
-            return lambda: many(g, v[0])
-        f, place = on_all_cores(lambda g, v: jax.lax.map(lambda g: slope(g, v), g), (True, False))
-        args = place(g, v[0])
-        return lambda: f(*args)
-
-    return beside({"verb": "gradient of a batch", "n": n, "count": count}, make, dtype, least=3)
+    return beside(what, make, dtype, least=3)
 
 
 def _current(solver: xb.LadderCG) -> Callable[[Any, Any], Any]:

@@ -63,11 +63,12 @@ def gradient(n: int) -> dict:
 
 
 def transfer(rows: int, cols: int, dtype: str) -> dict:
-    """The effective matrix as it comes, and by a solve for each line of its shorter side."""
+    """The effective matrix as it comes, which is by one of the others, and by a solve for each line
+    of its shorter side: iterated, and direct."""
     g, r_row, r_col, v = circuit(max(rows, cols), False)
     g, v = g[:rows, :cols], v[:rows]
     xbar = crossbar(g, r_row, r_col, dtype)
-    ways = {"transfer_s": None, "by_solves_s": xb.LadderCG()}
+    ways = {"transfer_s": None, "by_solves_s": xb.LadderCG(), "by_blocks_s": xb.BlockElimination()}
     wanted = reference.solve(g, r_row, r_col, v)
     wrong = [error(v @ xb.transfer(xbar, solver=s), wanted) for s in ways.values()]
     assert max(wrong) < (1e-10 if dtype == "float64" else 1e-5), wrong
@@ -81,7 +82,7 @@ def transfer(rows: int, cols: int, dtype: str) -> dict:
 
 def transfer_gradient(rows: int, cols: int, dtype: str) -> dict:
     """A step of training: the effective matrix and a gradient by all cells, in units of the matrix
-    alone, as it comes and by a solve for each line of the shorter side."""
+    alone, as it comes and by a solve for each line of the shorter side, iterated and direct."""
     g, r_row, r_col, _ = circuit(max(rows, cols), False)
     g = jnp.asarray(g[:rows, :cols], dtype)
     w = jnp.asarray(np.random.default_rng(1).normal(size=g.shape), dtype)
@@ -91,9 +92,11 @@ def transfer_gradient(rows: int, cols: int, dtype: str) -> dict:
         return jax.jit(loss), jax.jit(jax.value_and_grad(loss))
 
     (matrix, step), (_, by_solves) = compiled(None), compiled(xb.LadderCG())
-    wrong = error(step(g)[1], by_solves(g)[1])
+    by_blocks = compiled(xb.BlockElimination())[1]
+    wrong = max(error(by(g)[1], by_blocks(g)[1]) for by in (step, by_solves))
     assert wrong < (1e-10 if dtype == "float64" else 1e-4), wrong
-    ways = {"matrix_s": matrix, "step_s": step, "step_by_solves_s": by_solves}
+    ways = {"matrix_s": matrix, "step_s": step}
+    ways |= {"step_by_solves_s": by_solves, "step_by_blocks_s": by_blocks}
     jax.block_until_ready(matrix(g))
     times = {name: [] for name in ways}
     for _ in range(5):

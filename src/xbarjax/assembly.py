@@ -124,13 +124,10 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     return Circuit(in_dtype(cell, dtype), *lines, sources, parallel)
 
 
-def linearised(
-    circuit: Circuit, a: PerCell, w: PerCell, tangents: tuple[PerCell, PerCell, PerCell]
-) -> tuple[Network, PerCell]:
-    """Kirchhoff's law with every cell replaced by its tangent at drops `(a, w)` [V], given as what
-    a cell's `linearise` says: the network, and what the tangents pass at zero drops [A]."""
-    current, g_row, g_col = tangents
-    return _network(circuit, g_row, g_col), current + g_row * a + g_col * w
+def network_of(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
+    """Kirchhoff's law with cells of so much conductance [S], as their `linearise` says it."""
+    flags = circuit.cell.is_reciprocal, circuit.parallel
+    return Network(circuit.row, circuit.col, g_col, g_row, *shunts(circuit), *flags)
 
 
 def at_rest(circuit: Circuit) -> Network:
@@ -138,7 +135,7 @@ def at_rest(circuit: Circuit) -> Network:
     that those of a short are infinite and not NaN."""
     shape, dtype = circuit.cell.shape, circuit.row.r.dtype
     _, g_row, g_col = circuit.cell.linearise(jnp.ones(shape, dtype), jnp.zeros(shape, dtype))
-    return _network(circuit, g_row, g_col)
+    return network_of(circuit, g_row, g_col)
 
 
 def right_hand_side(circuit: Circuit, network: Network, cut: Undetermined) -> tuple[Field, PerCell]:
@@ -175,11 +172,6 @@ def shunts(circuit: Circuit) -> tuple[PerCell | None, PerCell | None]:
         of_row = row.g if of_row is None else of_row + row.g
         of_col = col.g if of_col is None else of_col + col.g
     return of_row, of_col
-
-
-def _network(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
-    flags = circuit.cell.is_reciprocal, circuit.parallel
-    return Network(circuit.row, circuit.col, g_col, g_row, *shunts(circuit), *flags)
 
 
 def gated(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:

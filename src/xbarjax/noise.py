@@ -29,7 +29,7 @@ from ._types import (
     require_nonnegative,
     widest,
 )
-from .assembly import at_rest, circuit_of, in_one_dtype, linearised
+from .assembly import at_rest, circuit_of, in_one_dtype, network_of
 from .cells.constants import BOLTZMANN
 from .cells.junction import Junction
 from .connectivity import determined
@@ -152,7 +152,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         network = at_rest(circuit)
     else:
         tangents = circuit.cell.linearise(*circuit.voltages(a, w))
-        network = linearised(circuit, a, w, tangents)[0]
+        network = network_of(circuit, *tangents[1:])
     network, cut = determined(network)
     kind = {"symmetric": network.symmetric, "parallel": network.parallel}
     adjoint = factor(network.transpose(), linear_solver(**kind))

@@ -6,7 +6,7 @@ import lineax as lx
 from jaxtyping import Array, Bool
 
 from ._types import Inner, PerCell
-from .assembly import Circuit, linearised, shunts
+from .assembly import Circuit, network_of, shunts
 from .cells import AbstractGatedCell, in_range
 from .connectivity import Undetermined, determined
 from .network import Field, Network
@@ -43,7 +43,7 @@ def operating_point(
     begin = Begin(point, _middle(circuit, *point), guess)
     x, inner, stats = root(EQUATIONS, newton, linear, circuit, begin)
     tangents, _ = circuit.tangents(x.row, x.col, inner)
-    network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
+    network, undetermined = determined(network_of(circuit, *tangents[1:]))
     floating = undetermined.row | undetermined.col
     i_cell = jnp.where(floating, 0, tangents[0])
     return x, network, undetermined, i_cell, _violated(circuit, network, i_cell, x), stats
@@ -112,7 +112,7 @@ def _frame(circuit: Circuit) -> Frame:
 
 def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
     tangents, _ = circuit.tangents(x.row, x.col, inner)
-    network, undetermined = determined(linearised(circuit, x.row, x.col, tangents)[0])
+    network, undetermined = determined(network_of(circuit, *tangents[1:]))
     i_cell = jnp.where(undetermined.row | undetermined.col, 0, tangents[0])
     return _violated(circuit, network, i_cell, x)
 

@@ -60,13 +60,6 @@ def solve(
     return x, {"num_steps": steps.astype(jnp.asarray(0).dtype), "error": error}
 
 
-def tolerance(rtol: float | None, network: Network) -> float:
-    """A relative tolerance, where none is given that of the dtype."""
-    if rtol is not None:
-        return rtol
-    return 1e-12 if network.g_rc.dtype == jnp.float64 else 1e-6
-
-
 class Pure(NamedTuple):
     """What the kernel does, in JAX."""
 

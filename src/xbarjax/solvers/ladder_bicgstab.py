@@ -23,7 +23,7 @@ from ..network import Field, Network
 from . import kernel, ladder
 from .batching import Kernel, Settings
 from .lines import Lines, factor, row_drops
-from .passes import iterated
+from .passes import iterated, tolerance
 
 
 class LadderBiCGStab(Kernel):
@@ -79,7 +79,8 @@ class LadderBiCGStab(Kernel):
         return kernel.solve(network, vector, options, self, symmetric=False, refine=refine)
 
     def settings(self, network: Network) -> Settings:
-        return Settings(kernel.tolerance(self.rtol, network), self.max_steps, self.mixed)
+        rtol = tolerance(self.rtol, network.g_rc.dtype)
+        return Settings(rtol, self.max_steps, self.mixed)
 
     @property
     def plain(self) -> "LadderBiCGStab":

@@ -30,7 +30,7 @@ from .batching import Kernel, Settings
 from .coarse import Coarse
 from .conjugate_gradients import conjugate_gradients
 from .lines import Lines, factor
-from .passes import iterated
+from .passes import iterated, tolerance
 
 
 class Factors(NamedTuple):
@@ -144,7 +144,7 @@ class LadderCG(Kernel):
 
     def settings(self, network: Network) -> Settings:
         hats = coarse.hats(*network.g_rc.shape) if self.coarse else None
-        rtol = kernel.tolerance(self.rtol, network)
+        rtol = tolerance(self.rtol, network.g_rc.dtype)
         return Settings(rtol, self.max_steps, self.mixed, hats or (0, 0), coarse.SLOW)
 
     @property

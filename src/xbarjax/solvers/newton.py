@@ -41,6 +41,7 @@ from .._types import Inner, PerCell
 from ..network import Field
 from .batching import one_by_one
 from .implicit import factor, solve
+from .passes import tolerance
 from .turns import Frame, State, Tangents, Turn
 
 
@@ -125,8 +126,7 @@ def root(
 
 def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[Field, Inner, Stats]:
     frame, guess, dtype = equations.frame(circuit), begin.x, begin.x.row.dtype
-    exact = 1e-12 if dtype == jnp.float64 else 1e-6
-    rtol = exact if newton.rtol is None else newton.rtol
+    rtol = tolerance(newton.rtol, dtype)
     kind = frame.symmetric, frame.parallel, frame.determined
     turn = Turn(linear, rtol, newton.max_steps, *kind)
 

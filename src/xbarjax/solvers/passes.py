@@ -34,6 +34,13 @@ FACTOR = 1e-6  # what a pass in float32 leaves of its residual
 Krylov = Callable[..., tuple[PerCell, Scalar, ArrayLike]]
 
 
+def tolerance(rtol: float | None, dtype: Any) -> float:
+    """A relative tolerance, where none is given that of the dtype."""
+    if rtol is not None:
+        return rtol
+    return 1e-12 if dtype == jnp.float64 else 1e-6
+
+
 def iterated(
     lines: Lines, vector: Field, options: dict[str, Any], krylov: Krylov, *, rtol, mixed: bool
 ) -> tuple[Field, Array]:
@@ -42,8 +49,7 @@ def iterated(
     It ends when the violation of Kirchhoff's current law, as a 2-norm over nodes, is below `rtol`
     times the currents that reach the columns, or `options["rtol"]` times them if that is more."""
     double = vector.row.dtype == jnp.float64
-    rtol = rtol if rtol is not None else (1e-12 if double else 1e-6)
-    rtol = jnp.maximum(rtol, options.get("rtol", 0.0))
+    rtol = jnp.maximum(tolerance(rtol, vector.row.dtype), options.get("rtol", 0.0))
     b = injected(lines, vector)
     guess = options.get("y0")
     begin = jnp.zeros_like(b.col) if guess is None else column_drops(b, guess)

@@ -17,6 +17,7 @@ from ..network import Field, Network, Segments
 from .batching import Kernel
 from .ladder_cg import LadderCG
 from .lines import local_resistances
+from .passes import tolerance
 
 NEAR = 0.1  # of the currents: where tangents miss by less, the plain step is taken
 FALLING = 0.25  # the plain step is also taken where the last one took so much off
@@ -171,8 +172,8 @@ class Turn(NamedTuple):
         }
         results = [(x.shape, x.dtype) for x in state]
         pure = _InJax(self._replace(linear=linear.plain), structure)
-        kind = {"written": len(state), **numbers}
-        found = _native.call("turn", operands, results, pure, s.i.dtype, **kind)
+        written, dtype = len(state), s.i.dtype
+        found = _native.call("turn", operands, results, pure, dtype, written=written, **numbers)
         return jax.tree.unflatten(structure, found)
 
     def in_jax(self, frame: Frame, s: State, tangents: Tangents) -> State:
@@ -200,7 +201,7 @@ class _InJax(NamedTuple):
 def _solved(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> State:
     """The cells were looked at where they are to be linearised, or where the last network led."""
     dtype = s.i.dtype
-    exact, slack = (1e-12, 1e-8) if dtype == jnp.float64 else (1e-6, 1e-4)
+    exact, slack = tolerance(None, dtype), 1e-8 if dtype == jnp.float64 else 1e-4
     no = jnp.asarray(False)
     network, vector, rest, floating = frame.network(s.a, s.w, tangents)
     there = s.x.row, s.x.col, s.i
