@@ -41,3 +41,27 @@ def circuit(rng: np.random.Generator, rows: int, cols: int, shorts: bool) -> tup
 def circuits(seed: int, count: int, shape: tuple[int, int], shorts: bool) -> list[tuple]:
     rng = np.random.default_rng(seed)
     return [circuit(rng, *shape, shorts) for _ in range(count)]
+
+
+def of_usual_parts(rng: np.random.Generator, rows: int, cols: int) -> tuple:
+    """Cells of 1 nS to 3 mS and wires of 0.1 mohm to 100 kohm, with cells and wires that are
+    missing and wires that are ideal. Each part is drawn alone, or all about one scale."""
+
+    def drawn(shape, low, high):
+        if rng.random() < 0.5:
+            return 10 ** rng.uniform(low, high, shape)
+        middle = rng.uniform(low, high)
+        return 10 ** np.clip(middle + rng.uniform(-0.5, 0.5, shape), low, high)
+
+    g = drawn((rows, cols), -9, np.log10(3e-3))
+    g[rng.random(g.shape) < rng.choice([0, 0.2, 0.6])] = 0
+    wires = [drawn(shape, -4, 5) for shape in ((rows, cols + 1), (rows + 1, cols))]
+    for r in wires:
+        r[rng.random(r.shape) < rng.choice([0, 0, 0.1])] = 0
+        r[rng.random(r.shape) < rng.choice([0, 0, 0.05, 0.2])] = np.inf
+    if rng.random() < 0.6:  # one end each
+        wires[0][:, -1], wires[1][0] = np.inf, np.inf
+    v, v_far = rng.uniform(-1, 1, (2, rows))
+    v_col = np.zeros(cols) if rng.random() < 0.7 else rng.uniform(-1, 1, cols)
+    # ideal wires must not join sources of different voltages
+    return g, *wires, v, v if rng.random() < 0.7 else v_far, v_col, v_col.copy()

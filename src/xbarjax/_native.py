@@ -23,7 +23,7 @@ from jax.interpreters import batching, mlir
 from jaxtyping import Array
 
 LIBRARY = "solvers/native/kernel.so"
-TARGETS = "solve", "turn", "judge", "islands", "kinds"
+TARGETS = "read", "solve", "turn", "judge", "islands", "kinds"
 DTYPES = {"float32": "f32", "float64": "f64"}
 
 

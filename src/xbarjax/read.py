@@ -1,7 +1,6 @@
 """The static read: voltages in, currents out, everything in between."""
 
 import warnings
-from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,18 +9,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ._types import PerCell, PerCol, Values, as_physical, is_concrete, require_finite
+from ._types import PerCol, Values, as_physical, is_concrete, require_finite
 from .amplifiers import start_with_readout, with_readout, without_readout
-from .assembly import Circuit, at_rest, circuit_of, in_one_dtype, right_hand_side
-from .connectivity import Undetermined, determined
+from .assembly import Circuit, circuit_of, in_one_dtype
 from .crossbar import Crossbar
 from .drive import Bias
-from .judgement import Judged, judged, status, status_of
-from .network import Field, Network, Segments
+from .judgement import judged, status, status_of
+from .linear import Answer, answer, answer_of
+from .network import Field, Segments
 from .operating_point import faults, linear_solver, operating_point
 from .readout import is_linear, require_linear, require_static
 from .solution import ADVICE, Faults, Solution, Status
-from .solvers import Newton, factor, solve
+from .solvers import Newton
 
 
 def read(
@@ -119,12 +118,12 @@ def _read(
         newton = solver if isinstance(solver, Newton) else Newton(solver)
         guess = None if start is None else guess_from(circuit, start)
         return _nonlinear(crossbar, bias, circuit, newton, guess)
-    network, undetermined = determined(at_rest(circuit))
     linear = solver.linear if isinstance(solver, Newton) else solver
-    kind = {"symmetric": network.symmetric, "parallel": network.parallel}
-    factored = factor(network, linear_solver(**kind) if linear is None else linear)
+    if linear is None:
+        flags = {"symmetric": crossbar.cell.is_reciprocal, "parallel": circuit.parallel}
+        linear = linear_solver(**flags)
     guess = None if start is None else guess_from(circuit, start)
-    return solve_linear(crossbar, bias, factored, circuit, undetermined, guess)
+    return _solution(crossbar, bias, circuit, answer(circuit, linear, guess))
 
 
 def _with_readout(crossbar, bias, solver, start) -> Solution:
@@ -151,20 +150,9 @@ def guess_from(circuit: Circuit, start: Solution) -> Field:
     return Field(*(x.astype(dtype) for x in (fallen, y_row, risen, y_col)))
 
 
-def solve_linear(crossbar, bias, factored, circuit, undetermined, guess=None) -> Solution:
+def solve_linear(crossbar, bias, factored, circuit, undetermined) -> Solution:
     """The solution of a circuit of linear cells, whose network is factored already."""
-    network = factored.network
-    vector, i_rest = right_hand_side(circuit, network, undetermined)
-    x, stats = solve(factored, vector, guess)
-    floating = undetermined.row | undetermined.col
-    i_cell = jnp.where(floating, 0, i_rest - network.cells(x))
-    steps = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
-    said = judged(circuit, network, x, vector, i_rest, stats["error"], of_vector=True)
-    if network.shorts is not None:
-        masks = lambda cut: (cut.cell_split, cut.cell_lost)
-        shorts = said.split, said.lost
-        undetermined = eqx.tree_at(masks, undetermined, shorts, is_leaf=lambda x: x is None)
-    return _said(crossbar, bias, _Found(network, circuit, undetermined, x, i_cell, *steps), said)
+    return _solution(crossbar, bias, circuit, answer_of(circuit, factored, undetermined))
 
 
 def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
@@ -172,52 +160,52 @@ def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
     cells, flags = faults(*lax.stop_gradient((circuit, network, x)))
     flags[Status.NOT_CONVERGED] = ~stats.converged
     said = judged(circuit, network, x, off, i_cell, jnp.zeros_like(i_cell[0, 0]), of_vector=False)
-    said = said._replace(status=said.status | status(flags))
-    steps = stats.num_steps, stats.newton_steps
-    found = _Found(network, circuit, undetermined, x, i_cell, *steps)
-    return _said(crossbar, bias, found, said, cells)
-
-
-class _Found(NamedTuple):
-    """What a linear solve or Newton's method leaves."""
-
-    network: Network
-    circuit: Circuit
-    undetermined: Undetermined
-    x: Field
-    i_cell: PerCell
-    num_steps: Array
-    newton_steps: Array
-
-
-def _said(crossbar, bias, found: _Found, said: Judged, cells: Faults | None = None) -> Solution:
-    """The solution, with what is to be said of it."""
-    network, x, undetermined, circuit = found.network, found.x, found.undetermined, found.circuit
-    i_row = network.row.alpha * x.row_segments
-    i_col = network.col.alpha * x.col_segments
-    through = lambda g, drop: None if g is None else g * drop
-    i_out = jnp.sum(found.i_cell, axis=0)
-    v_sense = sensed(crossbar, bias, i_col[-1], circuit.reference.v_col + x.col[-1])
-    return Solution(
+    found = Answer(
         x.row,
+        network.row.alpha * x.row_segments,
         x.col,
-        found.i_cell,
-        i_row,
-        i_col,
-        circuit.reference.v_row,
-        circuit.reference.v_col,
-        bias,
-        v_sense,
-        crossbar.readout.output(i_out, v_sense).astype(x.col.dtype),
+        network.col.alpha * x.col_segments,
+        i_cell,
         undetermined,
         said.residual,
-        status_of(crossbar, bias, undetermined, said.status),
+        said.status | status(flags),
+        stats.num_steps,
+    )
+    return _solution(crossbar, bias, circuit, found, stats.newton_steps, cells)
+
+
+def _solution(
+    crossbar: Crossbar,
+    bias: Bias,
+    circuit: Circuit,
+    found: Answer,
+    newton_steps: Array | int = 0,
+    cells: Faults | None = None,
+) -> Solution:
+    """The solution, with what is to be said of it."""
+    through = lambda g, drop: None if g is None else g * drop
+    i_out, v_col = jnp.sum(found.i_cell, axis=0), circuit.reference.v_col
+    v_sense = sensed(crossbar, bias, found.i_col[-1], v_col + found.drop_col[-1])
+    return Solution(
+        found.drop_row,
+        found.drop_col,
+        found.i_cell,
+        found.i_row,
+        found.i_col,
+        circuit.reference.v_row,
+        v_col,
+        bias,
+        v_sense,
+        crossbar.readout.output(i_out, v_sense).astype(found.drop_col.dtype),
+        found.undetermined,
+        found.residual,
+        status_of(crossbar, bias, found.undetermined, found.status),
         found.num_steps,
-        found.newton_steps,
+        jnp.asarray(newton_steps),
         cells,
-        through(circuit.tap_row, x.row),
-        through(circuit.tap_col, x.col),
-        network.parallel,
+        through(circuit.tap_row, found.drop_row),
+        through(circuit.tap_col, found.drop_col),
+        circuit.parallel,
     )
 
 

@@ -12,5 +12,6 @@ from .newton import (
     Stats as Stats,
     root as root,
 )
+from .shorts import parted as parted
 from .turns import Frame as Frame
 from .twin_ladders import TwinLadders as TwinLadders

@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "graph.h"
 #include "system.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -18,14 +17,17 @@ namespace ffi = xla::ffi;
 
 namespace xbarjax {
 
-#define XBARJAX_WIDTH(name)                          \
-  namespace name {                                   \
-  std::unique_ptr<Solver<float>> make_float();       \
-  std::unique_ptr<Solver<double>> make_double();     \
-  void judge(const Claim<float>&, const Verdict<float>&, Team&);   \
-  void judge(const Claim<double>&, const Verdict<double>&, Team&); \
-  void turn(const Frame<float>&, const State<float>&, Solver<float>&, Team&);    \
-  void turn(const Frame<double>&, const State<double>&, Solver<double>&, Team&); \
+#define XBARJAX_OF(T)                                                 \
+  std::unique_ptr<Solver<T>> make(T);                                 \
+  std::unique_ptr<Reader<T>> make_reader(T);                          \
+  void judge(const Claim<T>&, const Verdict<T>&, Team&);              \
+  void turn(const Frame<T>&, const State<T>&, Solver<T>&, Team&);     \
+  void look_at_islands(const Parts<T>&, bool* row, bool* col, bool*); \
+  void look_at_kinds(const Parts<T>&, bool* shorts, T* cap, bool*);
+#define XBARJAX_WIDTH(name) \
+  namespace name {          \
+  XBARJAX_OF(float)         \
+  XBARJAX_OF(double)        \
   }
 XBARJAX_WIDTH(plain)
 #ifdef XBARJAX_X86
@@ -56,38 +58,35 @@ Width width() {
 #endif
 }
 
-std::unique_ptr<Solver<float>> make(float) {
+// What the kernel does, in the width that is used here.
 #ifdef XBARJAX_X86
-  if (width() == kAvx512) return avx512::make_float();
-  if (width() == kAvx2) return avx2::make_float();
+#define XBARJAX_HERE(call)                            \
+  if (width() == kAvx512) return avx512::call;        \
+  if (width() == kAvx2) return avx2::call;            \
+  return plain::call
+#else
+#define XBARJAX_HERE(call) return plain::call
 #endif
-  return plain::make_float();
-}
 
-std::unique_ptr<Solver<double>> make(double) {
-#ifdef XBARJAX_X86
-  if (width() == kAvx512) return avx512::make_double();
-  if (width() == kAvx2) return avx2::make_double();
-#endif
-  return plain::make_double();
-}
-
+template <class T>
+std::unique_ptr<Solver<T>> make() { XBARJAX_HERE(make(T())); }
+template <class T>
+std::unique_ptr<Reader<T>> make_reader() { XBARJAX_HERE(make_reader(T())); }
 template <class T>
 void judge(const Claim<T>& claim, const Verdict<T>& to, Team& team) {
-#ifdef XBARJAX_X86
-  if (width() == kAvx512) return avx512::judge(claim, to, team);
-  if (width() == kAvx2) return avx2::judge(claim, to, team);
-#endif
-  plain::judge(claim, to, team);
+  XBARJAX_HERE(judge(claim, to, team));
 }
-
 template <class T>
 void turn(const Frame<T>& frame, const State<T>& state, Solver<T>& solver, Team& team) {
-#ifdef XBARJAX_X86
-  if (width() == kAvx512) return avx512::turn(frame, state, solver, team);
-  if (width() == kAvx2) return avx2::turn(frame, state, solver, team);
-#endif
-  plain::turn(frame, state, solver, team);
+  XBARJAX_HERE(turn(frame, state, solver, team));
+}
+template <class T>
+void islands(const Parts<T>& parts, bool* row, bool* col, bool* hangs) {
+  XBARJAX_HERE(look_at_islands(parts, row, col, hangs));
+}
+template <class T>
+void kinds(const Parts<T>& parts, bool* shorts, T* cap, bool* open) {
+  XBARJAX_HERE(look_at_kinds(parts, shorts, cap, open));
 }
 
 // An operand, and how far its parts lie apart along each axis of the batch.
@@ -275,18 +274,18 @@ void shared_out(ffi::ThreadPool& pool, const Call& call, std::shared_ptr<Team> t
            [&] { make()(0), team->close(); });
 }
 
-template <class T>
-std::unique_ptr<Solver<T>>& kept() {
-  thread_local std::unique_ptr<Solver<T>> solver;
-  return solver;
+// One for this thread, to be left when the call is done: a solver or a reader, as `make` makes it.
+template <class One, class Make>
+std::shared_ptr<One> one_of(const Call& call, Make make) {
+  if (size_t(call.rows) * size_t(call.cols) > KEPT) return make();
+  thread_local std::unique_ptr<One> kept;
+  if (!kept) kept = make();
+  return std::shared_ptr<One>(kept.get(), [](One*) {});
 }
 
-// A solver for this thread, to be left when the call is done.
 template <class T>
 std::shared_ptr<Solver<T>> solver_of(const Call& call) {
-  if (size_t(call.rows) * size_t(call.cols) > KEPT) return make(T());
-  if (!kept<T>()) kept<T>() = make(T());
-  return std::shared_ptr<Solver<T>>(kept<T>().get(), [](Solver<T>*) {});
+  return one_of<Solver<T>>(call, make<T>);
 }
 
 template <class T>
@@ -332,6 +331,55 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
       x.steps = call->template result<int32_t>(fields, index);
       x.error = call->template result<T>(fields + 1, index);
       solver->solve(b, x, *team);
+    };
+  };
+  shared_out(pool, *call, team, make_one);
+  return ffi::Error::Success();
+}
+
+enum ReadName {
+  kReadRRow, kReadRCol, kReadG, kTapRow, kTapCol, kReadERow, kReadECol, kReadVRow, kReadVCol,
+  kReadSources, kReadGuess, kReadNames
+};
+
+template <class T>
+ffi::Error call_read(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol,
+                     int64_t max_steps, bool mixed, int64_t hats_rows, int64_t hats_cols,
+                     double slow, ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  auto call = std::make_shared<Call>(lead);
+  if (auto error = call->read(kReadNames, kReadG, kTapCol + 1, given, args, rets); error.failure())
+    return error;
+  const auto team = team_of(pool, *call);
+  const auto make_one = [=] {
+    const std::shared_ptr<Reader<T>> reader = one_of<Reader<T>>(*call, make_reader<T>);
+    std::vector<size_t> seen;
+    return [=](size_t item) mutable {
+      const auto index = call->index(item);
+      const auto of = [&](int name) { return call->template part<T>(name, index); };
+      System<T> system{};
+      system.rows = call->rows, system.cols = call->cols;
+      system.r_row = of(kReadRRow), system.r_col = of(kReadRCol), system.g_rc = of(kReadG);
+      system.shunt_row = of(kTapRow), system.shunt_col = of(kTapCol);
+      system.rtol = rtol, system.max_steps = max_steps, system.mixed = mixed;
+      system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
+      const Circuit<T> circuit{system,        of(kReadERow),    of(kReadECol),
+                               of(kReadVRow), of(kReadVCol),    of(kReadSources),
+                               call->parts[kReadSources].size,  of(kReadGuess)};
+      std::vector<size_t> key;
+      for (int name = 0; name <= kTapCol; ++name)
+        key.push_back(call->parts[size_t(name)].at(index));
+      if (seen != key) {
+        reader->look(circuit, *team);
+        seen = std::move(key);
+      }
+      const auto number = [&](size_t k) { return call->template result<T>(k, index); };
+      const auto flag = [&](size_t k) { return call->template result<bool>(k, index); };
+      const Answer<T> answer{number(0), number(1), number(2), number(3), number(4), flag(5),
+                             flag(6),   flag(7),   flag(8),   flag(9),   flag(10),  number(11),
+                             call->template result<int32_t>(12, index),
+                             call->template result<int32_t>(13, index),
+                             flag(14)};
+      reader->read(circuit, answer, *team);
     };
   };
   shared_out(pool, *call, team, make_one);
@@ -504,6 +552,20 @@ ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
       .RemainingArgs()                                                                  \
       .RemainingRets()
 
+#define XBARJAX_READ                                                                    \
+  ffi::Ffi::Bind()                                                                      \
+      .Ctx<ffi::ThreadPool>()                                                           \
+      .Attr<int64_t>("lead")                                                            \
+      .Attr<int64_t>("given")                                                           \
+      .Attr<double>("rtol")                                                             \
+      .Attr<int64_t>("max_steps")                                                       \
+      .Attr<bool>("mixed")                                                              \
+      .Attr<int64_t>("hats_rows")                                                       \
+      .Attr<int64_t>("hats_cols")                                                       \
+      .Attr<double>("slow")                                                             \
+      .RemainingArgs()                                                                  \
+      .RemainingRets()
+
 #define XBARJAX_JUDGE                                                                   \
   ffi::Ffi::Bind()                                                                      \
       .Ctx<ffi::ThreadPool>()                                                           \
@@ -545,6 +607,8 @@ ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f32, xbarjax::call_solve<float>, XBARJAX_SOLVE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_solve_f64, xbarjax::call_solve<double>, XBARJAX_SOLVE);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_read_f32, xbarjax::call_read<float>, XBARJAX_READ);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_read_f64, xbarjax::call_read<double>, XBARJAX_READ);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_judge_f32, xbarjax::call_judge<float>, XBARJAX_JUDGE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_judge_f64, xbarjax::call_judge<double>, XBARJAX_JUDGE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(xbarjax_turn_f32, xbarjax::call_turn<float>, XBARJAX_TURN);

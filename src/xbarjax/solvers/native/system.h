@@ -31,6 +31,16 @@ struct System {
   T own_col(size_t k) const { return transposed && g_cr ? g_cr[k] : g_rc[k]; }
 };
 
+// A network that is looked at before it is solved.
+template <class T>
+struct Parts {
+  int rows, cols;
+  bool parallel;                   // whether lines of the row family run along the columns
+  const T *r_row, *r_col;          // [ohm] of segments
+  const T *g_rc, *g_cr;            // [S] of cells
+  const T *shunt_row, *shunt_col;  // [S], null for none
+};
+
 template <class T>
 struct Given {
   const T *row, *row_segments, *col, *col_segments, *cell;
@@ -76,6 +86,39 @@ class Solver {
   virtual ~Solver() = default;
   virtual void prepare(const System<T>&, Team&) = 0;
   virtual void solve(const Given<T>&, const Found<T>&, Team&) = 0;
+};
+
+// A circuit of linear cells that see `v_row - v_col` alone, as it is given (assembly.py): nothing is
+// cut out of it, and shorts are among its cells.
+template <class T>
+struct Circuit {
+  System<T> system;                  // its wires, cells and shunts, and how it is solved
+  const T *e_row, *e_col;            // [V] forces in segments
+  const T *v_row, *v_col, *sources;  // [V] of references and sources
+  size_t count;                      // of sources
+  const T* guess;                    // column drops to begin from
+};
+
+// What a read of it finds (linear.py).
+template <class T>
+struct Answer {
+  T *row, *i_row, *col, *i_col, *i_cell;  // [V] drops, [A] of segments and cells
+  bool *floating_row, *floating_col;      // nodes of islands
+  bool *split_row, *split_col;            // lines whose current is open
+  bool *split, *lost;                     // and of shorts
+  T* residual;
+  int32_t *status, *steps;
+  bool* hangs;
+};
+
+template <class T>
+class Reader {
+ public:
+  virtual ~Reader() = default;
+  // Looks at the network of a circuit, and prepares to solve it.
+  virtual void look(const Circuit<T>&, Team&) = 0;
+  // Reads a circuit of that network.
+  virtual void read(const Circuit<T>&, const Answer<T>&, Team&) = 0;
 };
 
 // A circuit of nonlinear cells at a point of Newton's method (turns.py): what it is beside its
