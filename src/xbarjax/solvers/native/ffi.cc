@@ -1,6 +1,7 @@
 // The kernel as a custom call of XLA, for batches of networks. Every operand has the same number
 // of leading axes, each of which is that of the batch, or 1 where the batch shares it.
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
@@ -12,6 +13,10 @@
 
 #include "system.h"
 #include "xla/ffi/api/ffi.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace ffi = xla::ffi;
 
@@ -144,6 +149,17 @@ void together(ffi::ThreadPool& pool, size_t helpers, Help help, Lead lead) {
   gate->empty.wait(hold, [&] { return gate->inside == 0; });
 }
 
+// Wishes for large pages where results are large: fresh memory in small ones takes longer to come by
+// than what is written there to compute.
+void in_large_pages(char* data, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t PAGE = uintptr_t(1) << 21;
+  const uintptr_t at = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t begin = (at + PAGE - 1) / PAGE * PAGE, end = (at + bytes) / PAGE * PAGE;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 // The operands and results of a call.
 struct Call {
   size_t lead, count = 1;
@@ -180,6 +196,7 @@ struct Call {
         for (int64_t size : batch) count *= size_t(size);
       }
       results.push_back(static_cast<char*>((*buffer)->untyped_data()));
+      in_large_pages(results.back(), (*buffer)->size_bytes());
       sizes.push_back(count ? (*buffer)->size_bytes() / count : 0);
     }
     return ffi::Error::Success();
@@ -369,7 +386,9 @@ ffi::Error call_read(ffi::ThreadPool pool, int64_t lead, int64_t given, double r
       for (int name = 0; name <= kTapCol; ++name)
         key.push_back(call->parts[size_t(name)].at(index));
       if (seen != key) {
-        reader->look(circuit, *team);
+        const bool same_wires =
+            !seen.empty() && std::equal(key.begin(), key.begin() + 2, seen.begin());
+        reader->look(circuit, same_wires, *team);
         seen = std::move(key);
       }
       const auto number = [&](size_t k) { return call->template result<T>(k, index); };

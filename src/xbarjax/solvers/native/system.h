@@ -24,6 +24,7 @@ struct System {
   bool refine;                      // whether shorts and weak nodes are solved for again
   int hats_rows, hats_cols;         // of the coarse grid, 0 of none
   double slow;                      // N^2 r g from which it is used
+  bool sound;                       // known: no near wire is broken, and no node pinned
   bool transposed;                  // whether cells put two currents into their nodes (network.py)
 
   // What a node sees of its cell [S].
@@ -115,8 +116,8 @@ template <class T>
 class Reader {
  public:
   virtual ~Reader() = default;
-  // Looks at the network of a circuit, and prepares to solve it.
-  virtual void look(const Circuit<T>&, Team&) = 0;
+  // Looks at the network of a circuit, and prepares to solve it; `same_wires`: as those of the last.
+  virtual void look(const Circuit<T>&, bool same_wires, Team&) = 0;
   // Reads a circuit of that network.
   virtual void read(const Circuit<T>&, const Answer<T>&, Team&) = 0;
 };
