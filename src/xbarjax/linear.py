@@ -1,7 +1,7 @@
 """Circuits of linear cells: one linear solve, and what it says of the circuit.
 
-Where the solver has a kernel for it, a read is one call: what is cut out, shorts, the solve, its
-judgement and the currents. Its derivative is that of the parts in JAX, each of which may be a call.
+Where the solver has a kernel for it, that is one call: it cuts out what is not determined, tells
+shorts, solves, judges the solution and gives the currents. Its derivative is one more solve.
 """
 
 from functools import partial
@@ -149,8 +149,8 @@ def _at_once(solver: LadderCG, *operands: Any) -> tuple[Answer, Array]:
 
 @partial(_at_once.defjvp, symbolic_zeros=True)
 def _(solver: LadderCG, primals, tangents):
-    """The law holds before and after: what a change of its parts violates at the solution that is
-    there, one more solve takes up."""
+    """The implicit function theorem. Kirchhoff's law `b - A x = 0` holds before and after a change,
+    so that `A dx = db - dA x`."""
     found, hangs = _at_once(solver, *primals)
     moves = lambda dx: dx is not None and not isinstance(dx, SymbolicZero)
     moved = [k for k, dx in enumerate(tangents) if moves(dx)]
@@ -165,8 +165,8 @@ def _(solver: LadderCG, primals, tangents):
     network, _, i_rest = made
     x = _unknown(network, found)
     off = lambda network, vector: jax.tree.map(jnp.subtract, vector, network.mv(x))
-    _, short = jax.jvp(off, made[:2], change[:2])
-    dx, _ = solve(factor(network, solver), short)
+    _, push = jax.jvp(off, made[:2], change[:2])
+    dx, _ = solve(factor(network, solver), push)
 
     def seen(network, i_rest, x):
         return _currents(network, i_rest, x, found.undetermined)
