@@ -21,6 +21,7 @@ LAYERS = (
     {"connectivity", "assembly", "stepping"},
     {"solvers", "solution"},
     {"operating_point", "amplifiers", "capacitors", "judgement"},
+    {"linear"},
     {"read"},
     {"stage"},
     {"following"},

@@ -12,10 +12,11 @@ import pytest
 
 import merged
 import xbarjax as xb
-from random_circuits import SHAPES, circuits
+from random_circuits import SHAPES, circuits, of_usual_parts
 from xbarjax.solution import Status, usable
 
 CURRENT, VOLTAGE, SLOPE = 1e-9, 1e-9, 1e-6
+USUAL = [(12, 12), (1, 1), (2, 7), (5, 4), (8, 8), (1, 6), (12, 9), (3, 12), (6, 6), (10, 3)]
 REST = 1e-60  # [A]: less is the rounding of the reference
 
 
@@ -24,8 +25,8 @@ def build(g, r_row, r_col):
     return xb.Crossbar(xb.Ohmic(g), xb.Wires(r_row[:, :-1], r_col[1:]), drive, readout)
 
 
-def one(args):
-    s = xb.read(build(*args[:3]), xb.Bias(*args[3:]))
+def one(args, solver: xb.LadderCG | None = None):
+    s = xb.read(build(*args[:3]), xb.Bias(*args[3:]), solver=solver)
     ends = s.i_out_near + s.i_out_far
     return s.v_row, s.v_col, s.i_cell, s.i_row_segments, s.i_col_segments, ends, s.i_in, s.status
 
@@ -47,7 +48,11 @@ def errors(found, want: merged.Merged, status: int, v: float) -> tuple[float, fl
 
 
 def judged(seed: int, count: int, shape, shorts: bool) -> dict[str, int]:
-    cases = circuits(seed, count, shape, shorts)
+    return tallied(circuits(seed, count, shape, shorts), reads, (seed, shape))
+
+
+def tallied(cases: list, reads, of) -> dict[str, int]:
+    """How many circuits were right and flagged; none may be wrong and not flagged."""
     *found, status = map(np.asarray, reads(tuple(map(np.stack, zip(*cases)))))
     tally = {"right": 0, "flagged": 0, "flagged though right": 0, "shorted sources": 0}
     for k, args in enumerate(cases):
@@ -55,13 +60,13 @@ def judged(seed: int, count: int, shape, shorts: bool) -> dict[str, int]:
         try:
             want = merged.solve(*args)
         except merged.ShortCircuit:
-            assert bad, (seed, shape, k)
+            assert bad, (of, k)
             tally["shorted sources"] += 1
             continue
         v = max(np.abs(np.concatenate(args[3:])).max(), 1e-300)
         of_i, of_v = errors([x[k] for x in found], want, int(status[k]), v)
         right = of_i <= CURRENT and of_v <= VOLTAGE
-        assert right or bad, (seed, shape, k, int(status[k]), of_i, of_v)
+        assert right or bad, (of, k, int(status[k]), of_i, of_v)
         tally["right" if not bad else "flagged though right" if right else "flagged"] += 1
     return tally
 
@@ -87,6 +92,24 @@ def test_every_node_of_ten_thousand_circuits(shape) -> None:
     tally = judged(12, 2500, shape, False)
     print(shape, tally)
     assert tally["right"] >= 0.97 * 2500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("native", [True, False], ids=["kernel", "JAX"])
+@pytest.mark.parametrize("shape", USUAL, ids=str)
+def test_every_node_of_three_thousand_usual_circuits(shape, native: bool) -> None:
+    """To a billionth of what sources may give, 1 V, by both forms of the solver."""
+    rng = np.random.default_rng([7, *shape])
+    cases = [of_usual_parts(rng, *shape) for _ in range(300)]
+    solver = xb.LadderCG(native=native)
+    reads = jax.jit(lambda stack: jax.lax.map(lambda args: one(args, solver), stack))
+    before, flint.ctx.prec = flint.ctx.prec, 640
+    try:
+        tally = tallied(cases, reads, shape)
+    finally:
+        flint.ctx.prec = before
+    print(shape, tally)
+    assert tally["right"] >= 0.97 * 300
 
 
 @partial(np.vectorize, otypes=[object])

@@ -26,6 +26,7 @@ ROUGH = 1e-3  # relative tolerance of a round's solve, where more of them come
 SETTLED = 8  # units of rounding of the largest current: less is not asked for
 STALLED = 0.5  # of what was left is left again
 PATIENCE = 2  # rounds on end that stall: a rough one may, where the weak part is not in sight
+MISSED = 0.5  # of the currents that bound the error, at most, is left unsolved
 RANGE = 1e-10  # of the largest current, down to which the bound of the error is asked for
 NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brought down any further,
 # in float64 and float32
@@ -104,9 +105,9 @@ def refined(
         x = pick(dx, x)
         off = network.violation(pick(rest, vector), x)
         drop = largest(x.row, x.col)
-        # currents into all nodes are half of those asked for, at least: a bound
-        good = jnp.all(off.row >= rest.row / 2) & jnp.all(off.col <= rest.col / 2)
-        found = jnp.where(s.bound & good, 2 * drop, jnp.inf)
+        # a part of the currents asked for flows into no node: the rest is a bound of as much less
+        missed = jnp.maximum(_missed(off.row, rest.row), _missed(-off.col, -rest.col))
+        found = jnp.where(s.bound & (missed <= MISSED), drop / (1 - missed), jnp.inf)
         flowing, left = _flows(network, x), _left(network, off)
         settled = left <= jnp.maximum(SETTLED * eps, rtol) * flowing
         apart = _apart(off)
@@ -174,6 +175,13 @@ def _left(network: Network, rest: Field) -> Scalar:
     if network.shorts is not None and rest.cell is not None:
         parts.append(network.shorts.gain * rest.cell)
     return largest(*parts)
+
+
+def _missed(off: PerCell, asked: PerCell) -> Scalar:
+    """The largest part of the currents asked for, negative ones, that a node lacks."""
+    none = asked == 0
+    part = jnp.where(none, jnp.where(off >= 0, 0, jnp.inf), off / jnp.where(none, 1, asked))
+    return jnp.maximum(jnp.max(part), 0)
 
 
 def _bound(network: Network, x: Field, left_row: PerCell, left_col: PerCell):
