@@ -29,15 +29,17 @@ def difference(got: xb.Solution, want: xb.Solution) -> float:
     return float(jnp.max(jnp.abs(got.i_out - want.i_out)) / jnp.max(jnp.abs(want.i_out)))
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["kernel", "JAX"])
 @pytest.mark.parametrize("shape", [(12, 9), (7, 14), (1, 8), (8, 1)])
 def test_a_grid_as_fine_as_the_array_is_its_inverse(
-    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, int], native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the preconditioner is `S^-1` itself, by Woodbury's identity."""
     monkeypatch.setattr(coarse, "hats", lambda rows, cols: (rows, cols))
     monkeypatch.setattr(coarse, "SLOW", -1.0)
     xbar, v = array(shape, 2e3)
-    exact, plain = xb.LadderCG(mixed=False), xb.LadderCG(mixed=False, coarse=False)
+    exact = xb.LadderCG(mixed=False, native=native)
+    plain = xb.LadderCG(mixed=False, coarse=False, native=native)
     got, want = xb.read(xbar, v, solver=exact), xb.read(xbar, v, solver=plain)
     assert int(got.num_steps) <= 2, int(got.num_steps)
     if min(shape) > 1:

@@ -114,7 +114,8 @@ def _galerkin(left, weight, right) -> Float[Array, "pq pq"]:
     products = lambda f: jnp.concatenate([f * f, f[:, :-1] * f[:, 1:]], axis=1)
     each = products(left).T @ weight @ products(right)
     p, q = left.shape[1], right.shape[1]
-    full = jnp.einsum("sab,st,tcd->acbd", _neighbours(p), each, _neighbours(q))
+    at = _neighbours(p).astype(each.dtype), _neighbours(q).astype(each.dtype)
+    full = jnp.einsum("sab,st,tcd->acbd", at[0], each, at[1])
     return full.reshape(p * q, p * q)
 
 
