@@ -35,29 +35,26 @@ class Undetermined(eqx.Module):
 def determined(network: Network) -> tuple[Network, Undetermined]:
     """The part of a network that is determined, and masks of the rest. It also says whether a node
     is held by so little (`hangs`) that its voltage may be off where currents are not."""
-    row_split, col_split = _ideal(network.row, network.row_axis), _ideal(network.col, 0)
-    row, col = _far_ends_freed(network, row_split, col_split)
+    axis = network.row_axis
+    row, row_split = _free_far_end(network.row, axis, far_last=True)
+    col, col_split = _free_far_end(network.col, 0, far_last=False)
+    shunts = network.shunt_row, network.shunt_col
+
     row_grounded, col_grounded, hangs = islands(row, col, network)
-    undetermined = Undetermined(~row_grounded, ~col_grounded, row_split, col_split)
-    return cut_out(network, undetermined, hangs), undetermined
-
-
-def cut_out(network: Network, undetermined: Undetermined, hangs: Array) -> Network:
-    """A network without what is known to be undetermined."""
-    row, col = _far_ends_freed(network, undetermined.row_split, undetermined.col_split)
-    touched = undetermined.row | undetermined.col  # cells that touch an island
+    floating = ~row_grounded, ~col_grounded
+    touched = floating[0] | floating[1]  # cells that touch an island
     g_rc = jnp.where(touched, 0, network.g_rc)
-    return Network(
-        _cut(row, ~undetermined.row, network.row_axis),
-        _cut(col, ~undetermined.col, 0),
+    network = Network(
+        _cut(row, row_grounded, axis),
+        _cut(col, col_grounded, 0),
         g_rc,
         g_rc if network.g_cr is network.g_rc else jnp.where(touched, 0, network.g_cr),
-        network.shunt_row,  # a node with a shunt is on no island
-        network.shunt_col,
+        *shunts,  # a node with a shunt is on no island
         network.symmetric,
         network.parallel,
         hangs=hangs,
     )
+    return network, Undetermined(*floating, row_split, col_split)
 
 
 def islands(row: Segments, col: Segments, network: Network) -> tuple[CellMask, CellMask, Array]:
@@ -92,22 +89,11 @@ class Islands(NamedTuple):
         return row, col, jnp.any(row & ~row_firm) | jnp.any(col & ~col_firm)
 
 
-def _ideal(line: Segments, axis: int) -> Array:
-    """Lines of ideal wire from end to end."""
-    return jnp.all(line.r == 0, axis)
-
-
-def _far_ends_freed(network: Network, row_split, col_split) -> tuple[Segments, Segments]:
-    """Wires where the far ends of some lines are open."""
-
-    def freed(line: Segments, split: Array, axis: int, far: int) -> Segments:
-        where = lax.broadcasted_iota(int, line.r.shape, axis)
-        ended = jnp.expand_dims(split, axis) & (where == far)
-        return Segments(jnp.where(ended, jnp.inf, line.r))
-
-    axis = network.row_axis
-    last = network.row.r.shape[axis] - 1
-    return freed(network.row, row_split, axis, last), freed(network.col, col_split, 0, 0)
+def _free_far_end(line: Segments, axis: int, far_last: bool) -> tuple[Segments, Array]:
+    split = jnp.all(line.r == 0, axis, keepdims=True)
+    where = lax.broadcasted_iota(int, line.r.shape, axis)
+    freed = split & (where == (line.r.shape[axis] - 1 if far_last else 0))
+    return Segments(jnp.where(freed, jnp.inf, line.r)), jnp.squeeze(split, axis)
 
 
 def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:

@@ -19,7 +19,7 @@ from . import _native
 from ._types import PerCell, PerColSegment, PerRowSegment, Scalar
 from .assembly import Circuit, Reference, at_rest, right_hand_side
 from .cells import Ohmic
-from .connectivity import Undetermined, cut_out, determined
+from .connectivity import Undetermined, determined
 from .judgement import judged
 from .network import Field, Network, Segments
 from .solvers import Factored, LadderCG, factor, parted, solve
@@ -42,7 +42,8 @@ class Answer(NamedTuple):
 def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | None) -> Answer:
     """Solves a circuit of linear cells, from a guess if there is one."""
     network = at_rest(circuit)
-    if not (isinstance(solver, LadderCG) and solver.has_kernel(network)):
+    at_once = isinstance(solver, LadderCG) and solver.has_kernel(network)
+    if not at_once or circuit.shunts is not None:
         network, undetermined = determined(network)
         return answer_of(circuit, factor(network, solver), undetermined, guess)
     parts = _Parts(
@@ -58,7 +59,7 @@ def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | Non
         circuit.sources,
         None if guess is None else lax.stop_gradient(guess.col),
     )
-    return _at_once(solver, *parts)[0]
+    return _at_once(solver, *parts)
 
 
 def answer_of(
@@ -125,55 +126,56 @@ class _Read(NamedTuple):
             guess = Field(still[0], still[1], parts.guess, still[2])
         network, cut = determined(at_rest(parts.circuit))
         found = answer_of(parts.circuit, factor(network, self.solver), cut, guess)
-        return jax.tree.leaves((found, network.hangs))
+        return jax.tree.leaves(found)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _at_once(solver: LadderCG, *operands: Any) -> tuple[Answer, Array]:
-    """And whether nodes hang on next to nothing."""
+def _at_once(solver: LadderCG, *operands: Any) -> Answer:
     parts = _Parts(*operands)
     nodes, dtype = parts.g.shape, parts.g.dtype
     of_rows, of_cols = parts.r_row.shape, parts.r_col.shape
     numbers = [(shape, dtype) for shape in (nodes, of_rows, nodes, of_cols, nodes)]
     masks = [(shape, bool) for shape in (nodes, nodes, *((n,) for n in nodes), nodes, nodes)]
-    said = [((), dtype), ((), jnp.int32), ((), jnp.int32), ((), bool)]
+    said = [((), dtype), ((), jnp.int32), ((), jnp.int32)]
     settings = solver.settings(at_rest(parts.circuit))
     attributes: dict[str, Any] = settings.attributes() | {"rtol": settings.rtol}
     results, pure = [*numbers, *masks, *said], _Read(solver.plain)
     found = _native.call("read", parts, results, pure, dtype, **attributes)
-    drop_row, i_row, drop_col, i_col, i_cell, *masks, residual, status, steps, hangs = found
+    drop_row, i_row, drop_col, i_col, i_cell, *masks, residual, status, steps = found
     steps = steps.astype(jnp.asarray(0).dtype)
     currents = drop_row, i_row, drop_col, i_col, i_cell
-    return Answer(*currents, Undetermined(*masks), residual, status, steps), hangs
+    return Answer(*currents, Undetermined(*masks), residual, status, steps)
 
 
 @partial(_at_once.defjvp, symbolic_zeros=True)
 def _(solver: LadderCG, primals, tangents):
     """The implicit function theorem. Kirchhoff's law `b - A x = 0` holds before and after a change,
-    so that `A dx = db - dA x`."""
-    found, hangs = _at_once(solver, *primals)
+    so that `A dx = db - dA x`. What is cut out is looked for again: where a batch shares a network,
+    so do its derivatives, and what a call returns is never shared."""
+    found = _at_once(solver, *primals)
     moves = lambda dx: dx is not None and not isinstance(dx, SymbolicZero)
     moved = [k for k, dx in enumerate(tangents) if moves(dx)]
 
     def made_of(*some):
         given = dict(zip(moved, some, strict=True))
         circuit = _Parts(*(given.get(k, x) for k, x in enumerate(primals))).circuit
-        network = parted(cut_out(at_rest(circuit), found.undetermined, hangs))
-        return network, *right_hand_side(circuit, network, found.undetermined)
+        network, cut = determined(at_rest(circuit))
+        network = parted(network)
+        return network, *right_hand_side(circuit, network, cut), cut
 
     made, change = jax.jvp(made_of, [primals[k] for k in moved], [tangents[k] for k in moved])
-    network, _, i_rest = made
+    network, _, i_rest, cut = made
     x = _unknown(network, found)
     off = lambda network, vector: jax.tree.map(jnp.subtract, vector, network.mv(x))
     _, push = jax.jvp(off, made[:2], change[:2])
     dx, _ = solve(factor(network, solver), push)
 
     def seen(network, i_rest, x):
-        return _currents(network, i_rest, x, found.undetermined)
+        return _currents(network, i_rest, x, cut)
 
     _, tangent = jax.jvp(seen, (network, i_rest, x), (change[0], change[2], dx))
-    still = jax.tree.map(_no_tangent, (found, hangs))
-    return (found, hangs), (still[0]._replace(**dict(zip(_CURRENTS, tangent))), still[1])
+    still = jax.tree.map(_no_tangent, found)
+    return found, still._replace(**dict(zip(_CURRENTS, tangent, strict=True)))
 
 
 _CURRENTS = "drop_row", "i_row", "drop_col", "i_col", "i_cell"

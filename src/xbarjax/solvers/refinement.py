@@ -107,7 +107,9 @@ def refined(
         drop = largest(x.row, x.col)
         # a part of the currents asked for flows into no node: the rest is a bound of as much less
         missed = jnp.maximum(_missed(off.row, rest.row), _missed(-off.col, -rest.col))
-        found = jnp.where(s.bound & (missed <= MISSED), drop / (1 - missed), jnp.inf)
+        # shorts are solved for as large conductances, and twice is more than enough for those
+        least = jnp.where(shorted, drop / MISSED, drop / (1 - missed))
+        found = jnp.where(s.bound & (missed <= MISSED), least, jnp.inf)
         flowing, left = _flows(network, x), _left(network, off)
         settled = left <= jnp.maximum(SETTLED * eps, rtol) * flowing
         apart = _apart(off)

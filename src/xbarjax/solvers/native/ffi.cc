@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "system.h"
@@ -287,8 +288,11 @@ std::shared_ptr<Team> team_of(ffi::ThreadPool& pool, const Call& call) {
 template <class Make>
 void shared_out(ffi::ThreadPool& pool, const Call& call, std::shared_ptr<Team> team, Make make) {
   if (team->size() == 1) return each(pool, call.count, make);
-  together(pool, size_t(team->size()) - 1, [team] { team->help(); },
-           [&] { make()(0), team->close(); });
+  const auto self = std::this_thread::get_id();
+  const auto help = [team, self] {  // a pool that is full has its caller do what it schedules
+    if (std::this_thread::get_id() != self) team->help();
+  };
+  together(pool, size_t(team->size()) - 1, help, [&] { make()(0), team->close(); });
 }
 
 // One for this thread, to be left when the call is done: a solver or a reader, as `make` makes it.
@@ -396,8 +400,7 @@ ffi::Error call_read(ffi::ThreadPool pool, int64_t lead, int64_t given, double r
       const Answer<T> answer{number(0), number(1), number(2), number(3), number(4), flag(5),
                              flag(6),   flag(7),   flag(8),   flag(9),   flag(10),  number(11),
                              call->template result<int32_t>(12, index),
-                             call->template result<int32_t>(13, index),
-                             flag(14)};
+                             call->template result<int32_t>(13, index)};
       reader->read(circuit, answer, *team);
     };
   };

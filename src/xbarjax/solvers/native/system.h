@@ -109,7 +109,6 @@ struct Answer {
   bool *split, *lost;                     // and of shorts
   T* residual;
   int32_t *status, *steps;
-  bool* hangs;
 };
 
 template <class T>
