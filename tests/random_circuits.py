@@ -45,7 +45,8 @@ def circuits(seed: int, count: int, shape: tuple[int, int], shorts: bool) -> lis
 
 def of_usual_parts(rng: np.random.Generator, rows: int, cols: int) -> tuple:
     """Cells of 1 nS to 3 mS and wires of 0.1 mohm to 100 kohm, with cells and wires that are
-    missing and wires that are ideal. Each part is drawn alone, or all about one scale."""
+    missing and wires that are ideal, as `merged.solve` takes them. Each part is drawn alone, or all
+    about one scale. Sources go up to 1 V."""
 
     def drawn(shape, low, high):
         if rng.random() < 0.5:
@@ -63,5 +64,4 @@ def of_usual_parts(rng: np.random.Generator, rows: int, cols: int) -> tuple:
         wires[0][:, -1], wires[1][0] = np.inf, np.inf
     v, v_far = rng.uniform(-1, 1, (2, rows))
     v_col = np.zeros(cols) if rng.random() < 0.7 else rng.uniform(-1, 1, cols)
-    # ideal wires must not join sources of different voltages
     return g, *wires, v, v if rng.random() < 0.7 else v_far, v_col, v_col.copy()

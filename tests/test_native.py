@@ -289,7 +289,6 @@ print(np.asarray(jax.grad(lambda g: of(g, v) @ jnp.arange(170.0))(g)).tobytes().
 # and one that is not symmetric
 from xbarjax.judgement import judged
 from xbarjax.network import Field, Network, Segments
-from xbarjax.solution import usable
 from xbarjax.solvers import LadderBiCGStab
 from xbarjax.solvers.implicit import factor, solve
 r = [np.full(s, 2.0) for s in ((200, 171), (201, 170))]

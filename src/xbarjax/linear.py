@@ -81,7 +81,8 @@ def answer_of(
 
 
 class _Parts(NamedTuple):
-    """A circuit of cells that see `v_row - v_col` alone, in numbers."""
+    """A circuit of cells that see `v_row - v_col` alone, in numbers (assembly.py): [ohm] of
+    segments, [S] of cells and straps, [V] of forces and references."""
 
     r_row: PerRowSegment
     r_col: PerColSegment
@@ -124,9 +125,9 @@ class _Read(NamedTuple):
         if parts.guess is not None:
             still = [jnp.zeros_like(x) for x in (parts.g, parts.e_row, parts.e_col)]
             guess = Field(still[0], still[1], parts.guess, still[2])
-        network, cut = determined(at_rest(parts.circuit))
-        found = answer_of(parts.circuit, factor(network, self.solver), cut, guess)
-        return jax.tree.leaves(found)
+        circuit = parts.circuit
+        network, cut = determined(at_rest(circuit))
+        return jax.tree.leaves(answer_of(circuit, factor(network, self.solver), cut, guess))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -137,8 +138,7 @@ def _at_once(solver: LadderCG, *operands: Any) -> Answer:
     numbers = [(shape, dtype) for shape in (nodes, of_rows, nodes, of_cols, nodes)]
     masks = [(shape, bool) for shape in (nodes, nodes, *((n,) for n in nodes), nodes, nodes)]
     said = [((), dtype), ((), jnp.int32), ((), jnp.int32)]
-    settings = solver.settings(at_rest(parts.circuit))
-    attributes: dict[str, Any] = settings.attributes() | {"rtol": settings.rtol}
+    attributes = solver.settings(nodes, dtype).attributes()
     results, pure = [*numbers, *masks, *said], _Read(solver.plain)
     found = _native.call("read", parts, results, pure, dtype, **attributes)
     drop_row, i_row, drop_col, i_col, i_cell, *masks, residual, status, steps = found
@@ -175,14 +175,11 @@ def _(solver: LadderCG, primals, tangents):
 
     _, tangent = jax.jvp(seen, (network, i_rest, x), (change[0], change[2], dx))
     still = jax.tree.map(_no_tangent, found)
-    return found, still._replace(**dict(zip(_CURRENTS, tangent, strict=True)))
-
-
-_CURRENTS = "drop_row", "i_row", "drop_col", "i_col", "i_cell"
+    return found, Answer(*tangent, *still[len(tangent) :])
 
 
 def _currents(network: Network, i_rest: PerCell, x: Field, cut: Undetermined):
-    """What a solution says of drops [V] and currents [A]."""
+    """What a solution says of drops [V] and currents [A]: the first fields of an `Answer`."""
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
     i_cell = jnp.where(cut.row | cut.col, 0, i_rest - network.cells(x))
     return x.row, i_row, x.col, i_col, i_cell
@@ -202,5 +199,6 @@ def _unknown(network: Network, found: Answer) -> Field:
 
 
 def _no_tangent(x: Array):
+    """That of what does not move: of numbers 0, of masks and counts what JAX takes for none."""
     real = jnp.issubdtype(x.dtype, jnp.inexact)
     return jnp.zeros_like(x) if real else np.zeros(x.shape, jax.dtypes.float0)

@@ -30,6 +30,7 @@ class Settings(NamedTuple):
         """As numbers."""
         rows, cols = self.hats
         return {
+            "rtol": self.rtol,
             "max_steps": self.max_steps,
             "mixed": self.mixed,
             "hats_rows": rows,
@@ -47,8 +48,8 @@ class Kernel(lx.AbstractLinearSolver):
         """Whether there is one for such a network, here."""
 
     @abstractmethod
-    def settings(self, network: Network) -> Settings:
-        """How the kernel is to solve it."""
+    def settings(self, shape: tuple[int, ...], dtype: Any) -> Settings:
+        """How the kernel is to solve networks of that shape."""
 
     @property
     @abstractmethod

@@ -49,9 +49,8 @@ def solve(
     )
     fields = [x for x in vector._replace(cell=cell) if x is not None]
     results = [*((x.shape, dtype) for x in fields), ((), jnp.int32), ((), dtype)]
-    pure, settings = Pure(solver.plain, refine, network.transposed), solver.settings(network)
-    numbers = settings.attributes() | {
-        "rtol": settings.rtol,
+    pure = Pure(solver.plain, refine, network.transposed)
+    numbers = solver.settings(network.g_rc.shape, dtype).attributes() | {
         "refine": refine,
         "transposed": network.transposed,
     }

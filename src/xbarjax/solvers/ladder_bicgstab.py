@@ -78,8 +78,9 @@ class LadderBiCGStab(Kernel):
     def _by_kernel(self, network: Network, vector: Field, options: dict[str, Any], *, refine: bool):
         return kernel.solve(network, vector, options, self, symmetric=False, refine=refine)
 
-    def settings(self, network: Network) -> Settings:
-        rtol = tolerance(self.rtol, network.g_rc.dtype)
+    def settings(self, shape: tuple[int, ...], dtype: Any) -> Settings:
+        del shape
+        rtol = tolerance(self.rtol, dtype)
         return Settings(rtol, self.max_steps, self.mixed)
 
     @property

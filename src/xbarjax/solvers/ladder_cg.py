@@ -142,9 +142,9 @@ class LadderCG(Kernel):
     def _by_kernel(self, network: Network, vector: Field, options: dict[str, Any], *, refine: bool):
         return kernel.solve(network, vector, options, self, symmetric=True, refine=refine)
 
-    def settings(self, network: Network) -> Settings:
-        hats = coarse.hats(*network.g_rc.shape) if self.coarse else None
-        rtol = tolerance(self.rtol, network.g_rc.dtype)
+    def settings(self, shape: tuple[int, ...], dtype: Any) -> Settings:
+        hats = coarse.hats(*shape) if self.coarse else None
+        rtol = tolerance(self.rtol, dtype)
         return Settings(rtol, self.max_steps, self.mixed, hats or (0, 0), coarse.SLOW)
 
     @property

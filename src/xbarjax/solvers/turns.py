@@ -163,10 +163,9 @@ class Turn(NamedTuple):
             *tangents,
             *state,
         )
-        settings = linear.settings(network)
+        settings = linear.settings(network.g_rc.shape, network.g_rc.dtype)
         numbers = settings.attributes() | {
-            "solver_rtol": settings.rtol,
-            "rtol": self.rtol,
+            "newton_rtol": self.rtol,
             "most": self.max_steps,
             "symmetric": isinstance(linear, LadderCG),
         }

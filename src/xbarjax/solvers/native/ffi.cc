@@ -309,10 +309,21 @@ std::shared_ptr<Solver<T>> solver_of(const Call& call) {
   return one_of<Solver<T>>(call, make<T>);
 }
 
+// A network of nothing yet, and how it is to be solved.
+template <class T>
+System<T> system_of(const Call& call, double rtol, int64_t max_steps, bool mixed,
+                    int64_t hats_rows, int64_t hats_cols, double slow) {
+  System<T> system{};
+  system.rows = call.rows, system.cols = call.cols;
+  system.rtol = rtol, system.max_steps = max_steps, system.mixed = mixed;
+  system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
+  return system;
+}
+
 template <class T>
 ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol,
-                      int64_t max_steps, bool mixed, bool refine, int64_t hats_rows,
-                      int64_t hats_cols, double slow, bool transposed, ffi::RemainingArgs args,
+                      int64_t max_steps, bool mixed, int64_t hats_rows, int64_t hats_cols,
+                      double slow, bool refine, bool transposed, ffi::RemainingArgs args,
                       ffi::RemainingRets rets) {
   auto call = std::make_shared<Call>(lead);
   if (auto error = call->read(kNames, kGrc, kHangs + 1, given, args, rets); error.failure()) return error;
@@ -328,17 +339,15 @@ ffi::Error call_solve(ffi::ThreadPool pool, int64_t lead, int64_t given, double 
       for (int name = 0; name <= kHangs; ++name)
         key.push_back(call->parts[size_t(name)].at(index));
       if (prepared != key) {
-        System<T> system{};
-        system.rows = call->rows, system.cols = call->cols;
+        System<T> system =
+            system_of<T>(*call, rtol, max_steps, mixed, hats_rows, hats_cols, slow);
         system.r_row = of(kRRow), system.r_col = of(kRCol);
         system.g_rc = of(kGrc), system.g_cr = of(kGcr), system.transposed = transposed;
         system.shunt_row = of(kShuntRow), system.shunt_col = of(kShuntCol);
         system.alpha = of(kAlpha), system.beta = of(kBeta), system.cap = of(kCap);
         const bool* hangs = call->template part<bool>(kHangs, index);
         system.hangs = hangs && *hangs;
-        system.rtol = rtol, system.max_steps = max_steps;
-        system.mixed = mixed, system.refine = refine;
-        system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
+        system.refine = refine;
         solver->prepare(system, *team);
         prepared = std::move(key);
       }
@@ -377,12 +386,9 @@ ffi::Error call_read(ffi::ThreadPool pool, int64_t lead, int64_t given, double r
     return [=](size_t item) mutable {
       const auto index = call->index(item);
       const auto of = [&](int name) { return call->template part<T>(name, index); };
-      System<T> system{};
-      system.rows = call->rows, system.cols = call->cols;
+      System<T> system = system_of<T>(*call, rtol, max_steps, mixed, hats_rows, hats_cols, slow);
       system.r_row = of(kReadRRow), system.r_col = of(kReadRCol), system.g_rc = of(kReadG);
       system.shunt_row = of(kTapRow), system.shunt_col = of(kTapCol);
-      system.rtol = rtol, system.max_steps = max_steps, system.mixed = mixed;
-      system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
       const Circuit<T> circuit{system,        of(kReadERow),    of(kReadECol),
                                of(kReadVRow), of(kReadVCol),    of(kReadSources),
                                call->parts[kReadSources].size,  of(kReadGuess)};
@@ -454,10 +460,10 @@ enum TurnName {
 };
 
 template <class T>
-ffi::Error call_turn(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol, int64_t most,
-                     double solver_rtol, int64_t max_steps, bool mixed, int64_t hats_rows,
-                     int64_t hats_cols, double slow, bool symmetric, ffi::RemainingArgs args,
-                     ffi::RemainingRets rets) {
+ffi::Error call_turn(ffi::ThreadPool pool, int64_t lead, int64_t given, double rtol,
+                     int64_t max_steps, bool mixed, int64_t hats_rows, int64_t hats_cols,
+                     double slow, double newton_rtol, int64_t most, bool symmetric,
+                     ffi::RemainingArgs args, ffi::RemainingRets rets) {
   auto call = std::make_shared<Call>(lead);
   if (auto error = call->read(kState + kStates, kCurrent, kTurnRCol + 1, given, args, rets);
       error.failure())
@@ -468,16 +474,13 @@ ffi::Error call_turn(ffi::ThreadPool pool, int64_t lead, int64_t given, double r
     return [=](size_t item) {
       const auto index = call->index(item);
       const auto of = [&](int name) { return call->template part<T>(name, index); };
-      System<T> system{};
-      system.rows = call->rows, system.cols = call->cols;
+      System<T> system = system_of<T>(*call, rtol, max_steps, mixed, hats_rows, hats_cols, slow);
       system.r_row = of(kTurnRRow), system.r_col = of(kTurnRCol);
       system.shunt_row = of(kTurnShuntRow), system.shunt_col = of(kTurnShuntCol);
-      system.rtol = solver_rtol, system.max_steps = max_steps, system.mixed = mixed;
-      system.hats_rows = int(hats_rows), system.hats_cols = int(hats_cols), system.slow = slow;
       const Frame<T> frame{system,         of(kTurnIRow),  of(kTurnICol), of(kTurnERow),
                            of(kTurnECol),  of(kTurnVRow),  of(kTurnVCol), of(kTurnSources),
                            call->parts[kTurnSources].size, of(kCurrent),  of(kGRow),
-                           of(kGCol),      symmetric,      rtol,          most};
+                           of(kGCol),      symmetric,      newton_rtol,   most};
       int next = 0;
       const auto copied = [&] {  // what a turn leaves as it is, it leaves
         char* to = call->template result<char>(size_t(next), index);
@@ -558,71 +561,34 @@ ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
   return look_at_each<T>(pool, lead, given, parallel, args, rets, look);
 }
 
-#define XBARJAX_SOLVE                                                                   \
-  ffi::Ffi::Bind()                                                                      \
-      .Ctx<ffi::ThreadPool>()                                                           \
-      .Attr<int64_t>("lead")                                                            \
-      .Attr<int64_t>("given")                                                           \
-      .Attr<double>("rtol")                                                             \
-      .Attr<int64_t>("max_steps")                                                       \
-      .Attr<bool>("mixed")                                                              \
-      .Attr<bool>("refine")                                                             \
-      .Attr<int64_t>("hats_rows")                                                       \
-      .Attr<int64_t>("hats_cols")                                                       \
-      .Attr<double>("slow")                                                             \
-      .Attr<bool>("transposed")                                                         \
-      .RemainingArgs()                                                                  \
-      .RemainingRets()
+// What every call has, and how networks are solved (batching.py, `Settings`).
+#define XBARJAX_CALL           \
+  ffi::Ffi::Bind()             \
+      .Ctx<ffi::ThreadPool>()  \
+      .Attr<int64_t>("lead")   \
+      .Attr<int64_t>("given")
+#define XBARJAX_SETTINGS           \
+      .Attr<double>("rtol")        \
+      .Attr<int64_t>("max_steps")  \
+      .Attr<bool>("mixed")         \
+      .Attr<int64_t>("hats_rows")  \
+      .Attr<int64_t>("hats_cols")  \
+      .Attr<double>("slow")
+#define XBARJAX_BUFFERS .RemainingArgs().RemainingRets()
 
-#define XBARJAX_READ                                                                    \
-  ffi::Ffi::Bind()                                                                      \
-      .Ctx<ffi::ThreadPool>()                                                           \
-      .Attr<int64_t>("lead")                                                            \
-      .Attr<int64_t>("given")                                                           \
-      .Attr<double>("rtol")                                                             \
-      .Attr<int64_t>("max_steps")                                                       \
-      .Attr<bool>("mixed")                                                              \
-      .Attr<int64_t>("hats_rows")                                                       \
-      .Attr<int64_t>("hats_cols")                                                       \
-      .Attr<double>("slow")                                                             \
-      .RemainingArgs()                                                                  \
-      .RemainingRets()
-
-#define XBARJAX_JUDGE                                                                   \
-  ffi::Ffi::Bind()                                                                      \
-      .Ctx<ffi::ThreadPool>()                                                           \
-      .Attr<int64_t>("lead")                                                            \
-      .Attr<int64_t>("given")                                                           \
-      .Attr<bool>("parallel")                                                           \
-      .Attr<bool>("of_vector")                                                          \
-      .RemainingArgs()                                                                  \
-      .RemainingRets()
-
-#define XBARJAX_TURN                                                                    \
-  ffi::Ffi::Bind()                                                                      \
-      .Ctx<ffi::ThreadPool>()                                                           \
-      .Attr<int64_t>("lead")                                                            \
-      .Attr<int64_t>("given")                                                           \
-      .Attr<double>("rtol")                                                             \
-      .Attr<int64_t>("most")                                                            \
-      .Attr<double>("solver_rtol")                                                      \
-      .Attr<int64_t>("max_steps")                                                       \
-      .Attr<bool>("mixed")                                                              \
-      .Attr<int64_t>("hats_rows")                                                       \
-      .Attr<int64_t>("hats_cols")                                                       \
-      .Attr<double>("slow")                                                             \
-      .Attr<bool>("symmetric")                                                          \
-      .RemainingArgs()                                                                  \
-      .RemainingRets()
-
-#define XBARJAX_LOOK                                                                    \
-  ffi::Ffi::Bind()                                                                      \
-      .Ctx<ffi::ThreadPool>()                                                           \
-      .Attr<int64_t>("lead")                                                            \
-      .Attr<int64_t>("given")                                                           \
-      .Attr<bool>("parallel")                                                           \
-      .RemainingArgs()                                                                  \
-      .RemainingRets()
+#define XBARJAX_READ XBARJAX_CALL XBARJAX_SETTINGS XBARJAX_BUFFERS
+#define XBARJAX_SOLVE           \
+  XBARJAX_CALL XBARJAX_SETTINGS \
+      .Attr<bool>("refine")     \
+      .Attr<bool>("transposed") XBARJAX_BUFFERS
+#define XBARJAX_TURN                \
+  XBARJAX_CALL XBARJAX_SETTINGS     \
+      .Attr<double>("newton_rtol")  \
+      .Attr<int64_t>("most")        \
+      .Attr<bool>("symmetric") XBARJAX_BUFFERS
+#define XBARJAX_JUDGE \
+  XBARJAX_CALL.Attr<bool>("parallel").Attr<bool>("of_vector") XBARJAX_BUFFERS
+#define XBARJAX_LOOK XBARJAX_CALL.Attr<bool>("parallel") XBARJAX_BUFFERS
 
 }  // namespace
 }  // namespace xbarjax
