@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import xbarjax as xb
-from xbarjax import encoding
+from xbarjax.drive import encoding
 
 ROWS, COLS, BITS = 8, 5, 4
 

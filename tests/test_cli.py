@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax import _native, files
+from xbarjax import _files as files, _native
 
 pytest.importorskip("typer", reason="the command line needs the extra cli")
 from typer.testing import CliRunner

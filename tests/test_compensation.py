@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax.missed import Tried, advice
+from xbarjax.programming.missed import Tried, advice
 
 PAIR, INTERLEAVED, OFFSET = (
     kind(g_min=1e-6, g_max=1e-4)

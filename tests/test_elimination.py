@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -14,10 +13,10 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
+from xbarjax.analyses import transfer as module
 from xbarjax.solvers import elimination
 from xbarjax.solvers.inverse import inverse
 
-module = import_module("xbarjax.transfer")  # the name in the package is the function
 SOLVES = xb.LadderCG()
 pytestmark = pytest.mark.usefixtures("by_elimination")
 SHAPES = [(32, 32), (37, 20), (19, 41)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax import encoding
+from xbarjax.drive import encoding
 
 ROWS, COLS, V_MAX = 24, 5, 0.2
 RNG = np.random.default_rng(0)

@@ -12,7 +12,8 @@ import pytest
 
 import xbarjax as xb
 from dense import Circuit
-from xbarjax import feeding, pairs, schemes
+from xbarjax.analyses import feeding, schemes
+from xbarjax.cells import pairs
 
 ROWS, COLS = 8, 6
 

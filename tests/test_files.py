@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xbarjax import files
+from xbarjax import _files as files
 
 G = np.array([[1e-5, 2e-5, 3e-5], [4e-5, 5e-5, 6e-5]])
 

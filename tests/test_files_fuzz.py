@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xbarjax import files
-from xbarjax.sweep.file import load as load_sweep
+from xbarjax import _files as files
+from xbarjax.sweeps.file import load as load_sweep
 
 pytestmark = pytest.mark.slow
 

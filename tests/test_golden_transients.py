@@ -11,7 +11,7 @@ import pytest
 
 import xbarjax as xb
 from golden import transients
-from xbarjax import waveform
+from xbarjax.drive import waveform
 
 TOL = 1e-4
 QUICK = ("rc_8", "tia_16", "integrator_8")

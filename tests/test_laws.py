@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax.network import Network, Segments
+from xbarjax.kirchhoff.network import Network, Segments
 
 INF = np.inf
 ROWS, COLS = 6, 5

@@ -19,11 +19,11 @@ import pytest
 import random_circuits
 import xbarjax as xb
 from xbarjax import _native
-from xbarjax.assembly import Circuit, Reference
-from xbarjax.connectivity import Islands, determined
-from xbarjax.judgement import judged
-from xbarjax.network import Field, Network, Segments
-from xbarjax.solution import usable
+from xbarjax.kirchhoff.circuit import Circuit, Reference
+from xbarjax.kirchhoff.islands import Islands, determined
+from xbarjax.kirchhoff.judgement import judged
+from xbarjax.kirchhoff.network import Field, Network, Segments
+from xbarjax.kirchhoff.solution import usable
 from xbarjax.solvers import LadderBiCGStab, LadderCG, TwinLadders
 from xbarjax.solvers.implicit import factor, solve
 from xbarjax.solvers.shorts import Kinds

@@ -13,7 +13,7 @@ import pytest
 
 import xbarjax as xb
 from xbarjax._types import in_dtype
-from xbarjax.network import Network, Segments
+from xbarjax.kirchhoff.network import Network, Segments
 from xbarjax.solvers import one_block
 from xbarjax.solvers.conjugate_gradients import conjugate_gradients
 from xbarjax.solvers.lines import Lines, factor

@@ -13,7 +13,7 @@ import xbarjax as xb
 pytest.importorskip("matplotlib", reason="figures need the extra plot")
 from matplotlib.figure import Figure
 
-from xbarjax import plot
+from xbarjax.plot import arrays as plot
 
 ROWS, COLS = 3, 4
 

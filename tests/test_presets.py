@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xbarjax import presets
+from xbarjax.presets import devices as presets
 from xbarjax.variability import Programming
 
 

@@ -13,7 +13,7 @@ import pytest
 import merged
 import xbarjax as xb
 from random_circuits import SHAPES, circuits, of_usual_parts
-from xbarjax.solution import Status, usable
+from xbarjax.kirchhoff.solution import Status, usable
 
 CURRENT, VOLTAGE, SLOPE = 1e-9, 1e-9, 1e-6
 USUAL = [(12, 12), (1, 1), (2, 7), (5, 4), (8, 8), (1, 6), (12, 9), (3, 12), (6, 6), (10, 3)]

@@ -17,8 +17,8 @@ import devices as of
 import xbarjax as xb
 from golden import readouts
 from xbarjax import spice
+from xbarjax.kirchhoff.solution import Status
 from xbarjax.readout import mirror_mismatch, normalised
-from xbarjax.solution import Status
 
 TOL = 1e-9
 FILES = {path.stem: path for path in sorted(Path(readouts.HERE).glob("*.json"))}

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 import nodal
 import xbarjax as xb
-from xbarjax.cost import adc_energy
+from xbarjax.analyses.cost import adc_energy
 from xbarjax.readout import reset_noise, share_charge, turns
 
 ROWS, COLS = 8, 6

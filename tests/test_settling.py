@@ -12,7 +12,7 @@ from scipy.linalg import eigh
 
 import xbarjax as xb
 from test_transient import C_ROW, PS, G, N, V, array, nodal, out
-from xbarjax import waveform
+from xbarjax.drive import waveform
 
 
 def matrices() -> tuple[Any, Any, Any]:

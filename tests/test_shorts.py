@@ -10,7 +10,7 @@ import pytest
 
 import merged
 import xbarjax as xb
-from xbarjax.solution import usable
+from xbarjax.kirchhoff.solution import usable
 
 KNIGHT = 0.774878035885  # [ohm], nodal analysis with shorts
 

@@ -21,7 +21,7 @@ import pytest
 
 import xbarjax as xb
 from xbarjax import variability as va
-from xbarjax.sweep import (
+from xbarjax.sweeps import (
     Die,
     FailureRate,
     Sweep,
@@ -322,7 +322,7 @@ def test_a_full_disk_leaves_what_was_finished(swept, tmp_path, monkeypatch):
 
 
 def test_a_device_that_fails_leaves_what_was_finished(swept, tmp_path, monkeypatch):
-    run = importlib.import_module("xbarjax.sweep.run")
+    run = importlib.import_module("xbarjax.sweeps.run")
 
     real = run.compute
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import xbarjax as xb
 from xbarjax import variability as va
 from xbarjax.cli import app
-from xbarjax.sweep.file import PERTURBATIONS, load, load_said
+from xbarjax.sweeps.file import PERTURBATIONS, load, load_said
 
 FILE = """
 about = "a small array"
@@ -89,13 +89,13 @@ def test_results_are_drawn(swept):
     folder, _ = swept
     answer = run("plot", folder / "store", "--plot", folder / "yield.png")
     assert answer.exit_code == 0 and (folder / "yield.png").stat().st_size > 10_000
-    from xbarjax import die_plots
+    from xbarjax import plot
 
     found = xb.results(folder / "store")
-    panels = die_plots.distributions(found).axes
+    panels = plot.distributions(found).axes
     assert [panel.get_xlabel() for panel in panels] == ["error [1]", "p [W]"]
     assert len(panels[0].lines) == 6 + 2  # settings and limits
-    curve = die_plots.yield_curves(found).axes[0]
+    curve = plot.yield_curves(found).axes[0]
     assert curve.get_xlabel() == "sigma" and curve.get_ylabel() == "yield [%]"
 
 

@@ -16,8 +16,8 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 import xbarjax as xb
-from xbarjax import waveform
-from xbarjax.solution import Status
+from xbarjax.drive import waveform
+from xbarjax.kirchhoff.solution import Status
 
 N = 4
 R_SOURCE, R_IN = 50.0, 100.0

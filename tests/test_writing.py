@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax import presets, schemes
+from xbarjax.analyses import schemes
+from xbarjax.presets import devices as presets
 from xbarjax.variability import At, Pulses
 
 KEY = jax.random.key(3)

@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 import xbarjax as xb
-from xbarjax import feeding, pairs
+from xbarjax.analyses import feeding
+from xbarjax.cells import pairs
 
 from ..common import keep
 

@@ -34,7 +34,8 @@ from rich.console import Console
 from rich.table import Table
 
 import xbarjax as xb
-from xbarjax import encoding, pairs
+from xbarjax.cells import pairs
+from xbarjax.drive import encoding
 
 from ..common import keep
 from ..digits.run import CASES, Layer, digits, train

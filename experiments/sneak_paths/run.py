@@ -39,7 +39,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 import xbarjax as xb
-from xbarjax.schemes import floating, gated, grounded, half, read_margin, third, write_map
+from xbarjax.analyses.schemes import floating, gated, grounded, half, read_margin, third, write_map
 
 from ..common import keep
 

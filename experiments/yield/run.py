@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 import xbarjax as xb
-from xbarjax.sweep import yields
+from xbarjax.sweeps import yields
 from xbarjax.variability import Lognormal
 
 from ..common import keep

@@ -3,21 +3,37 @@
 __version__ = "0.1.0"
 
 from . import (
-    encoding as encoding,
-    feeding as feeding,
     nn as nn,
-    pairs as pairs,
     presets as presets,
-    schemes as schemes,
     variability as variability,
-    waveform as waveform,
 )
 from ._units import UnitWarning as UnitWarning
-from .calibration import (
-    Calibration as Calibration,
-    calibrate as calibrate,
-    quantised as quantised,
+from .analyses import (
+    feeding as feeding,
+    schemes as schemes,
 )
+from .analyses.cost import (
+    Cost as Cost,
+    cost as cost,
+)
+from .analyses.integrate import integrate as integrate
+from .analyses.noise import (
+    Noise as Noise,
+    noise as noise,
+)
+from .analyses.ports import (
+    Ports as Ports,
+    ports as ports,
+)
+from .analyses.read import (
+    explain as explain,
+    read as read,
+)
+from .analyses.switching import (
+    settle as settle,
+    switched as switched,
+)
+from .analyses.transfer import transfer as transfer
 from .cells import (
     VTEAM as VTEAM,
     AbstractCell as AbstractCell,
@@ -40,20 +56,37 @@ from .cells import (
     ThresholdSwitch as ThresholdSwitch,
     Yakopcic as Yakopcic,
     milo_rram as milo_rram,
+    pairs as pairs,
 )
-from .compensation import (
+from .crossbar import Crossbar as Crossbar
+from .drive import (
+    Bias as Bias,
+    Drive as Drive,
+    encoding as encoding,
+    waveform as waveform,
+)
+from .drive.waveform import Waveform as Waveform
+from .kirchhoff.solution import (
+    Solution as Solution,
+    Status as Status,
+)
+from .programming.calibration import (
+    Calibration as Calibration,
+    calibrate as calibrate,
+    quantised as quantised,
+)
+from .programming.compensation import (
     Compensation as Compensation,
     Descent as Descent,
     FixedPoint as FixedPoint,
     Report as Report,
     compensate as compensate,
 )
-from .cost import Cost as Cost, cost as cost
-from .crossbar import Crossbar as Crossbar
-from .drive import Bias as Bias, Drive as Drive
-from .fit import Fit as Fit, fit as fit
-from .integration import integrate as integrate
-from .mapping import (
+from .programming.fit import (
+    Fit as Fit,
+    fit as fit,
+)
+from .programming.mapping import (
     AbstractMapping as AbstractMapping,
     ConstantSumPair as ConstantSumPair,
     DifferentialPair as DifferentialPair,
@@ -61,9 +94,6 @@ from .mapping import (
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
 )
-from .noise import Noise as Noise, noise as noise
-from .ports import Ports as Ports, ports as ports
-from .read import explain as explain, read as read
 from .readout import (
     AbstractConverter as AbstractConverter,
     AbstractReadout as AbstractReadout,
@@ -79,8 +109,6 @@ from .readout import (
     VirtualGround as VirtualGround,
     VoltageSense as VoltageSense,
 )
-from .settling import delay as delay, settling_time as settling_time, slowest_mode as slowest_mode
-from .solution import Solution as Solution, Status as Status
 from .solvers import (
     BlockElimination as BlockElimination,
     Dense as Dense,
@@ -89,10 +117,20 @@ from .solvers import (
     Newton as Newton,
     TwinLadders as TwinLadders,
 )
-from .sweep import Die as Die, Sweep as Sweep, results as results, sweep as sweep
-from .switching import settle as settle, switched as switched
-from .transfer import transfer as transfer
-from .transient import Transient as Transient, simulate as simulate
+from .sweeps import (
+    Die as Die,
+    Sweep as Sweep,
+    results as results,
+    sweep as sweep,
+)
+from .transient.settling import (
+    delay as delay,
+    settling_time as settling_time,
+    slowest_mode as slowest_mode,
+)
+from .transient.simulate import (
+    Transient as Transient,
+    simulate as simulate,
+)
 from .variability import Levels as Levels, Spread as Spread
-from .waveform import Waveform as Waveform
 from .wires import Wires as Wires

@@ -12,14 +12,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from .._files import save_results
 from ..cells import Ohmic
-from ..compensation import AbstractMethod, Compensation, Descent, FixedPoint, compensate
 from ..crossbar import Crossbar
 from ..drive import Drive
-from ..files import save_results
-from ..mapping import AbstractMapping, DifferentialPair, InterleavedPair, OffsetColumn
+from ..programming.compensation import AbstractMethod, Compensation, Descent, FixedPoint, compensate
+from ..programming.mapping import AbstractMapping, DifferentialPair, InterleavedPair, OffsetColumn
+from ..programming.target import Report
 from ..readout import VirtualGround
-from ..target import Report
 from ..wires import Wires
 from .inputs import Inputs, Out, PlotFile, RCol, RIn, RInFar, RRow, RSource, RSourceFar, UnitOf
 from .outputs import (

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
+from .._files import load_said
+from .._files.fields import number
 from .._units import UNITS, doubt_said, siemens, unit_named
-from ..files import load_said
-from ..files.fields import number
 
 VALUE = "NUMBER|FILE"
 RRow = Annotated[

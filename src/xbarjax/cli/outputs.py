@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .._files import require_writable, write_whole
 from .._units import UnitWarning
-from ..files import require_writable, write_whole
 from .inputs import require_given
 
 FIGURES = (".png", ".svg", ".pdf")
@@ -70,7 +70,7 @@ def check_outputs(out: str | None, plot: str | None) -> ModuleType | None:
         raise ValueError(f"--plot is {plot}; its name must end in {', '.join(FIGURES)}.")
     require_writable(file, "--plot")
     try:
-        from .. import plot as plots  # matplotlib takes long to import, and may not be there
+        from ..plot import arrays as plots  # matplotlib takes long to import, and may not be there
     except ModuleNotFoundError as error:
         raise ValueError(
             f"--plot needs {error.name}: run pip install 'xbarjax[plot]' first."

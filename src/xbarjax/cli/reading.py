@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
+from .._files import save_results
+from ..analyses.read import explain, read
 from ..cells import Ohmic
 from ..crossbar import Crossbar
 from ..drive import Drive
-from ..files import save_results
-from ..read import explain, read
+from ..kirchhoff.solution import Solution, Status
 from ..readout import VirtualGround
-from ..solution import Solution, Status
 from ..solvers import LadderCG
 from ..wires import Wires
 from .inputs import (

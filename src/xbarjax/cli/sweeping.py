@@ -17,9 +17,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from .. import presets
-from ..sweep import results, sweep, yields
-from ..sweep.file import load_said
+from ..presets import devices as presets
+from ..sweeps import results, sweep, yields
+from ..sweeps.file import load_said
 from .inputs import require_given
 from .outputs import check_outputs, refusing, save_figure, say_warnings, units_said
 
@@ -101,7 +101,7 @@ def plot_command(
     with refusing(ValueError, OSError, ModuleNotFoundError):
         require_given(store, "STORE")
         check_outputs(None, plot)
-        from ..die_plots import dies  # matplotlib takes long to import
+        from ..plot import dies  # matplotlib takes long to import
 
         save_figure(dies(results(store)), plot)
 
@@ -110,7 +110,7 @@ def presets_command() -> None:
     """Lists published numbers, with what they are and where they come from."""
     for name, function in vars(presets).items():
         public = not name.startswith("_") and inspect.isfunction(function)
-        if public and function.__module__ == presets.__name__:
+        if public and function.__module__.startswith(presets.__name__):
             typer.echo(f"{name}{inspect.signature(function)}")
             said = inspect.getdoc(function) or ""
             typer.echo("    " + said.split("\n\n")[0].replace("\n", "\n    ") + "\n")

@@ -21,13 +21,13 @@ from .._types import (
     require_nonnegative,
     require_positive,
 )
+from ..analyses.read import read
+from ..analyses.transfer import transfer
 from ..crossbar import Crossbar
-from ..mapping import AbstractMapping
-from ..read import read
+from ..kirchhoff.solution import one_or_nan
+from ..programming.mapping import AbstractMapping
 from ..readout import AbstractConverter, VoltageSense, is_linear
-from ..solution import one_or_nan
 from ..solvers import Newton
-from ..transfer import transfer
 from ..variability import AbstractPerturbation
 from .cores import on_every_core
 from .routes import cheapest

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..files import write_whole
+from .._files import write_whole
 from .analog import Arrays
 
 

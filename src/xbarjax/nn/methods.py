@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from .._types import PerCell
-from ..compensation import AbstractMethod, Compensation, Descent, FixedPoint, compensate
 from ..crossbar import Crossbar
-from ..mapping import AbstractMapping
+from ..programming.compensation import AbstractMethod, Compensation, Descent, FixedPoint, compensate
+from ..programming.mapping import AbstractMapping
 from ..readout import VirtualGround
 from .analog import Arrays, tile
 from .products import Chain, Permuted, Sum

@@ -9,7 +9,7 @@ import lineax as lx
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from ..network import Field, Network
+from ..kirchhoff.network import Field, Network
 
 
 class Together(lx.AbstractLinearSolver):

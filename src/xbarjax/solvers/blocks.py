@@ -23,7 +23,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._types import PerCol
-from ..network import Field, Network, Segments
+from ..kirchhoff.network import Field, Network, Segments
 from . import ladder, lines
 from .batching import Together
 from .inverse import inverse

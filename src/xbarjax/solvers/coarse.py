@@ -23,7 +23,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._types import PerCell
-from ..network import Network, Segments
+from ..kirchhoff.network import Network, Segments
 from .inverse import inverse
 
 STIFF = 10.0  # times g N^2: a segment of more conductance than that is as good as ideal

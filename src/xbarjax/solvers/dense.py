@@ -9,7 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from ..network import Field, Network, Segments
+from ..kirchhoff.network import Field, Network, Segments
 
 Factors = tuple[Float[Array, "lines size size"], Array]
 

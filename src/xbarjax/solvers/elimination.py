@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from .._types import PerCell
-from ..network import Network
+from ..kirchhoff.network import Network
 from . import ladder
 from .blocks import row_of_nodes, segments
 from .sweeps import law

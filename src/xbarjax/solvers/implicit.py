@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 
-from ..network import Field, Network
+from ..kirchhoff.network import Field, Network
 from .batching import Kernel, Together, first_of, one_by_one
 from .refinement import refined
 from .shorts import parted

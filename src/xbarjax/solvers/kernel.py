@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from .. import _native
 from .._types import Scalar
-from ..network import Field, Network, Segments, Shorts
+from ..kirchhoff.network import Field, Network, Segments, Shorts
 from .batching import Kernel
 from .refinement import refined
 

@@ -19,7 +19,7 @@ import lineax as lx
 from jax import lax
 
 from .. import _native
-from ..network import Field, Network
+from ..kirchhoff.network import Field, Network
 from . import kernel, ladder
 from .batching import Kernel, Settings
 from .lines import Lines, factor, row_drops

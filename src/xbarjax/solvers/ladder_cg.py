@@ -24,7 +24,7 @@ import lineax as lx
 from jax import lax
 
 from .. import _native
-from ..network import Field, Network
+from ..kirchhoff.network import Field, Network
 from . import coarse, kernel
 from .batching import Kernel, Settings
 from .coarse import Coarse

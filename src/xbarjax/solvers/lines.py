@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from .._types import PerCell, PerCol, PerRow, Scalar
-from ..network import Field, Network, Segments
+from ..kirchhoff.network import Field, Network, Segments
 from . import ladder
 from .ladder import Ladder
 
@@ -74,16 +74,10 @@ def _offsets(lines: Lines, vector: Field):
     """Drops [V] that satisfy the forces of all segments without current, and their near ends."""
     network, rows, cols = lines
 
-    turned = forces(network.row, vector.row_segments).T
+    turned = network.row.over_alpha(vector.row_segments).T
     offset_row, v_row = ladder.offsets(turned, near_last=rows.near_last)
-    col = forces(network.col, vector.col_segments)
+    col = network.col.over_alpha(vector.col_segments)
     return offset_row.T, v_row, *ladder.offsets(col, near_last=cols.near_last)
-
-
-def forces(line: Segments, e):
-    """Electromotive forces [V] of segments, from the right-hand side of their law."""
-    ideal_break = line.alpha == 0  # its force moves no charge
-    return jnp.where(ideal_break, 0, e / jnp.where(ideal_break, 1, line.alpha))
 
 
 def round_from(lines: Lines, b: Injected, w: PerCell) -> Round:

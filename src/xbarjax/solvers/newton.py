@@ -38,7 +38,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from .._types import Inner, PerCell
-from ..network import Field
+from ..kirchhoff.network import Field
 from .batching import one_by_one
 from .implicit import factor, solve
 from .passes import tolerance

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike
 
 from .._types import PerCell, Scalar, in_dtype
-from ..network import Field
+from ..kirchhoff.network import Field
 from .lines import (
     Injected,
     Lines,

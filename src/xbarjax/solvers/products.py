@@ -30,7 +30,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._types import PerCell
-from ..network import Network
+from ..kirchhoff.network import Network
 from . import blocks, ladder
 from .blocks import Blocks
 from .elimination import far_ends_open

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from .._types import PerCell, Scalar
-from ..network import Field, Network, Segments, largest
+from ..kirchhoff.network import Field, Network, Segments, largest
 
 ROUNDS = 40  # at most; shorts take about six
 ROUGH = 1e-3  # relative tolerance of a round's solve, where more of them come

@@ -20,7 +20,7 @@ from jax import lax
 
 from .. import _native
 from .._types import CellMask, PerCell, Scalar
-from ..network import CAP, Network, Segments, Shorts
+from ..kirchhoff.network import CAP, Network, Segments, Shorts
 from . import ladder
 from .batching import one_by_one
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..network import Segments
+from ..kirchhoff.network import Segments
 
 
 def conductances(near_last: bool, r, shunt) -> Float[Array, "n lanes"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from .. import _native
 from .._types import CellMask, PerCell, PerCol, Scalar
-from ..network import Field, Network, Segments
+from ..kirchhoff.network import Field, Network, Segments
 from .batching import Kernel
 from .ladder_cg import LadderCG
 from .lines import local_resistances

@@ -26,9 +26,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._types import PerCell, PerCol
-from ..network import Field, Network
+from ..kirchhoff.network import Field, Network
 from . import ladder
-from .lines import forces, scaled_current
+from .lines import scaled_current
 from .sweeps import law
 
 Pair = Float[Array, "2 *rows cols"]
@@ -131,8 +131,10 @@ def _solve(state: Factors, vector: Field) -> Field:
     network, a, b, m, p, q, (t_11, t_22, t_p, t_q) = state
     (a_1, a_2), (b_1, b_2), (m_1, m_2) = a, b, m
     # drops are counted from what the electromotive forces would cause without current
-    offset_row, v_row = ladder.offsets(forces(network.row, vector.row_segments), near_last=False)
-    offset_col, v_col = ladder.offsets(forces(network.col, -vector.col_segments), near_last=False)
+    offset_row, v_row = ladder.offsets(network.row.over_alpha(vector.row_segments), near_last=False)
+    offset_col, v_col = ladder.offsets(
+        network.col.over_alpha(-vector.col_segments), near_last=False
+    )
     i_row = vector.row - network.g_row * offset_row - network.g_rc * offset_col
     i_col = vector.col - network.g_cr * offset_row - network.g_col * offset_col
 

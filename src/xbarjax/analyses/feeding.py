@@ -1,0 +1,185 @@
+"""Lines that share what feeds them, or what they end in.
+
+A converter's level line feeds all rows that are switched to it, a ground wire takes the currents of
+all columns: behind the resistance `r` that they share, each such node is at
+
+    u_k = v_k - r_k (the current that its lines draw),
+
+and the lines disturb each other through it. The array is read at the nodes' voltages, which are
+found by Newton's method with the array's own admittance: for linear cells that is one step, as many
+more solves as there are nodes, and exact. The gradient is that of the solution.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from .._types import (
+    Values,
+    as_physical,
+    everywhere,
+    is_concrete,
+    physical,
+    require_finite,
+    require_nonnegative,
+)
+from ..crossbar import Crossbar
+from ..drive import Bias
+from ..kirchhoff.solution import Solution, Status
+from ..solvers import Newton
+from .read import bias_of, read, say
+
+STEPS = 50  # of Newton's method on the nodes: linear arrays take one
+
+
+class Shared(eqx.Module):
+    """Nodes that lines share, each a voltage behind a resistance.
+
+    **Arguments:**
+
+    - `of`: which node each line ends in, `(lines,)` integers; -1 for none, so that it keeps the
+        voltage of the bias.
+    - `v`: voltage [V] behind each node's resistance, `(nodes,)`.
+    - `r`: resistance [ohm], a scalar or `(nodes,)`: the output resistance of a converter's level,
+        the ground wire.
+
+    Raises `ValueError` for a node that does not exist or a resistance that is not finite. Traced, a
+    node that does not exist has the voltage NaN, and the read says `NOT_FINITE`.
+    """
+
+    of: Int[Array, " lines"] = eqx.field(converter=jnp.asarray)
+    v: Float[Array, " nodes"] = physical("v", whole=True)
+    r: Float[Array, "*nodes_"] = physical("r")
+
+    def __check_init__(self):
+        require_finite(self.v, "v", "V")
+        require_nonnegative(self.r, "r", "ohm", open_allowed=False)
+        if self.v.ndim != 1 or jnp.shape(self.r) not in ((), self.v.shape):
+            raise ValueError(
+                f"v has shape {self.v.shape} and r {jnp.shape(self.r)}: (nodes,) and the same, or a"
+                " scalar."
+            )
+        if not jnp.issubdtype(self.of.dtype, jnp.integer):
+            raise TypeError(f"of is an array of {self.of.dtype}; nodes are counted by integers.")
+        if is_concrete(self.of):
+            of = np.asarray(self.of)
+            bad = np.flatnonzero((of < -1) | (of >= self.v.size))
+            if len(bad):
+                raise ValueError(
+                    f"of[{bad[0]}] is {of[bad[0]]}, but there are {self.v.size} nodes."
+                )
+
+    def at(self, u: Float[Array, " nodes"], else_: Float[Array, " lines"]) -> Array:
+        """Voltages [V] of the lines, with the nodes at `u`."""
+        exists = (self.of >= -1) & (self.of < u.shape[0])  # known ones do
+        v = jnp.where(self.of < 0, else_, u[jnp.maximum(self.of, 0)])
+        return jnp.where(exists, v, jnp.nan)
+
+    def drop(self, i: Float[Array, " lines"]) -> Float[Array, " nodes"]:
+        """What the currents [A] that lines draw from their nodes take off these [V]."""
+        drawn = jnp.zeros_like(self.v, i.dtype).at[self.of].add(jnp.where(self.of < 0, 0, i))
+        return self.r * drawn
+
+
+def levels(codes: Values, v: Values, r: ArrayLike) -> Shared:
+    """Level lines of a converter that all rows share: each row is switched to the line of its code.
+
+    **Arguments:** `codes`: 0 to one less than there are levels, `(rows,)`; `v`: the levels [V];
+    `r`: output resistance [ohm] of each. The resistance of a row's switch is its `r_source`.
+    **Errors:** `ValueError` for a code without a level.
+    """
+    codes = jnp.asarray(codes)
+    v, r = as_physical(v, "v", whole=True), as_physical(r, "r")
+    if not everywhere(lambda codes: codes >= 0, codes):
+        at = int(np.argmax(np.asarray(codes) < 0))
+        raise ValueError(f"codes[{at}] is {codes[at]}; the first level is that of code 0.")
+    return Shared(jnp.where(codes < 0, -2, codes), v, r)  # -1 would be no level
+
+
+def ground_return(cols: int, r: ArrayLike, v: float = 0.0) -> Shared:
+    """One wire of resistance `r` [ohm] to the ground at `v` [V] for all columns."""
+    return Shared(jnp.zeros((cols,), int), jnp.full((1,), v), as_physical(r, "r"))
+
+
+def read_shared(
+    crossbar: Crossbar,
+    v_in: Values | Bias,
+    *,
+    rows: Shared | None = None,
+    cols: Shared | None = None,
+    solver: lx.AbstractLinearSolver | Newton | None = None,
+) -> Solution:
+    """Reads an array whose lines share nodes.
+
+    **Arguments:**
+
+    - `crossbar`, `v_in`, `solver`: as of `read`.
+    - `rows`: nodes of word lines (or source lines), which take their voltage at both ends, not
+        that of `v_in`.
+    - `cols`: nodes that the readouts of bit lines count their references and offsets from.
+
+    **Returns:** the `Solution` at the nodes' voltages: its `bias` has them.
+
+    **Errors:** those of `read`; `ValueError` for nodes of another number of lines.
+    """
+    bias = bias_of(crossbar, v_in)
+    for shared, name, lines in ((rows, "rows", crossbar.lines), (cols, "cols", crossbar.shape[1])):
+        if shared is not None and shared.of.shape != (lines,):
+            raise ValueError(f"{name}.of has shape {shared.of.shape}; it must be ({lines},).")
+    solution = _read_shared(crossbar, bias, rows, cols, solver)
+    if is_concrete(solution):
+        say(solution)
+    return solution
+
+
+@eqx.filter_jit
+def _read_shared(crossbar, bias, rows, cols, solver) -> Solution:
+    parts = [x for x in (rows, cols) if x is not None]
+    if not parts:
+        return read(crossbar, bias, solver=solver)
+
+    def biased(u, args) -> Bias:
+        crossbar, bias, rows, cols = args
+        v = dict(vars(bias))
+        for shared, key, near, far in ((rows, "rows", "v_row", "v_row_far"),
+                                       (cols, "cols", "v_col", "v_col_far")):  # fmt: skip
+            if shared is None:
+                continue
+            for name in (near, far):
+                at = getattr(bias, name)
+                # a readout counts its reference from the ground that its column shares
+                moved = at + crossbar.readout.follows * shared.at(u[key], jnp.zeros_like(at))
+                v[name] = shared.at(u[key], at) if key == "rows" else moved
+        return Bias(**v)
+
+    def excess(u, args):
+        crossbar, *_, rows, cols = args
+        solution = read(crossbar, biased(u, args), solver=solver)
+        along = 0 if crossbar.wires.parallel else 1
+        drawn = {"rows": jnp.sum(solution.i_cell, along), "cols": -solution.i_out}
+        shares = {"rows": rows, "cols": cols}
+        return {k: u[k] - shares[k].v + shares[k].drop(drawn[k]) for k in u}
+
+    dtype = bias.v_row.dtype
+    # volts: float32 has steps of 1e-8 V where lines have tenths of one
+    rtol, atol = (1e-12, 1e-15) if dtype == jnp.float64 else (1e-6, 1e-7)
+    start = {k: x.v.astype(dtype) for k, x in (("rows", rows), ("cols", cols)) if x is not None}
+    args = crossbar, bias, rows, cols
+    newton = optx.Newton(rtol, atol)
+    found = optx.root_find(excess, newton, start, args, max_steps=STEPS, throw=False)
+    solution = read(crossbar, biased(found.value, args), solver=solver)
+    failed = found.result != optx.RESULTS.successful
+    status = solution.status | jnp.where(failed, int(Status.NOT_CONVERGED), 0)
+    return eqx.tree_at(lambda s: s.status, solution, jax.lax.stop_gradient(status))
+
+
+def alternating(lines: int, r: ArrayLike = 0.0) -> tuple[Array, Array]:
+    """Resistances [ohm] of near and far ends, `(lines,)` each, with terminals on alternating sides:
+    even lines have theirs at the near end, odd ones at the far end; the others are free. For
+    `Drive(*alternating(rows))` or `VirtualGround(*alternating(cols))`."""
+    even = jnp.arange(lines) % 2 == 0
+    return jnp.where(even, r, jnp.inf), jnp.where(even, jnp.inf, r)

@@ -1,0 +1,264 @@
+"""Noise of a read, from every source to every output.
+
+A read at rest is a linear network `A x = b` around its operating point, and an output is `c x`. A
+small current or voltage `db` anywhere changes it by `c A^-1 db = l db`, with `A^T l = c`: one
+transposed solve a column gives the transfer from every cell, every wire and every amplifier
+(R. Rohrer, L. Nagel, R. Meyer, L. Weber, IEEE J. Solid-State Circuits 6, 204 (1971); after
+S. W. Director, R. A. Rohrer, IEEE Trans. Circuit Theory 16, 318 (1969),
+doi:10.1109/TCT.1969.1082965). Sources are independent, so that powers add:
+
+    var = sum_k |l_k|^2 S_k (f_high - f_low)         white noise of density S_k
+        + sum_k |l_k|^2 K i_k^2 ln(f_high / f_low)   1/f noise of cells, of density K i^2 / f.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float
+
+from .._types import (
+    PerCol,
+    Values,
+    as_physical,
+    everywhere,
+    is_concrete,
+    require_nonnegative,
+    widest,
+)
+from ..cells.constants import BOLTZMANN
+from ..cells.junction import Junction
+from ..crossbar import Crossbar
+from ..drive import Bias
+from ..kirchhoff.circuit import at_rest, circuit_of, in_one_dtype, network_of
+from ..kirchhoff.islands import determined
+from ..kirchhoff.network import Field
+from ..kirchhoff.solution import Status, usable
+from ..readout import AbstractReadout, Tia, VoltageSense, require_linear
+from ..solvers import factor, solve
+from .operating_point import linear_solver
+from .read import bias_of, raise_if_bad, read
+
+
+class Noise(NamedTuple):
+    """Variances at the outputs, `(cols,)`, in the square of the output's unit: [V^2] of amplifiers
+    and voltage senses, [A^2] else."""
+
+    thermal: PerCol  # of the cells: 4 k T dI/dV
+    flicker: PerCol  # of the cells: K I^2 / f
+    wires: PerCol  # of wires and sources: 4 k T r
+    feedback: PerCol  # of the resistors of amplifiers: 4 k T / r_f
+    amplifier: PerCol  # e_n and i_n
+
+    @property
+    def variance(self) -> PerCol:
+        """Of all of them."""
+        return self.thermal + self.flicker + self.wires + self.feedback + self.amplifier
+
+    @property
+    def rms(self) -> PerCol:
+        """Standard deviation, in the output's unit."""
+        return jnp.sqrt(self.variance)
+
+
+def noise(
+    crossbar: Crossbar,
+    v_in: Values | Bias,
+    *,
+    band: tuple[float, float],
+    temperature: ArrayLike = 300.0,
+    flicker: ArrayLike = 0.0,
+    e_n: ArrayLike = 0.0,
+    i_n: ArrayLike = 0.0,
+) -> Noise:
+    """The noise at the outputs of a read, by one transposed solve a column.
+
+    Currents of white noise: `4 k T dI/dV` in parallel with a cell, and in the input of a readout
+    `i_n^2` and, for a `Tia`, `4 k T / r_f` of its feedback. Voltages: `4 k T r` in series with a
+    wire or the resistance of a source, and `e_n^2` at the readout's reference, or, of a
+    `VoltageSense`, on the voltage that it takes. The input resistance of a readout is made by an
+    amplifier, and has no noise of its own. (H. Nyquist, Phys. Rev. 32, 110 (1928),
+    doi:10.1103/PhysRev.32.110.)
+
+    `4 k T dI/dV` is the noise of what is in thermal equilibrium, as resistors and transistors that
+    are switched on are. Junctions have shot noise, twice as much in forward bias, and are refused.
+    An `Integrator` has the noise bandwidth `1 / (2 seconds)`, which `band` must be as wide as;
+    `reset_noise` comes on top.
+
+    **Arguments:**
+
+    - `crossbar`, `v_in`: as of `read`.
+    - `band`: lowest and highest frequency [Hz]: a readout that settles with a time constant `tau`
+        has a noise bandwidth of `1 / (4 tau)`; the lowest matters for 1/f noise alone.
+    - `temperature`: [K].
+    - `flicker`: `K` of the cells' 1/f noise [1], a scalar or `(rows, cols)`.
+    - `e_n`, `i_n`: of the amplifiers [V/sqrt(Hz)] and [A/sqrt(Hz)], scalars or `(cols,)`.
+
+    **Returns:** a `Noise`, NaN where the read failed under a transformation.
+
+    **Errors:** those of `read`; `ValueError` for an amplifier with a swing, for junctions, or for a
+    band without a width.
+    """
+    bias = bias_of(crossbar, v_in)
+    require_linear(crossbar.readout, "noise")
+    low, high = (as_physical(f, "band") for f in band)
+    if not everywhere(lambda low, high: (0 < low) & (low < high) & (high < np.inf), low, high):
+        raise ValueError(f"band is {band} Hz; it must be two frequencies, 0 < lowest < highest.")
+    scalars = {"temperature": temperature, "flicker": flicker, "e_n": e_n, "i_n": i_n}
+    values = {name: as_physical(x, name) for name, x in scalars.items()}
+    for name, x in values.items():
+        require_nonnegative(x, name, "", open_allowed=False)
+    for part in jax.tree.leaves(crossbar.cell, is_leaf=_is_junction):
+        if _is_junction(part):
+            raise ValueError(
+                f"{type(part).__name__} is a junction, whose shot noise is not modelled: put a"
+                " conductance in its place."
+            )
+    found, status = _noise(crossbar, bias, low, high, **values)
+    if is_concrete(status):
+        raise_if_bad(Status(int(status)))
+    return found
+
+
+class _Transfers(NamedTuple):
+    """What a small change anywhere does to one output."""
+
+    cell: Array  # of a current in parallel with a cell, (rows, cols)
+    short: Array  # of a voltage in series with one that is nearly a short
+    row: Array  # of a voltage in series with a segment, (rows, cols + 1)
+    col: Array  # (rows + 1, cols)
+    tap_row: Array  # of a current into a node, (rows, cols)
+    tap_col: Array
+    source: Array  # of a voltage of a readout below the last row, (cols,)
+    source_far: Array  # and above row 0
+    into: Array  # of a current out of the line into those readouts, (cols,)
+    into_far: Array
+
+
+@eqx.filter_jit
+def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n, i_n):
+    crossbar, bias = in_one_dtype(crossbar, bias)
+    # squares of what is small already
+    numbers = low, high, temperature, flicker, e_n, i_n
+    wide = widest(*numbers)
+    low, high, temperature, flicker, e_n, i_n = (x.astype(wide) for x in numbers)
+    solution = read(crossbar, bias)
+    circuit = circuit_of(crossbar, bias)
+    a, w = solution.drop_row, solution.drop_col
+    if crossbar.cell.is_linear:
+        network = at_rest(circuit)
+    else:
+        tangents = circuit.cell.linearise(*circuit.voltages(a, w))
+        network = network_of(circuit, *tangents[1:])
+    network, cut = determined(network)
+    kind = {"symmetric": network.symmetric, "parallel": network.parallel}
+    adjoint = factor(network.transpose(), linear_solver(**kind))
+    network = adjoint.network.transpose()  # with its shorts told apart
+    shorts = network.shorts
+    floating = cut.row | cut.col
+
+    (rows, cols), dtype, readout = a.shape, a.dtype, crossbar.readout
+    one, none = jnp.ones((cols,), dtype), jnp.zeros((cols,), dtype)
+    at = solution.i_out, solution.v_sense
+    _, of_i = jax.jvp(readout.output, at, (one, none))
+    _, of_v = jax.jvp(readout.output, at, (none, one))
+    full = lambda r: jnp.broadcast_to(r, (cols,)).astype(dtype)
+    r_in, r_in_far = full(readout.r_in), full(readout.r_in_far)
+    opened, opened_far = jnp.isinf(r_in), jnp.isinf(r_in_far)
+    sampled = isinstance(readout, VoltageSense)
+    open_input = opened & sampled  # what is sampled there draws nothing but its noise
+    r_in, r_in_far = jnp.where(opened, 0, r_in), jnp.where(opened_far, 0, r_in_far)
+    # the output as a combination of the line's current, of the voltage of its last node where
+    # nothing is connected to it, and of the readout's own voltage
+    by_i = of_i + jnp.where(opened, 0, of_v) * r_in
+    by_node, direct = jnp.where(opened, of_v, 0), jnp.where(opened, 0, of_v)
+
+    def of_column(j) -> _Transfers:
+        mine = jnp.arange(cols) == j
+        current = jnp.where(mine[None] & ~floating, by_i[None], 0)
+        at_end = jnp.zeros((rows, cols), dtype).at[-1].set(jnp.where(mine, by_node, 0))
+        wanted = Field(
+            -network.g_cr * current,
+            jnp.zeros_like(circuit.e_row),
+            -network.g_rc * current + at_end,
+            jnp.zeros_like(circuit.e_col),
+            None if shorts is None else -shorts.alpha * current,
+        )
+        x, _ = solve(adjoint, wanted)
+        of_cell = jnp.where(floating, 0, x.row + x.col) + current
+        of_short = jnp.zeros_like(of_cell)
+        if shorts is not None and x.cell is not None:
+            # a current beside a short is a voltage in series with it, of its resistance
+            of_short = shorts.alpha * x.cell
+            of_cell = jnp.where(shorts.alpha > 0, shorts.beta * of_short, of_cell)
+        e_col = network.col.alpha * x.col_segments
+        straps = 0 if circuit.tap_col is None else jnp.sum(x.col * circuit.tap_col, axis=0)
+        at_input = jnp.where(mine, direct, 0)
+        source = e_col[-1] + straps + at_input
+        own = jnp.where(mine, of_i, 0)
+        return _Transfers(
+            of_cell,
+            of_short,
+            network.row.alpha * x.row_segments,
+            e_col,
+            x.row,
+            x.col,
+            source,
+            -e_col[0],
+            jnp.where(open_input, x.col[-1], -r_in * (e_col[-1] + at_input) - own),
+            jnp.where(opened_far, 0, r_in_far * e_col[0] - own),
+        )
+
+    def powers(j) -> Noise:
+        t, four = of_column(j), 4 * BOLTZMANN * temperature * (high - low)
+        white = lambda h, s: jnp.sum(h.astype(wide) ** 2 * s.astype(wide))
+        g = (network.g_rc + network.g_cr) / 2
+        r_row, r_col = _resistances(crossbar, circuit)
+        wires = white(t.row, r_row) + white(t.col, r_col)
+        for tap, h in ((circuit.tap_row, t.tap_row), (circuit.tap_col, t.tap_col)):
+            wires += 0 if tap is None else white(h, tap)
+        current = white(t.into, i_n**2) + white(t.into_far, i_n**2)
+        if sampled:  # the noise of its input adds to the voltage that it takes
+            voltage = jnp.sum(jnp.where(jnp.arange(cols) == j, e_n**2, 0))
+        else:
+            follows = jnp.asarray(readout.follows, wide)
+            e_far = white(t.source_far, e_n**2)
+            voltage = white(t.source, (e_n * follows) ** 2) + e_far
+        thermal = white(t.cell, g) + (0 if shorts is None else white(t.short, shorts.beta))
+        return Noise(
+            four * thermal,
+            white(t.cell * solution.i_cell, flicker) * jnp.log(high / low),
+            four * wires,
+            four * white(t.into, full(_conductance(readout))),
+            (current + voltage) * (high - low),
+        )
+
+    found = lax.map(powers, jnp.arange(cols))
+    good = usable(solution.status)
+    found = jax.tree.map(lambda x: jnp.where(good, x, jnp.nan).astype(dtype), found)
+    return found, solution.status
+
+
+def _resistances(crossbar: Crossbar, circuit) -> tuple[Array, Array]:
+    """What is a resistor of each segment [ohm], 0 where it is open."""
+    row, total = circuit.row.r, circuit.col.r
+    wire = jnp.broadcast_to(crossbar.wires.r_col, crossbar.shape)
+    col = jnp.concatenate([jnp.zeros_like(wire[:1]), wire])  # what is beyond belongs to a readout
+    return jnp.where(jnp.isinf(row), 0, row), jnp.where(jnp.isinf(total) | jnp.isinf(col), 0, col)
+
+
+def _is_junction(part) -> bool:
+    return isinstance(part, Junction)
+
+
+def _conductance(readout: AbstractReadout) -> Float[Array, "..."]:
+    """Of a resistor [S] at the input of a readout."""
+    inverse = lambda r: jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)  # none has no noise
+    if isinstance(readout, Tia):
+        return inverse(readout.r_f)
+    if isinstance(readout, VoltageSense):
+        return inverse(readout.r_load)
+    return jnp.zeros(())

@@ -1,0 +1,69 @@
+"""Threshold switches between reads: their state is data, and a read says what it will be next."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .._types import Values, is_concrete
+from ..cells import Series, ThresholdSwitch
+from ..crossbar import Crossbar
+from ..drive import Bias
+from ..kirchhoff.solution import Solution, Status
+from .read import _read, bias_of, raise_if_bad
+
+
+def switched(crossbar: Crossbar, solution: Solution) -> Crossbar:
+    """The array with its threshold switches in the state that a read leaves them in.
+
+    **Errors:** `ValueError` for cells without a threshold switch.
+    """
+    cell = crossbar.cell
+    if not isinstance(cell, (Series, ThresholdSwitch)):
+        raise ValueError(
+            f"switched needs threshold switches, and {type(cell).__name__} has no state: use"
+            " ThresholdSwitch, alone or in Series."
+        )
+    cell = cell.switched(solution.v_row, solution.v_col)
+    return Crossbar(cell, crossbar.wires, crossbar.drive, crossbar.readout)
+
+
+def settle(
+    crossbar: Crossbar, v_in: Values | Bias, *, max_rounds: int = 20
+) -> tuple[Crossbar, Solution]:
+    """Reads and switches in turn, until no switch changes its state.
+
+    All switches above their threshold fire at once, and those that lose their holding current go
+    off at once; what really happens in between is a transient that this does not follow.
+
+    **Returns:** the array in its last state, and its read there. Where switches still change after
+    `max_rounds`, the status of that read says so (`OUT_OF_RANGE`), and on concrete values it raises
+    `ValueError`. The states have no gradient; the last read has.
+    """
+    bias = bias_of(crossbar, v_in)
+    crossbar = _settled(crossbar, bias, max_rounds)
+    solution = _read(crossbar, bias, None, None)
+    if is_concrete(solution.status):
+        raise_if_bad(Status(int(solution.status)), solution)
+    return crossbar, solution
+
+
+@eqx.filter_jit
+def _settled(crossbar: Crossbar, bias: Bias, max_rounds: int) -> Crossbar:
+    def next_state(crossbar: Crossbar) -> Crossbar:
+        return switched(crossbar, _read(crossbar, bias, None, None))
+
+    # a state that was one for all cells becomes one a cell
+    shapes = eqx.filter_eval_shape(next_state, crossbar)
+    full = jax.tree.map(lambda x, s: jnp.broadcast_to(x, s.shape), crossbar, shapes)
+
+    def one(carry):
+        old, _, k = carry
+        new = next_state(old)
+        same = [jnp.all(x == y) for x, y in zip(*map(jax.tree.leaves, (new, old)))]
+        return new, jnp.all(jnp.stack(same)), k + 1
+
+    start = (lax.stop_gradient(full), jnp.asarray(False), 0)
+    found, *_ = lax.while_loop(lambda c: ~c[1] & (c[2] < max_rounds), one, start)
+    # the states alone are new: everything else keeps its gradient
+    return jax.tree.map(lambda x, y: jnp.where(x == y, x, lax.stop_gradient(y)), full, found)

@@ -1,0 +1,61 @@
+"""Two devices in one cell, that subtract where they meet: 2T2R.
+
+In a 2T2R cell both devices end on one line, at inputs `v` and `-v`: their currents subtract inside
+the cell, and the line carries the difference alone, so that it drops less voltage. What the two
+word lines carry, and drop, is as ever. (On the chip of Q. Liu et al., ISSCC 2020,
+doi:10.1109/ISSCC19947.2020.9062953, source lines take the part of our bit lines.)
+"""
+
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..wires import Wires
+from . import AbstractCell
+
+Cell = TypeVar("Cell", bound=AbstractCell)
+
+
+def in_cell(plus: Cell, minus: Cell, wires: Wires | None = None) -> tuple[Cell, Wires]:
+    """The cells and wires of an array with both devices of a pair in one cell.
+
+    **Arguments:**
+
+    - `plus`, `minus`: cells of the same type and shape, `(rows, cols)`.
+    - `wires`: of the pitch of such a cell: `r_row`, `c_row` of each of its two word lines, `r_col`
+        from one cell to the next and `c_col` at each, `c_cell` across each of its devices.
+
+    **Returns:** cells and wires of shape `(2 rows, cols)`: word lines `2 i` and `2 i + 1` are those
+    of row `i`, driven by `opposed(v)`. **Errors:** `ValueError` for pairs that do not match.
+    """
+    if type(plus) is not type(minus) or plus.shape != minus.shape:
+        raise ValueError(
+            f"plus is {type(plus).__name__} {plus.shape} and minus {type(minus).__name__}"
+            f" {minus.shape}: a pair has two cells of one type and shape."
+        )
+    wires = Wires() if wires is None else wires
+    if wires.parallel:
+        raise ValueError("in_cell needs word lines that cross the bit lines.")
+    shape = rows, cols = plus.shape
+    full = lambda x: jnp.broadcast_to(x, shape)
+    between = lambda a, b: jnp.stack([full(a), full(b)], axis=1).reshape(2 * rows, cols)
+    cell = jax.tree.map(between, *(eqx.filter(x, eqx.is_array) for x in (plus, minus)))
+    r_col = between(jnp.zeros_like(wires.r_col), wires.r_col)  # ideal wire inside the cell
+    twice = lambda c: None if c is None else between(c, c)
+    c_col = None if wires.c_col is None else between(jnp.zeros_like(wires.c_col), wires.c_col)
+    inside = Wires(
+        between(wires.r_row, wires.r_row),
+        r_col,
+        c_row=twice(wires.c_row),
+        c_col=c_col,
+        c_cell=twice(wires.c_cell),
+    )
+    return eqx.combine(cell, plus), inside
+
+
+def opposed(v: Float[Array, "*batch rows"]) -> Float[Array, "*batch 2*rows"]:
+    """Voltages [V] of both word lines of each row: `v` and `-v`."""
+    return jnp.stack([v, -v], axis=-1).reshape(*v.shape[:-1], -1)

@@ -1,0 +1,70 @@
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .._types import (
+    PerCol,
+    optional,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
+
+
+class Drive(eqx.Module):
+    """What a word line is driven by: a voltage source behind a resistance, at one end or both.
+
+    **Arguments:**
+
+    - `r_source`: resistance [ohm] between the source and the lead-in at column 0; inf leaves
+        that end free. A scalar or `(rows,)`, `(cols,)` for source lines along the bit lines.
+    - `r_source_far`: the one more segment beyond the last column: resistance [ohm] of wire and
+        source there; inf (the default) leaves the end free, 0 drives it ideally.
+
+    - `r_tap`: straps from the source to nodes of its line, beside `r_source`: resistance [ohm] of
+        each, `(rows, cols)` or a scalar; positive, and inf where there is none.
+
+    Both ends of a line are driven with the same voltage unless a `Bias` says otherwise.
+    Straps have the voltage of the near end.
+    Raises `ValueError` for a negative or NaN resistance, and for a strap of 0 ohm.
+    """
+
+    r_source: Float[Array, "*rows"] = physical("r_source", 0.0)
+    r_source_far: Float[Array, "*rows_"] = physical("r_source_far", float("inf"))
+    r_tap: Float[Array, "*rows_cols"] | None = optional("r_tap")
+
+    def __check_init__(self):
+        require_nonnegative(self.r_source, "r_source", "ohm", open_allowed=True)
+        require_nonnegative(self.r_source_far, "r_source_far", "ohm", open_allowed=True)
+        if self.r_tap is not None:
+            require_positive(self.r_tap, "r_tap", "ohm", open_allowed=True)
+
+
+class Bias(eqx.Module):
+    """The voltages at both ends of both line families, and at the gates: the general input of a
+    read.
+
+    `read(crossbar, v_in)` is short for `v_in` at both ends of the lines of the row family and the
+    readout's own reference at both ends of the bit lines. An end whose resistance is inf ignores
+    its voltage. Select schemes and transposed reads are biases.
+
+    **Arguments:** voltages [V]; whole numbers and lists are welcome.
+
+    - `v_row`, `v_row_far`: word lines at column 0 and beyond the last column, `(rows,)`; where the
+        lines of the row family run along the bit lines, source lines at row 0 and below the last
+        row, `(cols,)`.
+    - `v_col`, `v_col_far`: bit lines below the last row and above row 0, `(cols,)`.
+    - `v_gate`: gates of cells with a transistor, in place of their own `v_gate`: one a row,
+        `(rows,)`, one a column, `(1, cols)`, or one a cell, `(rows, cols)`.
+    """
+
+    v_row: Float[Array, " lines"] = physical("v_row", whole=True)
+    v_row_far: Float[Array, " lines"] = physical("v_row_far", whole=True)
+    v_col: PerCol = physical("v_col", whole=True)
+    v_col_far: PerCol = physical("v_col_far", whole=True)
+    v_gate: Float[Array, "..."] | None = optional("v_gate", whole=True)
+
+    def __check_init__(self):
+        for name in ("v_row", "v_row_far", "v_col", "v_col_far", "v_gate"):
+            if getattr(self, name) is not None:
+                require_finite(getattr(self, name), name, "V")

@@ -1,0 +1,216 @@
+"""From a crossbar and its bias to Kirchhoff's law: a circuit, and its linearisation at a point."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Shaped
+
+from .._types import Inner, PerCell, PerCol, in_dtype, require_enough, widest
+from ..cells import AbstractCell, AbstractGatedCell, has_gate
+from ..crossbar import Crossbar
+from ..drive import Bias
+from .islands import Undetermined
+from .network import Field, Network, Segments
+
+
+class Reference(eqx.Module):
+    """The voltages [V] from which drops are counted: the near terminal's, which straps lead to as
+    well, the far one's where a line has neither, and one of the other family's where it has none.
+    So no current flows through a strap at zero drop."""
+
+    v_row: Float[Array, " lines"]
+    v_col: PerCol
+
+
+class Shunts(eqx.Module):
+    """Branches from every node of a line family to ground, linear in its voltage: what capacitors
+    are within a step of time."""
+
+    g: PerCell  # [S]
+    i: PerCell  # [A] into them at zero drops
+
+
+class Circuit(eqx.Module):
+    """A biased array in one dtype: what Kirchhoff's law holds for.
+
+    The wires are linear, with electromotive forces `e` where a terminal differs from the
+    reference of its line; the cells give their currents at voltages counted from there."""
+
+    cell: AbstractCell
+    row: Segments
+    col: Segments
+    e_row: Float[Array, "..."]
+    e_col: Float[Array, "..."]
+    reference: Reference
+    free_row: Array  # lines that end in no terminal
+    free_col: Array
+    tap_row: PerCell | None  # [S] of straps to the near terminals
+    tap_col: PerCell | None
+    sources: Float[Array, " sources"]  # voltages [V] of terminals and references
+    parallel: bool = eqx.field(static=True)
+    shunts: tuple[Shunts, Shunts] | None = None  # of row nodes and of column nodes
+
+    def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:
+        """Node voltages [V] at drops [V]."""
+        return self.of_row(self.reference.v_row) - a, self.reference.v_col[None] + w
+
+    @property
+    def rest(self) -> tuple[PerCell, PerCell]:
+        """Node voltages [V] at zero drops."""
+        shape, of = self.cell.shape, self.reference
+        v_row = jnp.broadcast_to(self.of_row(of.v_row), shape)
+        return v_row, jnp.broadcast_to(of.v_col[None], shape)
+
+    def of_row(self, x: Shaped[Array, " lines"]) -> Array:
+        """What belongs to a line of the row family, at its cells."""
+        return x[None, :] if self.parallel else x[:, None]
+
+    def tangents(
+        self, a: PerCell, w: PerCell, guess: Inner
+    ) -> tuple[tuple[PerCell, PerCell, PerCell], Inner]:
+        """What `linearise` says of the cells at drops [V], and the nodes inside them, which are
+        looked for from a `guess`."""
+        v = self.voltages(a, w)
+        inner = self.cell.inner(*v, guess)
+        return self.cell.linearise(*v, inner), inner
+
+
+def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
+    """A biased array, in its working dtype."""
+    dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
+    rows, cols = crossbar.shape
+    drive, readout, parallel = crossbar.drive, crossbar.readout, crossbar.wires.parallel
+    axis, lines = (0, cols) if parallel else (1, rows)
+    wire = lambda r: jnp.broadcast_to(r, (rows, cols)).astype(dtype)
+    end = lambda r, n, axis: jnp.expand_dims(jnp.broadcast_to(r, (n,)).astype(dtype), axis)
+    first = jnp.expand_dims(jnp.arange((rows, cols)[axis]) == 0, 1 - axis)
+    last = (jnp.arange(rows) == rows - 1)[:, None]
+    near = jnp.where(first, end(drive.r_source, lines, axis), 0)
+    far = end(drive.r_source_far, lines, axis)
+    row = Segments(jnp.concatenate([wire(crossbar.wires.r_row) + near, far], axis))
+    near = jnp.where(last, end(readout.r_in, cols, 0), 0)
+    far = end(readout.r_in_far, cols, 0)
+    col = Segments(jnp.concatenate([far, wire(crossbar.wires.r_col) + near], axis=0))
+
+    # An end that is free has no voltage; the other one is then the reference. A line that is free
+    # at both counts from a line of the other family, so that what is at rest has no current.
+    strap = lambda r: None if r is None else 1 / jnp.broadcast_to(r, (rows, cols)).astype(dtype)
+    tap_row, tap_col = strap(drive.r_tap), strap(readout.r_tap)
+    strapped = lambda g, axis: False if g is None else jnp.any(g > 0, axis)
+    near, far = jnp.take(row.alpha, 0, axis) > 0, jnp.take(row.alpha, -1, axis) > 0
+    row_ends = near | strapped(tap_row, axis), far
+    col_ends = (col.alpha[-1] > 0) | strapped(tap_col, 0), col.alpha[0] > 0
+    near, far = bias.v_row.astype(dtype), bias.v_row_far.astype(dtype)
+    v_row = jnp.where(row_ends[0], near, far)
+    v_col = jnp.where(col_ends[0], bias.v_col.astype(dtype), bias.v_col_far.astype(dtype))
+    held_row, held_col = row_ends[0] | row_ends[1], col_ends[0] | col_ends[1]
+    rest_row, rest_col = _one(v_col, held_col), _one(v_row, held_row)
+    v_row, v_col = jnp.where(held_row, v_row, rest_row), jnp.where(held_col, v_col, rest_col)
+    along = lambda x: jnp.expand_dims(x, axis)
+    inner = jnp.zeros((rows - 1, cols) if parallel else (rows, cols - 1), dtype)
+    e_row = jnp.concatenate([along(v_row - near), inner, along(far - v_row)], axis)
+    near, far = bias.v_col.astype(dtype), bias.v_col_far.astype(dtype)
+    inner = jnp.zeros((rows - 1, cols), dtype)
+    e_col = jnp.concatenate([(v_col - far)[None], inner, (near - v_col)[None]], axis=0)
+    forces = row.alpha * e_row, col.alpha * e_col
+
+    cell = gated(crossbar.cell, bias.v_gate)
+    reference, free = Reference(v_row, v_col), (~held_row, ~held_col)
+    far_row = jnp.where(row_ends[1], bias.v_row_far.astype(dtype), v_row)
+    far_col = jnp.where(col_ends[1], bias.v_col_far.astype(dtype), v_col)
+    sources = lax.stop_gradient(jnp.concatenate([v_row, v_col, far_row, far_col]))
+    lines = row, col, *forces, reference, *free, tap_row, tap_col
+    return Circuit(in_dtype(cell, dtype), *lines, sources, parallel)
+
+
+def network_of(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
+    """Kirchhoff's law with cells of so much conductance [S], as their `linearise` says it."""
+    flags = circuit.cell.is_reciprocal, circuit.parallel
+    return Network(circuit.row, circuit.col, g_col, g_row, *shunts(circuit), *flags)
+
+
+def at_rest(circuit: Circuit) -> Network:
+    """Kirchhoff's law for linear cells, whose conductances are the same at any voltage: at 1 V, so
+    that those of a short are infinite and not NaN."""
+    shape, dtype = circuit.cell.shape, circuit.row.r.dtype
+    _, g_row, g_col = circuit.cell.linearise(jnp.ones(shape, dtype), jnp.zeros(shape, dtype))
+    return network_of(circuit, g_row, g_col)
+
+
+def right_hand_side(circuit: Circuit, network: Network, cut: Undetermined) -> tuple[Field, PerCell]:
+    """That of a network of linear cells, and the currents of cells at zero drops [A], which are
+    injected into both families: none in islands, and none of shorts, which have the voltage across
+    them instead."""
+    v_row, v_col = circuit.rest
+    still = jnp.zeros_like(v_row)
+    beside = circuit.cell.linearise(still, still)[0]  # what a capacitor's branch passes at 0 V
+    shorts, dark, cell = network.shorts, cut.row | cut.col, None
+    if shorts is not None:
+        held = shorts.alpha > 0
+        force = jnp.where(shorts.beta > 0, beside, 0) * shorts.beta
+        dark, cell = dark | held, jnp.where(held, v_row - v_col + force, 0)
+    i_rest = jnp.where(dark, 0, network.g_rc * (v_row - v_col) + jnp.where(dark, 0, beside))
+    return injecting(circuit, i_rest, cell), i_rest
+
+
+def injecting(circuit: Circuit, i_rest: PerCell, cell: PerCell | None = None) -> Field:
+    """A right-hand side with currents `i_rest` [A] out of row nodes into column nodes, and forces
+    `cell` [V] in shorts."""
+    row, col = i_rest, i_rest
+    if circuit.shunts is not None:
+        row, col = row + circuit.shunts[0].i, col - circuit.shunts[1].i
+    return Field(row, circuit.e_row, col, circuit.e_col, cell)
+
+
+def shunts(circuit: Circuit) -> tuple[PerCell | None, PerCell | None]:
+    """Conductances [S] from row nodes and from column nodes to their references: of straps and of
+    shunts."""
+    of_row, of_col = circuit.tap_row, circuit.tap_col
+    if circuit.shunts is not None:
+        row, col = circuit.shunts
+        of_row = row.g if of_row is None else of_row + row.g
+        of_col = col.g if of_col is None else of_col + col.g
+    return of_row, of_col
+
+
+def gated(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:
+    """The cells at the gate voltages [V] of a bias, if it has any."""
+    if v_gate is None:
+        return cell
+    if not (isinstance(cell, AbstractGatedCell) and has_gate(cell)):
+        raise ValueError(
+            f"bias.v_gate is given, but {type(cell).__name__} has no gate: leave it out, or put a"
+            " transistor in series with the cell."
+        )
+    return cell.gated(v_gate[:, None] if v_gate.ndim == 1 else v_gate)
+
+
+def _one(v: Array, of: Array) -> Array:
+    """The first of those voltages, 0 of none. A mean would round: equal ones must cancel."""
+    return jnp.where(jnp.any(of), v[jnp.argmax(of)], 0)
+
+
+def in_one_dtype(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
+    """An array and its bias, every number in the dtype that a read runs in."""
+    dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
+    return in_dtype(crossbar, dtype), in_dtype(bias, dtype)
+
+
+def alone_in_one_dtype(crossbar: Crossbar) -> Crossbar:
+    """An array, every number in the dtype of its arrays."""
+    return in_dtype(crossbar, working_dtype(crossbar))
+
+
+def working_dtype(crossbar: Crossbar, *inputs: Array):
+    """The dtype a read runs in: that of every array in the circuit and of its inputs. Scalars
+    follow along."""
+    parts = (crossbar.cell, crossbar.wires, crossbar.drive, crossbar.readout)
+    leaves = [x for part in parts for x in _arrays(part) if jnp.ndim(x) > 0]
+    dtype = widest(*leaves, *inputs)
+    require_enough(dtype, "a part of the crossbar")
+    return dtype
+
+
+def _arrays(tree) -> list[Array]:
+    return [x for x in jax.tree.leaves(tree) if eqx.is_array_like(x)]

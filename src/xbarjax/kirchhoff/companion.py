@@ -1,0 +1,98 @@
+"""What capacitors are to a network within a step of time: conductances beside sources.
+
+A stage of an implicit method asks for the end of `v = v_h + d i / c`, with `v_h` known: a branch
+
+    i = g (v - v_h),    g = c / d,
+
+of a node to ground, or of a row node to its column node, in parallel with the cell.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._types import DeviceMask, Inner, PerCell, PerDevice, Scalar
+from ..cells import AbstractCell, AbstractRangedCell, in_range
+from ..wires import Wires
+from .circuit import Circuit, Shunts
+from .network import Field, Network
+
+
+class Charge(NamedTuple):
+    """Something of every capacitor: of row nodes, of column nodes, across cells."""
+
+    row: PerCell
+    col: PerCell
+    cell: PerCell
+
+
+class BesideCapacitor(AbstractRangedCell):
+    """Cells in parallel with their capacitors, of which a stage has made `i = g v + i_0`."""
+
+    cell: AbstractCell
+    g: PerDevice
+    i_0: PerDevice
+
+    @property
+    def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.cell.is_linear
+
+    @property
+    def is_reciprocal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.cell.is_reciprocal
+
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
+        return self.cell.current(v_row, v_col) + self.g * (v_row - v_col) + self.i_0
+
+    def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
+        return self.cell.inner(v_row, v_col, guess)
+
+    def linearise(
+        self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
+    ) -> tuple[PerDevice, PerDevice, PerDevice]:
+        i, g_row, g_col = self.cell.linearise(v_row, v_col, inner)
+        both = g_row + self.g
+        other = both if self.is_reciprocal else g_col + self.g
+        return i + self.g * (v_row - v_col) + self.i_0, both, other
+
+    def valid(self) -> DeviceMask:
+        return self.cell.valid()
+
+    def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
+        return in_range(self.cell, v_row, v_col)
+
+
+def capacitances(wires: Wires, shape: tuple[int, int], dtype) -> Charge:
+    """[F] of all of them, 0 where there are none."""
+    full = lambda c: jnp.broadcast_to(0.0 if c is None else c, shape).astype(dtype)
+    return Charge(full(wires.c_row), full(wires.c_col), full(wires.c_cell))
+
+
+def with_capacitors(circuit: Circuit, c: Charge, d: Scalar, v_h: Charge, wires: Wires) -> Circuit:
+    """A circuit with the branches of a stage of `d` [s], from voltages `v_h` [V]."""
+    g = Charge(*(x / d for x in c))
+    rest_row, rest_col = circuit.rest
+    shunts = (
+        Shunts(g.row, g.row * (rest_row - v_h.row)),
+        Shunts(g.col, g.col * (rest_col - v_h.col)),
+    )
+    cell = circuit.cell
+    if wires.c_cell is not None:
+        cell = BesideCapacitor(cell, g.cell, -g.cell * v_h.cell)
+    held = [end(x) for x in v_h[:2] for end in (jnp.min, jnp.max)]
+    sources = jnp.concatenate([circuit.sources, jnp.stack(held)])
+    where = lambda x: (x.cell, x.shunts, x.sources)
+    return eqx.tree_at(where, circuit, (cell, shunts, sources), is_leaf=lambda x: x is None)
+
+
+def injected(q: Charge, network: Network) -> Field:
+    """A right-hand side of what all of them give to their nodes: a current [A], or a charge [C]
+    where voltages are integrated over time."""
+    none = jnp.zeros_like
+    return Field(-q.row - q.cell, none(network.row.r), q.col - q.cell, none(network.col.r))
+
+
+def voltages(v_row: PerCell, v_col: PerCell) -> Charge:
+    """[V] across all of them."""
+    return Charge(v_row, v_col, v_row - v_col)

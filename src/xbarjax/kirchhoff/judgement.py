@@ -1,0 +1,237 @@
+"""Whether a solution can be used: what of Kirchhoff's and Ohm's laws it leaves violated, what the
+circuit leaves open, and the status that says so."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+from .. import _native
+from .._types import CellMask, PerCell, Scalar
+from ..crossbar import Crossbar
+from ..drive import Bias
+from .circuit import Circuit
+from .islands import Undetermined
+from .network import CAP, Field, Network, Segments, Shorts, largest
+from .solution import Status
+
+MANY = 100  # shorts in a row, whose voltages add up
+ROUNDING = 64  # units of it
+OPEN = 1e-3  # of what sources span: a loop that lacks more joins two of them
+
+
+class Judged(NamedTuple):
+    """What a solution leaves of Kirchhoff's and Ohm's laws."""
+
+    residual: Scalar  # [A], the largest violation of the current law
+    status: Int[Array, ""]  # whether that is too much, or shorts are at fault
+    split: CellMask | None  # shorts whose current is open
+    lost: CellMask | None  # shorts whose law does not hold
+
+
+def judged(
+    circuit: Circuit,
+    network: Network,
+    x: Field,
+    left: Field,
+    injected: PerCell,
+    error: Scalar,
+    *,
+    of_vector: bool,
+) -> Judged:
+    """Whether a solution `x` can be used. By the kernel where there is one.
+
+    **Arguments:** `left`: what it leaves of the laws, or, `of_vector`, the right-hand side that was
+    solved for; `injected`: currents [A] into both families, of which rounding is a part; `error`:
+    what a node may be off by [V], where that was looked for.
+
+    None of it has a derivative."""
+    shorts, dtype, nodes = network.shorts, x.row.dtype, x.row.shape
+    of_shorts = (None,) * 4
+    if shorts is not None:
+        of_shorts = shorts.alpha, shorts.beta, shorts.cap, shorts.open
+        left = left if left.cell is not None else left._replace(cell=jnp.zeros_like(x.row))
+    else:
+        x, left = x._replace(cell=None), left._replace(cell=None)
+    operands = lax.stop_gradient(
+        (
+            network.row.r,
+            network.col.r,
+            network.g_rc,
+            None if network.symmetric else network.g_cr,
+            network.shunt_row,
+            network.shunt_col,
+            *of_shorts,
+            *left,
+            *x,
+            injected,
+            circuit.reference.v_row,
+            circuit.reference.v_col,
+            circuit.e_row,
+            circuit.e_col,
+            circuit.sources,
+            error,
+        )
+    )
+    pure = Judge(network.parallel, of_vector)
+    masks = [] if shorts is None else [(nodes, bool), (nodes, bool)]
+    results = [((), dtype), ((), jnp.int32), *masks]
+    if _native.available():
+        flags = pure._asdict()
+        found = _native.call("judge", operands, results, pure, dtype, **flags)
+    else:
+        found = pure(*operands)
+    return Judged(*found, *((None, None) if shorts is None else ()))
+
+
+class Judge(NamedTuple):
+    """What `judged` finds, in JAX."""
+
+    parallel: bool
+    of_vector: bool
+
+    def __call__(self, *operands: Any) -> list[Array]:
+        r_row, r_col, g_rc, g_cr, shunt_row, shunt_col, alpha, beta, cap, beside = operands[:10]
+        left, x = Field(*operands[10:15]), Field(*operands[15:20])
+        injected, v_row, v_col, e_row, e_col, sources, error = operands[20:]
+        low, high = jnp.min(sources), jnp.max(sources)
+        symmetric, shorts = g_cr is None, None
+        if alpha is not None:
+            shorts = Shorts(alpha, beta, cap, beside)
+        cells = (g_rc, g_rc if symmetric else g_cr)
+        network = Network(
+            Segments(r_row),
+            Segments(r_col),
+            *cells,
+            shunt_row,
+            shunt_col,
+            symmetric,
+            self.parallel,
+            shorts=shorts,
+        )
+        off = network.violation(left, x) if self.of_vector else left
+        residual = largest(off.row, off.col)
+        i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
+        highest = jnp.maximum(jnp.abs(low), jnp.abs(high))
+        of_currents, of_voltages = _tolerance(residual.dtype)
+
+        # The solver's own tolerance is far below this one, which it misses where it stopped early
+        # or the dtype is exhausted. Where no current may flow, the rounding of the injected ones is
+        # all there is: no voltage is left across anything that conducts.
+        eps, flowing = jnp.finfo(residual.dtype).eps, largest(i_row, i_col)
+        rounding = ROUNDING * eps * largest(injected)
+        little = (flowing <= rounding) & (residual > 0)
+        ends = v_row[None, :] if self.parallel else v_row[:, None], v_col[None]
+        across = lambda: _across(network, x, ends, (e_row, e_col)) <= ROUNDING * eps * highest
+        at_rest = lax.cond(little, across, lambda: jnp.asarray(False))
+        rounding = jnp.where(at_rest, rounding, eps * rounding)
+        holds = residual <= of_currents * flowing + rounding
+        # Ohm's law in the wires, to the largest drop; and nodes, where they hang on little
+        apart, drops = largest(off.row_segments, off.col_segments), largest(x.row, x.col)
+        holds &= apart <= of_voltages * drops
+        holds &= error <= of_voltages * highest
+        finite = jnp.all(jnp.stack([jnp.isfinite(jnp.sum(part)) for part in jax.tree.leaves(x)]))
+        said = status({Status.NOT_CONVERGED: ~holds, Status.NOT_FINITE: ~finite})
+        if shorts is None:
+            return [residual, said]
+        none = jnp.zeros(shorts.alpha.shape, bool)
+        split, lost, more = lax.cond(
+            jnp.any(shorts.alpha > 0),
+            lambda: _of_shorts(network, x, off, largest(i_row, i_col), high - low, highest),
+            lambda: (none, none, jnp.zeros((), jnp.int32)),
+        )
+        return [residual, said | more, split, lost]
+
+
+def _across(network: Network, x: Field, ends: tuple[Array, Array], e: tuple[Array, Array]):
+    """The largest voltage [V] across a wire or cell that conducts, however little."""
+    joined = (network.g_rc > 0) | (network.g_cr > 0)
+    if network.shorts is not None:
+        joined |= network.shorts.alpha > 0
+
+    def along(line: Segments, d, e, axis: int):
+        across = jnp.diff(d, axis=axis, prepend=0, append=0) - line.over_alpha(e)
+        return jnp.where(line.alpha > 0, across, 0)
+
+    cells = jnp.where(joined, (ends[0] - x.row) - (ends[1] + x.col), 0)
+    rows = along(network.row, x.row, e[0], network.row_axis)
+    return largest(cells, rows, along(network.col, -x.col, e[1], 0))
+
+
+def _of_shorts(network: Network, x: Field, off: Field, flowing: Scalar, span: Scalar, highest):
+    """Masks of shorts whose current is open, and whose law does not hold, and a status."""
+    shorts, (of_currents, of_voltages) = network.shorts, _tolerance(x.row.dtype)
+    assert shorts is not None and off.cell is not None and x.cell is not None
+    held, ideal = shorts.alpha > 0, shorts.beta == 0
+    # beside ideal wires nothing but its own law says what flows in a cell
+    gain = jnp.where(shorts.open & ~ideal, 1 / jnp.where(ideal, 1, shorts.beta), shorts.gain)
+    most = jnp.maximum(flowing, largest(x.cell))
+    lost = held & ~(jnp.abs(gain * off.cell) <= of_currents * most)
+    # a short that closes a loop of wires: what flows there follows from voltages alone, and those
+    # are rounded
+    drop = jnp.finfo(x.row.dtype).eps * (jnp.abs(x.row) + jnp.abs(x.col))
+    lost |= held & ~(drop * shorts.cap / CAP <= of_currents / 10 * most)
+    lost |= held & ~(MANY * jnp.abs(off.cell) <= of_voltages * highest)
+    loop = shorts.open | (held & (shorts.cap == 0))
+    joined = loop & (jnp.abs(off.cell) > OPEN * jnp.maximum(span, 0))
+    split = ideal & shorts.open & ~joined
+    flags = {
+        Status.SPLIT: jnp.any(split),
+        Status.SHORT_CIRCUIT: jnp.any(joined),
+        Status.NOT_CONVERGED: jnp.any(lost & ~joined),
+    }
+    return split, lost, status(flags)
+
+
+def status(flags: dict[Status, Array]) -> Int[Array, ""]:
+    """The flags that hold, as one number."""
+    said = jnp.zeros((), jnp.int32)
+    for flag, holds in flags.items():
+        said |= jnp.where(holds, int(flag), 0)
+    return said
+
+
+def status_of(
+    crossbar: Crossbar, bias: Bias, undetermined: Undetermined, more: Int[Array, ""]
+) -> Int[Array, ""]:
+    """The status of a read: what is wrong with the array and its bias, and `more`."""
+    wires, drive, readout = crossbar.wires, crossbar.drive, crossbar.readout
+    resistances = (
+        wires.r_row,
+        wires.r_col,
+        drive.r_source,
+        drive.r_source_far,
+        readout.r_in,
+        readout.r_in_far,
+    )
+    straps = [r for r in (drive.r_tap, readout.r_tap) if r is not None]
+    split = jnp.concatenate([undetermined.row_split, undetermined.col_split])
+    near = jnp.concatenate([bias.v_row, bias.v_col])
+    far = jnp.concatenate([bias.v_row_far, bias.v_col_far])
+    flags = {
+        Status.FLOATING: jnp.any(undetermined.row | undetermined.col),
+        Status.SPLIT: jnp.any(split),
+        Status.NOT_FINITE: ~_every(lambda x: jnp.isfinite(jnp.sum(x)), jax.tree.leaves(bias)),
+        Status.INVALID_CELL: ~(jnp.all(crossbar.cell.valid()) & jnp.all(readout.valid())),
+        Status.INVALID_WIRE: ~(
+            _every(lambda r: jnp.all(r >= 0), resistances)
+            & _every(lambda r: jnp.all(r > 0), straps)
+        ),
+        Status.SHORT_CIRCUIT: jnp.any(split & (near != far)),
+    }
+    return lax.stop_gradient(status(flags) | more)
+
+
+def _every(test: Callable[[Array], Array], parts: Iterable[Any]) -> Array:
+    """Whether a test holds of all parts, each looked at once."""
+    distinct = {id(x): x for x in parts}.values()
+    return functools.reduce(jnp.logical_and, map(test, distinct), jnp.asarray(True))
+
+
+def _tolerance(dtype) -> tuple[float, float]:
+    """Of currents, relative to the largest, and of voltages."""
+    return (1e-8, 1e-9) if dtype == jnp.float64 else (1e-4, 1e-4)

@@ -1,0 +1,19 @@
+"""Figures of solved and compensated arrays, and of Monte Carlo sweeps.
+
+Every function returns a new `matplotlib.figure.Figure` and touches no global state: save it with
+`figure.savefig(...)`, or leave it as the last line of a notebook cell.
+"""
+
+from .arrays import (
+    compensation as compensation,
+    currents as currents,
+    drops as drops,
+    overview as overview,
+    voltages as voltages,
+)
+from .monte_carlo import (
+    die_map as die_map,
+    dies as dies,
+    distributions as distributions,
+    yield_curves as yield_curves,
+)

@@ -1,0 +1,22 @@
+"""Published numbers as parts of a circuit, each with its source: starting points, not truths.
+
+`xbarjax presets` lists them. Every function returns an ordinary noun or perturbation, whose numbers
+can be replaced and differentiated.
+"""
+
+from .devices import (
+    cco_hermes as cco_hermes,
+    copper_wires as copper_wires,
+    ecram_pulses_lithium as ecram_pulses_lithium,
+    ecram_pulses_metal_oxide as ecram_pulses_metal_oxide,
+    hfox_bake as hfox_bake,
+    pcm_drift as pcm_drift,
+    pcm_programming as pcm_programming,
+    pcm_programming_hermes as pcm_programming_hermes,
+    rram_programming_falcone as rram_programming_falcone,
+    rram_programming_milo as rram_programming_milo,
+    rram_programming_wan as rram_programming_wan,
+    rram_relaxation_falcone as rram_relaxation_falcone,
+    sonos_programming as sonos_programming,
+    sonos_read_noise as sonos_read_noise,
+)

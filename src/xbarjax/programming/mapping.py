@@ -1,0 +1,321 @@
+"""Weights to conductances and back.
+
+A weight may be negative, a conductance may not. A mapping decides which cells stand for which
+weight: `program` gives the conductances of one or more physical arrays, stacked in front, and
+`combine` turns what those arrays put out (currents, or effective conductances) into the logical
+columns again. The arrays all see the same inputs.
+
+`k` [S per unit of weight] ties the two: `combine(program(w, k)) = zero + k w` for ideal wires.
+`zero` [S] is 0 for all but `DigitalOffset`.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from .._types import (
+    PerCell,
+    PerCol,
+    Scalar,
+    as_physical,
+    everywhere,
+    is_concrete,
+    physical,
+    straight_through,
+)
+
+Stack = Float[Array, "arrays rows physical"]
+
+
+class AbstractMapping(eqx.Module):
+    """How weights of shape `(rows, cols)` are carried by conductances between two bounds.
+
+    **Attributes:** `g_min`, `g_max`: bounds [S] of every cell, `0 <= g_min < g_max`, or
+    `ValueError`; `reach`: the largest negative and positive weight that fit, as parts of
+    `(g_max - g_min) / k`.
+    """
+
+    g_min: eqx.AbstractVar[Scalar]
+    g_max: eqx.AbstractVar[Scalar]
+
+    def __check_init__(self):
+        g_min, g_max = self.g_min, self.g_max
+        if is_concrete((g_min, g_max)) and not 0 <= float(g_min) < float(g_max) < float("inf"):
+            raise ValueError(
+                f"g_min is {float(g_min)} S and g_max {float(g_max)} S: bounds must satisfy"
+                " 0 <= g_min < g_max, finite."
+            )
+
+    @property
+    @abc.abstractmethod
+    def reach(self) -> tuple[Scalar | float, Scalar | float]: ...
+
+    @property
+    def zero(self) -> Scalar:
+        """What `combine` gives for a weight of 0 [S], which is taken off digitally:
+        `zero sum(v_in)` from every current."""
+        return self.combine(self.program(jnp.zeros((1, 1), self.g_min.dtype), 0.0))[0, 0]
+
+    @abc.abstractmethod
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        """Conductances [S] of the physical arrays, `(arrays, rows, physical)`, inside the bounds
+        for `|weights| <= reach (g_max - g_min) / k`."""
+
+    @abc.abstractmethod
+    def combine(self, physical: Float[Array, "arrays *other physical"]) -> Float[Array, "..."]:
+        """Logical columns from those of the physical arrays; linear."""
+
+    @abc.abstractmethod
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        """Conductances [S] that change `combine` by `change` [S], if that of every cell changes
+        by `slope` times its own. May go beyond the bounds where the weight does not fit."""
+
+    @abc.abstractmethod
+    def used(self, g: Stack) -> PerCol:
+        """The largest part of the range that the cells of each logical column need."""
+
+    @abc.abstractmethod
+    def saturated(self, g: Stack) -> Bool[Array, "arrays rows physical"]:
+        """Cells at a bound that keeps a weight from growing."""
+
+    def siemens_per_weight(self, weights: PerCell, scale: Scalar | float = 1.0) -> Scalar:
+        """`k` [S] at which the weight that needs most takes `scale` of what it may; weights that
+        are all 0 count as one of 1. Raises `ValueError` where a sign has no room at all."""
+        k, low, high = _fitting(self, weights, scale)
+        if is_concrete(k) and not float(k) > 0:
+            raise ValueError(
+                f"weights go from {float(-low)} to {float(high)}, and cells have no room for one of"
+                f" the signs: reach is {tuple(map(float, self.reach))}. Move g_zero."
+            )
+        return k
+
+
+@eqx.filter_jit
+def _fitting(mapping: AbstractMapping, weights: PerCell, scale: Scalar | float):
+    """`k` [S] that just fits, and the largest weights of either sign, 1 where all are 0."""
+    (down, up), span = mapping.reach, mapping.g_max - mapping.g_min
+    low, high = jnp.max(-weights), jnp.max(weights)
+    high = jnp.where((low <= 0) & (high <= 0), 1, high)
+    fits = lambda reach, most: jnp.where(most > 0, reach / jnp.where(most > 0, most, 1), jnp.inf)
+    return scale * span * jnp.minimum(fits(down, low), fits(up, high)), low, high
+
+
+@eqx.filter_jit
+def _at_bounds(mapping: AbstractMapping, g: Stack) -> Stack:
+    """Conductances [S], those that rounding took beyond a bound at that bound. What lies farther
+    beyond is a weight that does not fit, and stays."""
+    low, high = mapping.g_min.astype(g.dtype), mapping.g_max.astype(g.dtype)
+    rounding = 4 * jnp.finfo(g.dtype).eps * high
+    held = jnp.where((g < low) & (g >= low - rounding), low, g)
+    held = jnp.where((g > high) & (g <= high + rounding), high, held)
+    return lax.stop_gradient(held) + straight_through(g)
+
+
+class DifferentialPair(AbstractMapping):
+    """Two arrays whose column currents are subtracted: `k w = g_plus - g_minus`.
+
+    The side that a weight does not need stays at `g_min`, so that as little current as possible
+    flows in the wires.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        sides = jnp.stack([jnp.maximum(k * weights, 0), jnp.maximum(-k * weights, 0)])
+        return _at_bounds(self, self.g_min + sides)
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0] - physical[1]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        plus, minus = g
+        new_minus = jnp.maximum(minus - change / (2 * slope[1]), self.g_min)
+        rest = change + slope[1] * (new_minus - minus)
+        new_plus = jnp.maximum(plus + rest / slope[0], self.g_min)
+        rest = rest - slope[0] * (new_plus - plus)
+        return jnp.stack([new_plus, new_minus - rest / slope[1]])
+
+    def used(self, g: Stack) -> PerCol:
+        return jnp.max((g - self.g_min) / (self.g_max - self.g_min), axis=(0, 1))
+
+    def saturated(self, g: Stack) -> Array:
+        return g >= self.g_max
+
+
+class ConstantSumPair(AbstractMapping):
+    """A differential pair whose two sides always sum to `g_min + g_max`:
+
+        g_plus, g_minus = (g_min + g_max +- k w) / 2.
+
+    Every column of an array has the same sum then, so that floating bit lines (`VoltageSense`)
+    settle at voltages whose differences are products, all with the same factor
+    `rows (g_min + g_max) / 2`: no column needs a register for its own. Errors of conductances of
+    deviation `sigma` change the sums by `sigma / (sqrt(rows) g)` of theirs, with `g` the mean
+    conductance. (W. Wan et al., Nature 608, 504 (2022), doi:10.1038/s41586-022-04992-8, sense
+    voltages of pairs.)
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        middle = (self.g_min + self.g_max) / 2
+        return _at_bounds(self, jnp.stack([middle + k * weights / 2, middle - k * weights / 2]))
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0] - physical[1]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        return g + jnp.stack([change, -change]) / (2 * slope)
+
+    def used(self, g: Stack) -> PerCol:
+        middle, half = (self.g_max + self.g_min) / 2, (self.g_max - self.g_min) / 2
+        return jnp.max(jnp.abs(g - middle) / half, axis=(0, 1))
+
+    def saturated(self, g: Stack) -> Array:
+        return (g >= self.g_max) | (g <= self.g_min)
+
+
+class InterleavedPair(AbstractMapping):
+    """A differential pair in neighbouring columns of one array, of twice the columns.
+
+    The same as `DifferentialPair`, but both sides share their word lines.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        return self._interleave(DifferentialPair(self.g_min, self.g_max).program(weights, k))
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0, ..., 0::2] - physical[0, ..., 1::2]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        pair = DifferentialPair(self.g_min, self.g_max)
+        return self._interleave(pair.move(self._apart(g), change, self._apart(slope)))
+
+    def used(self, g: Stack) -> PerCol:
+        return DifferentialPair(self.g_min, self.g_max).used(self._apart(g))
+
+    def saturated(self, g: Stack) -> Array:
+        return g >= self.g_max
+
+    def _apart(self, g: Array) -> Array:
+        return jnp.stack([g[0, :, 0::2], g[0, :, 1::2]])
+
+    def _interleave(self, pair: Array) -> Array:
+        _, rows, cols = pair.shape
+        return jnp.moveaxis(pair, 0, -1).reshape(1, rows, 2 * cols)
+
+
+class OffsetColumn(AbstractMapping):
+    """One array with a reference column in the middle of the range, subtracted from all others:
+    `k w = g - g_mid`. Half the cells of a pair, at half its span."""
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return 0.5, 0.5
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        middle = (self.g_min + self.g_max) / 2
+        return _at_bounds(self, middle + jnp.pad(k * weights, ((0, 0), (0, 1)))[None])
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0, ..., :-1] - physical[0, ..., -1:]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        return g.at[0, :, :-1].add(change / slope[0, :, :-1])
+
+    def used(self, g: Stack) -> PerCol:
+        return jnp.max(jnp.abs(self._part(g[0, :, :-1])), axis=0)
+
+    def saturated(self, g: Stack) -> Array:
+        return (jnp.abs(self._part(g)) >= 1).at[:, :, -1].set(False)
+
+    def _part(self, g: Array) -> Array:
+        """From -1 at `g_min` to 1 at `g_max`."""
+        return (2 * g - self.g_max - self.g_min) / (self.g_max - self.g_min)
+
+
+class DigitalOffset(AbstractMapping):
+    """One array and one cell a weight, `g = g_zero + k w`. What `g_zero` adds is the same for every
+    column, `g_zero sum(v_in)`, and is subtracted digitally: there is no second cell to subtract it
+    where it flows, so that the wires carry all of it.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `g_zero`: the conductance of a weight of 0 [S],
+    between them. `spanning` chooses it for weights. Raises `ValueError` for others.
+    """
+
+    g_min: Scalar = physical("g_min")
+    g_max: Scalar = physical("g_max")
+    g_zero: Scalar = physical("g_zero")
+
+    def __check_init__(self):
+        if not everywhere(
+            lambda low, zero, high: (low <= zero) & (zero <= high),
+            self.g_min,
+            self.g_zero,
+            self.g_max,
+        ):
+            raise ValueError(
+                f"g_zero is {self.g_zero} S; it must lie between g_min, {self.g_min} S, and g_max,"
+                f" {self.g_max} S."
+            )
+
+    @classmethod
+    def spanning(
+        cls, weights: PerCell, g_min: Scalar | float, g_max: Scalar | float
+    ) -> tuple["DigitalOffset", Scalar]:
+        """The mapping that takes the smallest weight to `g_min` and the largest to `g_max`, and its
+        `k` [S per unit of weight]."""
+        low, high = jnp.maximum(jnp.max(-weights), 0), jnp.maximum(jnp.max(weights), 0)
+        down = low / jnp.where(low + high > 0, low + high, 1)
+        g_zero = g_min + down * (g_max - g_min)
+        mapping = cls(*map(as_physical, (g_min, g_max, g_zero)))
+        return mapping, mapping.siemens_per_weight(weights)
+
+    @property
+    def reach(self) -> tuple[Scalar, Scalar]:
+        up = (self.g_max - self.g_zero) / (self.g_max - self.g_min)
+        return 1 - up, up
+
+    def program(self, weights: PerCell, k: Scalar | float) -> Stack:
+        return _at_bounds(self, (self.g_zero + k * weights)[None])
+
+    def combine(self, physical: Array) -> Array:
+        return physical[0]
+
+    def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
+        return g + change[None] / slope
+
+    def used(self, g: Stack) -> PerCol:
+        up = (g - self.g_zero) / jnp.where(self.g_max > self.g_zero, self.g_max - self.g_zero, 1)
+        down = (self.g_zero - g) / jnp.where(self.g_zero > self.g_min, self.g_zero - self.g_min, 1)
+        return jnp.max(jnp.maximum(up, down), axis=(0, 1))
+
+    def saturated(self, g: Stack) -> Array:
+        return (g >= self.g_max) | (g <= self.g_min)

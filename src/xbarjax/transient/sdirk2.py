@@ -1,0 +1,236 @@
+"""The method that follows an array in time: two stages a step, one solve each.
+
+Kirchhoff's law holds at every moment; capacitors integrate. A step from `t` to `t + h` is two
+stages of one form, `y = y_h + d y'`, with the same `d = gamma h`, `gamma = 1 - 1 / sqrt 2`
+(R. Alexander, SIAM J. Numer. Anal. 14, 1006 (1977), doi:10.1137/0714068):
+
+    at t + gamma h:    y_h = y_0
+    at t + h:          y_h = y_0 + (1 + sqrt 2) (y_1 - y_0)
+
+It is of second order, damps what is faster than a step (L-stable), and its second stage is its
+result, so that nodes without a capacitor obey Kirchhoff's law there as in a read. Charge adds up
+with the same weights, `h ((1 - gamma) i_1 + gamma i_2)`: what flows is what is stored, to rounding.
+
+For what is linear and at rest that is TR-BDF2 (R. E. Bank et al., IEEE Trans. CAD 4, 436 (1985),
+doi:10.1109/TCAD.1985.1270142): both have the one stability function of this order that two such
+stages can have. But TR-BDF2 begins with the slope at `t`, and at the corner of an edge there are
+two. This method does not look at it: corners need no step of lower order, corners of several lines
+at one time have the derivatives that they have apart, and edges err by a quarter as much.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from .._types import PerCol, Scalar
+from ..analyses.read import bias_of, guess_from, read
+from ..crossbar import Crossbar
+from ..drive.waveform import Waveform
+from ..kirchhoff.circuit import circuit_of
+from ..kirchhoff.companion import Charge, capacitances, voltages
+from ..kirchhoff.network import Field
+from ..kirchhoff.solution import Solution, Status
+from ..readout import AbstractReadoutInTime, has_memory
+from .adaptive import AbstractStep, Followed, Knots, equal_steps, follow, knots_of
+from .stage import Held, Said, Seen, Stage, at_first
+
+GAMMA = 1 - math.sqrt(0.5)
+# of h^3 times half the third derivative: what the method errs by where y' = l y
+ERROR = (4 * GAMMA**3 + 3 * (1 - 2 * GAMMA) * GAMMA**2 - 1 / 6) / GAMMA
+INPUT = 0.01  # of what amplifiers put out
+TINY = 1e-9  # of the current that conductances and voltages stand for: less is taken for none
+
+
+class _Sizes(NamedTuple):
+    """What errors are judged by: largest voltages [V] of nodes and of what is remembered, currents
+    [A] and charge [C] of a column."""
+
+    row: Scalar
+    col: Scalar
+    i: Scalar
+    q: Scalar
+
+
+class State(NamedTuple):
+    """Where the array is, and what has passed."""
+
+    held: Held
+    slope: Held  # in the end of the last step [V/s]
+    x: Field  # drops and segment currents
+    last: Seen
+    q: tuple[PerCol, Array]
+    said: Said
+
+
+class _Step(AbstractStep):
+    """Two stages."""
+
+    crossbar: Crossbar
+    waveform: Waveform
+    solver: Any
+    sizes: _Sizes
+    rtol: Scalar
+
+    def __call__(self, state: State, t: Scalar, h: Scalar, middle: Scalar, *, judged: bool):
+        d, y_0 = GAMMA * h, state.held
+        stage = Stage(self.crossbar, self.solver, d, y_0)
+
+        def one(carry, at):
+            y, x, _ = carry
+            beyond, of_h = at.astype(d.dtype)
+            y_h = jax.tree.map(lambda y, y_0: y_0 + beyond * (y - y_0), y, y_0)
+            v_in = self.waveform(t + of_h * h, middle)
+            y, x, seen, said, tangent = stage(v_in, y_h, x)
+            slope = jax.tree.map(lambda y, y_h: (y - y_h) / d, y, y_h)
+            return (y, x, tangent if judged else None), (slope, seen, said)
+
+        tangent = jax.eval_shape(lambda: stage(self.waveform(t), y_0, state.x)[4])
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tangent) if judged else None
+        stages = jnp.asarray([[0, GAMMA], [1 + math.sqrt(2), 1]])
+        (y, x, tangent), (slopes, seen, said) = lax.scan(one, (y_0, state.x, blank), stages)
+        flown = jax.tree.map(lambda i: h * ((1 - GAMMA) * i[0] + GAMMA * i[1]), seen.i)
+        q = jax.tree.map(jnp.add, state.q, flown)
+        last, slope = jax.tree.map(lambda x: x[1], (seen, slopes))
+        new = State(y, slope, x, last, q, _together(state.said, said))
+        error = jnp.zeros_like(h)
+        if judged:
+            error = self._error(stage, tangent, state, slopes, seen, new, h)
+            # a shorter step may converge
+            failed = jnp.any(said.status & int(Status.NOT_CONVERGED) != 0)
+            error = jnp.where(failed, jnp.inf, error)
+        return new, (last, q), lax.stop_gradient(error)
+
+    def _error(self, stage: Stage, tangent, state: State, slopes: Held, seen: Seen, new, h):
+        """`ERROR h^3 y''' / 2` of all that integrates, by what is allowed."""
+        weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)  # of slopes at 0, gamma, 1
+        of = lambda a, bc: ERROR * h * (weights[0] * a + weights[1] * bc[0] + weights[2] * bc[1])
+        v = jax.tree.map(of, state.slope.v, slopes.v)
+        v = Charge(*(jnp.where(c > 0, e, 0) for c, e in zip(stage.c, v)))
+        row, col = stage.filtered(tangent, v)
+        most = lambda x: jnp.max(jnp.abs(x))
+        q, readout = jnp.maximum(self.sizes.q, most(new.q[0])), self.crossbar.readout
+        of_col, memory = self.sizes.col, []
+        if state.slope.memory is not None:
+            assert isinstance(readout, AbstractReadoutInTime)
+            allowed = readout.reaches(self.sizes.row, self.sizes.i, q)
+            allowed = jnp.maximum(allowed, TINY * self.sizes.row)
+            # what an input moves by is little beside what that makes of the output
+            of_col = jnp.maximum(of_col, INPUT * jnp.max(allowed))
+            each = jax.tree.map(of, state.slope.memory, slopes.memory)
+            each = readout.damped(stage.d, each)
+            memory = [most(each.out / allowed), most(each.across / allowed)]
+        errors = [
+            most(row) / self.sizes.row,
+            most(col) / of_col,
+            most(of(state.last.i[0], seen.i[0])) / q,
+            *memory,
+        ]
+        return jnp.max(jnp.stack(errors)) / self.rtol
+
+
+def _together(before: Said, stages: Said) -> Said:
+    largest = jnp.maximum(before.largest, jnp.max(stages.largest))
+    tolerance = 1e-8 if largest.dtype == jnp.float64 else 1e-4
+    enough = tolerance * largest + stages.rounding
+    missed = jnp.where(stages.residual <= enough, 0, int(Status.NOT_CONVERGED))
+    status = stages.status | missed.astype(stages.status.dtype)
+    return Said(
+        jnp.maximum(before.residual, jnp.max(stages.residual)),
+        largest,
+        jnp.max(stages.rounding),
+        before.status | status[0] | status[1],
+        before.num_steps + jnp.sum(stages.num_steps),
+        before.newton_steps + jnp.sum(stages.newton_steps),
+    )
+
+
+def followed(
+    crossbar: Crossbar, waveform: Waveform, ts: Array, rtol: Array, steps, max_steps, solver
+) -> tuple[State, Knots, Followed]:
+    """Where an array begins, and where all steps lead."""
+    resting = at_first(crossbar)
+    at = lambda v: read(resting, bias_of(resting, v), solver=solver)
+    v_in = waveform(ts[0])
+    if steps is None:
+        # of the largest voltage of every line, whenever it has it
+        largest = jnp.argmax(jnp.abs(waveform.v), axis=0)[None]
+        highest = lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0])
+        both = jax.vmap(at)(jnp.stack([v_in, highest.astype(v_in.dtype)]))  # compiled once
+        first, peak = (jax.tree.map(lambda x, k=k: x[k], both) for k in range(2))
+    else:
+        first, peak = at(v_in), None
+    dtype = first.drop_row.dtype
+    ts, rtol = ts.astype(dtype), rtol.astype(dtype)
+    start = _start(crossbar, resting, first, v_in)
+    rises = jnp.all(jnp.diff(ts) > 0) & jnp.all(jnp.diff(waveform.t, axis=0) > 0)
+    backwards = jnp.where(rises, 0, int(Status.BACKWARDS)) | start.said.status
+    start = start._replace(said=start.said._replace(status=lax.stop_gradient(backwards)))
+    corners = jnp.ravel(waveform.t).astype(dtype)
+    inside = jnp.where(corners < ts[0], ts[0], jnp.where(corners > ts[-1], ts[-1], corners))
+    t = jnp.concatenate([ts, inside])
+    knots = knots_of(t)
+    if steps is None:
+        assert peak is not None
+        sizes = _sizes(crossbar, peak, start, waveform, knots)
+        step = _Step(crossbar, waveform, solver, lax.stop_gradient(sizes), lax.stop_gradient(rtol))
+        found = follow(step, start, knots, None, max_steps)
+    else:
+        one = jnp.ones((), dtype)
+        step = _Step(crossbar, waveform, solver, _Sizes(one, one, one, one), one)
+        found = follow(step, start, knots, equal_steps(knots, steps), 0)
+    short = jnp.where(lax.stop_gradient(found.s) < knots.end, int(Status.OUT_OF_STEPS), 0)
+    said = found.state.said._replace(status=found.state.said.status | short)
+    return start, knots, found._replace(state=found.state._replace(said=said))
+
+
+def _start(crossbar, resting, first: Solution, v_in) -> State:
+    v = voltages(first.v_row, first.v_col)
+    i = first.i_out, first.i_in
+    memory = slope = None
+    output = first.output
+    if has_memory(crossbar.readout):
+        memory = crossbar.readout.begin(first.i_out, first.v_sense)
+        slope, output = jax.tree.map(jnp.zeros_like, memory), memory.out
+    none = lambda x: jax.tree.map(jnp.zeros_like, x)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(first.i_cell)))
+    counts = first.num_steps, first.newton_steps
+    c = capacitances(crossbar.wires, crossbar.shape, first.v_row.dtype)
+    sound = [jnp.all((x >= 0) & jnp.isfinite(x)) for x in c]
+    sound.append(jnp.all(crossbar.readout.valid()))
+    flags = jnp.where(jnp.all(jnp.stack(sound)), 0, int(Status.INVALID_CELL))
+    status = lax.stop_gradient(first.status | flags.astype(first.status.dtype))
+    return State(
+        Held(v, memory),
+        Held(none(v), slope),
+        lax.stop_gradient(guess_from(circuit_of(resting, bias_of(resting, v_in)), first)),
+        Seen(i, first.v_sense, output),
+        none(i),
+        Said(lax.stop_gradient(first.residual), largest, 0 * largest, status, *counts),
+    )
+
+
+def _sizes(crossbar, peak: Solution, start: State, waveform: Waveform, knots: Knots) -> _Sizes:
+    """By a read of the largest voltages of the waveform, and by the beginning."""
+    dtype = peak.v_row.dtype
+    most = lambda *xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])).astype(dtype)
+    memory = () if start.held.memory is None else start.held.memory
+    begun = start.held.v.row, start.held.v.col, *memory
+    row = most(waveform.v, peak.v_row, peak.v_col, peak.bias.v_col, *begun)
+    row = jnp.maximum(row, jnp.finfo(dtype).tiny ** 0.25)
+    rest = peak.bias.v_col
+    col = jnp.maximum(most(peak.v_col - rest[None], start.held.v.col - rest[None]), TINY * row)
+    inner = jnp.where((waveform.t > knots.t[0]) & (waveform.t < knots.t[-1]), waveform.t, jnp.nan)
+    lasts = jnp.nanmax(inner) - jnp.nanmin(inner)
+    lasts = jnp.where(lasts > 0, lasts, knots.t[-1] - knots.t[0]).astype(dtype)
+    g = jnp.max(jnp.abs(peak.i_cell)) / row
+    i = jnp.maximum(jnp.maximum(most(peak.i_out), TINY * g * row), jnp.finfo(dtype).tiny ** 0.5)
+    # where no current stays, charge is what capacitors take
+    c = capacitances(crossbar.wires, crossbar.shape, dtype)
+    taken = jnp.max(jnp.sum(c.col + c.cell, axis=0))
+    if start.held.memory is not None:
+        taken += jnp.max(crossbar.readout.capacitance())
+    return _Sizes(row, col, *(x.astype(dtype) for x in (i, jnp.maximum(i * lasts, taken * row))))

@@ -1,0 +1,156 @@
+"""The array within a stage of an implicit method: a read of the same network with capacitors."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from .._types import PerCol, Scalar
+from ..analyses.operating_point import faults, linear_solver, operating_point
+from ..analyses.read import bias_of, sensed
+from ..crossbar import Crossbar
+from ..kirchhoff.circuit import Circuit, at_rest, circuit_of, right_hand_side
+from ..kirchhoff.companion import Charge, capacitances, injected, voltages, with_capacitors
+from ..kirchhoff.islands import Undetermined, determined
+from ..kirchhoff.network import Field, Network
+from ..kirchhoff.solution import Status
+from ..readout import AbstractReadoutInTime, Memory, VirtualGround, has_memory
+from ..solvers import Newton, factor, roughly, solve
+
+ROUNDING = 64  # units of rounding of what capacitors take: less of a violation says nothing
+ROUGH = 0.1  # of an error estimate is what is left of it unsolved
+
+
+class Held(NamedTuple):
+    """All that integrates: `y` of `y = y_h + d dy/dt`."""
+
+    v: Charge  # [V]
+    memory: Memory | None
+
+
+class Seen(NamedTuple):
+    """What a stage shows."""
+
+    i: tuple[PerCol, Array]  # [A] into the readout, out of the drivers
+    v_sense: PerCol
+    output: PerCol
+
+
+class Said(NamedTuple):
+    """How a stage was found."""
+
+    residual: Scalar
+    largest: Scalar  # current [A] that violations are judged by
+    rounding: Scalar  # [A], of what capacitors take in a stage that is short
+    status: Array
+    num_steps: Array
+    newton_steps: Array
+
+
+class Stage(eqx.Module):
+    """Stages of one length `d` [s]. Linear arrays have one network in all of them."""
+
+    crossbar: Crossbar
+    solver: Any
+    d: Scalar
+    c: Charge
+    factored: Any
+    cut: Undetermined | None
+
+    def __init__(self, crossbar: Crossbar, solver: Any, d: Scalar, held: Held):
+        self.crossbar, self.solver, self.d = crossbar, solver, d
+        self.c = capacitances(crossbar.wires, crossbar.shape, d.dtype)
+        self.factored = self.cut = None
+        if crossbar.cell.is_linear:
+            still = jnp.zeros((crossbar.lines,), d.dtype)
+            network, self.cut = determined(at_rest(self._circuit(still, held)[1]))
+            kind = {"symmetric": network.symmetric, "parallel": network.parallel}
+            by = solver.linear if isinstance(solver, Newton) else solver
+            self.factored = factor(network, linear_solver(**kind) if by is None else by)
+
+    def _circuit(self, v_in: Array, held: Held) -> tuple[Crossbar, Circuit]:
+        crossbar, d = seen_in_time(self.crossbar, held.memory, self.d), self.d
+        circuit = circuit_of(crossbar, bias_of(crossbar, v_in))
+        return crossbar, with_capacitors(circuit, self.c, d, held.v, crossbar.wires)
+
+    def __call__(
+        self, v_in: Array, held: Held, guess: Field
+    ) -> tuple[Held, Field, Seen, Said, Network | None]:
+        """Its end, drops and currents then, what it shows, how it was found, and the network of
+        tangents there, where cells are not linear."""
+        crossbar, circuit = self._circuit(v_in, held)
+        flags: dict[Status, Array] = {}
+        if self.factored is not None and self.cut is not None:
+            factored, cut, network = self.factored, self.cut, self.factored.network
+            tangent = None
+            vector, _ = right_hand_side(circuit, network, cut)
+            x, stats = solve(factored, vector, guess)
+            off = network.violation(vector, x)
+            x = x._replace(cell=None)
+            counts = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
+        else:
+            newton = self.solver if isinstance(self.solver, Newton) else Newton(self.solver)
+            x, network, cut, _, off, stats = operating_point(circuit, newton, guess)
+            counts = stats.num_steps, stats.newton_steps
+            _, flags = faults(*lax.stop_gradient((circuit, network, x)))
+            flags[Status.NOT_CONVERGED] = ~stats.converged
+            tangent = network
+        axis = network.row_axis
+        i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
+        i_in, i_out = jnp.take(i_row, 0, axis) - jnp.take(i_row, -1, axis), i_col[-1] - i_col[0]
+        if circuit.tap_row is not None:
+            i_in += jnp.sum(circuit.tap_row * x.row, axis)
+        if circuit.tap_col is not None:
+            i_out += jnp.sum(circuit.tap_col * x.col, 0)
+        most = lambda *xs: lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])))
+        v_row, v_col = circuit.voltages(x.row, x.col)
+        v_row, v_col = jnp.where(cut.row, 0, v_row), jnp.where(cut.col, 0, v_col)
+        v_sense = sensed(crossbar, bias_of(crossbar, v_in), i_col[-1], v_col[-1])
+        memory, readout = held.memory, self.crossbar.readout
+        if memory is not None:
+            assert isinstance(readout, AbstractReadoutInTime)
+            memory = readout.end(self.d, memory, i_out, v_sense)
+        output = readout.output(i_out, v_sense) if memory is None else memory.out
+        status = jnp.zeros((), jnp.int32)
+        for flag, holds in flags.items():
+            status |= jnp.where(holds, int(flag), 0)
+        taken = (c / self.d * v for c, v in zip(self.c, voltages(v_row, v_col)))
+        rounding = ROUNDING * jnp.finfo(v_row.dtype).eps * most(*taken)
+        violated, largest = most(off.row, off.col), most(i_row, i_col)
+        said = Said(violated, largest, rounding, lax.stop_gradient(status), *counts)
+        seen = Seen((i_out, i_in), v_sense, output.astype(i_out.dtype))
+        return Held(voltages(v_row, v_col), memory), x, seen, said, tangent
+
+    def filtered(self, tangent: Network | None, error: Charge) -> tuple[Array, Array]:
+        """An error estimate `e` [V] of row and column nodes, where `(1 - d J) x = e`: what relaxes
+        within a step does not keep its error (M. E. Hosea, L. F. Shampine, Appl. Numer. Math. 20,
+        21 (1996), doi:10.1016/0168-9274(95)00115-8)."""
+        factored = self.factored
+        if tangent is not None:
+            kind = {"symmetric": tangent.symmetric, "parallel": tangent.parallel}
+            factored = factor(tangent, linear_solver(**kind))
+        i = Charge(*(c / self.d * e for c, e in zip(self.c, error)))
+        x = roughly(factored, injected(i, factored.network), ROUGH)
+        return x.row, x.col
+
+
+def seen_in_time(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Crossbar:
+    """The array with what its readout is within a stage."""
+    readout = crossbar.readout
+    if memory is None:
+        return crossbar
+    assert isinstance(readout, AbstractReadoutInTime)
+    v, r = readout.seen(d, memory)
+    return eqx.tree_at(lambda c: c.readout, crossbar, VirtualGround(r, v_ref=v))
+
+
+def at_first(crossbar: Crossbar) -> Crossbar:
+    """The array with what its readout is until the first moment."""
+    readout = crossbar.readout
+    if not has_memory(readout):
+        return crossbar
+    assert isinstance(readout, AbstractReadoutInTime)
+    v, r = readout.released(crossbar.shape[1])
+    return eqx.tree_at(lambda c: c.readout, crossbar, VirtualGround(r, v_ref=v))
