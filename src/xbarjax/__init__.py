@@ -25,10 +25,7 @@ from .analyses.ports import (
     Ports as Ports,
     ports as ports,
 )
-from .analyses.read import (
-    explain as explain,
-    read as read,
-)
+from .analyses.read import read as read
 from .analyses.switching import (
     settle as settle,
     switched as switched,
@@ -69,6 +66,7 @@ from .drive.waveform import Waveform as Waveform
 from .kirchhoff.solution import (
     Solution as Solution,
     Status as Status,
+    explain as explain,
 )
 from .programming.calibration import (
     Calibration as Calibration,

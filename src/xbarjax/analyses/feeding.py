@@ -29,9 +29,10 @@ from .._types import (
 )
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.solution import Solution, Status
+from ..kirchhoff.circuit import bias_of
+from ..kirchhoff.solution import Solution, Status, finish
 from ..solvers import Newton
-from .read import bias_of, read, say
+from .read import read
 
 STEPS = 50  # of Newton's method on the nodes: linear arrays take one
 
@@ -131,9 +132,7 @@ def read_shared(
         if shared is not None and shared.of.shape != (lines,):
             raise ValueError(f"{name}.of has shape {shared.of.shape}; it must be ({lines},).")
     solution = _read_shared(crossbar, bias, rows, cols, solver)
-    if is_concrete(solution):
-        say(solution)
-    return solution
+    return finish(solution, solution.status)
 
 
 @eqx.filter_jit

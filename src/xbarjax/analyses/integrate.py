@@ -20,10 +20,11 @@ from jaxtyping import Array
 from .._types import PerCol, Values, everywhere
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..kirchhoff.circuit import bias_of
 from ..kirchhoff.solution import usable
 from ..readout import Integrator
 from .ports import ports
-from .read import bias_of, read
+from .read import read
 
 
 def integrate(crossbar: Crossbar, v_in: Values | Bias) -> PerCol:

@@ -18,10 +18,13 @@ from jaxtyping import Array, Int
 from .. import _native
 from .._types import PerCell, PerColSegment, PerRowSegment, Scalar
 from ..cells import Ohmic
-from ..kirchhoff.circuit import Circuit, Reference, at_rest, right_hand_side
+from ..crossbar import Crossbar
+from ..drive import Bias
+from ..kirchhoff.circuit import Circuit, Reference, at_rest, right_hand_side, sensed
 from ..kirchhoff.islands import Undetermined, determined
-from ..kirchhoff.judgement import judged
+from ..kirchhoff.judgement import judged, status_of
 from ..kirchhoff.network import Field, Network, Segments
+from ..kirchhoff.solution import Faults, Solution
 from ..solvers import Factored, LadderCG, factor, parted, solve
 
 
@@ -198,3 +201,43 @@ def _no_tangent(x: Array):
     """That of what does not move: of numbers 0, of masks and counts what JAX takes for none."""
     real = jnp.issubdtype(x.dtype, jnp.inexact)
     return jnp.zeros_like(x) if real else np.zeros(x.shape, jax.dtypes.float0)
+
+
+def solve_linear(crossbar, bias, factored, circuit, undetermined) -> Solution:
+    """The solution of a circuit of linear cells, whose network is factored already."""
+    return solution_of(crossbar, bias, circuit, answer_of(circuit, factored, undetermined))
+
+
+def solution_of(
+    crossbar: Crossbar,
+    bias: Bias,
+    circuit: Circuit,
+    found: Answer,
+    newton_steps: Array | int = 0,
+    cells: Faults | None = None,
+) -> Solution:
+    """The solution, with what is to be said of it."""
+    through = lambda g, drop: None if g is None else g * drop
+    i_out, v_col = jnp.sum(found.i_cell, axis=0), circuit.reference.v_col
+    v_sense = sensed(crossbar, bias, found.i_col[-1], v_col + found.drop_col[-1])
+    return Solution(
+        drop_row=found.drop_row,
+        drop_col=found.drop_col,
+        i_cell=found.i_cell,
+        i_row_segments=found.i_row,
+        i_col_segments=found.i_col,
+        v_row_reference=circuit.reference.v_row,
+        v_col_reference=v_col,
+        bias=bias,
+        v_sense=v_sense,
+        output=crossbar.readout.output(i_out, v_sense).astype(found.drop_col.dtype),
+        undetermined=found.undetermined,
+        residual=found.residual,
+        status=status_of(crossbar, bias, found.undetermined, found.status),
+        num_steps=found.num_steps,
+        newton_steps=jnp.asarray(newton_steps),
+        faults=cells,
+        i_tap_row=through(circuit.tap_row, found.drop_row),
+        i_tap_col=through(circuit.tap_col, found.drop_col),
+        parallel=circuit.parallel,
+    )

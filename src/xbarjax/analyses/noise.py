@@ -25,7 +25,6 @@ from .._types import (
     Values,
     as_physical,
     everywhere,
-    is_concrete,
     require_nonnegative,
     widest,
 )
@@ -33,14 +32,14 @@ from ..cells.constants import BOLTZMANN
 from ..cells.junction import Junction
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.circuit import at_rest, circuit_of, in_one_dtype, network_of
+from ..kirchhoff.circuit import at_rest, bias_of, circuit_of, in_one_dtype, network_of
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Field
-from ..kirchhoff.solution import Status, usable
+from ..kirchhoff.solution import finish, usable
 from ..readout import AbstractReadout, Tia, VoltageSense, require_linear
 from ..solvers import factor, solve
 from .operating_point import linear_solver
-from .read import bias_of, raise_if_bad, read
+from .read import read
 
 
 class Noise(NamedTuple):
@@ -118,9 +117,7 @@ def noise(
                 " conductance in its place."
             )
     found, status = _noise(crossbar, bias, low, high, **values)
-    if is_concrete(status):
-        raise_if_bad(Status(int(status)))
-    return found
+    return finish(found, status)
 
 
 class _Transfers(NamedTuple):

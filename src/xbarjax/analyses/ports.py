@@ -7,15 +7,14 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._types import is_concrete
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.circuit import alone_in_one_dtype, at_rest, circuit_of, working_dtype
+from ..kirchhoff.circuit import alone_in_one_dtype, at_rest, circuit_of, linear_only, working_dtype
 from ..kirchhoff.islands import determined
-from ..kirchhoff.solution import Status, usable
+from ..kirchhoff.solution import finish, usable
 from ..solvers import factor
+from .linear import solve_linear
 from .operating_point import linear_solver
-from .read import linear_only, raise_if_bad, solve_linear
 
 
 class Ports(eqx.Module):
@@ -58,9 +57,7 @@ def ports(
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
     found, status = _ports(crossbar, solver, chunk)
-    if is_concrete(status):
-        raise_if_bad(Status(int(status)))
-    return found
+    return finish(found, status)
 
 
 @eqx.filter_jit

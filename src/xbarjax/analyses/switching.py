@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._types import Values, is_concrete
+from .._types import Values
 from ..cells import Series, ThresholdSwitch
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.solution import Solution, Status
-from .read import _read, bias_of, raise_if_bad
+from ..kirchhoff.circuit import bias_of
+from ..kirchhoff.solution import Solution, finish
+from .read import _read
 
 
 def switched(crossbar: Crossbar, solution: Solution) -> Crossbar:
@@ -43,9 +44,7 @@ def settle(
     bias = bias_of(crossbar, v_in)
     crossbar = _settled(crossbar, bias, max_rounds)
     solution = _read(crossbar, bias, None, None)
-    if is_concrete(solution.status):
-        raise_if_bad(Status(int(solution.status)), solution)
-    return crossbar, solution
+    return crossbar, finish(solution, solution.status)
 
 
 @eqx.filter_jit

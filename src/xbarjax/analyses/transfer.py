@@ -7,16 +7,16 @@ import lineax as lx
 from jax import lax
 
 from .. import _native
-from .._types import PerCell, is_concrete
+from .._types import PerCell
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.circuit import alone_in_one_dtype, at_rest, circuit_of, working_dtype
+from ..kirchhoff.circuit import alone_in_one_dtype, at_rest, circuit_of, linear_only, working_dtype
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Network
-from ..kirchhoff.solution import Status, one_or_nan
+from ..kirchhoff.solution import Status, finish, one_or_nan
 from ..solvers import BlockElimination, LadderCG, elimination, factor, one_by_one, products
 from ..solvers.blocks import turn, turned
-from .read import linear_only, raise_if_bad, solve_linear
+from .linear import solve_linear
 
 # Where block elimination takes less time than a solve in JAX for each of the shorter side's lines,
 # on the two cores that experiments/speed was run on.
@@ -72,9 +72,7 @@ def transfer(
         matrix, status = _fastest(crossbar, chunk)
     else:
         matrix, status = _by_solves(crossbar, solver or LadderCG(), chunk)
-    if is_concrete(status):
-        raise_if_bad(Status(int(status)))
-    return matrix
+    return finish(matrix, status)
 
 
 def _solves_are_fast() -> bool:

@@ -9,11 +9,11 @@ import numpy as np
 import typer
 
 from .._files import save_results
-from ..analyses.read import explain, read
+from ..analyses.read import read
 from ..cells import Ohmic
 from ..crossbar import Crossbar
 from ..drive import Drive
-from ..kirchhoff.solution import Solution, Status
+from ..kirchhoff.solution import Solution, Status, explain
 from ..readout import VirtualGround
 from ..solvers import LadderCG
 from ..wires import Wires

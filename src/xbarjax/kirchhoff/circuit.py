@@ -6,12 +6,24 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from .._types import Inner, PerCell, PerCol, in_dtype, require_enough, widest
+from .._types import (
+    Inner,
+    PerCell,
+    PerCol,
+    Values,
+    as_physical,
+    in_dtype,
+    require_enough,
+    require_finite,
+    widest,
+)
 from ..cells import AbstractCell, AbstractGatedCell, has_gate
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..readout import require_linear, require_static
 from .islands import Undetermined
 from .network import Field, Network, Segments
+from .solution import Solution
 
 
 class Reference(eqx.Module):
@@ -74,6 +86,46 @@ class Circuit(eqx.Module):
         v = self.voltages(a, w)
         inner = self.cell.inner(*v, guess)
         return self.cell.linearise(*v, inner), inner
+
+    def guess_from(self, start: Solution) -> Field:
+        """A solution of a circuit of this shape as an unknown of this one, in its dtype."""
+        start = in_dtype(start, self.row.r.dtype)
+        return Field(
+            self.of_row(self.reference.v_row) - start.v_row,
+            self.row.over_alpha(start.i_row_segments),
+            start.v_col - self.reference.v_col[None],
+            self.col.over_alpha(start.i_col_segments),
+        )
+
+
+def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
+    """A bias that fits the array: the one given, or that of an ordinary read, `v_in` [V] at both
+    ends of every word line (or source line) and the readout's reference at both ends of every bit
+    line."""
+    require_static(crossbar.readout)
+    (rows, cols), lines = crossbar.shape, crossbar.lines
+    if isinstance(v_in, Bias):
+        fits: dict[str, list] = dict.fromkeys(("v_row", "v_row_far"), [(lines,)])
+        fits |= dict.fromkeys(("v_col", "v_col_far"), [(cols,)])
+        fits["v_gate"] = [(rows,), (rows, 1), (1, cols), (rows, cols), ()]  # () of None
+        for name, shapes in fits.items():
+            got = jnp.shape(getattr(v_in, name)) if getattr(v_in, name) is not None else ()
+            if got not in shapes:
+                raise ValueError(
+                    f"bias.{name} has shape {got}, but the array is {rows} x {cols}: it must be"
+                    f" {' or '.join(map(str, shapes[:4]))}."
+                )
+        return v_in
+    v_in = as_physical(v_in, "v_in", whole=True)
+    if jnp.shape(v_in) != (lines,):
+        many, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")
+        raise ValueError(
+            f"v_in has shape {jnp.shape(v_in)}, but the array has {lines} {many}: it must"
+            f" be ({lines},), one voltage a {line} line (batches go through jax.vmap)."
+        )
+    require_finite(v_in, "v_in", "V")
+    v_col = crossbar.readout.voltage(cols).astype(v_in.dtype)
+    return Bias(v_in, v_in, v_col, v_col)
 
 
 def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
@@ -214,3 +266,22 @@ def working_dtype(crossbar: Crossbar, *inputs: Array):
 
 def _arrays(tree) -> list[Array]:
     return [x for x in jax.tree.leaves(tree) if eqx.is_array_like(x)]
+
+
+def sensed(crossbar: Crossbar, bias: Bias, i_near: PerCol, v_end: PerCol) -> PerCol:
+    """Voltage [V] at the inputs of the readouts below the last row, for the current [A] into them
+    and the voltage of the last nodes: no current flows into an open one, so that it is there."""
+    r_in = crossbar.readout.r_in
+    opened = jnp.isinf(r_in)
+    behind = bias.v_col + jnp.where(opened, 0, r_in) * i_near
+    return jnp.where(opened, v_end, behind).astype(v_end.dtype)
+
+
+def linear_only(crossbar: Crossbar, verb: str) -> None:
+    """Raises `ValueError` for an array that is no matrix."""
+    if not crossbar.cell.is_linear:
+        raise ValueError(
+            f"{verb} needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
+            " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
+        )
+    require_linear(crossbar.readout, verb)

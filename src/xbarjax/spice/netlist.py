@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ..analyses.read import bias_of
 from ..cells import AbstractCell
 from ..cells.cell import in_range
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.circuit import circuit_of
+from ..kirchhoff.circuit import bias_of, circuit_of
 from ..readout import AbstractReadout
 from .elements import GROUND, element
 from .ideal import Link, without_loops

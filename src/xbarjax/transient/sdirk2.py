@@ -27,10 +27,10 @@ from jax import lax
 from jaxtyping import Array
 
 from .._types import PerCol, Scalar
-from ..analyses.read import bias_of, guess_from, read
+from ..analyses.read import read
 from ..crossbar import Crossbar
 from ..drive.waveform import Waveform
-from ..kirchhoff.circuit import circuit_of
+from ..kirchhoff.circuit import bias_of, circuit_of
 from ..kirchhoff.companion import Charge, capacitances, voltages
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Solution, Status
@@ -206,7 +206,7 @@ def _start(crossbar, resting, first: Solution, v_in) -> State:
     return State(
         Held(v, memory),
         Held(none(v), slope),
-        lax.stop_gradient(guess_from(circuit_of(resting, bias_of(resting, v_in)), first)),
+        lax.stop_gradient(circuit_of(resting, bias_of(resting, v_in)).guess_from(first)),
         Seen(i, first.v_sense, output),
         none(i),
         Said(lax.stop_gradient(first.residual), largest, 0 * largest, status, *counts),

@@ -25,14 +25,21 @@ from .._types import (
     require_positive,
 )
 from ..analyses.operating_point import linear_solver
-from ..analyses.read import bias_of, linear_only, raise_if_bad, read
+from ..analyses.read import read
 from ..crossbar import Crossbar
 from ..drive.waveform import step
-from ..kirchhoff.circuit import alone_in_one_dtype, at_rest, circuit_of, working_dtype
+from ..kirchhoff.circuit import (
+    alone_in_one_dtype,
+    at_rest,
+    bias_of,
+    circuit_of,
+    linear_only,
+    working_dtype,
+)
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Field
-from ..kirchhoff.solution import Status, usable
+from ..kirchhoff.solution import Status, finish, usable
 from ..readout import Integrator
 from ..solvers import Factored, Newton, factor, solve
 from .sdirk2 import followed
@@ -63,9 +70,7 @@ def delay(
     linear_only(crossbar, "delay")
     v_in = as_physical(v_in, "v_in", whole=True)
     found, status = _delay(crossbar, v_in, solver)
-    if is_concrete(status):
-        raise_if_bad(Status(int(status)))
-    return found
+    return finish(found, status)
 
 
 def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None = None) -> Scalar:
@@ -83,9 +88,7 @@ def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None =
     if not given or (is_concrete(given) and not any(np.any(np.asarray(c)) for c in given)):
         raise ValueError("wires have no capacitance: give them c_row, c_col or c_cell.")
     found, status = _slowest(crossbar, solver)
-    if is_concrete(status):
-        raise_if_bad(Status(int(status)))
-    return found
+    return finish(found, status)
 
 
 def settling_time(
@@ -135,9 +138,7 @@ def settling_time(
     band = scale / 2 ** (bits + 1)
     ts = jnp.stack([jnp.zeros_like(until), until])
     found, status = _settling(crossbar, wave, ts, rtol, max_steps, solver, settled.output, band)
-    if is_concrete(status):
-        raise_if_bad(Status(int(np.asarray(status))))
-    return found
+    return finish(found, status)
 
 
 class _Array(eqx.Module):

@@ -7,11 +7,10 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._types import as_physical, everywhere, is_concrete, require_finite, require_positive
-from ..analyses.read import raise_if_bad
+from .._types import as_physical, everywhere, require_finite, require_positive
 from ..crossbar import Crossbar
 from ..drive.waveform import Waveform
-from ..kirchhoff.solution import Status, usable
+from ..kirchhoff.solution import finish, usable
 from ..readout import is_linear
 from ..solvers import Newton
 from .adaptive import Followed, Knots
@@ -107,9 +106,7 @@ def simulate(
             " v_high out."
         )
     found = _simulate(crossbar, waveform, ts, rtol, steps, max_steps, solver)
-    if is_concrete(found.status):
-        raise_if_bad(Status(int(np.bitwise_or.reduce(np.asarray(found.status), axis=None))))
-    return found
+    return finish(found, found.status)
 
 
 @eqx.filter_jit

@@ -9,9 +9,8 @@ from jaxtyping import Array
 
 from .._types import PerCol, Scalar
 from ..analyses.operating_point import faults, linear_solver, operating_point
-from ..analyses.read import bias_of, sensed
 from ..crossbar import Crossbar
-from ..kirchhoff.circuit import Circuit, at_rest, circuit_of, right_hand_side
+from ..kirchhoff.circuit import Circuit, at_rest, bias_of, circuit_of, right_hand_side, sensed
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages, with_capacitors
 from ..kirchhoff.islands import Undetermined, determined
 from ..kirchhoff.network import Field, Network
