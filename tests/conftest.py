@@ -1,5 +1,4 @@
 from collections import defaultdict
-from importlib import import_module
 from pathlib import Path
 
 import jax
@@ -45,6 +44,4 @@ def _compilations_go_when_they_are_many():
 @pytest.fixture
 def by_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
     """`transfer` as it is without the kernel, and on accelerators where gradients are concerned."""
-    monkeypatch.setattr(
-        import_module("xbarjax.analyses.transfer"), "_solves_are_fast", lambda: False
-    )
+    monkeypatch.setattr("xbarjax.analyses.transfer._solves_are_fast", lambda: False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 
 import xbarjax as xb
@@ -102,8 +103,30 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     # dtypes
     ("integer g", "xb.Ohmic(jnp.ones((3, 2), int))", "TypeError",
      ["g ", "int64", "floating", "g.astype(float)"]),
-    ("integer list g", "xb.Ohmic([[1, 2], [3, 4]])", "TypeError",
-     ["g ", "list", "int64", "floating", "with a point"]),
+    # what is passed first
+    ("an array for cells", "xb.Crossbar(g)", "TypeError", ["cell", "(3, 2)", "xb.Ohmic(g)"]),
+    ("a class for cells", "xb.Crossbar(xb.Ohmic)", "TypeError", ["cell", "class", "Ohmic(...)"]),
+    ("a drive for wires", "xb.Crossbar(xb.Ohmic(g), xb.Drive(1.0))", "TypeError",
+     ["wires", "a Drive", "drive=..."]),
+    ("a number for wires", "make(wires=2.0)", "TypeError", ["wires", "2.0", "xb.Wires("]),
+    ("a number for a drive", "make(drive=50.0)", "TypeError", ["drive", "50.0", "xb.Drive("]),
+    ("a converter for a readout", "make(readout=xb.Adc(8, 0.0, 1.0))", "TypeError",
+     ["readout", "an Adc", "xb.Tia", "output"]),
+    ("a matrix to read", "xb.read(g, v)", "TypeError", ["crossbar", "(3, 2)", "xb.Ohmic(g)"]),
+    ("cells to read", "xb.read(xb.Ohmic(g), v)", "TypeError", ["an Ohmic", "xb.Crossbar(cell)"]),
+    ("a matrix to transfer", "xb.transfer(g)", "TypeError", ["crossbar", "xb.Crossbar("]),
+    ("a matrix to select in", "xb.schemes.half(g, 0, 0, 1.0)", "TypeError", ["xb.Crossbar("]),
+    ("a matrix in time", "xb.settling_time(g, v, 8, edge=1e-12, until=1e-9)", "TypeError",
+     ["crossbar", "xb.Crossbar("]),
+    ("a drive for inputs", "xb.read(make(), xb.Drive(1.0))", "TypeError",
+     ["v_in", "a Drive", "xb.Bias"]),
+    ("a name for a solver", "xb.read(make(), v, solver='lu')", "TypeError",
+     ["solver", "'lu'", "xb.Dense()"]),
+    ("no solver", "xb.read(make(), v, solver=None)", "TypeError", ["solver", "None"]),
+    ("Newton for a matrix", "xb.transfer(make(), solver=xb.Newton())", "TypeError",
+     ["solver", "a Newton", "xb.LadderCG()"]),
+    ("inputs to start from", "xb.read(make(), v, start=v)", "TypeError",
+     ["start", "(3,)", "earlier read"]),
     ("boolean g", "xb.Ohmic(jnp.ones((3, 2), bool))", "TypeError", ["g ", "bool", "floating"]),
     ("complex g", "xb.Ohmic(jnp.ones((3, 2), complex))", "TypeError", ["g ", "complex128"]),
     ("integer r_row", "xb.Wires(np.ones((3, 2), int), 1.0)", "TypeError", ["r_row", "int64"]),
@@ -131,8 +154,8 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     ("boolean bias", "xb.Bias(v, v, np.array([False, True]), v[:2])", "TypeError",
      ["v_col", "bool"]),
     ("a string for g", "xb.Ohmic('1e-5')", "TypeError", ["g ", "floating array"]),
-    ("a string for r_row", "xb.Wires('1', 1.0)", "TypeError", ["r_row", "str"]),
-    ("None for v_in", "xb.read(make(), None)", "TypeError", ["v_in", "NoneType"]),
+    ("a string for r_row", "xb.Wires('1', 1.0)", "TypeError", ["r_row", "'1'"]),
+    ("None for v_in", "xb.read(make(), None)", "TypeError", ["v_in", "None"]),
     # circuits
     ("an ideal line between voltages",
      "xb.read(make(drive=xb.Drive(0.0, 0.0)), xb.Bias(v, v + 0.1, v[:2], v[:2]))", "ValueError",
@@ -185,6 +208,21 @@ def test_no_cure_drops_a_part_or_calls_a_list_an_array() -> None:
             assert "astype" not in message
 
 
+@pytest.mark.parametrize(
+    "g", [[[1e-5, 2e-5]], [[jnp.asarray(1e-5), 2e-5]], pandas.DataFrame([[1e-5, 2e-5]])]
+)
+def test_lists_and_frames_are_taken_as_conductances(g: Any) -> None:
+    found = xb.Ohmic(g).g
+    assert found.dtype == jnp.float64
+    np.testing.assert_array_equal(found, [[1e-5, 2e-5]])
+
+
+@pytest.mark.parametrize("one", [2, np.int64(2), np.uint8(2), 2.0, np.float64(2)])
+def test_numbers_of_any_kind_are_taken_as_resistances(one: Any) -> None:
+    found = xb.Wires(one).r_row
+    assert found.dtype == jnp.float64 and found == 2
+
+
 WHOLE = [
     [1, 0, 1, 2],
     (1, 0, 1, 2),
@@ -193,6 +231,7 @@ WHOLE = [
     np.array([1, 0, 1, 2], ">i4"),
     np.array([1, 0, 1, 2], ">f8"),
     np.array([1, 0, 1, 2], np.longdouble),
+    pandas.Series([1, 0, 1, 2]),
     np.ma.masked_greater(np.array([1.0, 0.0, 1.0, 2.0]), 9.0),  # of which none is masked
     [jnp.asarray(1.0), 0, 1.0, 2],
 ]

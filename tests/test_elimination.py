@@ -80,7 +80,7 @@ def test_long_columns_of_equal_rows_do_not_add_up_rounding() -> None:
     )
     want = np.asarray(eliminated(of(jnp.float64)))
     assert error(eliminated(of(jnp.float32)), want) < 3e-6
-    found = module.products.products(module._network(of(jnp.float32))[0])
+    found = module.products.products(module._prepared(of(jnp.float32), SOLVES)[0])
     assert error(found.matrix, want) < 3e-6
 
 
@@ -115,7 +115,7 @@ def test_its_gradient_is_that_of_the_solves() -> None:
     xbar = crossbar((18, 16))
     weight = jnp.asarray(np.random.default_rng(1).normal(size=(18, 16)))
 
-    def total(xbar: Any, solver: Any = None) -> Any:
+    def total(xbar: Any, solver: Any = xb.AutoLadder()) -> Any:
         return jnp.vdot(weight, xb.transfer(xbar, solver=solver)) * 1e4
 
     for got, want in zip(
@@ -140,7 +140,7 @@ BOTH = {"drive": xb.Drive(20.0, 0.0), "readout": xb.VirtualGround(30.0, 10.0)}
 def test_its_gradient_by_cells_is_that_of_the_solves(shape: Any, parts: Any, dtype: Any) -> None:
     weight = jnp.asarray(np.random.default_rng(1).normal(size=shape))
 
-    def total(g: Any, xbar: Any, solver: Any = None) -> Any:
+    def total(g: Any, xbar: Any, solver: Any = xb.AutoLadder()) -> Any:
         return jnp.sum(weight.astype(g.dtype) * xb.transfer(at(xbar, g), solver=solver)) * 1e4
 
     exact, xbar = crossbar(shape, **parts), crossbar(shape, dtype, **parts)
@@ -156,7 +156,7 @@ def test_its_second_derivatives_are_those_of_the_solves() -> None:
     xbar = crossbar((18, 16))
     along = jnp.asarray(np.random.default_rng(4).normal(size=(18, 16))) * 1e-5
 
-    def total(g: Any, r: Any, solver: Any = None) -> Any:
+    def total(g: Any, r: Any, solver: Any = xb.AutoLadder()) -> Any:
         array = xb.Crossbar(xb.Ohmic(g), xb.Wires(r, 3.0))
         return jnp.sum((1e4 * xb.transfer(array, solver=solver)) ** 2)
 
@@ -167,7 +167,7 @@ def test_its_second_derivatives_are_those_of_the_solves() -> None:
         _, by_wire = jax.jvp(lambda r: slope(xbar.cell.g, r), (r,), (jnp.asarray(1.0),))
         return by_cells, by_wire
 
-    for got, want in zip(jax.jit(lambda: second(None))(), second(SOLVES), strict=True):
+    for got, want in zip(jax.jit(lambda: second(xb.AutoLadder()))(), second(SOLVES), strict=True):
         assert np.abs(want).max() > 0 and error(got, np.asarray(want)) < 1e-9
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
+
+import xbarjax as xb
 
 SRC = Path(__file__).parents[1] / "src" / "xbarjax"
 FILES = sorted(SRC.rglob("*.py"))
@@ -152,3 +156,17 @@ assert warnings.filters == before
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+SPACES = ("encoding", "feeding", "nn", "pairs", "plot", "presets", "schemes", "spice")
+
+
+@pytest.mark.parametrize("name", [*SPACES, "variability", "waveform", "nn.methods"])
+def test_a_namespace_shows_its_own_names_and_no_other(name: str) -> None:
+    space = reduce(getattr, name.split("."), xb)
+    shown = {key: getattr(space, key) for key in dir(space)}
+    home = lambda x: x.__name__ if inspect.ismodule(x) else x.__module__
+    here = lambda x: home(x).startswith(space.__name__)
+    assert [key for key, x in shown.items() if not here(x)] == []
+    own = lambda x: (inspect.isroutine(x) or inspect.isclass(x)) and here(x)
+    assert {key for key, x in vars(space).items() if key[0] != "_" and own(x)} <= set(shown)

@@ -1,5 +1,8 @@
 """Exact, fast and differentiable simulation of analog crossbar circuits in JAX."""
 
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
 __version__ = "0.1.0"
 
 from . import (
@@ -108,6 +111,7 @@ from .readout import (
     VoltageSense as VoltageSense,
 )
 from .solvers import (
+    AutoLadder as AutoLadder,
     BlockElimination as BlockElimination,
     Dense as Dense,
     LadderBiCGStab as LadderBiCGStab,
@@ -132,3 +136,11 @@ from .transient.simulate import (
 )
 from .variability import Levels as Levels, Spread as Spread
 from .wires import Wires as Wires
+
+_WHEN_USED = ("plot", "spice")  # what takes long to import, or needs what may not be installed
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _WHEN_USED:
+        return _import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ Word lines are driven at column 0, bit lines sensed below the last row. SI witho
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -35,22 +35,34 @@ PerDevice: TypeAlias = Float[Array, "..."]  # devices, in an array of them or no
 DeviceMask: TypeAlias = Bool[Array, "..."]
 Inner: TypeAlias = PyTree[PerDevice]  # nodes inside devices; None where none are known
 Scalar: TypeAlias = Float[Array, ""]
-Values: TypeAlias = ArrayLike | list | tuple  # where whole numbers and lists are welcome
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A frame or series of numbers, as those of pandas."""
+
+    def to_numpy(self) -> np.ndarray: ...
+
+
+Values: TypeAlias = ArrayLike | list | tuple | Table  # where whole numbers and lists are welcome
 
 
 def as_physical(
     x: Any, name: str = "value", *, whole: bool = False, boolean: bool = False
 ) -> Array:
-    """`x` as a floating array: float32 and float64 are kept, a Python number takes the default
-    float, a list and another NumPy dtype of floats (big-endian, extended) become float64.
+    """`x` as a floating array: float32 and float64 are kept, a number and a list of numbers take
+    the default float, another NumPy dtype of floats (big-endian, extended) becomes float64. A frame
+    or series of pandas is the array that it holds.
 
     `whole`, `boolean`: whether whole numbers are welcome, as they are for voltages, codes and
     weights, and booleans, as they are for what is on or off; they take the default float. Raises
     `TypeError` for other integer arrays, which JAX gives no gradient, and for complex and
     half-precision numbers and masked entries.
     """
-    if isinstance(x, (int, float)) and not isinstance(x, (bool, np.bool_)):
+    if _is_number(x):
         return jnp.asarray(float(x), dtype=_default())
+    if isinstance(x, (list, tuple)) and all(map(_is_number, jax.tree.leaves(x))):
+        x = jax.tree.map(float, x)  # whole numbers have one meaning here
     if isinstance(x, jax.ShapeDtypeStruct):
         return cast(Array, x)  # JAX asks for shapes alone
     array = _as_array(x, name)
@@ -65,6 +77,21 @@ def as_physical(
     return jnp.asarray(array)
 
 
+def described(x: Any) -> str:
+    """A value in the words of an error message: `an array of shape (3, 2)`, `a Drive`, `the number
+    2.0`."""
+    if x is None or isinstance(x, bool):
+        return str(x)
+    if isinstance(x, (int, float, str)):
+        return f"the {'text' if isinstance(x, str) else 'number'} {x!r}"
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"an array of shape {jnp.shape(x)}"
+    if isinstance(x, type):
+        return f"the class {x.__name__}"
+    name = type(x).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
 def require_enough(dtype: Any, name: str) -> None:
     """Raises `TypeError` for a floating dtype that is not enough for a circuit."""
     if dtype not in (jnp.float32, jnp.float64):
@@ -72,6 +99,11 @@ def require_enough(dtype: Any, name: str) -> None:
             f"{name} is {dtype}: neither float16 nor bfloat16 nor less is enough for a circuit."
             " Pass float32 or float64."
         )
+
+
+def _is_number(x: Any) -> bool:
+    """Whether `x` is one number of Python, or a whole one of NumPy."""
+    return isinstance(x, (int, float, np.integer)) and not isinstance(x, (bool, np.floating))
 
 
 def _default() -> Any:
@@ -90,8 +122,10 @@ def _as_array(x: Any, name: str) -> Any:
         x = x.data
     if isinstance(x, jax.Array):
         return x
+    if isinstance(x, Table):
+        x = x.to_numpy()
     if not isinstance(x, (bool, np.ndarray, np.generic, list, tuple)):
-        raise TypeError(f"{name} is a {type(x).__name__}; pass a number or a floating array.")
+        raise TypeError(f"{name} is {described(x)}; pass a number or a floating array.")
     if any(isinstance(entry, jax.Array) for entry in jax.tree.leaves(x)):
         return jnp.asarray(x)  # a list of traced numbers, too
     try:
@@ -99,7 +133,7 @@ def _as_array(x: Any, name: str) -> Any:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     except ValueError as error:
         raise ValueError(
-            f"{name} is a {type(x).__name__} whose parts differ in length; pass an array."
+            f"{name} is {described(x)} whose parts differ in length; pass an array."
         ) from error
 
 

@@ -1,9 +1,12 @@
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 
+from ._types import described
 from .cells import AbstractCell
 from .drive import Drive
-from .readout import AbstractReadout, VirtualGround
+from .readout import AbstractConverter, AbstractReadout, VirtualGround
 from .wires import Wires
 
 
@@ -17,7 +20,8 @@ class Crossbar(eqx.Module):
     - `drive`: the sources of the word lines; ideal and at column 0 by default.
     - `readout`: what the bit lines end in; an ideal ground below the last row by default.
 
-    Raises `ValueError` where the shape of a part does not fit the cells.
+    Raises `TypeError` for a part of another kind, and `ValueError` where the shape of a part does
+    not fit the cells.
     """
 
     cell: AbstractCell
@@ -38,6 +42,10 @@ class Crossbar(eqx.Module):
         self.readout = VirtualGround() if readout is None else readout
 
     def __check_init__(self):
+        for name, (kind, cure) in PARTS.items():
+            part = getattr(self, name)
+            if not isinstance(part, kind):
+                raise TypeError(f"{name} is {described(part)}; {_instead(part, cure)}.")
         if len(self.cell.shape) != 2 or 0 in self.cell.shape:
             raise ValueError(
                 f"cell has the shape {self.cell.shape}; it must be (rows, cols) with at least one"
@@ -66,3 +74,33 @@ class Crossbar(eqx.Module):
         the bit lines."""
         rows, cols = self.shape
         return cols if self.wires.parallel else rows
+
+
+# What a part must be, and what to pass where numbers are meant.
+PARTS = {
+    "cell": (AbstractCell, "pass a cell, xb.Ohmic(g) for conductances g [S] of shape (rows, cols)"),
+    "wires": (Wires, "pass xb.Wires(r_row, r_col), resistances [ohm] of a segment"),
+    "drive": (Drive, "pass xb.Drive(r_source), resistances [ohm] of the sources"),
+    "readout": (AbstractReadout, "pass a readout, such as xb.VirtualGround() or xb.Tia(r_f=...)"),
+}
+
+
+def _instead(part: Any, cure: str) -> str:
+    """What to pass in the place of something that is no such part."""
+    if isinstance(part, type):
+        return f"call it, {part.__name__}(...)"
+    for name, (kind, _) in PARTS.items():
+        if isinstance(part, kind):
+            return f"pass it by name, xb.Crossbar(..., {name}=...)"
+    if isinstance(part, AbstractConverter):
+        return f"{cure}, and convert what it puts out: adc(xb.read(...).output)"
+    return cure
+
+
+def require_crossbar(crossbar: Any) -> None:
+    """Raises `TypeError` for what is no `Crossbar`, and says how one is made of it."""
+    if isinstance(crossbar, Crossbar):
+        return
+    made = "crossbar" if isinstance(crossbar, AbstractCell) else "crossbar of conductances g [S]"
+    how = "cell" if isinstance(crossbar, AbstractCell) else "xb.Ohmic(g)"
+    raise TypeError(f"crossbar is {described(crossbar)}; a {made} is xb.Crossbar({how}).")

@@ -13,7 +13,6 @@ more solves as there are nodes, and exact. The gradient is that of the solution.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -31,8 +30,15 @@ from ..crossbar import Crossbar
 from ..drive import Bias
 from ..kirchhoff.circuit import bias_of
 from ..kirchhoff.solution import Solution, Status, finish
-from ..solvers import Newton
+from ..solvers import AutoLadder, Solver
 from .read import read
+
+__all__ = ["Shared", "alternating", "ground_return", "levels", "read_shared"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 STEPS = 50  # of Newton's method on the nodes: linear arrays take one
 
@@ -112,7 +118,7 @@ def read_shared(
     *,
     rows: Shared | None = None,
     cols: Shared | None = None,
-    solver: lx.AbstractLinearSolver | Newton | None = None,
+    solver: Solver = AutoLadder(),
 ) -> Solution:
     """Reads an array whose lines share nodes.
 

@@ -25,7 +25,7 @@ from ..kirchhoff.islands import Undetermined, determined
 from ..kirchhoff.judgement import judged, status_of
 from ..kirchhoff.network import Field, Network, Segments
 from ..kirchhoff.solution import Faults, Solution
-from ..solvers import Factored, LadderCG, factor, parted, solve
+from ..solvers import Factored, LadderCG, chosen, factor, parted, solve
 
 
 class Answer(NamedTuple):
@@ -45,10 +45,10 @@ class Answer(NamedTuple):
 def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | None) -> Answer:
     """Solves a circuit of linear cells, from a guess if there is one."""
     network = at_rest(circuit)
+    solver = chosen(solver, symmetric=network.symmetric, parallel=network.parallel)
     at_once = isinstance(solver, LadderCG) and solver.has_kernel(network)
     if not at_once or circuit.shunts is not None:
-        network, undetermined = determined(network)
-        return answer_of(circuit, factor(network, solver), undetermined, guess)
+        return answer_of(circuit, prepare(circuit, solver), guess)
     parts = _Parts(
         network.row.r,
         network.col.r,
@@ -65,10 +65,23 @@ def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | Non
     return _at_once(solver, *parts)
 
 
-def answer_of(
-    circuit: Circuit, factored: Factored, undetermined: Undetermined, guess: Field | None = None
-) -> Answer:
-    """The same, where the network is cut and factored already."""
+class Prepared(NamedTuple):
+    """What the sources of a circuit of linear cells do not change, for any number of them."""
+
+    network: Network  # without islands
+    undetermined: Undetermined
+    factored: Factored  # the same network, its shorts told apart
+
+
+def prepare(circuit: Circuit, solver: lx.AbstractLinearSolver) -> Prepared:
+    """Network, islands and factor of a circuit of linear cells."""
+    network, undetermined = determined(at_rest(circuit))
+    return Prepared(network, undetermined, factor(network, solver))
+
+
+def answer_of(circuit: Circuit, prepared: Prepared, guess: Field | None = None) -> Answer:
+    """The same, where the network of the circuit is prepared already."""
+    _, undetermined, factored = prepared
     network = factored.network
     vector, i_rest = right_hand_side(circuit, network, undetermined)
     x, stats = solve(factored, vector, guess)
@@ -129,8 +142,7 @@ class _Read(NamedTuple):
             still = [jnp.zeros_like(x) for x in (parts.g, parts.e_row, parts.e_col)]
             guess = Field(still[0], still[1], parts.guess, still[2])
         circuit = parts.circuit
-        network, cut = determined(at_rest(circuit))
-        return jax.tree.leaves(answer_of(circuit, factor(network, self.solver), cut, guess))
+        return jax.tree.leaves(answer_of(circuit, prepare(circuit, self.solver), guess))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -203,9 +215,9 @@ def _no_tangent(x: Array):
     return jnp.zeros_like(x) if real else np.zeros(x.shape, jax.dtypes.float0)
 
 
-def solve_linear(crossbar, bias, factored, circuit, undetermined) -> Solution:
-    """The solution of a circuit of linear cells, whose network is factored already."""
-    return solution_of(crossbar, bias, circuit, answer_of(circuit, factored, undetermined))
+def solution_by(crossbar: Crossbar, bias: Bias, circuit: Circuit, prepared: Prepared) -> Solution:
+    """The solution of a circuit of linear cells whose network is prepared already."""
+    return solution_of(crossbar, bias, circuit, answer_of(circuit, prepared))
 
 
 def solution_of(

@@ -37,8 +37,7 @@ from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import finish, usable
 from ..readout import AbstractReadout, Tia, VoltageSense, require_linear
-from ..solvers import factor, solve
-from .operating_point import linear_solver
+from ..solvers import AutoLadder, factor, solve
 from .read import read
 
 
@@ -151,8 +150,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         tangents = circuit.cell.linearise(*circuit.voltages(a, w))
         network = network_of(circuit, *tangents[1:])
     network, cut = determined(network)
-    kind = {"symmetric": network.symmetric, "parallel": network.parallel}
-    adjoint = factor(network.transpose(), linear_solver(**kind))
+    adjoint = factor(network.transpose(), AutoLadder())
     network = adjoint.network.transpose()  # with its shorts told apart
     shorts = network.shorts
     floating = cut.row | cut.col

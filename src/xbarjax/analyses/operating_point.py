@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jaxtyping import Array, Bool
 
 from .._types import Inner, PerCell
@@ -15,20 +14,10 @@ from ..solvers import (
     Begin,
     Equations,
     Frame,
-    LadderBiCGStab,
-    LadderCG,
     Newton,
     Stats,
-    TwinLadders,
     root,
 )
-
-
-def linear_solver(*, symmetric: bool, parallel: bool) -> lx.AbstractLinearSolver:
-    """The solver that fits a network of that kind."""
-    if parallel:
-        return TwinLadders()
-    return LadderCG() if symmetric else LadderBiCGStab()
 
 
 def operating_point(
@@ -36,12 +25,10 @@ def operating_point(
 ) -> tuple[Field, Network, Undetermined, PerCell, Field, Stats]:
     """Drops and currents of a circuit, its network of tangents there, what it leaves open, its cell
     currents, by how much Kirchhoff's laws are violated, and what Newton's method took."""
-    kind = {"symmetric": circuit.cell.is_reciprocal, "parallel": circuit.parallel}
-    linear = newton.linear if newton.linear is not None else linear_solver(**kind)
     guess = _at_rest(circuit) if start is None else start
     point = _first_point(circuit) if start is None else (start.row, start.col)
     begin = Begin(point, _middle(circuit, *point), guess)
-    x, inner, stats = root(EQUATIONS, newton, linear, circuit, begin)
+    x, inner, stats = root(EQUATIONS, newton, circuit, begin)
     tangents, _ = circuit.tangents(x.row, x.col, inner)
     network, undetermined = determined(network_of(circuit, *tangents[1:]))
     floating = undetermined.row | undetermined.col

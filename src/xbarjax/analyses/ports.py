@@ -9,12 +9,10 @@ from jaxtyping import Array, Float
 
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.circuit import alone_in_one_dtype, at_rest, circuit_of, linear_only, working_dtype
-from ..kirchhoff.islands import determined
+from ..kirchhoff.circuit import alone_in_one_dtype, circuit_of, linear_only, working_dtype
 from ..kirchhoff.solution import finish, usable
-from ..solvers import factor
-from .linear import solve_linear
-from .operating_point import linear_solver
+from ..solvers import AutoLadder
+from .linear import prepare, solution_by
 
 
 class Ports(eqx.Module):
@@ -42,7 +40,7 @@ class Ports(eqx.Module):
 
 
 def ports(
-    crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None = None, chunk: int = 8
+    crossbar: Crossbar, *, solver: lx.AbstractLinearSolver = AutoLadder(), chunk: int = 8
 ) -> Ports:
     """The admittances of a linear array at its terminals, by one solve a terminal.
 
@@ -61,19 +59,17 @@ def ports(
 
 
 @eqx.filter_jit
-def _ports(crossbar: Crossbar, solver: lx.AbstractLinearSolver | None, chunk: int):
+def _ports(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
     crossbar = alone_in_one_dtype(crossbar)
     lines, (_, cols) = crossbar.lines, crossbar.shape
     size, dtype = lines + cols, working_dtype(crossbar)
     bias = lambda v: Bias(v[:lines], v[:lines], v[lines:], v[lines:])
     circuit = circuit_of(crossbar, bias(jnp.zeros((size,), dtype)))
-    network, undetermined = determined(at_rest(circuit))
-    kind = {"symmetric": network.symmetric, "parallel": network.parallel}
-    factored = factor(network, linear_solver(**kind) if solver is None else solver)
+    prepared = prepare(circuit, solver)
 
     def one(v):
         circuit = circuit_of(crossbar, bias(v))
-        s = solve_linear(crossbar, bias(v), factored, circuit, undetermined)
+        s = solution_by(crossbar, bias(v), circuit, prepared)
         # all that enters a line leaves it through its cells
         into = jnp.sum(s.i_cell, axis=0 if crossbar.wires.parallel else 1)
         return jnp.concatenate([into, -s.i_out]), s.status

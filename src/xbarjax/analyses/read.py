@@ -2,10 +2,9 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-import lineax as lx
 from jax import lax
 
-from .._types import Values
+from .._types import Values, described
 from ..crossbar import Crossbar
 from ..drive import Bias
 from ..kirchhoff.circuit import bias_of, circuit_of, in_one_dtype
@@ -13,16 +12,16 @@ from ..kirchhoff.judgement import judged, status
 from ..kirchhoff.readout_row import start_with_readout, with_readout, without_readout
 from ..kirchhoff.solution import Solution, Status, finish
 from ..readout import is_linear
-from ..solvers import Newton
+from ..solvers import AutoLadder, Solver, linear_of, newton_of
 from .linear import Answer, answer, solution_of
-from .operating_point import faults, linear_solver, operating_point
+from .operating_point import faults, operating_point
 
 
 def read(
     crossbar: Crossbar,
     v_in: Values | Bias,
     *,
-    solver: lx.AbstractLinearSolver | Newton | None = None,
+    solver: Solver = AutoLadder(),
     start: Solution | None = None,
 ) -> Solution:
     """Reads an array: solves Kirchhoff's laws for every node and wire.
@@ -35,8 +34,8 @@ def read(
     - `v_in`: voltages [V] of the word lines, shape `(rows,)` (of source lines along the bit lines,
         `(cols,)`), or a `Bias` for both ends of both line families and the gates.
     - `solver`: how networks are solved: `LadderCG()`, `Dense()`, or for nonlinear cells
-        `Newton(...)`. By default what fits: `LadderCG` where cells see `v_row - v_col` alone,
-        `LadderBiCGStab` for transistors, `TwinLadders` for source lines along the bit lines.
+        `Newton(...)`. `AutoLadder()` takes what fits: `LadderCG` where cells see `v_row - v_col`
+        alone, `LadderBiCGStab` for transistors, `TwinLadders` for source lines along the bit lines.
     - `start`: the solution of a circuit of this shape to begin from. It saves iterations where it
         is near; the answer and its gradient are the same from any other.
 
@@ -49,8 +48,10 @@ def read(
     and warns of islands, of gates that are all off and of amplifiers that all saturate. Under a
     transformation it returns `Solution.status` instead.
     """
-    rows, cols = crossbar.shape
     bias = bias_of(crossbar, v_in)
+    rows, cols = crossbar.shape
+    if start is not None and not isinstance(start, Solution):
+        raise TypeError(f"start is {described(start)}; pass what an earlier read returned.")
     if start is not None and start.drop_col.shape != (rows, cols):
         raise ValueError(
             f"start is a solution of shape {start.drop_col.shape}, but the array is"
@@ -64,23 +65,17 @@ def read(
 def _read(
     crossbar: Crossbar,
     bias: Bias,
-    solver: lx.AbstractLinearSolver | Newton | None,
+    solver: Solver,
     start: Solution | None,
 ) -> Solution:
     crossbar, bias = in_one_dtype(crossbar, bias)
     if not is_linear(crossbar.readout):
         return _with_readout(crossbar, bias, solver, start)
     circuit = circuit_of(crossbar, bias)
-    if not crossbar.cell.is_linear:
-        newton = solver if isinstance(solver, Newton) else Newton(solver)
-        guess = None if start is None else circuit.guess_from(start)
-        return _nonlinear(crossbar, bias, circuit, newton, guess)
-    linear = solver.linear if isinstance(solver, Newton) else solver
-    if linear is None:
-        flags = {"symmetric": crossbar.cell.is_reciprocal, "parallel": circuit.parallel}
-        linear = linear_solver(**flags)
     guess = None if start is None else circuit.guess_from(start)
-    return solution_of(crossbar, bias, circuit, answer(circuit, linear, guess))
+    if not crossbar.cell.is_linear:
+        return _nonlinear(crossbar, bias, circuit, newton_of(solver), guess)
+    return solution_of(crossbar, bias, circuit, answer(circuit, linear_of(solver), guess))
 
 
 def _with_readout(crossbar, bias, solver, start) -> Solution:

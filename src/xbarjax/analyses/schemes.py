@@ -25,11 +25,30 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Int
 
 from .._types import PerCell, Values, as_index, as_physical, is_inside
-from ..crossbar import Crossbar
+from ..crossbar import Crossbar, require_crossbar
 from ..drive import Bias, Drive
 from ..kirchhoff.solution import usable
 from ..readout import VirtualGround, is_linear
 from .read import read
+
+__all__ = [
+    "WriteMap",
+    "floating",
+    "gated",
+    "grounded",
+    "half",
+    "pulse_strength",
+    "read_margin",
+    "sneak",
+    "third",
+    "transposed",
+    "write_map",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 Scheme = Callable[[Crossbar, Any, Any, Any], tuple[Crossbar, Bias]]
 
@@ -52,6 +71,7 @@ def grounded(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Cros
 def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
     """Unselected lines without any terminal: their ends and straps are opened. An amplifier gives
     way to the virtual ground that it is to the array; one with a swing raises `ValueError`."""
+    require_crossbar(crossbar)
     if not is_linear(crossbar.readout):
         raise ValueError("floating needs a linear readout: leave v_low and v_high out.")
     (rows, cols), (row, col) = crossbar.shape, _selected(crossbar, row, col)
@@ -82,6 +102,7 @@ def gated(
 
     **Returns:** a `Bias`. **Errors:** `ValueError` for another shape of `on`.
     """
+    require_crossbar(crossbar)
     rows, cols = crossbar.shape
     on = as_physical(on, "on", whole=True, boolean=True)
     if on.shape != (rows,):
@@ -101,6 +122,7 @@ def transposed(crossbar: Crossbar, v: Values) -> Bias:
     leaves them is `-read(crossbar, bias).i_in`, `(rows,)`: the product with the transpose of the
     matrix, by reciprocity that of `transfer`. Resistances of drive and readout stay where they are.
     """
+    require_crossbar(crossbar)
     v, still = as_physical(v, "v", whole=True), jnp.zeros((crossbar.lines,))
     if v.shape != (crossbar.shape[1],):
         raise ValueError(
@@ -111,6 +133,7 @@ def transposed(crossbar: Crossbar, v: Values) -> Bias:
 
 
 def _biased(crossbar, row, col, v, at_rows: float, at_cols: float) -> tuple[Crossbar, Bias]:
+    require_crossbar(crossbar)
     if crossbar.wires.parallel:
         raise ValueError(
             "a select scheme needs rows that cross the columns; with source lines along the bit"
@@ -196,6 +219,7 @@ def write_map(crossbar: Crossbar, v: ArrayLike, scheme: Scheme = half) -> WriteM
 
     **Arguments:** `v`: the write voltage [V]; `scheme`: one of this module, or your own.
     """
+    require_crossbar(crossbar)
     rows, cols = crossbar.shape
 
     def one(k):

@@ -11,6 +11,7 @@ from ..crossbar import Crossbar
 from ..drive import Bias
 from ..kirchhoff.circuit import bias_of
 from ..kirchhoff.solution import Solution, finish
+from ..solvers import AutoLadder
 from .read import _read
 
 
@@ -43,14 +44,14 @@ def settle(
     """
     bias = bias_of(crossbar, v_in)
     crossbar = _settled(crossbar, bias, max_rounds)
-    solution = _read(crossbar, bias, None, None)
+    solution = _read(crossbar, bias, AutoLadder(), None)
     return crossbar, finish(solution, solution.status)
 
 
 @eqx.filter_jit
 def _settled(crossbar: Crossbar, bias: Bias, max_rounds: int) -> Crossbar:
     def next_state(crossbar: Crossbar) -> Crossbar:
-        return switched(crossbar, _read(crossbar, bias, None, None))
+        return switched(crossbar, _read(crossbar, bias, AutoLadder(), None))
 
     # a state that was one for all cells becomes one a cell
     shapes = eqx.filter_eval_shape(next_state, crossbar)

@@ -10,13 +10,20 @@ from .. import _native
 from .._types import PerCell
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.circuit import alone_in_one_dtype, at_rest, circuit_of, linear_only, working_dtype
+from ..kirchhoff.circuit import (
+    Circuit,
+    alone_in_one_dtype,
+    at_rest,
+    circuit_of,
+    linear_only,
+    working_dtype,
+)
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Network
 from ..kirchhoff.solution import Status, finish, one_or_nan
-from ..solvers import BlockElimination, LadderCG, elimination, factor, one_by_one, products
+from ..solvers import AutoLadder, BlockElimination, LadderCG, elimination, one_by_one, products
 from ..solvers.blocks import turn, turned
-from .linear import solve_linear
+from .linear import prepare, solution_by
 
 # Where block elimination takes less time than a solve in JAX for each of the shorter side's lines,
 # on the two cores that experiments/speed was run on.
@@ -29,7 +36,7 @@ TOGETHER = 32  # right-hand sides of a direct solve on a CPU: few enough for its
 def transfer(
     crossbar: Crossbar,
     *,
-    solver: lx.AbstractLinearSolver | None = None,
+    solver: lx.AbstractLinearSolver = AutoLadder(),
     chunk: int = 8,
 ) -> PerCell:
     """The matrix that a linear array multiplies with, wires and all.
@@ -44,7 +51,7 @@ def transfer(
     **Arguments:**
 
     - `crossbar`: an array of linear cells.
-    - `solver`: how the network is solved, for each line of the shorter side. By default
+    - `solver`: how the network is solved, for each line of the shorter side. `AutoLadder()` takes
         `LadderCG()`, or block elimination where that is faster. Where `N^2 r g` is ten thousand and
         more, so that lines see little of their drivers, name `BlockElimination()`.
     - `chunk`: how many solves are held at once. An accelerator runs them together; a CPU one
@@ -68,10 +75,10 @@ def transfer(
     short, long = sorted(crossbar.shape)
     strapped = crossbar.drive.r_tap is not None or crossbar.readout.r_tap is not None
     blocks = not strapped and short >= SHORT and long <= LONG * short
-    if solver is None and blocks and not _solves_are_fast():
+    if isinstance(solver, AutoLadder) and blocks and not _solves_are_fast():
         matrix, status = _fastest(crossbar, chunk)
     else:
-        matrix, status = _by_solves(crossbar, solver or LadderCG(), chunk)
+        matrix, status = _by_solves(crossbar, solver, chunk)
     return finish(matrix, status)
 
 
@@ -80,11 +87,11 @@ def _solves_are_fast() -> bool:
     return _native.available() and jax.default_backend() == "cpu"
 
 
-def _network(crossbar: Crossbar):
-    """The array with all terminals at 0 V, and what it leaves undetermined."""
+def _grounded(crossbar: Crossbar) -> Circuit:
+    """The array with all terminals at 0 V."""
     crossbar = alone_in_one_dtype(crossbar)
-    zeros = [jnp.zeros((n,), working_dtype(crossbar)) for n in crossbar.shape]
-    return determined(at_rest(circuit_of(crossbar, Bias(zeros[0], zeros[0], zeros[1], zeros[1]))))
+    v_row, v_col = (jnp.zeros((n,), working_dtype(crossbar)) for n in crossbar.shape)
+    return circuit_of(crossbar, Bias(v_row, v_row, v_col, v_col))
 
 
 def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
@@ -95,15 +102,14 @@ def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
     by_rows, dtype = rows <= cols, working_dtype(crossbar)
     still = jnp.zeros((max(rows, cols),), dtype)
     bias = lambda v: Bias(v, v, still, still) if by_rows else Bias(still, still, v, v)
-    network, undetermined = _network(crossbar)
-    factored = factor(network, solver)
+    prepared = prepare(_grounded(crossbar), solver)
 
     def one(v):
         circuit = circuit_of(crossbar, bias(v))
-        s = solve_linear(crossbar, bias(v), factored, circuit, undetermined)
+        s = solution_by(crossbar, bias(v), circuit, prepared)
         return s.i_out if by_rows else -jnp.sum(s.i_cell, axis=1), s.status
 
-    return network, one
+    return prepared.network, one
 
 
 @eqx.filter_jit
@@ -150,7 +156,11 @@ def _(primals, tangents):
 def _with_change(crossbar: Crossbar, moved):
     """The matrix [S], its status, and how it changes [S] where cells do by `moved`: linear in
     that."""
-    of_cells = lambda cell: _network(eqx.tree_at(lambda c: c.cell, crossbar, cell))[0].g_rc
+
+    def of_cells(cell):
+        network, _ = determined(at_rest(_grounded(eqx.tree_at(lambda c: c.cell, crossbar, cell))))
+        return network.g_rc
+
     _, dg = eqx.filter_jvp(of_cells, (crossbar.cell,), (moved,))
     found, status = _known(crossbar)
     matrix = _upright(found.matrix, crossbar)

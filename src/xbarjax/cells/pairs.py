@@ -16,6 +16,13 @@ from jaxtyping import Array, Float
 from ..wires import Wires
 from . import AbstractCell
 
+__all__ = ["in_cell", "opposed"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Cell = TypeVar("Cell", bound=AbstractCell)
 
 

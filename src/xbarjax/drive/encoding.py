@@ -41,6 +41,23 @@ from .._types import (
     widest,
 )
 
+__all__ = [
+    "Dac",
+    "Phases",
+    "add_up",
+    "amplitude",
+    "few_rows",
+    "in_two_phases",
+    "pulse_number",
+    "pulse_width",
+    "sliced",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Numbers = Float[Array, " rows"]
 
 

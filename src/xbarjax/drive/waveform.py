@@ -9,6 +9,12 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._types import Values, as_physical, everywhere, physical, require_finite, require_positive
 
+__all__ = ["Waveform", "pulse", "pwm", "step"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class Waveform(eqx.Module):
     """Straight from corner to corner, and constant before the first one and after the last,

@@ -12,13 +12,14 @@ from .._types import (
     PerCol,
     Values,
     as_physical,
+    described,
     in_dtype,
     require_enough,
     require_finite,
     widest,
 )
 from ..cells import AbstractCell, AbstractGatedCell, has_gate
-from ..crossbar import Crossbar
+from ..crossbar import Crossbar, require_crossbar
 from ..drive import Bias
 from ..readout import require_linear, require_static
 from .islands import Undetermined
@@ -102,6 +103,7 @@ def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
     """A bias that fits the array: the one given, or that of an ordinary read, `v_in` [V] at both
     ends of every word line (or source line) and the readout's reference at both ends of every bit
     line."""
+    require_crossbar(crossbar)
     require_static(crossbar.readout)
     (rows, cols), lines = crossbar.shape, crossbar.lines
     if isinstance(v_in, Bias):
@@ -116,6 +118,8 @@ def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
                     f" {' or '.join(map(str, shapes[:4]))}."
                 )
         return v_in
+    if isinstance(v_in, eqx.Module):
+        raise TypeError(f"v_in is {described(v_in)}; pass voltages [V], one a line, or an xb.Bias.")
     v_in = as_physical(v_in, "v_in", whole=True)
     if jnp.shape(v_in) != (lines,):
         many, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")
@@ -279,6 +283,7 @@ def sensed(crossbar: Crossbar, bias: Bias, i_near: PerCol, v_end: PerCol) -> Per
 
 def linear_only(crossbar: Crossbar, verb: str) -> None:
     """Raises `ValueError` for an array that is no matrix."""
+    require_crossbar(crossbar)
     if not crossbar.cell.is_linear:
         raise ValueError(
             f"{verb} needs linear cells, and {type(crossbar.cell).__name__} is not: its product"

@@ -20,3 +20,34 @@ from .training import (
     varying as varying,
     within_bounds as within_bounds,
 )
+
+__all__ = [
+    "Arrays",
+    "Conv2d",
+    "Frozen",
+    "Hardware",
+    "Linear",
+    "MLP",
+    "State",
+    "Tiling",
+    "Training",
+    "TrainingError",
+    "by_matrix",
+    "by_reads",
+    "cheapest",
+    "convert",
+    "fit",
+    "frozen",
+    "methods",
+    "on_die",
+    "only",
+    "step",
+    "tile",
+    "trainable",
+    "varying",
+    "within_bounds",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -27,7 +27,7 @@ from ..crossbar import Crossbar
 from ..kirchhoff.solution import one_or_nan
 from ..programming.mapping import AbstractMapping
 from ..readout import AbstractConverter, VoltageSense, is_linear
-from ..solvers import Newton
+from ..solvers import AutoLadder, Solver, linear_of
 from ..variability import AbstractPerturbation
 from .cores import on_every_core
 from .routes import cheapest
@@ -84,7 +84,7 @@ class Arrays(eqx.Module):
     converter: AbstractConverter | None = None
     vary: AbstractPerturbation | None = None
     die: PRNGKeyArray | None = None
-    solver: lx.AbstractLinearSolver | Newton | None = None
+    solver: Solver = AutoLadder()
     still: Callable[[PerCell], Crossbar] | None = eqx.field(static=True, default=None)
     route: Callable[["Arrays", Any], Array] = eqx.field(static=True, default=cheapest)
 
@@ -108,9 +108,9 @@ class Arrays(eqx.Module):
         return array.cell.is_linear and is_linear(array.readout)
 
     @property
-    def linear_solver(self) -> lx.AbstractLinearSolver | None:
-        """How linear networks are solved; by default what `transfer` takes."""
-        return self.solver.linear if isinstance(self.solver, Newton) else self.solver
+    def linear_solver(self) -> lx.AbstractLinearSolver:
+        """How linear networks are solved."""
+        return linear_of(self.solver)
 
     def effective(self) -> Blocks:
         """What every tile multiplies with [S], both arrays of a pair combined. Raises

@@ -29,6 +29,22 @@ from .products import Chain, Permuted, Sum
 from .tiling import Matrix
 from .training import on_die
 
+__all__ = [
+    "Hardware",
+    "calibrated",
+    "compensated",
+    "one_factor",
+    "permuted",
+    "plain",
+    "sliced",
+    "truncated",
+    "two_ended",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:

@@ -17,3 +17,19 @@ from .monte_carlo import (
     distributions as distributions,
     yield_curves as yield_curves,
 )
+
+__all__ = [
+    "compensation",
+    "currents",
+    "die_map",
+    "dies",
+    "distributions",
+    "drops",
+    "overview",
+    "voltages",
+    "yield_curves",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -20,3 +20,24 @@ from .devices import (
     sonos_programming as sonos_programming,
     sonos_read_noise as sonos_read_noise,
 )
+
+__all__ = [
+    "cco_hermes",
+    "copper_wires",
+    "ecram_pulses_lithium",
+    "ecram_pulses_metal_oxide",
+    "hfox_bake",
+    "pcm_drift",
+    "pcm_programming",
+    "pcm_programming_hermes",
+    "rram_programming_falcone",
+    "rram_programming_milo",
+    "rram_programming_wan",
+    "rram_relaxation_falcone",
+    "sonos_programming",
+    "sonos_read_noise",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -33,6 +33,7 @@ from .._types import (
     require_finite,
 )
 from ..crossbar import Crossbar
+from ..solvers import AutoLadder
 from .mapping import AbstractMapping, Stack
 from .missed import Tried, advice, stalled
 from .target import Problem, Report
@@ -263,7 +264,7 @@ def compensate(
     *,
     scale: float = 1.0,
     method: AbstractMethod | None = None,
-    solver: lx.AbstractLinearSolver | None = None,
+    solver: lx.AbstractLinearSolver = AutoLadder(),
     on_step: OnStep | None = None,
 ) -> Compensation:
     """Conductances with which the arrays, wires and all, compute with `weights`.

@@ -21,7 +21,7 @@ class Problem(eqx.Module):
     k: Scalar  # [S per unit of weight]
     mapping: AbstractMapping
     build: Callable[[PerCell], Crossbar]
-    solver: lx.AbstractLinearSolver | None = eqx.field(static=True)
+    solver: lx.AbstractLinearSolver = eqx.field(static=True)
 
     def transfers(self, g: Stack) -> Stack:
         """Effective matrix [S] of every physical array."""

@@ -1,4 +1,5 @@
 from . import elimination as elimination, products as products
+from .auto import AutoLadder as AutoLadder, chosen as chosen
 from .batching import one_by_one as one_by_one
 from .blocks import BlockElimination as BlockElimination
 from .dense import Dense as Dense
@@ -9,7 +10,10 @@ from .newton import (
     Begin as Begin,
     Equations as Equations,
     Newton as Newton,
+    Solver as Solver,
     Stats as Stats,
+    linear_of as linear_of,
+    newton_of as newton_of,
     root as root,
 )
 from .shorts import parted as parted

@@ -10,6 +10,7 @@ import lineax as lx
 from jax import lax
 
 from ..kirchhoff.network import Field, Network
+from .auto import chosen
 from .batching import Kernel, Together, first_of, one_by_one
 from .refinement import refined
 from .shorts import parted
@@ -28,6 +29,7 @@ class Factored(eqx.Module):
 def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
     """Prepares a network for any number of right-hand sides."""
     network = parted(network)
+    solver = chosen(solver, symmetric=network.symmetric, parallel=network.parallel)
     init = partial(_init, solver)
     init = init if _has_kernel(solver, network) else one_by_one(init)
     state = init(lax.stop_gradient(network))

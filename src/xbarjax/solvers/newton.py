@@ -28,7 +28,7 @@ converging.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -39,6 +39,7 @@ from jaxtyping import Array, Bool, Int
 
 from .._types import Inner, PerCell
 from ..kirchhoff.network import Field
+from .auto import AutoLadder, chosen
 from .batching import one_by_one
 from .implicit import factor, solve
 from .passes import tolerance
@@ -50,15 +51,28 @@ class Newton(eqx.Module):
 
     **Arguments:**
 
-    - `linear`: the solver of each network of tangents; by default the one that fits it.
+    - `linear`: the solver of each network of tangents.
     - `rtol`: how far currents of cells may be off those of their last tangents, relative to the
         largest; by default 1e-12 in float64 and 1e-6 in float32.
     - `max_steps`: most linearisations. What did not converge returns its best point and says so.
     """
 
-    linear: lx.AbstractLinearSolver | None = eqx.field(static=True, default=None)
+    linear: lx.AbstractLinearSolver = eqx.field(static=True, default=AutoLadder())
     rtol: float | None = eqx.field(static=True, default=None)
     max_steps: int = eqx.field(static=True, default=100)
+
+
+Solver: TypeAlias = lx.AbstractLinearSolver | Newton  # of a read
+
+
+def newton_of(solver: Solver) -> Newton:
+    """Newton's method by a solver: over it, if that is a linear one."""
+    return solver if isinstance(solver, Newton) else Newton(solver)
+
+
+def linear_of(solver: Solver) -> lx.AbstractLinearSolver:
+    """The linear solver of a solver."""
+    return newton_of(solver).linear
 
 
 class Equations(NamedTuple):
@@ -88,7 +102,6 @@ class Stats(NamedTuple):
 def root(
     equations: Equations,
     newton: Newton,
-    linear: lx.AbstractLinearSolver,
     circuit: Any,
     begin: Begin,
 ) -> tuple[Field, Inner, Stats]:
@@ -101,9 +114,7 @@ def root(
     @eqx.filter_custom_jvp
     def solution(circuit, begin):
         arrays, rest = eqx.partition(circuit, eqx.is_array)
-        search = lambda arrays, begin: _search(
-            equations, newton, linear, eqx.combine(arrays, rest), begin
-        )
+        search = lambda arrays, begin: _search(equations, newton, eqx.combine(arrays, rest), begin)
         return one_by_one(search)(arrays, begin)
 
     @solution.def_jvp
@@ -117,17 +128,18 @@ def root(
         network, *_ = equations.frame(circuit).network(*at, made)
         filled = lambda dx, x: jnp.zeros_like(x) if dx is None and x is not None else dx
         moved = jax.tree.map(filled, moved, x, is_leaf=lambda dx: dx is None)
-        dx = solve(factor(network, linear), moved)[0]._replace(cell=None)
+        dx = solve(factor(network, newton.linear), moved)[0]._replace(cell=None)
         none = jax.tree.map(lambda _: None, (inner, stats))
         return (x, inner, stats), (dx, *none)
 
     return solution(circuit, lax.stop_gradient(begin))
 
 
-def _search(equations, newton: Newton, linear, circuit, begin: Begin) -> tuple[Field, Inner, Stats]:
+def _search(equations, newton: Newton, circuit, begin: Begin) -> tuple[Field, Inner, Stats]:
     frame, guess, dtype = equations.frame(circuit), begin.x, begin.x.row.dtype
     rtol = tolerance(newton.rtol, dtype)
     kind = frame.symmetric, frame.parallel, frame.determined
+    linear = chosen(newton.linear, symmetric=frame.symmetric, parallel=frame.parallel)
     turn = Turn(linear, rtol, newton.max_steps, *kind)
 
     def once(carry: tuple[State, Inner]) -> tuple[State, Inner]:

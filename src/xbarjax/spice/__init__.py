@@ -2,3 +2,9 @@
 
 from .elements import element as element
 from .netlist import OperatingPoint as OperatingPoint, netlist as netlist, simulate as simulate
+
+__all__ = ["OperatingPoint", "element", "netlist", "simulate"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -15,7 +15,7 @@ from jaxtyping import ArrayLike
 
 from ..cells import AbstractCell
 from ..cells.cell import in_range
-from ..crossbar import Crossbar
+from ..crossbar import Crossbar, require_crossbar
 from ..drive import Bias
 from ..kirchhoff.circuit import bias_of, circuit_of
 from ..readout import AbstractReadout
@@ -209,6 +209,7 @@ def _adds_up(found: OperatingPoint, cell: AbstractCell) -> None:
 
 def _checked(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
     """The bias, where all of it is one circuit of concrete numbers."""
+    require_crossbar(crossbar)
     traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((crossbar, v_in)))
     if traced or len(crossbar.cell.shape) != 2:
         raise ValueError(

@@ -11,6 +11,7 @@ from .._types import PerRow
 from ..analyses.read import read
 from ..crossbar import Crossbar
 from ..kirchhoff.solution import Solution, usable
+from ..solvers import AutoLadder, Solver
 from ..variability import AbstractPerturbation
 
 Settings: TypeAlias = Mapping[str, Array]
@@ -42,7 +43,7 @@ class Die:
     v_in: PerRow
     metrics: Mapping[str, Metric]
     vary: Callable[[Settings], AbstractPerturbation] | None = None
-    solver: Any = None
+    solver: Solver = AutoLadder()
 
     def __post_init__(self):
         if not self.metrics:

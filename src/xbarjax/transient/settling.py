@@ -24,24 +24,22 @@ from .._types import (
     require_bits,
     require_positive,
 )
-from ..analyses.operating_point import linear_solver
+from ..analyses.linear import prepare
 from ..analyses.read import read
-from ..crossbar import Crossbar
+from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import step
 from ..kirchhoff.circuit import (
     alone_in_one_dtype,
-    at_rest,
     bias_of,
     circuit_of,
     linear_only,
     working_dtype,
 )
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages
-from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, finish, usable
 from ..readout import Integrator
-from ..solvers import Factored, Newton, factor, solve
+from ..solvers import AutoLadder, Factored, Solver, solve
 from .sdirk2 import followed
 
 # relative change of a time constant from one iteration to the next; in float32 1e-6
@@ -50,7 +48,7 @@ MOST = 2000  # iterations
 
 
 def delay(
-    crossbar: Crossbar, v_in: Values, *, solver: lx.AbstractLinearSolver | None = None
+    crossbar: Crossbar, v_in: Values, *, solver: lx.AbstractLinearSolver = AutoLadder()
 ) -> PerCol:
     """Elmore's delay [s] of every output current, `(cols,)`, by two solves:
 
@@ -73,7 +71,7 @@ def delay(
     return finish(found, status)
 
 
-def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver | None = None) -> Scalar:
+def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver = AutoLadder()) -> Scalar:
     """The longest time constant [s] of a linear array: what is left of a change falls by `e` in it,
     once all else has settled. To half a step of `b` bits an edge takes some `(b + 1) ln 2` of them.
 
@@ -101,7 +99,7 @@ def settling_time(
     full_scale: ArrayLike | None = None,
     rtol: ArrayLike | None = None,
     max_steps: int = 1024,
-    solver: lx.AbstractLinearSolver | Newton | None = None,
+    solver: Solver = AutoLadder(),
 ) -> PerCol:
     """When outputs come to within half a step of `bits` bits of their settled values for good [s],
     `(cols,)`, counted from the beginning of an edge from 0 V to `v_in`.
@@ -120,6 +118,7 @@ def settling_time(
     **Returns:** times; inf for an output that has not settled until then. **Errors:** those of
     `simulate`.
     """
+    require_crossbar(crossbar)
     require_bits(bits, "bits")
     if isinstance(crossbar.readout, Integrator):
         raise ValueError("readout is an Integrator, which does not settle: use simulate.")
@@ -161,10 +160,9 @@ class _Array(eqx.Module):
 def _array(crossbar: Crossbar, solver) -> _Array:
     crossbar = alone_in_one_dtype(crossbar)
     bias = bias_of(crossbar, jnp.zeros((crossbar.lines,), working_dtype(crossbar)))
-    network, _ = determined(at_rest(circuit_of(crossbar, bias)))
-    kind = {"symmetric": network.symmetric, "parallel": network.parallel}
-    factored = factor(network, linear_solver(**kind) if solver is None else solver)
-    return _Array(factored, capacitances(crossbar.wires, crossbar.shape, network.g_rc.dtype))
+    *_, factored = prepare(circuit_of(crossbar, bias), solver)
+    dtype = factored.network.g_rc.dtype
+    return _Array(factored, capacitances(crossbar.wires, crossbar.shape, dtype))
 
 
 @eqx.filter_jit

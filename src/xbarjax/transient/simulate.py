@@ -3,16 +3,15 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._types import as_physical, everywhere, require_finite, require_positive
-from ..crossbar import Crossbar
+from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import Waveform
 from ..kirchhoff.solution import finish, usable
 from ..readout import is_linear
-from ..solvers import Newton
+from ..solvers import AutoLadder, Solver
 from .adaptive import Followed, Knots
 from .sdirk2 import State, followed
 
@@ -58,7 +57,7 @@ def simulate(
     rtol: ArrayLike = 1e-4,
     steps: int | None = None,
     max_steps: int = 1024,
-    solver: lx.AbstractLinearSolver | Newton | None = None,
+    solver: Solver = AutoLadder(),
 ) -> Transient:
     """Follows an array in time, from the read at the first time on.
 
@@ -85,6 +84,7 @@ def simulate(
     **Errors:** as of `read`; `ValueError` for times that do not rise, and where `max_steps` do not
     reach the last of them.
     """
+    require_crossbar(crossbar)
     ts, rtol = as_physical(ts, "ts"), as_physical(rtol, "rtol")
     if jnp.ndim(ts) != 1 or jnp.size(ts) < 2:
         raise ValueError(f"ts has shape {jnp.shape(ts)}; it must be (times,), two at least.")

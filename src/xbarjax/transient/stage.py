@@ -1,6 +1,6 @@
 """The array within a stage of an implicit method: a read of the same network with capacitors."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,15 +8,16 @@ from jax import lax
 from jaxtyping import Array
 
 from .._types import PerCol, Scalar
-from ..analyses.operating_point import faults, linear_solver, operating_point
+from ..analyses.linear import Prepared, prepare
+from ..analyses.operating_point import faults, operating_point
 from ..crossbar import Crossbar
-from ..kirchhoff.circuit import Circuit, at_rest, bias_of, circuit_of, right_hand_side, sensed
+from ..kirchhoff.circuit import Circuit, bias_of, circuit_of, right_hand_side, sensed
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages, with_capacitors
-from ..kirchhoff.islands import Undetermined, determined
+from ..kirchhoff.judgement import status
 from ..kirchhoff.network import Field, Network
 from ..kirchhoff.solution import Status
 from ..readout import AbstractReadoutInTime, Memory, VirtualGround, has_memory
-from ..solvers import Newton, factor, roughly, solve
+from ..solvers import Solver, factor, linear_of, newton_of, roughly, solve
 
 ROUNDING = 64  # units of rounding of what capacitors take: less of a violation says nothing
 ROUGH = 0.1  # of an error estimate is what is left of it unsolved
@@ -52,22 +53,18 @@ class Stage(eqx.Module):
     """Stages of one length `d` [s]. Linear arrays have one network in all of them."""
 
     crossbar: Crossbar
-    solver: Any
+    solver: Solver
     d: Scalar
     c: Charge
-    factored: Any
-    cut: Undetermined | None
+    prepared: Prepared | None
 
-    def __init__(self, crossbar: Crossbar, solver: Any, d: Scalar, held: Held):
+    def __init__(self, crossbar: Crossbar, solver: Solver, d: Scalar, held: Held):
         self.crossbar, self.solver, self.d = crossbar, solver, d
         self.c = capacitances(crossbar.wires, crossbar.shape, d.dtype)
-        self.factored = self.cut = None
+        self.prepared = None
         if crossbar.cell.is_linear:
             still = jnp.zeros((crossbar.lines,), d.dtype)
-            network, self.cut = determined(at_rest(self._circuit(still, held)[1]))
-            kind = {"symmetric": network.symmetric, "parallel": network.parallel}
-            by = solver.linear if isinstance(solver, Newton) else solver
-            self.factored = factor(network, linear_solver(**kind) if by is None else by)
+            self.prepared = prepare(self._circuit(still, held)[1], linear_of(solver))
 
     def _circuit(self, v_in: Array, held: Held) -> tuple[Crossbar, Circuit]:
         crossbar, d = seen_in_time(self.crossbar, held.memory, self.d), self.d
@@ -81,16 +78,16 @@ class Stage(eqx.Module):
         tangents there, where cells are not linear."""
         crossbar, circuit = self._circuit(v_in, held)
         flags: dict[Status, Array] = {}
-        if self.factored is not None and self.cut is not None:
-            factored, cut, network = self.factored, self.cut, self.factored.network
-            tangent = None
+        if self.prepared is not None:
+            _, cut, factored = self.prepared
+            network, tangent = factored.network, None
             vector, _ = right_hand_side(circuit, network, cut)
             x, stats = solve(factored, vector, guess)
             off = network.violation(vector, x)
             x = x._replace(cell=None)
             counts = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
         else:
-            newton = self.solver if isinstance(self.solver, Newton) else Newton(self.solver)
+            newton = newton_of(self.solver)
             x, network, cut, _, off, stats = operating_point(circuit, newton, guess)
             counts = stats.num_steps, stats.newton_steps
             _, flags = faults(*lax.stop_gradient((circuit, network, x)))
@@ -112,13 +109,10 @@ class Stage(eqx.Module):
             assert isinstance(readout, AbstractReadoutInTime)
             memory = readout.end(self.d, memory, i_out, v_sense)
         output = readout.output(i_out, v_sense) if memory is None else memory.out
-        status = jnp.zeros((), jnp.int32)
-        for flag, holds in flags.items():
-            status |= jnp.where(holds, int(flag), 0)
         taken = (c / self.d * v for c, v in zip(self.c, voltages(v_row, v_col)))
         rounding = ROUNDING * jnp.finfo(v_row.dtype).eps * most(*taken)
         violated, largest = most(off.row, off.col), most(i_row, i_col)
-        said = Said(violated, largest, rounding, lax.stop_gradient(status), *counts)
+        said = Said(violated, largest, rounding, lax.stop_gradient(status(flags)), *counts)
         seen = Seen((i_out, i_in), v_sense, output.astype(i_out.dtype))
         return Held(voltages(v_row, v_col), memory), x, seen, said, tangent
 
@@ -126,10 +120,11 @@ class Stage(eqx.Module):
         """An error estimate `e` [V] of row and column nodes, where `(1 - d J) x = e`: what relaxes
         within a step does not keep its error (M. E. Hosea, L. F. Shampine, Appl. Numer. Math. 20,
         21 (1996), doi:10.1016/0168-9274(95)00115-8)."""
-        factored = self.factored
         if tangent is not None:
-            kind = {"symmetric": tangent.symmetric, "parallel": tangent.parallel}
-            factored = factor(tangent, linear_solver(**kind))
+            factored = factor(tangent, linear_of(self.solver))
+        else:
+            assert self.prepared is not None
+            factored = self.prepared.factored
         i = Charge(*(c / self.d * e for c, e in zip(self.c, error)))
         x = roughly(factored, injected(i, factored.network), ROUGH)
         return x.row, x.col

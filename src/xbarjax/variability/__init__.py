@@ -24,3 +24,31 @@ from .reading import Flicker as Flicker, Telegraph as Telegraph
 from .spread import Lognormal as Lognormal, Spread as Spread
 from .temperature import Activated as Activated, Metallic as Metallic
 from .writing import Pulses as Pulses
+
+__all__ = [
+    "AbstractPerturbation",
+    "Activated",
+    "At",
+    "Broken",
+    "Chain",
+    "ClippedLog",
+    "Correlated",
+    "Drift",
+    "Flicker",
+    "Levels",
+    "Lognormal",
+    "Metallic",
+    "Programming",
+    "Pulses",
+    "Relaxation",
+    "Saturating",
+    "Spread",
+    "Stuck",
+    "Telegraph",
+    "equivalent_time",
+    "logarithmic",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
