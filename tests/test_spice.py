@@ -208,7 +208,7 @@ def test_what_ngspice_cannot_hold_is_said(tmp_path: Path) -> None:
 class Written(xb.AbstractCell):
     """A conductance whose netlist is another: of a user who errs, or of one who shorts."""
 
-    g: jax.Array = physical("g")
+    g: jax.Array = eqx.field(converter=physical("g"))
     is_linear = True
     is_reciprocal = True
 
@@ -302,8 +302,8 @@ def test_the_comparison_can_fail() -> None:
 class Cubic(xb.AbstractCell):
     """Of a user: `I = g v + g_3 v^3`."""
 
-    g: jax.Array = physical("g")
-    g_3: jax.Array = physical("g_3")
+    g: jax.Array = eqx.field(converter=physical("g"))
+    g_3: jax.Array = eqx.field(converter=physical("g_3"))
     is_linear = False
     is_reciprocal = True
 

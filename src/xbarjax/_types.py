@@ -1,4 +1,4 @@
-"""The one table of units, signs and shapes, and the field that holds a physical number.
+"""The one table of units, signs and shapes, and the conversion of what holds a physical number.
 
 | quantity     | prefix | unit  | shape and sign                                              |
 |--------------|--------|-------|-------------------------------------------------------------|
@@ -154,22 +154,23 @@ def _no_floats(x: Any, dtype: Any, name: str) -> str:
     return f"{name} is {what} of {dtype}; pass floating numbers."
 
 
-def physical(name: str, default: Any = None, *, whole: bool = False) -> Any:
-    """An `equinox` field that holds a physical number as a floating array leaf; `whole`: as of
-    `as_physical`."""
+def physical(name: str, *, whole: bool = False) -> Callable[[Values], Array]:
+    """The converter of a field that holds a physical number: to a floating array leaf, as
+    `as_physical` makes it. `name` is that of the field, for its error messages."""
 
     def convert(x: Any) -> Array:
         return as_physical(x, name, whole=whole)
 
-    if default is None:
-        return eqx.field(converter=convert)
-    return eqx.field(converter=convert, default=default)
+    return convert
 
 
-def optional(name: str, *, whole: bool = False) -> Any:
-    """A `physical` field that may be left out: None by default."""
-    convert = lambda x: None if x is None else as_physical(x, name, whole=whole)
-    return eqx.field(converter=convert, default=None)
+def optional(name: str, *, whole: bool = False) -> Callable[[Values | None], Array | None]:
+    """The converter of a `physical` field that may be left out, None."""
+
+    def convert(x: Any) -> Array | None:
+        return None if x is None else as_physical(x, name, whole=whole)
+
+    return convert
 
 
 @jax.custom_jvp

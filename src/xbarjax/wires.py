@@ -31,14 +31,20 @@ class Wires(eqx.Module):
     array.
     """
 
-    r_row: Float[Array, "*rows_cols"] = physical("r_row", 0.0)
-    r_col: Float[Array, "*rows_cols_"] = physical("r_col", 0.0)
+    r_row: Float[Array, "*rows_cols"] = eqx.field(converter=physical("r_row"), default=0.0)
+    r_col: Float[Array, "*rows_cols_"] = eqx.field(converter=physical("r_col"), default=0.0)
 
     parallel: bool = eqx.field(static=True, default=False)
 
-    c_row: Float[Array, "*c_rows_cols"] | None = optional("c_row")
-    c_col: Float[Array, "*c_rows_cols_"] | None = optional("c_col")
-    c_cell: Float[Array, "*c_rows_cols__"] | None = optional("c_cell")
+    c_row: Float[Array, "*c_rows_cols"] | None = eqx.field(
+        converter=optional("c_row"), default=None
+    )
+    c_col: Float[Array, "*c_rows_cols_"] | None = eqx.field(
+        converter=optional("c_col"), default=None
+    )
+    c_cell: Float[Array, "*c_rows_cols__"] | None = eqx.field(
+        converter=optional("c_cell"), default=None
+    )
 
     def __check_init__(self):
         require_nonnegative(self.r_row, "r_row", "ohm", open_allowed=True)

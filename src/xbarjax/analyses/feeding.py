@@ -59,8 +59,8 @@ class Shared(eqx.Module):
     """
 
     of: Int[Array, " lines"] = eqx.field(converter=jnp.asarray)
-    v: Float[Array, " nodes"] = physical("v", whole=True)
-    r: Float[Array, "*nodes_"] = physical("r")
+    v: Float[Array, " nodes"] = eqx.field(converter=physical("v", whole=True))
+    r: Float[Array, "*nodes_"] = eqx.field(converter=physical("r"))
 
     def __check_init__(self):
         require_finite(self.v, "v", "V")

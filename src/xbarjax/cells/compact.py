@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,11 +24,11 @@ class VTEAM(AbstractCell):
     - `r_on`, `r_off`: [ohm], above 0.
     """
 
-    w: Float[Array, "..."] = physical("w")
-    r_on: Float[Array, "..."] = physical("r_on", 50.0)
-    r_off: Float[Array, "..."] = physical("r_off", 1000.0)
-    w_on: Float[Array, "..."] = physical("w_on", 0.0)
-    w_off: Float[Array, "..."] = physical("w_off", 3e-9)
+    w: Float[Array, "..."] = eqx.field(converter=physical("w"))
+    r_on: Float[Array, "..."] = eqx.field(converter=physical("r_on"), default=50.0)
+    r_off: Float[Array, "..."] = eqx.field(converter=physical("r_off"), default=1000.0)
+    w_on: Float[Array, "..."] = eqx.field(converter=physical("w_on"), default=0.0)
+    w_off: Float[Array, "..."] = eqx.field(converter=physical("w_off"), default=3e-09)
     is_linear: ClassVar[bool] = True
     is_reciprocal: ClassVar[bool] = True
 
@@ -58,10 +59,10 @@ class StanfordPKU(AbstractRangedCell):
     - `gap`: [m], at least 0. - `i_0`: [A]. - `g_0`: [m]. - `v_0`: [V].
     """
 
-    gap: Float[Array, "..."] = physical("gap")
-    i_0: Float[Array, "..."] = physical("i_0", 1e-3)
-    g_0: Float[Array, "..."] = physical("g_0", 0.25e-9)
-    v_0: Float[Array, "..."] = physical("v_0", 0.25)
+    gap: Float[Array, "..."] = eqx.field(converter=physical("gap"))
+    i_0: Float[Array, "..."] = eqx.field(converter=physical("i_0"), default=0.001)
+    g_0: Float[Array, "..."] = eqx.field(converter=physical("g_0"), default=2.5e-10)
+    v_0: Float[Array, "..."] = eqx.field(converter=physical("v_0"), default=0.25)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 
@@ -91,10 +92,10 @@ class Yakopcic(AbstractRangedCell):
     - `x`: state, 0 to 1. - `a_1`, `a_2`: [A]. - `b`: [1/V].
     """
 
-    x: Float[Array, "..."] = physical("x")
-    a_1: Float[Array, "..."] = physical("a_1")
-    a_2: Float[Array, "..."] = physical("a_2")
-    b: Float[Array, "..."] = physical("b")
+    x: Float[Array, "..."] = eqx.field(converter=physical("x"))
+    a_1: Float[Array, "..."] = eqx.field(converter=physical("a_1"))
+    a_2: Float[Array, "..."] = eqx.field(converter=physical("a_2"))
+    b: Float[Array, "..."] = eqx.field(converter=physical("b"))
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -28,9 +29,9 @@ class Diode(AbstractRangedCell):
     Beyond `v = 40 n v_T` the curve goes on as its tangent, and the read is flagged.
     """
 
-    i_s: Float[Array, "..."] = physical("i_s")
-    n: Float[Array, "..."] = physical("n", 1.0)
-    temperature: Float[Array, "..."] = physical("temperature", ROOM)
+    i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
+    n: Float[Array, "..."] = eqx.field(converter=physical("n"), default=1.0)
+    temperature: Float[Array, "..."] = eqx.field(converter=physical("temperature"), default=ROOM)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 
@@ -53,9 +54,9 @@ class AntiparallelDiodes(AbstractRangedCell):
     A selector for both polarities. **Arguments:** as of `Diode`.
     """
 
-    i_s: Float[Array, "..."] = physical("i_s")
-    n: Float[Array, "..."] = physical("n", 1.0)
-    temperature: Float[Array, "..."] = physical("temperature", ROOM)
+    i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
+    n: Float[Array, "..."] = eqx.field(converter=physical("n"), default=1.0)
+    temperature: Float[Array, "..."] = eqx.field(converter=physical("temperature"), default=ROOM)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 
@@ -80,9 +81,9 @@ class BackToBackDiodes(AbstractRangedCell):
     or break through. **Arguments:** as of `Diode`.
     """
 
-    i_s: Float[Array, "..."] = physical("i_s")
-    n: Float[Array, "..."] = physical("n", 1.0)
-    temperature: Float[Array, "..."] = physical("temperature", ROOM)
+    i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
+    n: Float[Array, "..."] = eqx.field(converter=physical("n"), default=1.0)
+    temperature: Float[Array, "..."] = eqx.field(converter=physical("temperature"), default=ROOM)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 
@@ -117,10 +118,10 @@ class Schottky(AbstractRangedCell):
     - `temperature`: [K].
     """
 
-    i_s: Float[Array, "..."] = physical("i_s")
-    v_b: Float[Array, "..."] = physical("v_b", whole=True)
-    n: Float[Array, "..."] = physical("n", 1.0)
-    temperature: Float[Array, "..."] = physical("temperature", ROOM)
+    i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
+    v_b: Float[Array, "..."] = eqx.field(converter=physical("v_b", whole=True))
+    n: Float[Array, "..."] = eqx.field(converter=physical("n"), default=1.0)
+    temperature: Float[Array, "..."] = eqx.field(converter=physical("temperature"), default=ROOM)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -34,13 +35,13 @@ class Mosfet(AbstractGatedCell):
     - `temperature`: [K].
     """
 
-    beta: Float[Array, "..."] = physical("beta")
-    v_t: Float[Array, "..."] = physical("v_t", whole=True)
-    v_gate: Float[Array, "..."] = physical("v_gate", whole=True)
-    n: Float[Array, "..."] = physical("n", 1.3)
-    lam: Float[Array, "..."] = physical("lam", 0.0)
-    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0, whole=True)
-    temperature: Float[Array, "..."] = physical("temperature", ROOM)
+    beta: Float[Array, "..."] = eqx.field(converter=physical("beta"))
+    v_t: Float[Array, "..."] = eqx.field(converter=physical("v_t", whole=True))
+    v_gate: Float[Array, "..."] = eqx.field(converter=physical("v_gate", whole=True))
+    n: Float[Array, "..."] = eqx.field(converter=physical("n"), default=1.3)
+    lam: Float[Array, "..."] = eqx.field(converter=physical("lam"), default=0.0)
+    v_bulk: Float[Array, "..."] = eqx.field(converter=physical("v_bulk", whole=True), default=0.0)
+    temperature: Float[Array, "..."] = eqx.field(converter=physical("temperature"), default=ROOM)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = False
 
@@ -98,13 +99,13 @@ class Level1Mosfet(AbstractGatedCell):
     - `v_bulk`: [V].
     """
 
-    beta: Float[Array, "..."] = physical("beta")
-    v_t: Float[Array, "..."] = physical("v_t", whole=True)
-    v_gate: Float[Array, "..."] = physical("v_gate", whole=True)
-    lam: Float[Array, "..."] = physical("lam", 0.0)
-    gamma: Float[Array, "..."] = physical("gamma", 0.0)
-    phi: Float[Array, "..."] = physical("phi", 0.6)
-    v_bulk: Float[Array, "..."] = physical("v_bulk", 0.0, whole=True)
+    beta: Float[Array, "..."] = eqx.field(converter=physical("beta"))
+    v_t: Float[Array, "..."] = eqx.field(converter=physical("v_t", whole=True))
+    v_gate: Float[Array, "..."] = eqx.field(converter=physical("v_gate", whole=True))
+    lam: Float[Array, "..."] = eqx.field(converter=physical("lam"), default=0.0)
+    gamma: Float[Array, "..."] = eqx.field(converter=physical("gamma"), default=0.0)
+    phi: Float[Array, "..."] = eqx.field(converter=physical("phi"), default=0.6)
+    v_bulk: Float[Array, "..."] = eqx.field(converter=physical("v_bulk", whole=True), default=0.0)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = False
 

@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 
 from .._types import DeviceMask, PerDevice, physical, require_nonnegative
@@ -19,7 +20,7 @@ class Ohmic(AbstractCell):
     that no cell has, above 0.1 S: they may be in another unit.
     """
 
-    g: PerDevice = physical("g")
+    g: PerDevice = eqx.field(converter=physical("g"))
     is_linear: ClassVar[bool] = True
     is_reciprocal: ClassVar[bool] = True
 
@@ -49,7 +50,7 @@ class Conductor(AbstractCell):
     - `g`: [S], a scalar or `(rows, cols)`, at least 0.
     """
 
-    g: PerDevice = physical("g")
+    g: PerDevice = eqx.field(converter=physical("g"))
     is_linear: ClassVar[bool] = True
     is_reciprocal: ClassVar[bool] = True
 

@@ -1,5 +1,6 @@
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -27,10 +28,12 @@ class Polynomial(AbstractRangedCell):
     A cubic may fall again: where it does, the read is flagged for its negative resistance.
     """
 
-    g: Float[Array, "..."] = physical("g")
-    g_2: Float[Array, "..."] = physical("g_2")
-    g_3: Float[Array, "..."] = physical("g_3")
-    v_max: Float[Array, "..."] = physical("v_max", float("inf"), whole=True)
+    g: Float[Array, "..."] = eqx.field(converter=physical("g"))
+    g_2: Float[Array, "..."] = eqx.field(converter=physical("g_2"))
+    g_3: Float[Array, "..."] = eqx.field(converter=physical("g_3"))
+    v_max: Float[Array, "..."] = eqx.field(
+        converter=physical("v_max", whole=True), default=float("inf")
+    )
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,8 +26,8 @@ class PooleFrenkel(AbstractCell):
     - `v_pf`: the voltage [V] that lowers the traps by `k T`, above 0.
     """
 
-    g: Float[Array, "..."] = physical("g")
-    v_pf: Float[Array, "..."] = physical("v_pf", whole=True)
+    g: Float[Array, "..."] = eqx.field(converter=physical("g"))
+    v_pf: Float[Array, "..."] = eqx.field(converter=physical("v_pf", whole=True))
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

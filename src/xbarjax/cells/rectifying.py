@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -26,10 +27,10 @@ class Rectifying(AbstractRangedCell):
     - `v_knee`: width of the knee [V], above 0.
     """
 
-    g: Float[Array, "..."] = physical("g")
-    b: Float[Array, "..."] = physical("b")
-    ratio: Float[Array, "..."] = physical("ratio")
-    v_knee: Float[Array, "..."] = physical("v_knee", 0.01, whole=True)
+    g: Float[Array, "..."] = eqx.field(converter=physical("g"))
+    b: Float[Array, "..."] = eqx.field(converter=physical("b"))
+    ratio: Float[Array, "..."] = eqx.field(converter=physical("ratio"))
+    v_knee: Float[Array, "..."] = eqx.field(converter=physical("v_knee", whole=True), default=0.01)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,8 +24,8 @@ class Sinh(AbstractRangedCell):
     Beyond `|b v| = 40` the curve goes on as its tangent, and the read is flagged as out of range.
     """
 
-    g: Float[Array, "..."] = physical("g")
-    b: Float[Array, "..."] = physical("b")
+    g: Float[Array, "..."] = eqx.field(converter=physical("g"))
+    b: Float[Array, "..."] = eqx.field(converter=physical("b"))
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

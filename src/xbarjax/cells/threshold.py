@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -31,13 +32,13 @@ class ThresholdSwitch(AbstractRangedCell):
     - `r_on`: [ohm]; `i_hold`: [A].
     """
 
-    on: Float[Array, "..."] = physical("on")
-    g_off: Float[Array, "..."] = physical("g_off")
-    v_pf: Float[Array, "..."] = physical("v_pf", whole=True)
-    v_threshold: Float[Array, "..."] = physical("v_threshold", whole=True)
-    v_hold: Float[Array, "..."] = physical("v_hold", whole=True)
-    r_on: Float[Array, "..."] = physical("r_on")
-    i_hold: Float[Array, "..."] = physical("i_hold", 0.0)
+    on: Float[Array, "..."] = eqx.field(converter=physical("on"))
+    g_off: Float[Array, "..."] = eqx.field(converter=physical("g_off"))
+    v_pf: Float[Array, "..."] = eqx.field(converter=physical("v_pf", whole=True))
+    v_threshold: Float[Array, "..."] = eqx.field(converter=physical("v_threshold", whole=True))
+    v_hold: Float[Array, "..."] = eqx.field(converter=physical("v_hold", whole=True))
+    r_on: Float[Array, "..."] = eqx.field(converter=physical("r_on"))
+    i_hold: Float[Array, "..."] = eqx.field(converter=physical("i_hold"), default=0.0)
     is_linear: ClassVar[bool] = False
     is_reciprocal: ClassVar[bool] = True
 

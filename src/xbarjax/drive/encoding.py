@@ -82,8 +82,8 @@ class Dac(eqx.Module):
     """
 
     bits: int = eqx.field(static=True)
-    v_max: Float[Array, ""] = physical("v_max", whole=True)
-    inl: Float[Array, "..."] = physical("inl", 0.0, whole=True)
+    v_max: Float[Array, ""] = eqx.field(converter=physical("v_max", whole=True))
+    inl: Float[Array, "..."] = eqx.field(converter=physical("inl", whole=True), default=0.0)
 
     def __check_init__(self):
         require_bits(self.bits, "bits")

@@ -29,9 +29,11 @@ class Drive(eqx.Module):
     Raises `ValueError` for a negative or NaN resistance, and for a strap of 0 ohm.
     """
 
-    r_source: Float[Array, "*rows"] = physical("r_source", 0.0)
-    r_source_far: Float[Array, "*rows_"] = physical("r_source_far", float("inf"))
-    r_tap: Float[Array, "*rows_cols"] | None = optional("r_tap")
+    r_source: Float[Array, "*rows"] = eqx.field(converter=physical("r_source"), default=0.0)
+    r_source_far: Float[Array, "*rows_"] = eqx.field(
+        converter=physical("r_source_far"), default=float("inf")
+    )
+    r_tap: Float[Array, "*rows_cols"] | None = eqx.field(converter=optional("r_tap"), default=None)
 
     def __check_init__(self):
         require_nonnegative(self.r_source, "r_source", "ohm", open_allowed=True)
@@ -58,11 +60,13 @@ class Bias(eqx.Module):
         `(rows,)`, one a column, `(1, cols)`, or one a cell, `(rows, cols)`.
     """
 
-    v_row: Float[Array, " lines"] = physical("v_row", whole=True)
-    v_row_far: Float[Array, " lines"] = physical("v_row_far", whole=True)
-    v_col: PerCol = physical("v_col", whole=True)
-    v_col_far: PerCol = physical("v_col_far", whole=True)
-    v_gate: Float[Array, "..."] | None = optional("v_gate", whole=True)
+    v_row: Float[Array, " lines"] = eqx.field(converter=physical("v_row", whole=True))
+    v_row_far: Float[Array, " lines"] = eqx.field(converter=physical("v_row_far", whole=True))
+    v_col: PerCol = eqx.field(converter=physical("v_col", whole=True))
+    v_col_far: PerCol = eqx.field(converter=physical("v_col_far", whole=True))
+    v_gate: Float[Array, "..."] | None = eqx.field(
+        converter=optional("v_gate", whole=True), default=None
+    )
 
     def __check_init__(self):
         for name in ("v_row", "v_row_far", "v_col", "v_col_far", "v_gate"):

@@ -31,8 +31,8 @@ class Waveform(eqx.Module):
     ideal. Raises `ValueError` for times that do not rise and for shapes that do not fit.
     """
 
-    t: Float[Array, "corners *lines"] = physical("t")
-    v: Float[Array, "corners lines"] = physical("v", whole=True)
+    t: Float[Array, "corners *lines"] = eqx.field(converter=physical("t"))
+    v: Float[Array, "corners lines"] = eqx.field(converter=physical("v", whole=True))
 
     def __check_init__(self):
         require_finite(self.t, "t", "s")

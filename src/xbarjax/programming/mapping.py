@@ -123,8 +123,8 @@ class DifferentialPair(AbstractMapping):
     **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
     """
 
-    g_min: Scalar = physical("g_min")
-    g_max: Scalar = physical("g_max")
+    g_min: Scalar = eqx.field(converter=physical("g_min"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -167,8 +167,8 @@ class ConstantSumPair(AbstractMapping):
     **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
     """
 
-    g_min: Scalar = physical("g_min")
-    g_max: Scalar = physical("g_max")
+    g_min: Scalar = eqx.field(converter=physical("g_min"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -198,8 +198,8 @@ class InterleavedPair(AbstractMapping):
     The same as `DifferentialPair`, but both sides share their word lines.
     """
 
-    g_min: Scalar = physical("g_min")
-    g_max: Scalar = physical("g_max")
+    g_min: Scalar = eqx.field(converter=physical("g_min"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -233,8 +233,8 @@ class OffsetColumn(AbstractMapping):
     """One array with a reference column in the middle of the range, subtracted from all others:
     `k w = g - g_mid`. Half the cells of a pair, at half its span."""
 
-    g_min: Scalar = physical("g_min")
-    g_max: Scalar = physical("g_max")
+    g_min: Scalar = eqx.field(converter=physical("g_min"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -270,9 +270,9 @@ class DigitalOffset(AbstractMapping):
     between them. `spanning` chooses it for weights. Raises `ValueError` for others.
     """
 
-    g_min: Scalar = physical("g_min")
-    g_max: Scalar = physical("g_max")
-    g_zero: Scalar = physical("g_zero")
+    g_min: Scalar = eqx.field(converter=physical("g_min"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
+    g_zero: Scalar = eqx.field(converter=physical("g_zero"))
 
     def __check_init__(self):
         if not everywhere(

@@ -78,8 +78,8 @@ class Adc(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo", whole=True)
-    hi: Signal = physical("hi", whole=True)
+    lo: Signal = eqx.field(converter=physical("lo", whole=True))
+    hi: Signal = eqx.field(converter=physical("hi", whole=True))
 
     def __check_init__(self):
         _require_range(self)
@@ -105,10 +105,10 @@ class Sar(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo", whole=True)
-    hi: Signal = physical("hi", whole=True)
-    mismatch: Float[Array, "... bits"] = physical("mismatch")
-    offset: Signal = physical("offset", 0.0, whole=True)
+    lo: Signal = eqx.field(converter=physical("lo", whole=True))
+    hi: Signal = eqx.field(converter=physical("hi", whole=True))
+    mismatch: Float[Array, "... bits"] = eqx.field(converter=physical("mismatch"))
+    offset: Signal = eqx.field(converter=physical("offset", whole=True), default=0.0)
 
     def __check_init__(self):
         _require_range(self)
@@ -144,9 +144,9 @@ class Flash(AbstractConverter):
     """
 
     bits: int = eqx.field(static=True)
-    lo: Signal = physical("lo", whole=True)
-    hi: Signal = physical("hi", whole=True)
-    offset: Float[Array, "... thresholds"] = physical("offset", whole=True)
+    lo: Signal = eqx.field(converter=physical("lo", whole=True))
+    hi: Signal = eqx.field(converter=physical("hi", whole=True))
+    offset: Float[Array, "... thresholds"] = eqx.field(converter=physical("offset", whole=True))
 
     def __check_init__(self):
         _require_range(self)
@@ -179,8 +179,8 @@ class Ramp(eqx.Module):
     - `offset`: of the comparators, in the unit of the signal, a scalar or one a column.
     """
 
-    levels: Float[Array, " codes"] = physical("levels", whole=True)
-    offset: Signal = physical("offset", 0.0, whole=True)
+    levels: Float[Array, " codes"] = eqx.field(converter=physical("levels", whole=True))
+    offset: Signal = eqx.field(converter=physical("offset", whole=True), default=0.0)
 
     def __check_init__(self):
         require_finite(self.levels, "levels", "")

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -45,15 +46,17 @@ class Integrator(AbstractReadoutInTime):
     not positive.
     """
 
-    c: Float[Array, "*cols"] = physical("c")
-    seconds: Float[Array, "*cols_"] = physical("seconds")
-    r_leak: Float[Array, "*cols__"] = physical("r_leak", float("inf"))
-    q_injected: Float[Array, "*cols___"] = physical("q_injected", 0.0)
-    v_ref: Float[Array, "*c"] = physical("v_ref", 0.0, whole=True)
-    v_offset: Float[Array, "*c_"] = physical("v_offset", 0.0, whole=True)
-    gain: Float[Array, "*c__"] | None = optional("gain")
-    gbw: Float[Array, "*gbw"] | None = optional("gbw")
-    c_in: Float[Array, "*c_in"] | None = optional("c_in")
+    c: Float[Array, "*cols"] = eqx.field(converter=physical("c"))
+    seconds: Float[Array, "*cols_"] = eqx.field(converter=physical("seconds"))
+    r_leak: Float[Array, "*cols__"] = eqx.field(converter=physical("r_leak"), default=float("inf"))
+    q_injected: Float[Array, "*cols___"] = eqx.field(converter=physical("q_injected"), default=0.0)
+    v_ref: Float[Array, "*c"] = eqx.field(converter=physical("v_ref", whole=True), default=0.0)
+    v_offset: Float[Array, "*c_"] = eqx.field(
+        converter=physical("v_offset", whole=True), default=0.0
+    )
+    gain: Float[Array, "*c__"] | None = eqx.field(converter=optional("gain"), default=None)
+    gbw: Float[Array, "*gbw"] | None = eqx.field(converter=optional("gbw"), default=None)
+    c_in: Float[Array, "*c_in"] | None = eqx.field(converter=optional("c_in"), default=None)
 
     def __check_init__(self):
         for name, unit in (("c", "F"), ("seconds", "s"), ("r_leak", "ohm")):

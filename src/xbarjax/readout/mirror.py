@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
@@ -25,12 +26,14 @@ class Conveyor(AbstractNearReadout):
     Its output is a current [A].
     """
 
-    g_m: Float[Array, "*cols"] = physical("g_m")
-    gain: Float[Array, "*cols_"] = physical("gain", 0.0)
-    ratio: Float[Array, "*cols__"] = physical("ratio", 1.0)
-    mismatch: Float[Array, "*cols___"] = physical("mismatch", 0.0)
-    v_ref: Float[Array, "*c"] = physical("v_ref", 0.0, whole=True)
-    v_offset: Float[Array, "*c_"] = physical("v_offset", 0.0, whole=True)
+    g_m: Float[Array, "*cols"] = eqx.field(converter=physical("g_m"))
+    gain: Float[Array, "*cols_"] = eqx.field(converter=physical("gain"), default=0.0)
+    ratio: Float[Array, "*cols__"] = eqx.field(converter=physical("ratio"), default=1.0)
+    mismatch: Float[Array, "*cols___"] = eqx.field(converter=physical("mismatch"), default=0.0)
+    v_ref: Float[Array, "*c"] = eqx.field(converter=physical("v_ref", whole=True), default=0.0)
+    v_offset: Float[Array, "*c_"] = eqx.field(
+        converter=physical("v_offset", whole=True), default=0.0
+    )
 
     def __check_init__(self):
         require_nonnegative(self.g_m, "g_m", "S", open_allowed=True)

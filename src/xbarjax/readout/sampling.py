@@ -21,9 +21,9 @@ class SampleHold(eqx.Module):
     `temperature`: [K]. Raises `ValueError` for a capacitance or a leak that is not positive.
     """
 
-    c: Float[Array, "..."] = physical("c")
-    r_leak: Float[Array, "..."] = physical("r_leak", float("inf"))
-    temperature: Float[Array, "..."] = physical("temperature", 300.0)
+    c: Float[Array, "..."] = eqx.field(converter=physical("c"))
+    r_leak: Float[Array, "..."] = eqx.field(converter=physical("r_leak"), default=float("inf"))
+    temperature: Float[Array, "..."] = eqx.field(converter=physical("temperature"), default=300.0)
 
     def __check_init__(self):
         require_positive(self.c, "c", "F")
@@ -64,9 +64,9 @@ class Cco(eqx.Module):
     `f_max`: [Hz], inf by default. Raises `ValueError` for one that is not positive.
     """
 
-    k: Float[Array, "..."] = physical("k")
-    seconds: Float[Array, "..."] = physical("seconds")
-    f_max: Float[Array, "..."] = physical("f_max", float("inf"))
+    k: Float[Array, "..."] = eqx.field(converter=physical("k"))
+    seconds: Float[Array, "..."] = eqx.field(converter=physical("seconds"))
+    f_max: Float[Array, "..."] = eqx.field(converter=physical("f_max"), default=float("inf"))
 
     def __check_init__(self):
         require_positive(self.k, "k", "Hz/A")

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -56,15 +57,21 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
     a gain that is not positive, a swing of no width or with one end only, or of an ideal amplifier.
     """
 
-    r_f: Float[Array, "*cols"] = physical("r_f")
-    gain: Float[Array, "*cols_"] = physical("gain", float("inf"))
-    v_ref: Float[Array, "*cols__"] = physical("v_ref", 0.0, whole=True)
-    v_offset: Float[Array, "*cols___"] = physical("v_offset", 0.0, whole=True)
-    v_low: Float[Array, "*low"] | None = optional("v_low", whole=True)
-    v_high: Float[Array, "*high"] | None = optional("v_high", whole=True)
-    gbw: Float[Array, "*gbw"] | None = optional("gbw")
-    c_f: Float[Array, "*c_f"] | None = optional("c_f")
-    c_in: Float[Array, "*c_in"] | None = optional("c_in")
+    r_f: Float[Array, "*cols"] = eqx.field(converter=physical("r_f"))
+    gain: Float[Array, "*cols_"] = eqx.field(converter=physical("gain"), default=float("inf"))
+    v_ref: Float[Array, "*cols__"] = eqx.field(converter=physical("v_ref", whole=True), default=0.0)
+    v_offset: Float[Array, "*cols___"] = eqx.field(
+        converter=physical("v_offset", whole=True), default=0.0
+    )
+    v_low: Float[Array, "*low"] | None = eqx.field(
+        converter=optional("v_low", whole=True), default=None
+    )
+    v_high: Float[Array, "*high"] | None = eqx.field(
+        converter=optional("v_high", whole=True), default=None
+    )
+    gbw: Float[Array, "*gbw"] | None = eqx.field(converter=optional("gbw"), default=None)
+    c_f: Float[Array, "*c_f"] | None = eqx.field(converter=optional("c_f"), default=None)
+    c_in: Float[Array, "*c_in"] | None = eqx.field(converter=optional("c_in"), default=None)
 
     def __check_init__(self):
         if self.gbw is not None:

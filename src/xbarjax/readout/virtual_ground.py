@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -32,11 +33,15 @@ class VirtualGround(AbstractReadout):
     that is not finite.
     """
 
-    r_in: Float[Array, "*cols"] = physical("r_in", 0.0)
-    r_in_far: Float[Array, "*cols_"] = physical("r_in_far", float("inf"))
-    v_ref: Float[Array, "*cols__"] = physical("v_ref", 0.0, whole=True)
-    v_offset: Float[Array, "*cols___"] = physical("v_offset", 0.0, whole=True)
-    r_tap: Float[Array, "*rows_cols"] | None = optional("r_tap")
+    r_in: Float[Array, "*cols"] = eqx.field(converter=physical("r_in"), default=0.0)
+    r_in_far: Float[Array, "*cols_"] = eqx.field(
+        converter=physical("r_in_far"), default=float("inf")
+    )
+    v_ref: Float[Array, "*cols__"] = eqx.field(converter=physical("v_ref", whole=True), default=0.0)
+    v_offset: Float[Array, "*cols___"] = eqx.field(
+        converter=physical("v_offset", whole=True), default=0.0
+    )
+    r_tap: Float[Array, "*rows_cols"] | None = eqx.field(converter=optional("r_tap"), default=None)
 
     def __check_init__(self):
         require_nonnegative(self.r_in, "r_in", "ohm", open_allowed=True)

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -38,11 +39,15 @@ class VoltageSense(AbstractReadoutInTime):
     `c_sample dv_out/dt = (v - v_out) / r_switch`.
     """
 
-    r_load: Float[Array, "*cols"] = physical("r_load", float("inf"))
-    v_ref: Float[Array, "*cols_"] = physical("v_ref", 0.0, whole=True)
-    c_sample: Float[Array, "*c_sample"] | None = optional("c_sample")
-    r_switch: Float[Array, "*r_switch"] = physical("r_switch", 0.0)
-    v_sampled: Float[Array, "*v_sampled"] = physical("v_sampled", 0.0, whole=True)
+    r_load: Float[Array, "*cols"] = eqx.field(converter=physical("r_load"), default=float("inf"))
+    v_ref: Float[Array, "*cols_"] = eqx.field(converter=physical("v_ref", whole=True), default=0.0)
+    c_sample: Float[Array, "*c_sample"] | None = eqx.field(
+        converter=optional("c_sample"), default=None
+    )
+    r_switch: Float[Array, "*r_switch"] = eqx.field(converter=physical("r_switch"), default=0.0)
+    v_sampled: Float[Array, "*v_sampled"] = eqx.field(
+        converter=physical("v_sampled", whole=True), default=0.0
+    )
 
     def __check_init__(self):
         require_nonnegative(self.r_switch, "r_switch", "ohm", open_allowed=False)

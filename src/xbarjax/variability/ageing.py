@@ -27,11 +27,11 @@ class ClippedLog(eqx.Module):
     **Arguments:** `slope`, `offset`, `low`, `high`: [unit of the number]; `g_max`: [S].
     """
 
-    slope: Scalar = physical("slope")
-    offset: Scalar = physical("offset")
-    low: Scalar = physical("low")
-    high: Scalar = physical("high")
-    g_max: Scalar = physical("g_max")
+    slope: Scalar = eqx.field(converter=physical("slope"))
+    offset: Scalar = eqx.field(converter=physical("offset"))
+    low: Scalar = eqx.field(converter=physical("low"))
+    high: Scalar = eqx.field(converter=physical("high"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
 
     def __check_init__(self):
         require_positive(self.g_max, "g_max", "S")
@@ -58,8 +58,8 @@ class Drift(AbstractPerturbation):
     `mean`, `spread`: of the exponent `nu`, numbers or functions of `g` (`ClippedLog`).
     """
 
-    t: Scalar = physical("t")
-    t_0: Scalar = physical("t_0")
+    t: Scalar = eqx.field(converter=physical("t"))
+    t_0: Scalar = eqx.field(converter=physical("t_0"))
     mean: Scalar | ClippedLog = _exponent("mean")
     spread: Scalar | ClippedLog = _exponent("spread")
 
@@ -89,10 +89,10 @@ class Relaxation(AbstractPerturbation):
     **Arguments:** `shift`, `size`: coefficients [S], lowest power first; `g_max`: [S]; `age`: [1].
     """
 
-    shift: Float[Array, " powers"] = physical("shift")
-    size: Float[Array, " powers_"] = physical("size")
-    g_max: Scalar = physical("g_max")
-    age: Scalar = physical("age", 1.0)
+    shift: Float[Array, " powers"] = eqx.field(converter=physical("shift"))
+    size: Float[Array, " powers_"] = eqx.field(converter=physical("size"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
+    age: Scalar = eqx.field(converter=physical("age"), default=1.0)
 
     def __check_init__(self):
         require_polynomial(self.shift, "shift")

@@ -1,5 +1,6 @@
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -20,9 +21,9 @@ class Correlated(AbstractPerturbation):
     **Arguments:** `sigma`: standard deviation of `ln x`; `length_row`, `length_col`: [cells].
     """
 
-    sigma: Scalar = physical("sigma")
-    length_row: Scalar = physical("length_row")
-    length_col: Scalar = physical("length_col")
+    sigma: Scalar = eqx.field(converter=physical("sigma"))
+    length_row: Scalar = eqx.field(converter=physical("length_row"))
+    length_col: Scalar = eqx.field(converter=physical("length_col"))
 
     def __check_init__(self):
         require_nonnegative(self.sigma, "sigma", "of ln x", open_allowed=False)

@@ -1,5 +1,6 @@
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -22,11 +23,11 @@ class Stuck(AbstractPerturbation):
     **Arguments:** `p_on`, `p_off`, `p_open`: probabilities, in all at most 1; `g_on`, `g_off`: [S].
     """
 
-    p_on: Scalar = physical("p_on", 0.0)
-    p_off: Scalar = physical("p_off", 0.0)
-    p_open: Scalar = physical("p_open", 0.0)
-    g_on: Scalar = physical("g_on", 0.0)
-    g_off: Scalar = physical("g_off", 0.0)
+    p_on: Scalar = eqx.field(converter=physical("p_on"), default=0.0)
+    p_off: Scalar = eqx.field(converter=physical("p_off"), default=0.0)
+    p_open: Scalar = eqx.field(converter=physical("p_open"), default=0.0)
+    g_on: Scalar = eqx.field(converter=physical("g_on"), default=0.0)
+    g_off: Scalar = eqx.field(converter=physical("g_off"), default=0.0)
 
     def __check_init__(self):
         for name in ("p_on", "p_off", "p_open"):
@@ -58,7 +59,7 @@ class Broken(AbstractPerturbation):
     **Arguments:** `p`: probability that a segment is broken.
     """
 
-    p: Scalar = physical("p")
+    p: Scalar = eqx.field(converter=physical("p"))
 
     def __check_init__(self):
         _require_probability(self.p, "p")

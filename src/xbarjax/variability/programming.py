@@ -29,8 +29,8 @@ class Programming(AbstractPerturbation):
     argument is 1.
     """
 
-    coefficients: Float[Array, " powers"] = physical("coefficients")
-    g_max: Scalar = physical("g_max")
+    coefficients: Float[Array, " powers"] = eqx.field(converter=physical("coefficients"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
 
     def __check_init__(self):
         require_polynomial(self.coefficients, "coefficients")
@@ -55,8 +55,8 @@ class Saturating(AbstractPerturbation):
     **Arguments:** `size`: deviation of large conductances [S]; `g_0`: where it saturates [S].
     """
 
-    size: Scalar = physical("size")
-    g_0: Scalar = physical("g_0")
+    size: Scalar = eqx.field(converter=physical("size"))
+    g_0: Scalar = eqx.field(converter=physical("g_0"))
 
     def __check_init__(self):
         require_nonnegative(self.size, "size", "S", open_allowed=False)
@@ -80,8 +80,8 @@ class Levels(AbstractPerturbation):
     """
 
     count: int = eqx.field(static=True)
-    g_min: Scalar = physical("g_min")
-    g_max: Scalar = physical("g_max")
+    g_min: Scalar = eqx.field(converter=physical("g_min"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
 
     def __check_init__(self):
         if self.count < 2:

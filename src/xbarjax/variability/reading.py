@@ -1,5 +1,6 @@
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
@@ -21,9 +22,9 @@ class Flicker(AbstractPerturbation):
     **Arguments:** `k`: density of `g` relative to its square at 1 Hz [1]; `f_low`, `f_high`: [Hz].
     """
 
-    k: Scalar = physical("k")
-    f_low: Scalar = physical("f_low")
-    f_high: Scalar = physical("f_high")
+    k: Scalar = eqx.field(converter=physical("k"))
+    f_low: Scalar = eqx.field(converter=physical("f_low"))
+    f_high: Scalar = eqx.field(converter=physical("f_high"))
 
     def __check_init__(self):
         require_nonnegative(self.k, "k", "1", open_allowed=False)
@@ -98,9 +99,9 @@ class Telegraph(AbstractPerturbation):
     **Arguments:** `amplitude`: part of `g`, 0 to 1; `tau_capture`, `tau_emission`: [s].
     """
 
-    amplitude: Scalar = physical("amplitude")
-    tau_capture: Scalar = physical("tau_capture")
-    tau_emission: Scalar = physical("tau_emission")
+    amplitude: Scalar = eqx.field(converter=physical("amplitude"))
+    tau_capture: Scalar = eqx.field(converter=physical("tau_capture"))
+    tau_emission: Scalar = eqx.field(converter=physical("tau_emission"))
 
     def __check_init__(self):
         if not everywhere(lambda a: (a >= 0) & (a <= 1), self.amplitude):

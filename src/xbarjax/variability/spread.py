@@ -1,5 +1,6 @@
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -18,8 +19,8 @@ class Spread(AbstractPerturbation):
     [S] or [ohm].
     """
 
-    relative: Scalar = physical("relative", 0.0)
-    absolute: Scalar = physical("absolute", 0.0)
+    relative: Scalar = eqx.field(converter=physical("relative"), default=0.0)
+    absolute: Scalar = eqx.field(converter=physical("absolute"), default=0.0)
 
     def __check_init__(self):
         require_nonnegative(self.relative, "relative", "of x", open_allowed=False)
@@ -44,7 +45,7 @@ class Lognormal(AbstractPerturbation):
     **Arguments:** `sigma`: standard deviation of `ln x`.
     """
 
-    sigma: Scalar = physical("sigma")
+    sigma: Scalar = eqx.field(converter=physical("sigma"))
 
     def __check_init__(self):
         require_nonnegative(self.sigma, "sigma", "of ln x", open_allowed=False)

@@ -1,5 +1,6 @@
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -18,9 +19,9 @@ class Metallic(AbstractPerturbation):
     **Arguments:** `alpha`: temperature coefficient [1/K]; `temperature`, `temperature_ref`: [K].
     """
 
-    alpha: Scalar = physical("alpha")
-    temperature: Scalar = physical("temperature")
-    temperature_ref: Scalar = physical("temperature_ref", ROOM)
+    alpha: Scalar = eqx.field(converter=physical("alpha"))
+    temperature: Scalar = eqx.field(converter=physical("temperature"))
+    temperature_ref: Scalar = eqx.field(converter=physical("temperature_ref"), default=ROOM)
 
     def __check_init__(self):
         require_finite(self.alpha, "alpha", "1/K")
@@ -42,9 +43,9 @@ class Activated(AbstractPerturbation):
     **Arguments:** `e_a`: activation energy [eV]; `temperature`, `temperature_ref`: [K].
     """
 
-    e_a: Scalar = physical("e_a")
-    temperature: Scalar = physical("temperature")
-    temperature_ref: Scalar = physical("temperature_ref", ROOM)
+    e_a: Scalar = eqx.field(converter=physical("e_a"))
+    temperature: Scalar = eqx.field(converter=physical("temperature"))
+    temperature_ref: Scalar = eqx.field(converter=physical("temperature_ref"), default=ROOM)
 
     def __check_init__(self):
         require_finite(self.e_a, "e_a", "eV")

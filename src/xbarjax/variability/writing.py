@@ -1,5 +1,6 @@
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -45,13 +46,13 @@ class Pulses(AbstractPerturbation):
     - `strength`: what a pulse does as a part of what it should [1]: one number, or one a cell.
     """
 
-    step: Scalar = physical("step")
-    slope: Scalar = physical("slope")
-    g_min: Scalar = physical("g_min")
-    g_max: Scalar = physical("g_max")
-    device: Scalar = physical("device", 0.0)
-    cycle: Scalar = physical("cycle", 0.0)
-    strength: Float[Array, "..."] = physical("strength", 1.0)
+    step: Scalar = eqx.field(converter=physical("step"))
+    slope: Scalar = eqx.field(converter=physical("slope"))
+    g_min: Scalar = eqx.field(converter=physical("g_min"))
+    g_max: Scalar = eqx.field(converter=physical("g_max"))
+    device: Scalar = eqx.field(converter=physical("device"), default=0.0)
+    cycle: Scalar = eqx.field(converter=physical("cycle"), default=0.0)
+    strength: Float[Array, "..."] = eqx.field(converter=physical("strength"), default=1.0)
 
     def __check_init__(self):
         require_positive(self.step, "step", "of the range")
