@@ -52,6 +52,7 @@ sanitize: $(VENV)/ready
 		$(QUICK) $(BIN)/python -m pytest -m "not slow" tests/test_native.py
 
 lint: $(VENV)/ready
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 

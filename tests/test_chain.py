@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import xbarjax as xb
-from xbarjax.drive import encoding
+from xbarjax import encoding
 
 ROWS, COLS, BITS = 8, 5, 4
 

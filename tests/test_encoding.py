@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax.drive import encoding
+from xbarjax import encoding
 
 ROWS, COLS, V_MAX = 24, 5, 0.2
 RNG = np.random.default_rng(0)

@@ -12,8 +12,7 @@ import pytest
 
 import xbarjax as xb
 from dense import Circuit
-from xbarjax.analyses import feeding, schemes
-from xbarjax.cells import pairs
+from xbarjax import feeding, pairs, schemes
 
 ROWS, COLS = 8, 6
 

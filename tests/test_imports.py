@@ -161,7 +161,7 @@ assert warnings.filters == before
 SPACES = ("encoding", "feeding", "nn", "pairs", "plot", "presets", "schemes", "spice")
 
 
-@pytest.mark.parametrize("name", [*SPACES, "variability", "waveform", "nn.methods"])
+@pytest.mark.parametrize("name", [*SPACES, "sweeps", "variability", "waveform", "nn.methods"])
 def test_a_namespace_shows_its_own_names_and_no_other(name: str) -> None:
     space = reduce(getattr, name.split("."), xb)
     shown = {key: getattr(space, key) for key in dir(space)}

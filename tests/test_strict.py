@@ -14,9 +14,7 @@ import pytest
 
 import xbarjax as xb
 from perturbations import EVERY
-from xbarjax import nn, variability as va
-from xbarjax.analyses import feeding, schemes
-from xbarjax.drive import encoding, waveform
+from xbarjax import encoding, feeding, nn, schemes, variability as va, waveform
 
 ROWS, COLS = 4, 3
 KEY = jax.random.key(0)

@@ -26,8 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import xbarjax as xb
-from xbarjax.analyses import feeding
-from xbarjax.cells import pairs
+from xbarjax import feeding, pairs
 
 from ..common import keep
 

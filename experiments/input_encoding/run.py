@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 import xbarjax as xb
-from xbarjax.drive import encoding
+from xbarjax import encoding
 
 from ..common import keep
 

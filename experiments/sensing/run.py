@@ -34,8 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 import xbarjax as xb
-from xbarjax.cells import pairs
-from xbarjax.drive import encoding
+from xbarjax import encoding, pairs
 
 from ..common import keep
 from ..digits.run import CASES, Layer, digits, train

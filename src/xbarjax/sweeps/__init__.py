@@ -15,3 +15,22 @@ from .statistics import (
     worst as worst,
     yields as yields,
 )
+
+__all__ = [
+    "Die",
+    "FailureRate",
+    "Sweep",
+    "failure_rate",
+    "good",
+    "limits_of",
+    "results",
+    "sensitivity",
+    "soft_yield",
+    "sweep",
+    "worst",
+    "yields",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
