@@ -49,7 +49,7 @@ sanitize: $(VENV)/ready
 	$(BIN)/cmake --build build/sanitize
 	XBARJAX_KERNEL=$(CURDIR)/build/sanitize/kernel.so ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
-		$(QUICK) $(BIN)/python -m pytest -m "not slow" tests/test_native.py
+		$(QUICK) $(BIN)/python -m pytest -m "not slow" tests/solvers/test_native.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -14,7 +14,8 @@ import pytest
 
 import xbarjax as xb
 
-SRC = Path(__file__).parents[1] / "src" / "xbarjax"
+TESTS = Path(__file__).parent
+SRC = TESTS.parent / "src" / "xbarjax"
 FILES = sorted(SRC.rglob("*.py"))
 # From the ground up: what stands in one may import what stands in it or below, in no circle.
 LAYERS = (
@@ -126,6 +127,13 @@ def test_rooms_do_not_import_each_other_in_a_circle() -> None:
         return seen
 
     assert not [start for start in edges if start in reach(start)]
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_from_another(path: Path) -> None:
+    """What several need stands in tests/reference."""
+    nodes = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
+    assert not [n.module for n in nodes if n.module and n.module.startswith("test_")]
 
 
 def test_importing_starts_no_backend_and_changes_no_configuration() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from perturbations import EVERY
+from reference.perturbations import EVERY
 from xbarjax import encoding, feeding, nn, schemes, variability as va, waveform
 
 ROWS, COLS = 4, 3

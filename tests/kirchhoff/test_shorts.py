@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import merged
 import xbarjax as xb
+from reference import merged
 from xbarjax.kirchhoff.solution import usable
 
 KNIGHT = 0.774878035885  # [ohm], nodal analysis with shorts

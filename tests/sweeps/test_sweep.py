@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
+from reference.small_sweep import build, build_other, cells, current, plan, vary
 from xbarjax import variability as va
 from xbarjax.sweeps import (
     Die,
@@ -37,32 +38,6 @@ from xbarjax.sweeps import (
 )
 
 KEY = jax.random.key(5)
-cells = lambda crossbar: crossbar.cell.g
-
-
-def build(settings):
-    g = jnp.linspace(1e-5, 1e-4, 12).reshape(4, 3)
-    r = settings.get("r", jnp.asarray(1.0))
-    return xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
-
-
-def build_other(settings):
-    made = build(settings)
-    return dataclasses.replace(made, cell=xb.Ohmic(made.cell.g.at[0, 0].add(1e-9)))
-
-
-def vary(settings):
-    return va.At(cells, va.Lognormal(settings.get("sigma", jnp.asarray(0.1))))
-
-
-def current(solution, design):
-    return solution.i_out.sum()
-
-
-def plan(**changes):
-    die = Die(build, jnp.full(4, 0.2), {"total": current}, vary)
-    made = Sweep(die, {"sigma": [0.0, 0.1, 0.2], "r": [1.0, 5.0]}, dies=10, batch=4, seed=3)
-    return dataclasses.replace(made, **changes)
 
 
 def same_files(one: Path, other: Path) -> bool:
@@ -125,14 +100,15 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", {devices})
 if {processes} > 1:
     jax.distributed.initialize("localhost:{port}", {processes}, {rank})
-from test_sweep import plan, sweep
+from reference.small_sweep import plan
+from xbarjax.sweeps import sweep
 sweep(plan(), {path!r}, on_batch=lambda done, total: print(done, flush=True))
 """
 
 
 def begin(path, *, devices=1, processes=1, rank=0, port=0) -> subprocess.Popen:
     code = SCRIPT.format(
-        tests=str(Path(__file__).parent),
+        tests=str(Path(__file__).parents[1]),
         devices=devices,
         processes=processes,
         rank=rank,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import nodal
+from reference import nodal
 
 INF = np.inf
 

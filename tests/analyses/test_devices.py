@@ -10,10 +10,9 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-import devices as of
-import newton
 import xbarjax as xb
 from golden import devices
+from reference import devices as of, newton
 
 TOL = 1e-9
 FILES = {path.stem: path for path in sorted(Path(devices.HERE).glob("*.json"))}

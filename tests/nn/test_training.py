@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import xbarjax as xb
-from networks import HIGH, KEY, LOW, data, ideal, loss, network
+from reference.networks import HIGH, KEY, LOW, data, ideal, loss, network
 from xbarjax import nn
 from xbarjax.variability import Lognormal
 

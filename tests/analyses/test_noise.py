@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from dense import Circuit
+from reference.dense import Circuit
 
 ROWS, COLS, SAMPLES = 6, 5, 10_000
 R_ROW, R_COL, R_SOURCE = 4.0, 6.0, 50.0

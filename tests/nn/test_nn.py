@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import xbarjax as xb
-from networks import HIGH, KEY, LOW, MAPPINGS, data, ideal, loss, network, weights, wired
+from reference.networks import HIGH, KEY, LOW, MAPPINGS, data, ideal, loss, network, weights, wired
 from xbarjax import nn
 from xbarjax.nn import methods, products, routes
 from xbarjax.nn.training import on_die

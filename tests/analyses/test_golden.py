@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import nodal
 from golden import make
+from reference import nodal
 
 TOL = 1e-9
 FILES = {path.stem: path for path in sorted(Path(make.HERE).glob("*.json"))}

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import random_circuits
 import xbarjax as xb
+from reference import random_circuits
 from xbarjax import _native
 from xbarjax.kirchhoff.circuit import Circuit, Reference
 from xbarjax.kirchhoff.islands import Islands, determined

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import devices as of
 import xbarjax as xb
 from golden import devices
+from reference import devices as of
 from xbarjax import spice
 from xbarjax._types import physical
 from xbarjax.spice import ideal

@@ -11,7 +11,20 @@ import pytest
 from scipy.linalg import expm
 
 import xbarjax as xb
-from test_transient import C_CELL, C_COL, C_ROW, PS, R_COL, R_ROW, R_SOURCE, G, N, V, error, nodal
+from reference.arrays_in_time import (
+    C_CELL,
+    C_COL,
+    C_ROW,
+    PS,
+    R_COL,
+    R_ROW,
+    R_SOURCE,
+    G,
+    N,
+    V,
+    error,
+    nodal,
+)
 from xbarjax.drive import waveform
 
 TS = np.array([0.0, 20.0, 60.0, 200.0]) * PS

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-import nodal
 import xbarjax as xb
+from reference import nodal
 from xbarjax.analyses.cost import adc_energy
 from xbarjax.readout import reset_noise, share_charge, turns
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from perturbations import EVERY
+from reference.perturbations import EVERY
 from xbarjax import variability as va
 
 G = 5e-5

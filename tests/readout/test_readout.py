@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import devices as of
 import xbarjax as xb
 from golden import readouts
+from reference import devices as of
 from xbarjax import spice
 from xbarjax.kirchhoff.solution import Status
 from xbarjax.readout import mirror_mismatch, normalised

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import devices as of
-import newton
 import xbarjax as xb
-from random_devices import CELLS, kind_of, random_device_circuit
+from reference import devices as of, newton
+from reference.random_devices import CELLS, kind_of, random_device_circuit
 
 SHAPE = ROWS, COLS = 6, 5
 
@@ -49,7 +48,7 @@ def linear_along() -> xb.Crossbar:
 V = jnp.linspace(0.1, 0.9, ROWS)
 
 
-# Against the reference in tests/newton.py
+# Against the reference in tests/reference/newton.py
 
 
 slow = lambda *x: pytest.param(*x, marks=pytest.mark.slow)

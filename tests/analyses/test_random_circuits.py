@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import merged
 import xbarjax as xb
-from random_circuits import SHAPES, circuits, of_usual_parts
+from reference import merged
+from reference.random_circuits import SHAPES, circuits, of_usual_parts
 from xbarjax.kirchhoff.solution import Status, usable
 
 CURRENT, VOLTAGE, SLOPE = 1e-9, 1e-9, 1e-6

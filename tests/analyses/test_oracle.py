@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import nodal
 import xbarjax as xb
+from reference import nodal
 
 TOL = 1e-10
 INF = np.inf

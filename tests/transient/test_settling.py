@@ -11,7 +11,7 @@ import pytest
 from scipy.linalg import eigh
 
 import xbarjax as xb
-from test_transient import C_ROW, PS, G, N, V, array, nodal, out
+from reference.arrays_in_time import C_ROW, PS, G, N, V, array, nodal, out
 from xbarjax.drive import waveform
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from dense import Circuit
+from reference.dense import Circuit
 from xbarjax import feeding, pairs, schemes
 
 ROWS, COLS = 8, 6
