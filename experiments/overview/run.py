@@ -78,7 +78,7 @@ def main() -> None:
     strong = jnp.where(plain[0] > 2e-6, attenuation, jnp.nan)
     image = middle.imshow(strong, cmap="cividis")
     figure.colorbar(image, ax=middle, label="effective / programmed conductance")
-    middle.set_title("what 2 ohm of wire a cell leave of it", fontsize=9)
+    middle.set_title("conductance with 2 ohm of wire per cell", fontsize=9)
     middle.set_xlabel("bit line")
     middle.set_ylabel("word line")
     for (name, error), style in zip(errors.items(), ("o-", "s-")):

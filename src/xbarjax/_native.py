@@ -42,7 +42,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _path() -> Path | None:
-    """Where the kernel was installed: in this package, or, in an editable installation, where the
+    """Path of the compiled kernel: in this package, or, in an editable installation, where the
     package would be. `XBARJAX_KERNEL` in the environment names another."""
     if named := os.environ.get("XBARJAX_KERNEL"):
         return Path(named)

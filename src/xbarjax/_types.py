@@ -138,7 +138,7 @@ def _as_array(x: Any, name: str) -> Any:
 
 
 def _no_floats(x: Any, dtype: Any, name: str) -> str:
-    """What to say of an array without floating numbers."""
+    """Message about an array without floating numbers."""
     if isinstance(x, (bool, np.bool_)):
         return f"{name} is a boolean; pass a floating number."
     what = "a list" if isinstance(x, (list, tuple)) else "an array"
@@ -187,7 +187,7 @@ def _(primals, tangents):
 
 @contextmanager
 def promoting() -> Iterator[None]:
-    """Where code of others runs that promotes dtypes and ranks unseen, as that of optax does."""
+    """Context for code of other libraries that promotes dtypes and ranks, as optax does."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 

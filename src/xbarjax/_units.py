@@ -14,7 +14,7 @@ from ._types import is_concrete
 
 
 class Unit(NamedTuple):
-    """How many there are to a siemens or an ohm, and whether it is one of resistance."""
+    """A unit: its number per siemens or ohm, and whether it is one of resistance."""
 
     per: float
     of_resistance: bool = False

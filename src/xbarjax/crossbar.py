@@ -70,7 +70,7 @@ class Crossbar(eqx.Module):
 
     @property
     def lines(self) -> int:
-        """How many lines the row family has: one a row, or one a column where they run along
+        """Number of lines of the row family: one per row, or one per column where they run along
         the bit lines."""
         rows, cols = self.shape
         return cols if self.wires.parallel else rows
@@ -86,7 +86,7 @@ PARTS = {
 
 
 def _instead(part: Any, cure: str) -> str:
-    """What to pass in the place of something that is no such part."""
+    """Advice on an argument that is no such part."""
     if isinstance(part, type):
         return f"call it, {part.__name__}(...)"
     for name, (kind, _) in PARTS.items():

@@ -1,4 +1,4 @@
-"""What stands around a table of numbers: a header, an index, empty columns at the end."""
+"""The edges of a table of numbers: a header, an index, empty columns at the end."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ class Row(NamedTuple):
     before: int = 0
 
     def place(self, file: Path, k: int) -> str:
-        """Where the field of that index is: file, line and column."""
+        """Position of the field of that index: file, line and column."""
         return f"{file}, line {self.number}, column {self.before + k + 1}"
 
 
@@ -102,7 +102,7 @@ def _header(rows: list[Row], file: Path) -> tuple[Row | None, list[Row]]:
 
 
 def _index(head: Row | None, body: list[Row], file: Path, quoted: bool) -> int:
-    """How many columns stand before the numbers: 1 for an index or names of the rows, else 0."""
+    """Number of columns before the numbers: 1 for an index or names of the rows, else 0."""
     if not body or any(len(row.fields) != len(body[0].fields) for row in body):
         return 0  # refused for that, by line
     below = [row.fields[0] for row in body]

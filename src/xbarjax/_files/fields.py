@@ -58,7 +58,7 @@ def is_name(field: str) -> bool:
 
 
 def fault(field: str) -> str:
-    """What a field is that is no number, and what to do."""
+    """Message about a field that is no number: what it is, and what to do."""
     said = f"{field!r} is not a number"
     if is_missing(field):
         return f"{said} and looks like a missing one; give the number, or leave the row out."

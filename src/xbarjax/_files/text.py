@@ -104,7 +104,7 @@ def _is_one(line: str) -> bool:
 
 
 def _separator(lines: Sequence[str], suffix: str) -> str:
-    """What separates fields: of semicolons, tabs, commas and blanks the first that there is."""
+    """Separator of fields: the first of semicolons, tabs, commas and blanks that occurs."""
     if suffix == ".tsv":
         return "\t"
     bare = [QUOTED.sub('""', line) for line in lines]

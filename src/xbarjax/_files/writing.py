@@ -61,7 +61,7 @@ def save_results(
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold of a value."""
+    """A value in the types that JSON has."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What a product costs: energy, power and time, from the solve and from figures of merit.
+"""Energy, power and time of a product, from the solve and from figures of merit.
 
 What the array takes comes out of the solve: `sum v i` over its sources, for as long as it is read.
 What surrounds it is not in the circuit: converters are priced by their figure of merit, amplifiers
@@ -63,7 +63,7 @@ def cost(
     c_line: ArrayLike = 0.0,
     conversions: int | None = None,
 ) -> Cost:
-    """What one product costs.
+    """Energy, power and time of one product.
 
         E = sum_phases ((sum v i) t + cols p_amplifier t) + cols conversions fom 2^bits
             + c_line sum_phases,lines max(0, v_k (v_k - v_{k-1}))

@@ -87,7 +87,8 @@ class Shared(eqx.Module):
         return jnp.where(exists, v, jnp.nan)
 
     def drop(self, i: Float[Array, " lines"]) -> Float[Array, " nodes"]:
-        """What the currents [A] that lines draw from their nodes take off these [V]."""
+        """Voltage drop [V] of the shared resistances at the currents [A] that lines draw from their
+        nodes."""
         drawn = jnp.zeros_like(self.v, i.dtype).at[self.of].add(jnp.where(self.of < 0, 0, i))
         return self.r * drawn
 

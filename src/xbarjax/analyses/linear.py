@@ -29,7 +29,7 @@ from ..solvers import Factored, LadderCG, chosen, factor, parted, solve
 
 
 class Answer(NamedTuple):
-    """What a solve says of a circuit."""
+    """Voltages, currents and status of a solved circuit."""
 
     drop_row: PerCell  # [V]
     i_row: PerRowSegment  # [A]
@@ -66,7 +66,7 @@ def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | Non
 
 
 class Prepared(NamedTuple):
-    """What the sources of a circuit of linear cells do not change, for any number of them."""
+    """The network of a circuit of linear cells, ready for any number of sources."""
 
     network: Network  # without islands
     undetermined: Undetermined
@@ -131,7 +131,7 @@ class _Parts(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What the kernel's read does, in JAX."""
+    """The kernel's read, in JAX."""
 
     solver: LadderCG
 
@@ -194,7 +194,7 @@ def _(solver: LadderCG, primals, tangents):
 
 
 def _currents(network: Network, i_rest: PerCell, x: Field, cut: Undetermined):
-    """What a solution says of drops [V] and currents [A]: the first fields of an `Answer`."""
+    """Drops [V] and currents [A] of a solution: the first fields of an `Answer`."""
     i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
     i_cell = jnp.where(cut.row | cut.col, 0, i_rest - network.cells(x))
     return x.row, i_row, x.col, i_col, i_cell

@@ -53,7 +53,7 @@ class Noise(NamedTuple):
 
     @property
     def variance(self) -> PerCol:
-        """Of all of them."""
+        """Variance of all sources together."""
         return self.thermal + self.flicker + self.wires + self.feedback + self.amplifier
 
     @property
@@ -120,7 +120,7 @@ def noise(
 
 
 class _Transfers(NamedTuple):
-    """What a small change anywhere does to one output."""
+    """Transfer functions from small sources anywhere in the array to one output."""
 
     cell: Array  # of a current in parallel with a cell, (rows, cols)
     short: Array  # of a voltage in series with one that is nearly a short
@@ -238,7 +238,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
 
 
 def _resistances(crossbar: Crossbar, circuit) -> tuple[Array, Array]:
-    """What is a resistor of each segment [ohm], 0 where it is open."""
+    """Resistance [ohm] of each segment that makes noise; 0 where it is open."""
     row, total = circuit.row.r, circuit.col.r
     wire = jnp.broadcast_to(crossbar.wires.r_col, crossbar.shape)
     col = jnp.concatenate([jnp.zeros_like(wire[:1]), wire])  # what is beyond belongs to a readout
@@ -250,7 +250,7 @@ def _is_junction(part) -> bool:
 
 
 def _conductance(readout: AbstractReadout) -> Float[Array, "..."]:
-    """Of a resistor [S] at the input of a readout."""
+    """Conductance [S] of the resistor at the input of a readout."""
     inverse = lambda r: jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)  # none has no noise
     if isinstance(readout, Tia):
         return inverse(readout.r_f)

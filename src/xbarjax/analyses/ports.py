@@ -16,8 +16,8 @@ from .linear import prepare, solution_by
 
 
 class Ports(eqx.Module):
-    """What a linear array is at its terminals: currents [A] into the lines of the row family and
-    out of the bit lines, for voltages [V] behind the resistances of drive and readout,
+    """Admittances of a linear array at its terminals: currents [A] into the lines of the row family
+    and out of the bit lines, for voltages [V] behind the resistances of drive and readout,
 
         i_in  = g_in @ v_row - g_across @ v_col
         i_out = g_across.T @ v_row - g_out @ v_col.

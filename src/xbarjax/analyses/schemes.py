@@ -203,7 +203,7 @@ def read_margin(
 
 
 class WriteMap(NamedTuple):
-    """What writing does, for each cell in turn: arrays `(rows, cols)`."""
+    """Voltages and currents of a write, for each cell in turn: arrays `(rows, cols)`."""
 
     v_selected: PerCell  # [V] across the cell itself
     v_disturb: PerCell  # [V] largest across any other cell, of either sign
@@ -213,7 +213,7 @@ class WriteMap(NamedTuple):
 
 @eqx.filter_jit
 def write_map(crossbar: Crossbar, v: ArrayLike, scheme: Scheme = half) -> WriteMap:
-    """What each cell sees while it is written, and what the others see meanwhile.
+    """Voltage across each cell while it is written, and across the others meanwhile.
 
     One read a cell, `rows cols` of them, one after the other.
 
@@ -237,7 +237,7 @@ def write_map(crossbar: Crossbar, v: ArrayLike, scheme: Scheme = half) -> WriteM
 def pulse_strength(
     crossbar: Crossbar, v: ArrayLike, rate: Callable[[Array], Array], scheme: Scheme = half
 ) -> PerCell:
-    """What a write pulse does at each cell as a part of what it should: `rate(v_cell)/rate(v)`,
+    """Effect of a write pulse at each cell, relative to one without wires: `rate(v_cell)/rate(v)`,
     with `v_cell` what the wires and the other cells leave of the write voltage.
 
     Given to `variability.Pulses`, it makes writing know where in the array a cell lies.

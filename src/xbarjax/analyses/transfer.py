@@ -177,7 +177,7 @@ def _known(crossbar: Crossbar):
 
 @_known.def_jvp
 def _(primals, tangents):
-    """What a second derivative asks for: that of the elimination itself."""
+    """The second derivative is that of the elimination itself."""
     return eqx.filter_jvp(_known_of_one, primals, tangents)
 
 
@@ -188,7 +188,7 @@ def _known_of_each(crossbar: Crossbar):
 
 @eqx.filter_jit
 def _known_of_one(crossbar: Crossbar):
-    """Of one array, in operations that have a derivative each."""
+    """The products of one array, in operations that have a derivative each."""
     network, solve = _prepared(crossbar, LadderCG())
     rows, cols = crossbar.shape
     found = products.products(network if cols <= rows else turned(network))

@@ -15,7 +15,7 @@ else:
 
 
 class AbstractCell(eqx.Module):
-    """What sits at a crosspoint: the voltages of its two terminals give one current.
+    """A two-terminal device at a crosspoint: the voltages of its terminals give one current.
 
     A cell is an array of devices, one a crosspoint, and is linear or not by its type. It states
     its current; the conductances of its linearisation are derivatives of that. Its parameters are
@@ -84,6 +84,6 @@ class AbstractGatedCell(AbstractCell):
 
 
 def in_range(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-    """Where a model holds: everywhere, if it does not say."""
+    """Mask of devices within the range of their model; all of them, where it states none."""
     everywhere = jnp.ones(jnp.shape(v_row), bool)
     return cell.in_range(v_row, v_col) if isinstance(cell, AbstractRangedCell) else everywhere

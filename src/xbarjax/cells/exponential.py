@@ -67,5 +67,5 @@ def sinhc(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def usual(x: Float[Array, "..."]) -> Bool[Array, "..."]:
-    """Where these functions are the exponentials they stand for."""
+    """Mask of arguments at which these functions are the exponentials they stand for."""
     return jnp.abs(x) <= X_MAX

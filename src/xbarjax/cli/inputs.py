@@ -1,4 +1,4 @@
-"""What the commands take: options that they share, and how their values are read."""
+"""Options that the commands share, and how their values are read."""
 
 import hashlib
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What the commands say and write: one sentence for a fault, tables, files and figures."""
+"""Output of the commands: one sentence for a fault, tables, files and figures."""
 
 import contextlib
 import os

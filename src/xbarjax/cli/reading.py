@@ -200,7 +200,7 @@ def _describe_read(solution: Solution, ideal: np.ndarray) -> tuple[dict, list[tu
 def _read_arrays(
     solution: Solution, g: np.ndarray, v_in: jax.Array, ideal: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a read stores, and the units."""
+    """Arrays that a read stores, and their units."""
     names = {
         "A": ("i_out", "i_cell", "i_row", "i_row_far", "i_col", "i_col_far", "i_in"),
         "V": ("v_row", "v_col", "drop_row", "drop_col"),

@@ -1,3 +1,3 @@
-"""What word lines are driven with: sources, encodings of numbers as voltages, waveforms."""
+"""Word-line drive: sources, encodings of numbers as voltages, waveforms."""
 
 from .sources import Bias as Bias, Drive as Drive

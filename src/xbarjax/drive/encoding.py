@@ -1,4 +1,4 @@
-"""How numbers become voltages on word lines.
+"""Encodings of numbers as voltages on word lines.
 
 An encoding turns one number a row into phases: voltages for a stack of reads, and a weight for what
 each read puts out. Whoever adds up, a capacitor or a register, the product is
@@ -62,7 +62,7 @@ Numbers = Float[Array, " rows"]
 
 
 class Phases(NamedTuple):
-    """What an encoding gives: a stack of reads, and what becomes of their outputs."""
+    """An encoded input: a stack of reads, and how their outputs are combined."""
 
     v: Float[Array, "phases rows"]  # [V] of the word lines
     weight: Float[Array, " phases"]  # [1] of the outputs; they sum to 1

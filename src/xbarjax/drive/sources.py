@@ -12,7 +12,7 @@ from .._types import (
 
 
 class Drive(eqx.Module):
-    """What a word line is driven by: a voltage source behind a resistance, at one end or both.
+    """Word-line drivers: a voltage source behind a resistance, at one end of each line or both.
 
     **Arguments:**
 

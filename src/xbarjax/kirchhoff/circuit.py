@@ -76,14 +76,14 @@ class Circuit(eqx.Module):
         return v_row, jnp.broadcast_to(of.v_col[None], shape)
 
     def of_row(self, x: Shaped[Array, " lines"]) -> Array:
-        """What belongs to a line of the row family, at its cells."""
+        """Values per line of the row family, broadcast to its cells."""
         return x[None, :] if self.parallel else x[:, None]
 
     def tangents(
         self, a: PerCell, w: PerCell, guess: Inner
     ) -> tuple[tuple[PerCell, PerCell, PerCell], Inner]:
-        """What `linearise` says of the cells at drops [V], and the nodes inside them, which are
-        looked for from a `guess`."""
+        """Currents and conductances of the cells at drops [V], as `linearise` gives them, and the
+        voltages of their inner nodes, searched for from a `guess`."""
         v = self.voltages(a, w)
         inner = self.cell.inner(*v, guess)
         return self.cell.linearise(*v, inner), inner

@@ -1,4 +1,4 @@
-"""What capacitors are to a network within a step of time: conductances beside sources.
+"""Companion models of capacitors within a step of time: conductances beside current sources.
 
 A stage of an implicit method asks for the end of `v = v_h + d i / c`, with `v_h` known: a branch
 

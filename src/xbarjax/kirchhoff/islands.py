@@ -1,4 +1,4 @@
-"""What Kirchhoff's laws leave open, found before they are solved.
+"""Parts of a circuit that Kirchhoff's laws leave open, found before they are solved.
 
 An island is a set of nodes with no path to any source or ground. No current flows in it and its
 voltages are arbitrary, so it is cut out: its cells and wires carry nothing and each of its nodes
@@ -72,7 +72,7 @@ def islands(row: Segments, col: Segments, network: Network) -> tuple[CellMask, C
 
 
 class Islands(NamedTuple):
-    """What `islands` finds, in JAX."""
+    """The search of `islands`, in JAX."""
 
     parallel: bool
 

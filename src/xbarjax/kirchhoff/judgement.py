@@ -25,7 +25,7 @@ OPEN = 1e-3  # of what sources span: a loop that lacks more joins two of them
 
 
 class Judged(NamedTuple):
-    """What a solution leaves of Kirchhoff's and Ohm's laws."""
+    """Violation of Kirchhoff's and Ohm's laws by a solution."""
 
     residual: Scalar  # [A], the largest violation of the current law
     status: Int[Array, ""]  # whether that is too much, or shorts are at fault
@@ -89,7 +89,7 @@ def judged(
 
 
 class Judge(NamedTuple):
-    """What `judged` finds, in JAX."""
+    """The judgement of `judged`, in JAX."""
 
     parallel: bool
     of_vector: bool
@@ -233,5 +233,5 @@ def _every(test: Callable[[Array], Array], parts: Iterable[Any]) -> Array:
 
 
 def _tolerance(dtype) -> tuple[float, float]:
-    """Of currents, relative to the largest, and of voltages."""
+    """Tolerances relative to the largest current, and to the largest voltage."""
     return (1e-8, 1e-9) if dtype == jnp.float64 else (1e-4, 1e-4)

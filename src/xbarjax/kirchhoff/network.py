@@ -93,8 +93,8 @@ class Shorts(eqx.Module):
 
     @property
     def gain(self) -> PerCell:
-        """What a violation of the law is answered with [S]: `cap`, or where both nodes are held, so
-        that its current moves nothing, that of the cell."""
+        """Current [A] per volt by which a violated law is corrected [S]: `cap`, or the cell's own
+        conductance where both nodes are held, so that its current moves nothing."""
         held = (self.alpha > 0) & (self.cap == 0)
         own = 1 / jnp.where(held & (self.beta > 0), self.beta, 1)
         return jnp.where(held, own, self.cap)
@@ -132,8 +132,9 @@ class Network(lx.AbstractLinearOperator):
 
     @property
     def g_row(self) -> PerCell:
-        """What a row node sees of its cell and its shunt [S]. A cell puts one current into both of
-        its nodes; its transpose puts two, of the sum of both drops."""
+        """Conductance of a row node to its reference, through its cell and its shunt [S]. A cell
+        puts one current into both of its nodes; its transpose puts two, of the sum of both drops.
+        """
         g = self.g_rc if self.transposed else self.g_cr
         return g if self.shunt_row is None else g + self.shunt_row
 
@@ -162,7 +163,7 @@ class Network(lx.AbstractLinearOperator):
         return found._replace(row=found.row + passed, col=found.col + passed, cell=law)
 
     def cells(self, vector: Field) -> PerCell:
-        """What drops take off the currents of cells [A]."""
+        """Reduction of the cells' currents by the drops [A]."""
         less = self.g_cr * vector.row + self.g_rc * vector.col
         if self.shorts is None or vector.cell is None:
             return less
@@ -204,7 +205,7 @@ class Network(lx.AbstractLinearOperator):
         return Network(self.row, self.col, g_rc, g_cr, *shunts, *flags, *others)
 
     def wires(self, vector: Field) -> Field:
-        """What wires alone add to Kirchhoff's law: `mv` of an array without cells."""
+        """Contribution of the wires to Kirchhoff's law: `mv` of an array without cells."""
         a, y_row, w, y_col, _ = vector
         axis = self.row_axis
         return Field(

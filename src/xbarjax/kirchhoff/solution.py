@@ -1,4 +1,4 @@
-"""What a read returns, and how it says that something is wrong with it."""
+"""The solution of a circuit, its status, and the advice that belongs to it."""
 
 import enum
 import warnings
@@ -16,7 +16,7 @@ from .islands import Undetermined
 
 
 class Status(enum.IntFlag):
-    """What is to be said of a solution; `OK` is 0, and several may hold at once."""
+    """Flags of a solution. `OK` is 0; several may hold at once."""
 
     OK = 0
     FLOATING = 1
@@ -277,7 +277,7 @@ class Solution(eqx.Module):
 
 
 def explain(solution: Solution) -> str:
-    """What `solution.status` says, in words, with the first node concerned; empty when good."""
+    """A sentence about `solution.status`, with the first node concerned; empty when good."""
     sentences = []
     status = Status(int(solution.status))
     for flag, advice in ADVICE.items():
@@ -324,7 +324,7 @@ def _cells(mask: Array | None) -> str:
 
 
 def _unsolved(solution: Solution) -> str:
-    """What to do about a solution that did not converge."""
+    """Advice on a solution that did not converge."""
     stopped = "the solver stopped before Kirchhoff's law held"
     steps = f"a larger max_steps where that is what it stopped at ({int(solution.num_steps)} steps)"
     if said := _cells(solution.undetermined.cell_lost):

@@ -109,12 +109,12 @@ class Arrays(eqx.Module):
 
     @property
     def linear_solver(self) -> lx.AbstractLinearSolver:
-        """How linear networks are solved."""
+        """Solver of linear networks."""
         return linear_of(self.solver)
 
     def effective(self) -> Blocks:
-        """What every tile multiplies with [S], both arrays of a pair combined. Raises
-        `RuntimeError` for a tile that is not solved; under `jit` that is NaN."""
+        """Effective matrix [S] of every tile, both arrays of a pair combined. Raises `RuntimeError`
+        for a tile that is not solved; under `jit` that is NaN."""
         return _solved(self._effective())
 
     @eqx.filter_jit
@@ -149,8 +149,8 @@ class Arrays(eqx.Module):
         return eqx.tree_at(lambda a: (a.gain, a.offset), self, digital)
 
     def currents(self, x: Float[Array, " inputs"]) -> Float[Array, "down across cols"]:
-        """What the columns of every tile put out [A], both arrays of a pair combined. Raises
-        `RuntimeError` for a tile that is not solved; under `jit` that is NaN."""
+        """Output currents [A] of every tile, both arrays of a pair combined. Raises `RuntimeError`
+        for a tile that is not solved; under `jit` that is NaN."""
         v = self.v_read * self.tiling.inputs_of(x)
         return self.route(self, v) if self.is_linear else self.read(v)
 
@@ -180,8 +180,8 @@ class Arrays(eqx.Module):
 def digital(
     of: Any, x: Float[Array, " inputs"], i: Array, key: PRNGKeyArray | None
 ) -> Float[Array, " outputs"]:
-    """What periphery makes of the currents of tiles: noise, codes, gains, offsets and sums, of
-    `Arrays` or of what is frozen of them."""
+    """The product that the periphery makes of the currents of tiles: noise, codes, gains, offsets
+    and sums, of `Arrays` or of `Frozen` ones."""
     if key is not None:
         i = i + of.noise * jax.random.normal(key, i.shape, i.dtype)
     if of.converter is not None:
@@ -266,7 +266,7 @@ def _puts_out_nothing(array: Crossbar) -> bool:
 
 
 def _solved(x: Array) -> Array:
-    """What arrays put out, if it is known to be right or cannot be known yet."""
+    """A result of arrays; raises where it is known to be wrong."""
     if is_concrete(x) and not bool(jnp.all(jnp.isfinite(x))):
         raise RuntimeError(
             "A tile is not solved: look at its conductances and inputs, of which read and transfer"

@@ -78,9 +78,9 @@ def _as(like: Any, number: Any) -> Any:
 
 
 def _form(state: Any, model: Any, fixed: Any) -> str:
-    """What identifies a model: what it is made of, with names, shapes and dtypes, all numbers that
-    are not trained (hardware and dies among them), and the array that each `build` makes of the
-    middle of the range."""
+    """Identity of a model: its structure, with names, shapes and dtypes, all numbers that are not
+    trained (hardware and dies among them), and the array that each `build` makes of the middle of
+    the range."""
     form = [re.sub(r"weak_| at 0x[0-9a-f]+", "", eqx.tree_pformat(state))]
     is_arrays = lambda x: isinstance(x, Arrays)
     for arrays in filter(is_arrays, jax.tree.leaves(model, is_leaf=is_arrays)):

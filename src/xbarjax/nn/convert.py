@@ -83,7 +83,7 @@ PROJECTIONS = ("query_proj", "key_proj", "value_proj", "output_proj")
 
 
 def _is_layer(x: Any) -> bool:
-    """What is converted, kept or refused as a whole."""
+    """Whether a module is converted, kept or refused as a whole."""
     kinds = (
         eqx.nn.Linear,
         eqx.nn.MLP,

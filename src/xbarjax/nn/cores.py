@@ -44,7 +44,7 @@ def the_same_on_all(tree: Any) -> Any:
 
 
 def _mesh() -> Mesh | None:
-    """Of the devices of a CPU, if there are several."""
+    """Mesh of the devices of a CPU, if there are several."""
     devices = jax.local_devices()
     if devices[0].platform != "cpu" or len(devices) == 1:
         return None

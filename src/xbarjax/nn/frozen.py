@@ -39,7 +39,7 @@ class Frozen(eqx.Module):
         return kept.tiling.join(gain * kept.matrix / kept.k - offset)
 
     def currents(self, x: Float[Array, " inputs"]) -> Float[Array, "down across cols"]:
-        """What the columns of every tile put out [A]."""
+        """Output currents [A] of every tile."""
         kept = lax.stop_gradient(self)
         v = kept.v_read * kept.tiling.inputs_of(x)
         return (

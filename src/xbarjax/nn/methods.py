@@ -1,4 +1,5 @@
-"""What may be done about wires, as functions of one form: `(weights, hardware) -> product`.
+"""IR-drop mitigation: ways to put a matrix on arrays, each a function `(weights, hardware) ->
+product`.
 
 Weights are `(inputs, outputs)`, a product is `Arrays` or what is made of several (products.py), and
 `ValueError` of `tile` is that of any method. So each puts a network on arrays,
@@ -48,7 +49,7 @@ def __dir__() -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """What a matrix is put on.
+    """The arrays that a matrix is put on.
 
     **Arguments:** `mapping`, `build`, `most`, `scale`: those of `tile`; `rest`: what else it
     takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`, `route`).

@@ -60,7 +60,7 @@ class Tiling(eqx.Module):
         return whole[self.left :, : self.outputs]
 
     def inputs_of(self, x: Float[Array, "..."]) -> Float[Array, "down rows"]:
-        """What each block row gets, 0 on rows that are left over."""
+        """Inputs of each block row, 0 on rows that are left over."""
         if x.shape != (self.inputs,):
             raise ValueError(
                 f"x has shape {x.shape}; it must be ({self.inputs},), one input. Use jax.vmap for"

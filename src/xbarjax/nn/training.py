@@ -30,7 +30,7 @@ class TrainingError(RuntimeError):
 
 
 class State(eqx.Module):
-    """Where a training stands: the model, what the optimiser remembers, and the steps taken."""
+    """State of a training: the model, the optimiser's memory, and the number of steps."""
 
     model: Any
     optimiser: Any
@@ -38,7 +38,7 @@ class State(eqx.Module):
 
 
 class _Progress(eqx.Module):
-    """What a checkpoint holds: the state, the best one, its value, and validations since."""
+    """Content of a checkpoint: the state, the best one, its value, and validations since."""
 
     state: State
     best: State
@@ -48,7 +48,7 @@ class _Progress(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a model is trained.
+    """Settings of a training.
 
     **Arguments:**
 
@@ -93,8 +93,8 @@ def trainable(model: Any) -> Any:
 
 
 def only(where: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """What is trained where all but a part of the model stays as it is, for `Training`: of the
-    last layer, for example, `only(lambda model: model.layers[-1])`. `where` gives the part, or
+    """Selection of the part of a model that is trained, for `Training`; the rest stays as it is.
+    `only(lambda model: model.layers[-1])` trains the last layer. `where` gives the part, or
     several."""
 
     def train(model: Any) -> Any:

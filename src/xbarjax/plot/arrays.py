@@ -78,9 +78,9 @@ def overview(solution: Solution, *, ideal: Any = None) -> Figure:
 
 
 def compensation(result: Compensation) -> Figure:
-    """What a compensation achieved, in four panels: the relative error of every column's weights
-    before and after, the error at every step, the part of the conductance range each column
-    takes, and the cells that are stuck at a bound."""
+    """Result of a compensation, in four panels: the relative error of every column's weights before
+    and after, the error at every step, the part of the conductance range that each column takes,
+    and the cells that are stuck at a bound."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     (errors, steps), (ranges, cells) = figure.subplots(2, 2)
 

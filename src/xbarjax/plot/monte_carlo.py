@@ -60,7 +60,7 @@ def dies(results: xarray.Dataset) -> Figure:
 
 
 def die_map(g: Any, g_design: Any) -> Figure:
-    """What became of every cell: its conductance over that of the design, `(rows, cols)` both."""
+    """Map of a die: the conductance of every cell over that of the design, `(rows, cols)` both."""
     ratio = np.asarray(g) / np.asarray(g_design)
     figure = Figure(figsize=(4.6, 3.8), layout="constrained")
     axes = figure.subplots()

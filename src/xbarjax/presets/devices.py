@@ -110,8 +110,8 @@ def rram_programming_falcone(acceptance: float = 2.0) -> Programming:
 
 
 def rram_relaxation_falcone(t: float) -> Relaxation:
-    """What CMO/HfOx cells do after programming, whatever their conductance: a shift and a spread
-    that grow with `ln t` (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's AIHWKit).
+    """Relaxation of CMO/HfOx cells after programming, at any conductance: a shift and a spread that
+    grow with `ln t` (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's AIHWKit).
 
     **Arguments:** `t`: [s] since programming, 1 or more.
     """
@@ -142,13 +142,13 @@ def sonos_programming(v_read: float, days: int = 0) -> Saturating:
 
 
 def sonos_read_noise(v_read: float) -> Saturating:
-    """What differs from read to read of the cells of `sonos_programming`: up to 13 nA; a fresh key
-    a read. Source and arguments are the same."""
+    """Read noise of the cells of `sonos_programming`: up to 13 nA; a fresh key per read. Source and
+    arguments are the same."""
     return _saturating(12.58037, 215.36557, v_read)
 
 
 def _saturating(size: float, i_0: float, v_read: float) -> Saturating:
-    """Of currents [nA] that stand for conductances at `v_read` [V]."""
+    """Spread of currents [nA] that stand for conductances at `v_read` [V]."""
     v = si(v_read)
     require_positive(v, "v_read", "V")
     return Saturating(1e-9 * size / v, 1e-9 * i_0 / v)
@@ -211,7 +211,7 @@ def pcm_drift(t: float) -> Drift:
 
 
 def hfox_bake(celsius: int) -> Relaxation:
-    """What a bake does to cells of a 64k 1T1R HfOx chip of up to 150 uS (measurements of Levy,
+    """Relaxation of cells of a 64k 1T1R HfOx chip of up to 150 uS in a bake (measurements of Levy,
     2021, MIT licence; fitted to half of the cells by experiments/relaxation, which checks the
     others). Larger conductances lie outside of the fit.
 

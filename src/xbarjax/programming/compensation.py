@@ -42,7 +42,7 @@ OnStep = Callable[[int, float], None]
 
 
 class AbstractMethod(eqx.Module):
-    """How conductances are found: from a problem to conductances, gains and the error a step."""
+    """A compensation method: from a problem to conductances, gains and the error at each step."""
 
     rtol: eqx.AbstractVar[float]
 

@@ -135,7 +135,7 @@ def _fit(cell, v, i, free, offset: bool, sigma, rtol: float, max_steps: int) -> 
         return eqx.tree_at(free, cell, jax.tree.unflatten(structure, list(p[: start.size])))
 
     def left(p):
-        """What is left at every point, for all parameters and the offset."""
+        """Residuals at every point, for all parameters and the offset."""
         return weight * (_current(filled(p), v) + p[start.size] - i)
 
     # Above 0 in logarithms; else in units that change the currents by as much as they are.

@@ -31,7 +31,7 @@ Stack = Float[Array, "arrays rows physical"]
 
 
 class AbstractMapping(eqx.Module):
-    """How weights of shape `(rows, cols)` are carried by conductances between two bounds.
+    """A mapping of weights of shape `(rows, cols)` to conductances between two bounds.
 
     **Attributes:** `g_min`, `g_max`: bounds [S] of every cell, `0 <= g_min < g_max`, or
     `ValueError`; `reach`: the largest negative and positive weight that fit, as parts of
@@ -55,8 +55,8 @@ class AbstractMapping(eqx.Module):
 
     @property
     def zero(self) -> Scalar:
-        """What `combine` gives for a weight of 0 [S], which is taken off digitally:
-        `zero sum(v_in)` from every current."""
+        """Result of `combine` for a weight of 0 [S]. It is taken off digitally: `zero sum(v_in)`
+        from every current."""
         return self.combine(self.program(jnp.zeros((1, 1), self.g_min.dtype), 0.0))[0, 0]
 
     @abc.abstractmethod

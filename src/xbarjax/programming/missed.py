@@ -11,7 +11,7 @@ SHOWN, ROUNDING = 64, 256
 
 
 class Tried(NamedTuple):
-    """What a method was asked for and how it went."""
+    """Request to a compensation method, and its course."""
 
     rtol: float
     history: Sequence[float]  # error after every step

@@ -1,4 +1,4 @@
-"""What a compensation is to reach, and how well arrays reach it."""
+"""Target of a compensation, and how well arrays reach it."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from .mapping import AbstractMapping, Stack
 
 
 class Problem(eqx.Module):
-    """What is to be compensated: `weights` on the arrays that `build` makes of conductances."""
+    """A compensation problem: `weights` on the arrays that `build` makes of conductances."""
 
     weights: PerCell
     k: Scalar  # [S per unit of weight]
@@ -36,12 +36,12 @@ class Problem(eqx.Module):
 
     @property
     def wanted(self) -> PerCell:
-        """What `combine` should give where every gain is 1 [S]."""
+        """Target of `combine` where every gain is 1 [S]."""
         return self.mapping.zero + self.k * self.weights
 
 
 class Report(eqx.Module):
-    """How well arrays compute with the weights that were meant.
+    """Accuracy of the weights that arrays compute with.
 
     **Attributes:** `error` `(cols,)`: rms error of each column's weights over the rms of all
     weights; `rms`: that of all; `worst`: largest error over the largest weight; `used` `(cols,)`:

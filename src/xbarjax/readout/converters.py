@@ -39,7 +39,8 @@ Code = Int[Array, "..."]
 
 
 class AbstractConverter(eqx.Module):
-    """What turns a signal into codes, and codes into what they stand for."""
+    """An analog-to-digital converter: from a signal to codes, and to the values that codes stand
+    for."""
 
     bits: eqx.AbstractVar[int]
     lo: eqx.AbstractVar[Signal]
@@ -50,7 +51,8 @@ class AbstractConverter(eqx.Module):
         """Codes of a signal, 0 to `2^bits - 1`."""
 
     def __call__(self, x: Signal) -> Signal:
-        """What the codes of a signal stand for, in its unit, with a gradient straight through.
+        """Values that the codes of a signal stand for, in its unit, with a gradient straight
+        through.
 
         On concrete values raises `ValueError` where the whole signal lies beyond the range."""
         u = self.scaled(x)
@@ -199,7 +201,7 @@ class Ramp(eqx.Module):
         return jnp.searchsorted((levels[1:] + levels[:-1]) / 2, compared, side="left")
 
     def _compared(self, x: Signal) -> tuple[Signal, Float[Array, " codes"]]:
-        """What the comparators see, and the levels."""
+        """Signal at the comparators, and their levels."""
         x, offset = alike(x, self.offset)
         dtype = widest(x, self.levels)
         return (x + offset).astype(dtype), self.levels.astype(dtype)

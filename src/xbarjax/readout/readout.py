@@ -9,7 +9,7 @@ from .._types import PerCol, Scalar
 
 
 class Memory(NamedTuple):
-    """What a readout carries from one moment to the next, or how fast that changes."""
+    """State of a readout at one moment, or its rate of change."""
 
     out: PerCol  # [V] at its output
     across: PerCol  # [V] across the capacitor between its input and its output
@@ -17,8 +17,8 @@ class Memory(NamedTuple):
 
 
 class AbstractReadout(eqx.Module):
-    """What a bit line ends in: from the array, a voltage behind a resistance; to whoever comes
-    next, an output.
+    """A bit line's readout. The array sees a voltage source behind a resistance; users see
+    `output`.
 
     Every array field is a scalar or `(cols,)`, but for `r_tap`, `(rows, cols)`.
     """
@@ -47,7 +47,7 @@ class AbstractReadout(eqx.Module):
 
     @abc.abstractmethod
     def output(self, i: PerCol, v: PerCol) -> PerCol:
-        """What it puts out at a current [A] into it and a voltage [V] of its input."""
+        """Output at a current [A] into the readout and a voltage [V] of its input."""
 
 
 class AbstractNearReadout(AbstractReadout):
@@ -78,7 +78,7 @@ class AbstractReadoutInTime(AbstractNearReadout):
 
     @abc.abstractmethod
     def begin(self, i: PerCol, v: PerCol) -> Memory:
-        """What it remembers at the first moment, of a current [A] into it and a voltage [V] of its
+        """State at the first moment, of a current [A] into the readout and a voltage [V] of its
         input."""
 
     @abc.abstractmethod
@@ -87,12 +87,12 @@ class AbstractReadoutInTime(AbstractNearReadout):
 
     @abc.abstractmethod
     def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
-        """What it remembers then, of the current and the voltage that came of it."""
+        """State at the end of a stage, of the current and the voltage there."""
 
     @abc.abstractmethod
     def damped(self, d: Scalar, error: Memory) -> Memory:
-        """What is left of an error [V] of what it holds at the end of a stage of `d` [s]; nothing
-        where nothing is held."""
+        """Remainder of an error [V] of the state at the end of a stage of `d` [s]; nothing where
+        nothing is held."""
 
     @abc.abstractmethod
     def capacitance(self) -> Float[Array, "..."]:
@@ -100,7 +100,7 @@ class AbstractReadoutInTime(AbstractNearReadout):
 
     @abc.abstractmethod
     def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
-        """What its memory [V] is measured by, where inputs are of the size of `v` [V], currents of
+        """Scale [V] of errors of the state, where inputs are of the size of `v` [V], currents of
         that of `i` [A] and charges of that of `q` [C]."""
 
 
@@ -122,7 +122,7 @@ class AbstractClampedReadout(AbstractNearReadout):
 
     @abc.abstractmethod
     def current(self, v: PerCol, v_source: PerCol) -> PerCol:
-        """What else flows into it [A] at a voltage [V] of its input, never falling as that
+        """Further current [A] into the readout at a voltage [V] of its input, never falling as that
         rises."""
 
     @abc.abstractmethod

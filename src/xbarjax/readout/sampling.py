@@ -42,7 +42,7 @@ class SampleHold(eqx.Module):
 
 
 def turns(cols: int, shared_by: int, seconds: float) -> Float[Array, " cols"]:
-    """How long each column waits [s] for a converter that serves `shared_by` neighbouring columns
+    """Waiting time [s] of each column for a converter that serves `shared_by` neighbouring columns
     in turn, at `seconds` a conversion."""
     if shared_by < 1:
         raise ValueError(f"shared_by is {shared_by}; a converter serves one column at least.")
@@ -74,7 +74,7 @@ class Cco(eqx.Module):
         require_positive(self.f_max, "f_max", "Hz", open_allowed=True)
 
     def periods(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
-        """How many periods [1] have passed, whole and part."""
+        """Number of periods [1] that have passed, whole and part."""
         f = self.k * jnp.where(i <= 0, 0, i)
         return jnp.where(f > self.f_max, self.f_max, f) * self.seconds + phase
 

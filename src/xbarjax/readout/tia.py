@@ -125,7 +125,7 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         )
 
     def current(self, v: PerCol, v_source: PerCol) -> PerCol:
-        """What the output takes through that resistor as it moves away from there."""
+        """Current [A] that the output takes through that resistor as it moves away from there."""
         center, half = self._swing()
         wanted = v_source + self.gain * (v_source - v)  # A (v_ref + v_offset - v)
         v_out = center + half * jnp.tanh((wanted - center) / half)

@@ -52,7 +52,7 @@ class Chosen(eqx.Module):
 def chosen(
     solver: lx.AbstractLinearSolver, *, symmetric: bool, parallel: bool
 ) -> lx.AbstractLinearSolver:
-    """What `AutoLadder` chooses for networks of that kind; any other solver itself."""
+    """The solver that `AutoLadder` chooses for networks of that kind; any other solver itself."""
     if not isinstance(solver, lx.AbstractLinearSolver):
         raise TypeError(
             f"solver is {described(solver)}; pass a linear solver, such as xb.AutoLadder(),"

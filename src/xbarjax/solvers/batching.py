@@ -1,4 +1,4 @@
-"""How a batch of systems runs on the hardware at hand."""
+"""Batches of systems on the hardware at hand."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Together(lx.AbstractLinearSolver):
 
 
 class Settings(NamedTuple):
-    """How a kernel solves networks."""
+    """Settings of the kernel's solves."""
 
     rtol: float
     max_steps: int
@@ -49,7 +49,7 @@ class Kernel(lx.AbstractLinearSolver):
 
     @abstractmethod
     def settings(self, shape: tuple[int, ...], dtype: Any) -> Settings:
-        """How the kernel is to solve networks of that shape."""
+        """Settings of the kernel for networks of that shape."""
 
     @property
     @abstractmethod
@@ -60,7 +60,7 @@ class Kernel(lx.AbstractLinearSolver):
     def refined(
         self, network: Network, vector: Field, options: dict[str, Any]
     ) -> tuple[Field, dict[str, Any]]:
-        """What `refinement.refined` gives, by the kernel."""
+        """Solution and statistics as of `refinement.refined`, by the kernel."""
 
 
 def one_by_one(f: Callable, own: Callable | None = None) -> Callable:

@@ -111,8 +111,8 @@ def row_of_nodes(network: Network, rows: Ladder, i) -> Square:
 def segments(
     a: PerCol, beta: PerCol, s: Square, pinned: Bool[Array, " cols"]
 ) -> tuple[Square, Square, Square, Bool[Array, " cols"]]:
-    """What the segments of one row do to what lies behind them: `L` [1] and `beta X` [ohm], and the
-    conductances [S] and pinned nodes on their near side."""
+    """Effect of the segments of one row on what lies behind them: `L` [1] and `beta X` [ohm], and
+    the conductances [S] and pinned nodes on their near side."""
     s = jnp.where(pinned[:, None] | pinned[None], 0, s)
     scaled, cut = s * beta[None], a == 0
     alone = cut & (jnp.diagonal(scaled) == 0)

@@ -1,4 +1,4 @@
-"""What is smooth along both lines, solved on a coarse grid.
+"""Coarse-grid correction of what is smooth along both lines.
 
 Conjugate gradients with column ladders as preconditioner are slow in voltages that rows and
 columns share over many cells. With `M = L_c + g_col`, and rows eliminated from `S` as in
@@ -42,7 +42,7 @@ class Coarse(NamedTuple):
 
 
 def hats(rows: int, cols: int) -> tuple[int, int] | None:
-    """How many functions serve an array of that shape, equally spaced; none where it is small."""
+    """Number of equally spaced basis functions of an array; none where it is small."""
     most = 256 if rows * cols >= LARGE else 64
     spacing = math.sqrt(rows * cols / most)
     count = lambda n: min(max(round(n / spacing), 1), most)
@@ -120,7 +120,7 @@ def _galerkin(left, weight, right) -> Float[Array, "pq pq"]:
 
 
 def _neighbours(n: int):
-    """Where each of `n` diagonal and `n - 1` off-diagonal elements stands in a matrix."""
+    """Positions of `n` diagonal and `n - 1` off-diagonal elements in a matrix."""
     unit = np.eye(n, dtype=np.float32)
     above = unit[:-1, :, None] * unit[1:, None, :]
     return np.concatenate([unit[:, :, None] * unit[:, None, :], above + above.transpose(0, 2, 1)])

@@ -15,14 +15,14 @@ Factors = tuple[Float[Array, "lines size size"], Array]
 
 
 class Columns(NamedTuple):
-    """Of source lines along bit lines: every column of cells is a circuit of its own."""
+    """Factors of source lines along bit lines: every column of cells is a circuit of its own."""
 
     network: Network
     factors: Factors
 
 
 class Crossing(NamedTuple):
-    """Of rows that cross the columns: every line, and the array over the column drops."""
+    """Factors of rows that cross the columns: every line, and the array over the column drops."""
 
     network: Network
     rows: Factors

@@ -9,9 +9,10 @@ SMALL = 192
 
 
 def inverse(a) -> Float[Array, "n n"]:
-    """Of a symmetric positive definite matrix or one of conductances, by Gauss-Jordan elimination
-    in place, a panel at a time: nearly all of it is matrix products. Library calls would differ
-    from accelerator to accelerator, and wait for each other in batches on few cores."""
+    """Inverse of a symmetric positive definite matrix or one of conductances, by Gauss-Jordan
+    elimination in place, a panel at a time: nearly all of it is matrix products. Library calls
+    would differ from accelerator to accelerator, and wait for each other in batches on few cores.
+    """
     n = a.shape[0]
     panel = PANELS[n > SMALL]
     padding = -n % panel

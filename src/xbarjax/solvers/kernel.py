@@ -60,7 +60,7 @@ def solve(
 
 
 class Pure(NamedTuple):
-    """What the kernel does, in JAX."""
+    """The kernel's solve, in JAX."""
 
     solver: lx.AbstractLinearSolver
     refine: bool

@@ -103,7 +103,7 @@ def offsets(e, *, near_last: bool):
 
 
 def _here(sweep: Callable, scan: Callable, direction: bool) -> Callable:
-    """Of the two forms of a recurrence, the one for the platform that it is compiled for."""
+    """The one of two forms of a recurrence that suits the platform it is compiled for."""
     return lambda *x: lax.platform_dependent(
         *x, cpu=partial(sweep, direction), default=partial(scan, direction)
     )

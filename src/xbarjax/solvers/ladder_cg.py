@@ -34,7 +34,7 @@ from .passes import iterated, tolerance
 
 
 class Factors(NamedTuple):
-    """What a network is to conjugate gradients."""
+    """Factors of a network for conjugate gradients."""
 
     lines: Lines
     grid: Coarse | None

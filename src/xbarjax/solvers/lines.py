@@ -54,7 +54,7 @@ def factor(network: Network) -> Lines:
 
 
 def injected(lines: Lines, vector: Field) -> Injected:
-    """What is left to inject where the offsets are counted from."""
+    """Currents and forces that are left to inject where drops are counted from the offsets."""
     network = lines.network
     offset_row, v_row, offset_col, v_col = _offsets(lines, vector)
     row = vector.row - network.g_row * offset_row - network.g_rc * offset_col

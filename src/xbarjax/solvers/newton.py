@@ -47,7 +47,7 @@ from .turns import Frame, State, Tangents, Turn
 
 
 class Newton(eqx.Module):
-    """How arrays of nonlinear cells are solved.
+    """Newton's method for arrays of nonlinear cells.
 
     **Arguments:**
 
@@ -76,8 +76,8 @@ def linear_of(solver: Solver) -> lx.AbstractLinearSolver:
 
 
 class Equations(NamedTuple):
-    """What Newton's method needs to know of a circuit, as functions of it and of drops `a, w`, and
-    of a guess at the nodes inside the cells, which saves steps and changes nothing else."""
+    """Equations of a circuit for Newton's method, as functions of it and of drops `a, w`, and of a
+    guess at the nodes inside the cells, which saves steps and changes nothing else."""
 
     frame: Callable[[Any], Frame]
     # current [A] and conductances [S] of the cells, and the nodes inside them
@@ -86,7 +86,7 @@ class Equations(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """Where Newton's method begins."""
+    """Starting point of Newton's method."""
 
     point: tuple[PerCell, PerCell]  # drops [V] at which the cells are looked at first
     inner: Inner  # a guess at the nodes inside them

@@ -61,7 +61,7 @@ def _kernel(m, n, max_steps, interpret, *refs):
     along_row, along_col = jnp.zeros((wide,), dtype), jnp.zeros((tall,), dtype)
 
     def wait():
-        """What some threads wrote, others read."""
+        """Barrier: what some threads wrote, others read."""
         if not interpret:
             triton.debug_barrier()
 

@@ -39,7 +39,7 @@ Each = Float[Array, "rows cols driven"]
 
 
 class Products(NamedTuple):
-    """What is known of an array once its products are."""
+    """Effective matrix of an array, and what its derivatives need."""
 
     factor: Blocks
     r: Float[Array, "rows cols cols"]  # drops along each row of wire [V] for injected currents [A]
@@ -48,7 +48,8 @@ class Products(NamedTuple):
 
 
 def products(network: Network) -> Products:
-    """Of a symmetric network whose cells see `v_row - v_col` alone, at best no wider than tall."""
+    """Effective matrix of a symmetric network whose cells see `v_row - v_col` alone, at best no
+    wider than tall."""
     g, factor = network.g_rc, blocks.factor(network)
     unit = jnp.eye(g.shape[1], dtype=g.dtype)
     along = jax.vmap(lambda line: ladder.drops(_column(line), unit)[0])

@@ -33,7 +33,7 @@ NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brough
 
 
 class _State(NamedTuple):
-    """What one round leaves to the next, beside the solution so far."""
+    """State between two rounds of refinement, beside the solution so far."""
 
     before: Scalar  # violation [A], the largest of nodes and shorts
     apart: Scalar  # [V], the largest violation of Ohm's law

@@ -61,7 +61,7 @@ def _kinds_of(network: Network) -> _Kinds:
 
 
 class Kinds(NamedTuple):
-    """What `_kinds` finds, of the parts of a network."""
+    """The search of `_kinds`, of the parts of a network."""
 
     parallel: bool
 

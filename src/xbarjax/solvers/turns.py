@@ -36,7 +36,7 @@ Determined = Callable[[Network], tuple[Network, Any]]
 
 
 class Frame(eqx.Module):
-    """What a circuit is beside its cells."""
+    """A circuit without its cells."""
 
     row: Segments
     col: Segments
@@ -93,7 +93,7 @@ class Frame(eqx.Module):
 
 
 class State(NamedTuple):
-    """Where Newton's method is. The cells are looked at once in each of its turns: at the solution
+    """State of Newton's method. The cells are looked at once in each of its turns: at the solution
     `x` of the last network, at a point to linearise them at, or where they are halfway there."""
 
     a: PerCell  # drops [V] at which the cells are looked at next

@@ -35,7 +35,7 @@ Pair = Float[Array, "2 *rows cols"]
 
 
 class Factors(NamedTuple):
-    """What every segment does, from the top. `X = [[m_1, b_2 q], [b_1 p, m_2]]`."""
+    """Factors of every segment, from the top. `X = [[m_1, b_2 q], [b_1 p, m_2]]`."""
 
     network: Network
     a: Pair  # (2, rows, cols): source line, bit line

@@ -1,4 +1,4 @@
-"""Netlists: the circuit that `read` solves, for ngspice and for whoever designs the periphery."""
+"""Netlists: the circuit that `read` solves, for ngspice and for the design of the periphery."""
 
 from .elements import element as element
 from .netlist import OperatingPoint as OperatingPoint, netlist as netlist, simulate as simulate

@@ -1,4 +1,4 @@
-"""Netlists: the circuit that `read` solves, for ngspice and for whoever designs the periphery."""
+"""Netlists: the circuit that `read` solves, for ngspice and for the design of the periphery."""
 
 import shutil
 import subprocess
@@ -45,7 +45,7 @@ LIMITS = (
 
 
 class OperatingPoint(NamedTuple):
-    """What ngspice finds. Nodes of islands are at 0 V."""
+    """Operating point by ngspice. Nodes of islands are at 0 V."""
 
     i_out: np.ndarray  # output currents [A], (cols,)
     v_row: np.ndarray  # node voltages [V], (rows, cols)

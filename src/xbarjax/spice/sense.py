@@ -8,7 +8,7 @@ from .elements import GROUND, constant
 
 
 class Input(NamedTuple):
-    """What a bit line ends in."""
+    """The input of a readout, as elements of a netlist."""
 
     r: float  # [ohm] in series with it
     lines: list[str]  # from the node `col_k` to ground; its current is that of `v_col_k`

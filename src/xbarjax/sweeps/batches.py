@@ -1,4 +1,4 @@
-"""How a sweep is computed: batches of dies, one on each device at a time."""
+"""Batches of dies of a sweep, one on each device at a time."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     number: int
 
     def place(self, plan: Sweep) -> tuple[Any, ...]:
-        """Where its results lie in those of the sweep."""
+        """Position of its results in those of the sweep."""
         at = np.unravel_index(self.point, plan.shape[:-1]) if plan.axes else ()
         start = self.number * plan.batch
         return (*map(int, at), slice(start, min(start + plan.batch, plan.dies)))
@@ -51,7 +51,8 @@ def _numbers(found: Metrics) -> Metrics:
 
 
 def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
-    """What a die returns. Raises `TypeError` and `ValueError` for what cannot be stored."""
+    """Shapes and dtypes of what a die returns. Raises `TypeError` and `ValueError` for what cannot
+    be stored."""
     found = jax.eval_shape(lambda: plan.die(plan.settings(0), plan.key(0)))
     if not isinstance(found, dict) or not found:
         raise TypeError(f"die returns {found!r}; it must return a dict of scalars by name.")
@@ -71,8 +72,8 @@ def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def fingerprint(plan: Sweep, devices: Sequence[Any]) -> str:
-    """What identifies the computation of a batch on this kind of device, numbers that the
-    functions close over included: SHA-256 of its StableHLO."""
+    """Identity of the computation of a batch on this kind of device, numbers that the functions
+    close over included: SHA-256 of its StableHLO."""
     one = devices[:1]
     text = _compiled(plan, one).lower(*_arguments(plan, [Batch(0, 0)], one)).as_text()
     return hashlib.sha256(text.encode()).hexdigest()

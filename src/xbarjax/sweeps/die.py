@@ -1,4 +1,4 @@
-"""What is measured on a die: a pure function of settings and a key."""
+"""Measurement of a die: a pure function of settings and a key."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -147,7 +147,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _counts(content: Mapping[str, Any], path: Path) -> tuple[int, dict[str, Any]]:
-    """How many dies, and of seed, batch and words what there is."""
+    """Number of dies, and seed, batch and description where they are given."""
     if "dies" not in content:
         raise ValueError(f"{path} has no dies; say how many.")
     dies = whole(content["dies"], "dies", 1, 2**32)  # a die's number is a word of its key

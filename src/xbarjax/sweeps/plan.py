@@ -1,4 +1,4 @@
-"""What a sweep computes, as a value: axes, dies, seed and what is measured."""
+"""The plan of a sweep, as a value: axes, dies, seed and what is measured."""
 
 import dataclasses
 import math
@@ -75,17 +75,17 @@ class Sweep:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of every metric: a value for each of the axes, and the dies."""
+        """Shape of every metric: one entry for each value of the axes, and for each die."""
         return (*map(len, self.axes.values()), self.dies)
 
     @property
     def batches(self) -> int:
-        """How many there are at one setting; the last may be partly filled."""
+        """Number of batches at one setting; the last may be partly filled."""
         return math.ceil(self.dies / self.batch)
 
     @property
     def points(self) -> int:
-        """How many settings there are."""
+        """Number of settings."""
         return math.prod(map(len, self.axes.values()))
 
     def settings(self, point: int) -> dict[str, Array]:
@@ -95,8 +95,8 @@ class Sweep:
         return {name: jnp.asarray(float(values[int(k)])) for (name, values), k in axes}
 
     def key(self, die: Any) -> PRNGKeyArray:
-        """Of one die, at every setting. Raises `IndexError` for one that is not among `dies`, where
-        it is known; negative ones count from the end."""
+        """Key of one die, at every setting. Raises `IndexError` for one that is not among `dies`,
+        where it is known; negative ones count from the end."""
         die = die if isinstance(die, jax.core.Tracer) else as_index(die, self.dies, "die")
         return jax.random.fold_in(jax.random.key(self.seed), die)
 

@@ -1,4 +1,4 @@
-"""How often what almost never happens does: importance sampling around the likeliest failures."""
+"""Rates of rare failures by importance sampling around the likeliest failures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ Margins = Callable[[Any], Float[Array, "..."]]
 
 
 class FailureRate(eqx.Module):
-    """What `failure_rate` finds.
+    """Result of `failure_rate`.
 
     - `probability`: of a failure; `standard_error`: of that, from the spread of the samples.
     - `distance`: of the likeliest failure of every margin from the die without variation, in

@@ -1,4 +1,4 @@
-"""What the results of a sweep say: yield with its confidence, the worst dies, what matters most."""
+"""Statistics of a sweep: yield and its confidence, the worst dies, what matters most."""
 
 from __future__ import annotations
 
@@ -111,9 +111,9 @@ def worst(
 def sensitivity(
     plan: Sweep, settings: Mapping[str, Any], metric: str, *, dies: int = 100
 ) -> dict[str, tuple[float, float]]:
-    """What a metric changes by for a relative change of each setting: `s dm/ds`, its mean over dies
-    and the standard error of that, by gradients, the largest first. Dies whose metric is NaN are
-    left out.
+    """Change of a metric for a relative change of each setting: `s dm/ds`, its mean over dies and
+    the standard error of that, by gradients, the largest first. Dies whose metric is NaN are left
+    out.
 
     **Arguments:** `plan`; `settings`: where, a number for each axis; `metric`: its name; `dies`:
     how many are averaged.

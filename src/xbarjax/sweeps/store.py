@@ -75,7 +75,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def configuration(plan: Sweep, devices: Sequence[Any]) -> dict[str, Any]:
-    """What two runs must have in common for their results to be the same bytes."""
+    """Configuration that two runs must share for their results to be the same bytes."""
     return {
         "axes": [[name, [float(x) for x in values]] for name, values in plan.axes.items()],
         "dies": plan.dies,
@@ -181,7 +181,8 @@ def _unit(plan: Sweep, name: str) -> dict[str, Any]:
 
 
 def _said(plan: Sweep) -> dict[str, str]:
-    """What is kept with the results and does not change them. No limit, inf, is null in JSON."""
+    """Attributes that are kept with the results and do not change them. No limit, inf, is null in
+    JSON."""
     end = lambda x: float(x) if math.isfinite(x) else None
     limits = {name: [end(x) for x in limit] for name, limit in plan.limits.items()}
     return {"about": plan.about, "limits": json.dumps(limits)}

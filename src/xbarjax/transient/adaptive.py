@@ -102,7 +102,7 @@ class AbstractStep(eqx.Module):
 
 
 class Followed(NamedTuple):
-    """Where steps led."""
+    """End of a sequence of steps."""
 
     ends: Float[Array, " most"]  # s, the end of time where there is no step any more
     seen: PyTree  # after every step

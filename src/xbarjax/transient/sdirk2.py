@@ -46,8 +46,8 @@ TINY = 1e-9  # of the current that conductances and voltages stand for: less is 
 
 
 class _Sizes(NamedTuple):
-    """What errors are judged by: largest voltages [V] of nodes and of what is remembered, currents
-    [A] and charge [C] of a column."""
+    """Scales of errors: largest voltages [V] of nodes and of what is remembered, currents [A] and
+    charge [C] of a column."""
 
     row: Scalar
     col: Scalar
@@ -56,7 +56,7 @@ class _Sizes(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the array is, and what has passed."""
+    """State of the array in time, and the charge that has passed."""
 
     held: Held
     slope: Held  # in the end of the last step [V/s]
@@ -151,7 +151,7 @@ def _together(before: Said, stages: Said) -> Said:
 def followed(
     crossbar: Crossbar, waveform: Waveform, ts: Array, rtol: Array, steps, max_steps, solver
 ) -> tuple[State, Knots, Followed]:
-    """Where an array begins, and where all steps lead."""
+    """Initial state of an array, and the end of all steps."""
     resting = at_first(crossbar)
     at = lambda v: read(resting, bias_of(resting, v), solver=solver)
     v_in = waveform(ts[0])

@@ -1,4 +1,4 @@
-"""How long a read takes: exactly, from the steps of a transient, and by moments and modes.
+"""Settling times of a read: exactly, from the steps of a transient, and by moments and modes.
 
 Linear arrays obey `C dx/dt = s - K x`. After a step of the inputs, what is yet to come of the node
 voltages integrates to `K^-1 C x`, with the settled `x`: one more solve has the charge that the
@@ -110,7 +110,7 @@ def settling_time(
     **Arguments:**
 
     - `crossbar`, `v_in`, `solver`: as of `read`, of a readout that settles: no `Integrator`.
-    - `bits`: of whoever looks. - `full_scale`: what all its steps are [A or V]; by default the
+    - `bits`: resolution of the converter. - `full_scale`: its range [A or V]; by default the
         largest settled output.
     - `edge`: length of the edge [s]. - `until`: how long to follow [s].
     - `rtol`, `max_steps`: as of `simulate`; by default a hundredth of a step, at most 1e-4.

@@ -17,7 +17,7 @@ from .sdirk2 import State, followed
 
 
 class Transient(eqx.Module):
-    """What an array does in time; one entry a time in front.
+    """Waveforms of an array; one entry per time in front.
 
     **Attributes:**
 

@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a stage shows."""
+    """Outputs of a stage."""
 
     i: tuple[PerCol, Array]  # [A] into the readout, out of the drivers
     v_sense: PerCol
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 
 class Said(NamedTuple):
-    """How a stage was found."""
+    """Solver statistics of a stage."""
 
     residual: Scalar
     largest: Scalar  # current [A] that violations are judged by

@@ -1,4 +1,4 @@
-"""What fabrication, programming, time and reading do to circuits: functions `(x, key) -> x`.
+"""Effects of fabrication, programming, time and reading on circuits: functions `(x, key) -> x`.
 
 Each acts on an array, of conductances or of segments' resistances, and is a pytree of physical
 numbers. `Chain` puts them one after another, `At` applies one to a leaf of a circuit, so that a die

@@ -9,7 +9,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 
 class AbstractPerturbation(eqx.Module):
-    """What fabrication, programming, time and reading do to a part of a circuit: `(x, key) -> x`.
+    """An effect of fabrication, programming, time or reading on a part of a circuit: `(x, key) ->
+    x`.
 
     `x` is an array of conductances [S] or of segments' resistances [ohm], or (`At`) a circuit. One
     key is one die. It happens in two steps: `draw` knows the key but no sizes and gives standard

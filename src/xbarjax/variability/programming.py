@@ -22,7 +22,7 @@ FEW = 64  # levels, up to which comparing with all of them is quicker than halvi
 
 
 class Programming(AbstractPerturbation):
-    """What write-verify leaves: `g + sigma(g) xi`, not below 0, with a standard normal `xi` a cell
+    """Error of write-verify: `g + sigma(g) xi`, not below 0, with a standard normal `xi` per cell
     and `sigma(g) = sum_k coefficients[k] (g/g_max)^k`, at least 0. `presets` has published ones.
 
     **Arguments:** `coefficients`: [S], lowest power first; `g_max`: [S], where the polynomial's

@@ -64,7 +64,7 @@ class Pulses(AbstractPerturbation):
             raise ValueError(f"g_min is {self.g_min} S; it must lie below g_max, {self.g_max} S.")
 
     def count(self, g: Conductances) -> Conductances:
-        """How many pulses a conductance [S] takes."""
+        """Number of pulses that a conductance [S] takes."""
         self = in_dtype(self, g.dtype)
         x = self._share(g)
         return x * _log_ratio(self.slope * x) / self.step
