@@ -287,8 +287,8 @@ v = jnp.asarray(rng.uniform(-0.3, 0.3, 200))
 print(np.asarray(jax.grad(lambda g: of(g, v) @ jnp.arange(170.0))(g)).tobytes().hex())
 
 # and one that is not symmetric
-from xbarjax.judgement import judged
-from xbarjax.network import Field, Network, Segments
+from xbarjax.kirchhoff.judgement import judged
+from xbarjax.kirchhoff.network import Field, Network, Segments
 from xbarjax.solvers import LadderBiCGStab
 from xbarjax.solvers.implicit import factor, solve
 r = [np.full(s, 2.0) for s in ((200, 171), (201, 170))]

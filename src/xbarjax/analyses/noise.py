@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike
 
 from .._types import (
     PerCol,
@@ -36,7 +36,7 @@ from ..kirchhoff.circuit import at_rest, bias_of, circuit_of, in_one_dtype, netw
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import finish, usable
-from ..readout import AbstractReadout, Tia, VoltageSense, require_linear
+from ..readout import require_linear
 from ..solvers import AutoLadder, factor, solve
 from .read import read
 
@@ -163,7 +163,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
     full = lambda r: jnp.broadcast_to(r, (cols,)).astype(dtype)
     r_in, r_in_far = full(readout.r_in), full(readout.r_in_far)
     opened, opened_far = jnp.isinf(r_in), jnp.isinf(r_in_far)
-    sampled = isinstance(readout, VoltageSense)
+    sampled = not readout.takes_current
     open_input = opened & sampled  # what is sampled there draws nothing but its noise
     r_in, r_in_far = jnp.where(opened, 0, r_in), jnp.where(opened_far, 0, r_in_far)
     # the output as a combination of the line's current, of the voltage of its last node where
@@ -227,7 +227,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
             four * thermal,
             white(t.cell * solution.i_cell, flicker) * jnp.log(high / low),
             four * wires,
-            four * white(t.into, full(_conductance(readout))),
+            four * white(t.into, full(readout.noise_conductance())),
             (current + voltage) * (high - low),
         )
 
@@ -247,13 +247,3 @@ def _resistances(crossbar: Crossbar, circuit) -> tuple[Array, Array]:
 
 def _is_junction(part) -> bool:
     return isinstance(part, Junction)
-
-
-def _conductance(readout: AbstractReadout) -> Float[Array, "..."]:
-    """Conductance [S] of the resistor at the input of a readout."""
-    inverse = lambda r: jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)  # none has no noise
-    if isinstance(readout, Tia):
-        return inverse(readout.r_f)
-    if isinstance(readout, VoltageSense):
-        return inverse(readout.r_load)
-    return jnp.zeros(())

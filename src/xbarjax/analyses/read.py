@@ -11,7 +11,6 @@ from ..kirchhoff.circuit import bias_of, circuit_of, in_one_dtype
 from ..kirchhoff.judgement import judged, status
 from ..kirchhoff.readout_row import start_with_readout, with_readout, without_readout
 from ..kirchhoff.solution import Solution, Status, finish
-from ..readout import is_linear
 from ..solvers import AutoLadder, Solver, linear_of, newton_of
 from .linear import Answer, answer, solution_of
 from .operating_point import faults, operating_point
@@ -69,7 +68,7 @@ def _read(
     start: Solution | None,
 ) -> Solution:
     crossbar, bias = in_one_dtype(crossbar, bias)
-    if not is_linear(crossbar.readout):
+    if not crossbar.readout.is_linear:
         return _with_readout(crossbar, bias, solver, start)
     circuit = circuit_of(crossbar, bias)
     guess = None if start is None else circuit.guess_from(start)

@@ -28,7 +28,7 @@ from .._types import PerCell, Values, as_index, as_physical, is_inside
 from ..crossbar import Crossbar, require_crossbar
 from ..drive import Bias, Drive
 from ..kirchhoff.solution import usable
-from ..readout import VirtualGround, is_linear
+from ..readout import VirtualGround
 from .read import read
 
 __all__ = [
@@ -72,7 +72,7 @@ def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Cros
     """Unselected lines without any terminal: their ends and straps are opened. An amplifier gives
     way to the virtual ground that it is to the array; one with a swing raises `ValueError`."""
     require_crossbar(crossbar)
-    if not is_linear(crossbar.readout):
+    if not crossbar.readout.is_linear:
         raise ValueError("floating needs a linear readout: leave v_low and v_high out.")
     (rows, cols), (row, col) = crossbar.shape, _selected(crossbar, row, col)
     of_row, of_col = jnp.arange(rows) == row, jnp.arange(cols) == col

@@ -26,7 +26,7 @@ from ..analyses.transfer import transfer
 from ..crossbar import Crossbar
 from ..kirchhoff.solution import one_or_nan
 from ..programming.mapping import AbstractMapping
-from ..readout import AbstractConverter, VoltageSense, is_linear
+from ..readout import AbstractConverter
 from ..solvers import AutoLadder, Solver, linear_of
 from ..variability import AbstractPerturbation
 from .cores import on_every_core
@@ -105,7 +105,7 @@ class Arrays(eqx.Module):
     def is_linear(self) -> bool:
         """Whether products are those of a matrix."""
         array = jax.eval_shape(lambda: self.build(self.conductances[0, 0, 0]))
-        return array.cell.is_linear and is_linear(array.readout)
+        return array.cell.is_linear and array.readout.is_linear
 
     @property
     def linear_solver(self) -> lx.AbstractLinearSolver:
@@ -256,10 +256,10 @@ def _programmed(tiling: Tiling, mapping: AbstractMapping, weights: Matrix, k: An
 def _puts_out_nothing(array: Crossbar) -> bool:
     """Whether no current is known to flow where inputs are 0. Raises `ValueError` for columns that
     take none whatever the inputs are."""
-    if isinstance(array.readout, VoltageSense):
+    if not array.readout.takes_current:
         raise ValueError(
-            "build makes columns that float (VoltageSense): they put out no current. Use a readout"
-            " that takes it, such as VirtualGround or Tia."
+            f"build makes columns that float ({type(array.readout).__name__}): they put out no"
+            " current. Use a readout that takes it, such as VirtualGround or Tia."
         )
     held = array.readout.voltage(array.shape[1])
     return is_concrete(held) and not bool(jnp.any(held != 0))

@@ -9,12 +9,11 @@ from .integrator import Integrator as Integrator, reset_noise as reset_noise
 from .mirror import Conveyor as Conveyor, mirror_mismatch as mirror_mismatch
 from .readout import (
     AbstractClampedReadout as AbstractClampedReadout,
+    AbstractIdealReadout as AbstractIdealReadout,
     AbstractNearReadout as AbstractNearReadout,
     AbstractReadout as AbstractReadout,
     AbstractReadoutInTime as AbstractReadoutInTime,
     Memory as Memory,
-    has_memory as has_memory,
-    is_linear as is_linear,
     require_linear as require_linear,
     require_static as require_static,
 )

@@ -74,6 +74,25 @@ class Integrator(AbstractReadoutInTime):
     def is_static(self) -> bool:
         return self.gain is None
 
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def settles(self) -> bool:
+        return False
+
+    @property
+    def takes_current(self) -> bool:
+        return True
+
+    @property
+    def follows(self) -> Float[Array, ""]:
+        return jnp.ones(())
+
+    def noise_conductance(self) -> Float[Array, ""]:
+        return jnp.zeros(())
+
     def valid(self) -> Bool[Array, "..."]:
         gain = 1.0 if self.gain is None else self.gain
         sound = (self.c > 0) & (self.seconds > 0) & (self.r_leak > 0) & (jnp.asarray(gain) > 0)
@@ -97,7 +116,7 @@ class Integrator(AbstractReadoutInTime):
         return v - i * self.seconds / self.c * kept - left
 
     @property
-    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def has_memory(self) -> bool:
         return True
 
     def _feedback(self) -> Feedback:

@@ -3,10 +3,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._types import PerCol, physical, require_finite, require_nonnegative
-from .readout import AbstractNearReadout
+from .readout import AbstractIdealReadout, AbstractNearReadout
 
 
-class Conveyor(AbstractNearReadout):
+class Conveyor(  # pyright: ignore[reportIncompatibleVariableOverride]
+    AbstractNearReadout, AbstractIdealReadout
+):
     """A regulated current conveyor: an amplifier holds the bit line through a transistor whose
     current is mirrored out.
 

@@ -1,11 +1,16 @@
 import abc
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._types import PerCol, Scalar
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar  # for checkers, no argument of a constructor
 
 
 class Memory(NamedTuple):
@@ -23,23 +28,47 @@ class AbstractReadout(eqx.Module):
     Every array field is a scalar or `(cols,)`, but for `r_tap`, `(rows, cols)`.
     """
 
-    r_in: eqx.AbstractVar[Float[Array, "..."]]  # [ohm] below the lead-out at the last row
-    r_in_far: eqx.AbstractVar[Float[Array, "..."]]  # [ohm] above row 0
-    r_tap: eqx.AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
+    r_in: AbstractVar[Float[Array, "..."]]  # [ohm] below the lead-out at the last row
+    r_in_far: AbstractVar[Float[Array, "..."]]  # [ohm] above row 0
+    r_tap: AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
 
     @property
+    @abc.abstractmethod
     def follows(self) -> Float[Array, "..."]:
-        """[1] how much of a voltage at its reference the array sees."""
-        return jnp.ones(())
-
-    def valid(self) -> Bool[Array, "..."]:
-        """Which columns have parameters that a readout can have, resistances apart."""
-        return jnp.ones((), bool)
+        """Share [1] of a voltage at its reference that the array sees."""
 
     @property
+    @abc.abstractmethod
     def is_static(self) -> bool:
-        """Whether what the array sees of it does not change with time."""
-        return True
+        """Whether the array sees the same at any time, so that it can be read."""
+
+    @property
+    @abc.abstractmethod
+    def is_linear(self) -> bool:
+        """Whether the array sees a voltage behind a resistance and nothing else."""
+
+    @property
+    @abc.abstractmethod
+    def has_memory(self) -> bool:
+        """Whether its output depends on what was before: an `AbstractReadoutInTime`."""
+
+    @property
+    @abc.abstractmethod
+    def settles(self) -> bool:
+        """Whether its output comes to rest while the input is constant."""
+
+    @property
+    @abc.abstractmethod
+    def takes_current(self) -> bool:
+        """Whether the bit line's current flows into it; else it only senses a voltage."""
+
+    @abc.abstractmethod
+    def valid(self) -> Bool[Array, "..."]:
+        """Mask of columns with possible parameters, resistances apart."""
+
+    @abc.abstractmethod
+    def noise_conductance(self) -> Float[Array, "..."]:
+        """Conductance [S] of the resistor whose thermal noise is at its input."""
 
     @abc.abstractmethod
     def voltage(self, cols: int) -> PerCol:
@@ -48,6 +77,41 @@ class AbstractReadout(eqx.Module):
     @abc.abstractmethod
     def output(self, i: PerCol, v: PerCol) -> PerCol:
         """Output at a current [A] into the readout and a voltage [V] of its input."""
+
+
+class AbstractIdealReadout(AbstractReadout):
+    """A readout that is a voltage behind a resistance at any time, and takes the current without
+    noise of its own: the base of readouts that say no more than `r_in`, `voltage` and `output`."""
+
+    @property
+    def follows(self) -> Float[Array, ""]:
+        return jnp.ones(())
+
+    @property
+    def is_static(self) -> bool:
+        return True
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def has_memory(self) -> bool:
+        return False
+
+    @property
+    def settles(self) -> bool:
+        return True
+
+    @property
+    def takes_current(self) -> bool:
+        return True
+
+    def valid(self) -> Bool[Array, ""]:
+        return jnp.ones((), bool)
+
+    def noise_conductance(self) -> Float[Array, ""]:
+        return jnp.zeros(())
 
 
 class AbstractNearReadout(AbstractReadout):
@@ -68,8 +132,6 @@ class AbstractReadoutInTime(AbstractNearReadout):
     A stage of an implicit method asks for the end of `y = y_h + d dy/dt`, with `y_h` known. Of a
     linear readout that makes what any other is, a voltage behind a resistance.
     """
-
-    has_memory: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def released(self, cols: int) -> tuple[PerCol, PerCol]:
@@ -104,16 +166,9 @@ class AbstractReadoutInTime(AbstractNearReadout):
         that of `i` [A] and charges of that of `q` [C]."""
 
 
-def has_memory(readout: AbstractReadout) -> bool:
-    """Whether what a readout does depends on what was before."""
-    return isinstance(readout, AbstractReadoutInTime) and readout.has_memory
-
-
 class AbstractClampedReadout(AbstractNearReadout):
     """A readout that need not be linear: part of its current depends on the voltage of its input in
     another way than through a resistance."""
-
-    is_linear: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def held(self, v_source: PerCol) -> tuple[PerCol, PerCol]:
@@ -130,11 +185,6 @@ class AbstractClampedReadout(AbstractNearReadout):
         """Whether an output [V] is at an end of what it can be."""
 
 
-def is_linear(readout: AbstractReadout) -> bool:
-    """Whether the array sees a voltage behind a resistance and nothing else."""
-    return not isinstance(readout, AbstractClampedReadout) or readout.is_linear
-
-
 def require_static(readout: AbstractReadout) -> None:
     """Raises `ValueError` for a readout that only time can tell about."""
     if not readout.is_static:
@@ -147,8 +197,13 @@ def require_static(readout: AbstractReadout) -> None:
 def require_linear(readout: AbstractReadout, verb: str) -> None:
     """Raises `ValueError` for a readout that is more than a voltage behind a resistance."""
     require_static(readout)
-    if not is_linear(readout):
+    if not readout.is_linear:
         raise ValueError(
             f"{verb} needs a linear readout, and an amplifier with a swing is not: leave v_low and"
             " v_high out, or use jax.jacobian of a read."
         )
+
+
+def conductance_of(r: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`1 / r` [S], and 0 of none: an ideal wire has no noise."""
+    return jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)

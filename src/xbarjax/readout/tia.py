@@ -14,7 +14,7 @@ from .._types import (
     require_positive,
 )
 from .amplifier import Feedback
-from .readout import AbstractClampedReadout, AbstractReadoutInTime, Memory
+from .readout import AbstractClampedReadout, AbstractReadoutInTime, Memory, conductance_of
 
 
 class Tia(AbstractClampedReadout, AbstractReadoutInTime):
@@ -109,8 +109,23 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         return 1 / (1 + 1 / self.gain)
 
     @property
-    def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def is_linear(self) -> bool:
         return self.v_low is None
+
+    @property
+    def is_static(self) -> bool:
+        return True
+
+    @property
+    def settles(self) -> bool:
+        return True
+
+    @property
+    def takes_current(self) -> bool:
+        return True
+
+    def noise_conductance(self) -> Float[Array, "*cols"]:
+        return conductance_of(self.r_f)
 
     def voltage(self, cols: int) -> PerCol:
         return jnp.broadcast_to((self.v_ref + self.v_offset) * self.follows, (cols,))
@@ -143,7 +158,7 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         return sound & (self.r_f > 0) & (half > 0) & jnp.isfinite(self.gain + center + half)
 
     @property
-    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def has_memory(self) -> bool:
         return not all(x is None for x in (self.gbw, self.c_f, self.c_in))
 
     def _feedback(self) -> Feedback:

@@ -10,10 +10,10 @@ from .._types import (
     require_nonnegative,
     require_positive,
 )
-from .readout import AbstractReadout
+from .readout import AbstractIdealReadout
 
 
-class VirtualGround(AbstractReadout):
+class VirtualGround(AbstractIdealReadout):
     """A bit line that ends in a current sense: `v_ref + v_offset` behind an input resistance.
 
     Its output is the current [A] that enters it at both ends.

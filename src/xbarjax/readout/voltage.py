@@ -11,7 +11,7 @@ from .._types import (
     require_nonnegative,
     require_positive,
 )
-from .readout import AbstractReadoutInTime, Memory
+from .readout import AbstractReadoutInTime, Memory, conductance_of
 
 
 class VoltageSense(AbstractReadoutInTime):
@@ -62,6 +62,29 @@ class VoltageSense(AbstractReadoutInTime):
     def r_in(self) -> Float[Array, "*cols"]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.r_load
 
+    @property
+    def is_static(self) -> bool:
+        return True
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def settles(self) -> bool:
+        return True
+
+    @property
+    def takes_current(self) -> bool:
+        return False
+
+    @property
+    def follows(self) -> Float[Array, ""]:
+        return jnp.ones(())
+
+    def noise_conductance(self) -> Float[Array, "*cols"]:
+        return conductance_of(self.r_load)
+
     def voltage(self, cols: int) -> PerCol:
         return jnp.broadcast_to(self.v_ref, (cols,))
 
@@ -75,7 +98,7 @@ class VoltageSense(AbstractReadoutInTime):
         return (self.c_sample > 0) & (self.r_load > 0) & (self.r_switch >= 0)
 
     @property
-    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def has_memory(self) -> bool:
         return self.c_sample is not None
 
     def released(self, cols: int) -> tuple[PerCol, PerCol]:

@@ -34,7 +34,7 @@ from ..kirchhoff.circuit import bias_of, circuit_of
 from ..kirchhoff.companion import Charge, capacitances, voltages
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Solution, Status
-from ..readout import AbstractReadoutInTime, has_memory
+from ..readout import AbstractReadoutInTime
 from .adaptive import AbstractStep, Followed, Knots, equal_steps, follow, knots_of
 from .stage import Held, Said, Seen, Stage, at_first
 
@@ -192,7 +192,7 @@ def _start(crossbar, resting, first: Solution, v_in) -> State:
     i = first.i_out, first.i_in
     memory = slope = None
     output = first.output
-    if has_memory(crossbar.readout):
+    if crossbar.readout.has_memory:
         memory = crossbar.readout.begin(first.i_out, first.v_sense)
         slope, output = jax.tree.map(jnp.zeros_like, memory), memory.out
     none = lambda x: jax.tree.map(jnp.zeros_like, x)

@@ -20,6 +20,7 @@ from .._types import (
     Scalar,
     Values,
     as_physical,
+    described,
     is_concrete,
     require_bits,
     require_positive,
@@ -38,7 +39,6 @@ from ..kirchhoff.circuit import (
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, finish, usable
-from ..readout import Integrator
 from ..solvers import AutoLadder, Factored, Solver, solve
 from .sdirk2 import followed
 
@@ -120,8 +120,10 @@ def settling_time(
     """
     require_crossbar(crossbar)
     require_bits(bits, "bits")
-    if isinstance(crossbar.readout, Integrator):
-        raise ValueError("readout is an Integrator, which does not settle: use simulate.")
+    if not crossbar.readout.settles:
+        raise ValueError(
+            f"readout is {described(crossbar.readout)}, which does not settle: use simulate."
+        )
     v_in = as_physical(v_in, "v_in", whole=True)
     until, edge = (as_physical(x, name) for x, name in ((until, "until"), (edge, "edge")))
     require_positive(until, "until", "s")

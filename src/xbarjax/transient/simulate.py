@@ -10,7 +10,6 @@ from .._types import as_physical, everywhere, require_finite, require_positive
 from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import Waveform
 from ..kirchhoff.solution import finish, usable
-from ..readout import is_linear
 from ..solvers import AutoLadder, Solver
 from .adaptive import Followed, Knots
 from .sdirk2 import State, followed
@@ -100,7 +99,7 @@ def simulate(
         raise ValueError(
             f"waveform has {waveform.lines} lines, but the array has {crossbar.lines}."
         )
-    if not is_linear(crossbar.readout):
+    if not crossbar.readout.is_linear:
         raise ValueError(
             "simulate needs a linear readout, and an amplifier with a swing is not: leave v_low and"
             " v_high out."

@@ -16,7 +16,7 @@ from ..kirchhoff.companion import Charge, capacitances, injected, voltages, with
 from ..kirchhoff.judgement import status
 from ..kirchhoff.network import Field, Network
 from ..kirchhoff.solution import Status
-from ..readout import AbstractReadoutInTime, Memory, VirtualGround, has_memory
+from ..readout import AbstractReadoutInTime, Memory, VirtualGround
 from ..solvers import Solver, factor, linear_of, newton_of, roughly, solve
 
 ROUNDING = 64  # units of rounding of what capacitors take: less of a violation says nothing
@@ -143,7 +143,7 @@ def seen_in_time(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Crossb
 def at_first(crossbar: Crossbar) -> Crossbar:
     """The array with what its readout is until the first moment."""
     readout = crossbar.readout
-    if not has_memory(readout):
+    if not readout.has_memory:
         return crossbar
     assert isinstance(readout, AbstractReadoutInTime)
     v, r = readout.released(crossbar.shape[1])

@@ -80,11 +80,13 @@ class Drift(AbstractPerturbation):
 
 
 class Relaxation(AbstractPerturbation):
-    """Relaxation of cells after write-verify: `g + age (shift(g) + size(g) xi)`, not below 0, with a
-    standard normal `xi` per cell. `shift` and `size` (at least 0) are polynomials in `g/g_max` that
-    hold at some reference time and temperature, where `age` is 1. Filaments relax about with the
-    logarithm of time, each on its own way, so that one key at two ages is the same cells later:
-    `logarithmic` and `equivalent_time` give the `age`.
+    """Relaxation of cells after write-verify: `g + age (shift(g) + size(g) xi)`, not below 0, with
+    a standard normal `xi` per cell.
+
+    `shift` and `size` (at least 0) are polynomials in `g/g_max` that hold at some reference time
+    and temperature, where `age` is 1. Filaments relax about with the logarithm of time, each on its
+    own way, so that one key at two ages is the same cells later: `logarithmic` and
+    `equivalent_time` give the `age`.
 
     **Arguments:** `shift`, `size`: coefficients [S], lowest power first; `g_max`: [S]; `age`: [1].
     """
