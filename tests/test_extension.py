@@ -40,7 +40,7 @@ class Biased(AbstractIdealReadout):
     r_in: Array
     r_in_far: Array
     v: Array
-    r_tap: ClassVar[None] = None
+    r_strap: ClassVar[None] = None
 
     def voltage(self, cols: int) -> Array:
         return jnp.broadcast_to(self.v, (cols,))

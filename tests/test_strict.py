@@ -80,7 +80,7 @@ def mapped(mapping: Any) -> Callable[..., Any]:
 
 
 def tiled(w: jax.Array) -> jax.Array:
-    return nn.tile(w, PAIR, lambda g: array(xb.Ohmic(g)), most=3)(jnp.ones(5))
+    return nn.tile(w, PAIR, lambda g: array(xb.Ohmic(g)), max_tile=3)(jnp.ones(5))
 
 
 TIA, SWING = xb.Tia(1e3, gain=1e4, v_offset=1e-3), xb.Tia(1e3, gain=1e4, v_low=-0.4, v_high=0.4)
@@ -112,25 +112,25 @@ QUICK: dict[str, tuple[Callable[..., Any], Any]] = {
     "selected": (read, array(SELECTED)),
     "straps": (
         read,
-        array(readout=xb.VirtualGround(1.0, 2.0, r_tap=STRAPS), drive=xb.Drive(1.0, 2.0, STRAPS)),
+        array(readout=xb.VirtualGround(1.0, 2.0, r_strap=STRAPS), drive=xb.Drive(1.0, 2.0, STRAPS)),
     ),
     "amplifier": (read, array(readout=TIA)),
     "sense": (read, array(readout=xb.VoltageSense(1e6))),
     "transfer": (xb.transfer, array()),
     "ports": (lambda x: xb.ports(x).admittance, array()),
     "noise": (lambda x: xb.noise(x, V, band=(1e3, 1e7), flicker=1e-8, e_n=1e-8), array()),
-    "delay": (lambda x: xb.delay(x, V), array()),
+    "delay": (lambda x: xb.elmore_delay(x, V), array()),
     "integrate": (
         lambda x: xb.integrate(x, V),
         array(readout=xb.Integrator(1e-12, 1e-9, gain=1e3)),
     ),
-    "sneak": (lambda x: schemes.sneak(x, 1, 2, 0.5), array()),
+    "sneak": (lambda x: schemes.sneak_current(x, 1, 2, 0.5), array()),
     "write_map": (lambda x: schemes.write_map(x, 0.5, schemes.third), array()),
     "gated": (lambda x: read(x, schemes.gated(x, [1, 0, 1, 1], 1, 2)), array(SELECTED)),
     "transposed": (lambda x: read(x, schemes.transposed(x, V[:COLS])), array()),
     "shared": (shared, array()),
     "cost": (
-        lambda x: xb.cost(xb.read(x, V), seconds=1e-6, adc_bits=8.0, adc_fom=1e-14, c_line=1e-12),
+        lambda x: xb.cost(xb.read(x, V), t_read=1e-6, adc_bits=8.0, adc_fom=1e-14, c_line=1e-12),
         array(),
     ),
     "calibrate": (lambda y: xb.quantised(xb.calibrate(y, y), 4)(y), SIGNAL),
@@ -165,7 +165,7 @@ SLOW: dict[str, tuple[Callable[..., Any], Any]] = {
     "slowest": (slope(xb.slowest_mode), array()),
     "of_tile": (
         slope(lambda a: a(jnp.ones(5))),
-        nn.tile(WEIGHTS, PAIR, lambda g: array(xb.Ohmic(g)), most=3),
+        nn.tile(WEIGHTS, PAIR, lambda g: array(xb.Ohmic(g)), max_tile=3),
     ),
 }
 

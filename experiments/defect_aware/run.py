@@ -70,7 +70,7 @@ def spanning(weights: jax.Array, clip: float | None) -> nn.Arrays:
     weights = jnp.clip(weights, -most, most)
     mapping, k = xb.DigitalOffset.spanning(weights, jnp.float32(LOW), jnp.float32(HIGH))
     vary = xb.presets.hfox_bake(CELSIUS)
-    arrays = nn.tile(weights, mapping, wired(SEGMENT), most=TILE, k=k, v_read=0.1, vary=vary)
+    arrays = nn.tile(weights, mapping, wired(SEGMENT), max_tile=TILE, k=k, v_read=0.1, vary=vary)
     return arrays.calibrated(weights, columns=False)
 
 

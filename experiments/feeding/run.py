@@ -61,7 +61,7 @@ def fed(kind: str, n: int, r: float) -> tuple[xb.Drive, xb.VirtualGround]:
         return xb.Drive(*ends), xb.VirtualGround(*ends)
     if kind == "straps":
         across = jnp.broadcast_to(straps(n), (n, n))
-        return xb.Drive(r_tap=across), xb.VirtualGround(r_tap=across.T)
+        return xb.Drive(r_strap=across), xb.VirtualGround(r_strap=across.T)
     rows, cols = kind in ("both ends of rows", "both ends"), kind in ("both ends of columns",
                                                                     "both ends")  # fmt: skip
     return (both if rows else one)[0], (both if cols else one)[1]

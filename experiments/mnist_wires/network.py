@@ -100,7 +100,7 @@ def spanning(weights: jax.Array, tile: int) -> nn.Arrays:
     """The published mapping: one array a tile, weights from the smallest to the largest on
     conductances from the lowest to the highest."""
     mapping, k = xb.DigitalOffset.spanning(weights, *bounds())
-    return nn.tile(weights, mapping, wired(SEGMENT), most=tile, k=k, v_read=V_READ)
+    return nn.tile(weights, mapping, wired(SEGMENT), max_tile=tile, k=k, v_read=V_READ)
 
 
 def begun(weights: jax.Array, tile: int, zero: float) -> nn.Arrays:
@@ -110,7 +110,7 @@ def begun(weights: jax.Array, tile: int, zero: float) -> nn.Arrays:
     low, high = bounds()
     mapping = xb.DigitalOffset(low, high, low + zero * (high - low))
     k = zero * (high - low) / jnp.max(jnp.abs(weights))
-    arrays = nn.tile(weights, mapping, wired(SEGMENT), most=tile, k=k, v_read=V_READ)
+    arrays = nn.tile(weights, mapping, wired(SEGMENT), max_tile=tile, k=k, v_read=V_READ)
     return arrays.calibrated(weights, columns=False)
 
 

@@ -42,7 +42,7 @@ def array(capacitors: bool, b: float) -> xb.Crossbar:
 def by_position(console: Console) -> dict[str, Any]:
     """Delays [s] of every input at every output, and what simulated pulses of some rows lack."""
     x = array(True, 0.0)
-    delays = jax.vmap(lambda v: xb.delay(x, v))(V * jnp.eye(N))
+    delays = jax.vmap(lambda v: xb.elmore_delay(x, v))(V * jnp.eye(N))
     width, checks = 100e-12, []
     for row in (0, N // 2, N - 1):
         v = V * jnp.eye(N)[row]

@@ -60,7 +60,7 @@ def main() -> None:
                 x, v = array(n, r, r_source)
                 tau = float(xb.slowest_mode(x))
                 row = {"n": n, "r": r, "r_source": r_source, "slowest_s": tau}
-                row["delay_s"] = float(jnp.max(xb.delay(x, v)))
+                row["delay_s"] = float(jnp.max(xb.elmore_delay(x, v)))
                 row["elmore_s"] = (r_source + r) * n * C + r * C * n * (n - 1) / 2
                 row["settled_s"] = settled(x, v, 8, EDGE + 12 * tau)
                 sizes.append(row)

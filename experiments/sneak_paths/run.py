@@ -234,7 +234,7 @@ def check_sneak(n: int) -> None:
     """The sneak current of a linear floating array against R_sneak."""
     x = array(linear, n, 0.0, 1.0, jnp.zeros(n))
     r_sneak = R_LRS * (2 / (n - 1) + 1 / (n - 1) ** 2)
-    i = float(xb.schemes.sneak(x, 0, n - 1, V_READ))
+    i = float(xb.schemes.sneak_current(x, 0, n - 1, V_READ))
     assert abs(i * r_sneak / V_READ - 1) < 1e-9
 
 

@@ -77,7 +77,7 @@ def against_ngspice(n: int, steps: int) -> dict:
         "ngspice_error": theirs,
         "s": median,
         "rtol": rtol,
-        "steps": int(found.steps),
+        "steps": int(found.accepted),
         "iterations": int(found.num_steps),
         "error": ours,
         "ratio": taken / median,
@@ -88,13 +88,13 @@ def equal_steps(n: int, steps: int) -> dict:
     """So many equal steps, in half of an edge and what follows it."""
     (g, _, wave), end = _circuit(n), ENDS[n]
     x, ts = _array(jnp.asarray(g)), np.array([0.0, end])
-    run = lambda: xb.simulate(x, wave, ts, steps=steps // 2)
+    run = lambda: xb.simulate(x, wave, ts, steps_per_interval=steps // 2)
     found = run()
     exact = xb.read(x, wave.v[-1])
     wrong = error(found.i_out[-1], exact.i_out)
     assert wrong < 1e-2, wrong
     each = np.median(seconds(lambda: run().i_out, least=3, most=60.0))
-    return {"n": n, "steps": int(found.steps), "s": each, "iterations": int(found.num_steps)}
+    return {"n": n, "steps": int(found.accepted), "s": each, "iterations": int(found.num_steps)}
 
 
 def gradient(n: int) -> dict:

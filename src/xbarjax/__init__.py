@@ -30,7 +30,7 @@ from .analyses.ports import (
 )
 from .analyses.read import read as read
 from .analyses.switching import (
-    settle as settle,
+    settle_switches as settle_switches,
     switched as switched,
 )
 from .analyses.transfer import transfer as transfer
@@ -55,7 +55,6 @@ from .cells import (
     StanfordPKU as StanfordPKU,
     ThresholdSwitch as ThresholdSwitch,
     Yakopcic as Yakopcic,
-    milo_rram as milo_rram,
     pairs as pairs,
 )
 from .crossbar import Crossbar as Crossbar
@@ -100,7 +99,7 @@ from .readout import (
     AbstractReadout as AbstractReadout,
     Adc as Adc,
     Cco as Cco,
-    Conveyor as Conveyor,
+    CurrentConveyor as CurrentConveyor,
     Flash as Flash,
     Integrator as Integrator,
     Ramp as Ramp,
@@ -126,7 +125,7 @@ from .sweeps import (
     sweep as sweep,
 )
 from .transient.settling import (
-    delay as delay,
+    elmore_delay as elmore_delay,
     settling_time as settling_time,
     slowest_mode as slowest_mode,
 )

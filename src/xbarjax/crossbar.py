@@ -55,7 +55,7 @@ class Crossbar(eqx.Module):
         for part, line in (("wires", ()), ("drive", (self.lines,)), ("readout", (cols,))):
             for name, value in vars(getattr(self, part)).items():
                 got = jnp.shape(value) if eqx.is_array_like(value) else ()
-                shape = (rows, cols) if part == "wires" or name == "r_tap" else line
+                shape = (rows, cols) if part == "wires" or name == "r_strap" else line
                 if got not in ((), shape):
                     raise ValueError(
                         f"{part}.{name} has shape {got}, but the array is {rows} x {cols}:"

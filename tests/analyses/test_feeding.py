@@ -116,10 +116,10 @@ def test_ports_are_what_reads_say() -> None:
     p = xb.ports(x)
     v_col = jnp.asarray(np.random.default_rng(1).uniform(-0.1, 0.1, COLS))
     s = xb.read(x, xb.Bias(v, v, v_col, v_col))
-    np.testing.assert_allclose(p.g_in @ v - p.g_across @ v_col, s.i_in, atol=1e-18)
-    np.testing.assert_allclose(p.g_across.T @ v - p.g_out @ v_col, s.i_out, atol=1e-18)
+    np.testing.assert_allclose(p.g_row @ v - p.g_row_col @ v_col, s.i_in, atol=1e-18)
+    np.testing.assert_allclose(p.g_row_col.T @ v - p.g_col @ v_col, s.i_out, atol=1e-18)
     np.testing.assert_allclose(p.admittance, p.admittance.T, atol=1e-18)
-    np.testing.assert_allclose(p.g_across, xb.transfer(x), rtol=1e-10)
+    np.testing.assert_allclose(p.g_row_col, xb.transfer(x), rtol=1e-10)
     eigenvalues = np.linalg.eigvalsh(np.asarray(p.admittance))  # one is 0: all at one voltage
     assert np.all(eigenvalues > -1e-15 * eigenvalues[-1]) and np.all(eigenvalues[1:] > 0)
 
@@ -127,9 +127,9 @@ def test_ports_are_what_reads_say() -> None:
 def test_ports_of_an_array_without_wires() -> None:
     g, _ = array()
     p = xb.ports(xb.Crossbar(xb.Ohmic(g)), chunk=5)
-    np.testing.assert_allclose(p.g_in, np.diag(g.sum(1)), atol=1e-18)
-    np.testing.assert_allclose(p.g_across, g, atol=1e-18)
-    np.testing.assert_allclose(p.g_out, np.diag(g.sum(0)), atol=1e-18)
+    np.testing.assert_allclose(p.g_row, np.diag(g.sum(1)), atol=1e-18)
+    np.testing.assert_allclose(p.g_row_col, g, atol=1e-18)
+    np.testing.assert_allclose(p.g_col, np.diag(g.sum(0)), atol=1e-18)
 
 
 def test_ports_of_source_lines_along_the_bit_lines() -> None:
@@ -137,8 +137,8 @@ def test_ports_of_source_lines_along_the_bit_lines() -> None:
     x = xb.Crossbar(xb.Ohmic(g), xb.Wires(2.0, 3.0, parallel=True))
     p = xb.ports(x)
     s = xb.read(x, jnp.arange(1.0, COLS + 1))
-    np.testing.assert_allclose(p.g_across.T @ jnp.arange(1.0, COLS + 1), s.i_out, rtol=1e-12)
-    assert p.g_in.shape == (COLS, COLS)
+    np.testing.assert_allclose(p.g_row_col.T @ jnp.arange(1.0, COLS + 1), s.i_out, rtol=1e-12)
+    assert p.g_row.shape == (COLS, COLS)
 
 
 def test_a_transposed_read_is_the_same_array_from_the_other_side() -> None:

@@ -137,12 +137,12 @@ def test_one_cell_is_its_closed_form() -> None:
 
 
 def test_straps_and_ends_without_resistance_have_their_closed_forms() -> None:
-    """`i_n (1 - G / S)` into an input of r_in beside a strap, `S = G + 1 / r_tap + 1 / r_in`."""
+    """`i_n (1 - G / S)` into an input of r_in beside a strap, `S = G + 1 / r_strap + 1 / r_in`."""
     g, width = jnp.full((1, 1), 1e-3), 1e6 - 1.0
     at = lambda readout, **more: xb.noise(
         xb.Crossbar(xb.Ohmic(g), readout=readout), jnp.full((1,), 0.1), band=(1.0, 1e6), **more
     )
-    n = at(xb.VirtualGround(100.0, r_tap=50.0), i_n=1e-12)
+    n = at(xb.VirtualGround(100.0, r_strap=50.0), i_n=1e-12)
     want = 1e-24 * (1 - 1e-3 / (1e-3 + 1 / 50 + 1 / 100)) ** 2 * width
     np.testing.assert_allclose(n.amplifier, want, rtol=1e-12)
     for readout in (xb.Tia(0.0), xb.VoltageSense(0.0)):

@@ -282,7 +282,7 @@ def test_negative_resistance_names_the_cell() -> None:
 
 
 def test_a_bias_beyond_the_range_of_a_model_names_the_cell() -> None:
-    xbar = xb.Crossbar(xb.milo_rram(jnp.full(SHAPE, 1e-4)))
+    xbar = xb.Crossbar(xb.presets.rram_milo(jnp.full(SHAPE, 1e-4)))
     with pytest.raises(ValueError, match=r"cell \(5, 0\).*at 0.6 V, is beyond the range"):
         xb.read(xbar, jnp.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.6]))
     diode = xb.Crossbar(xb.Diode(jnp.full(SHAPE, 1e-14)))
@@ -360,7 +360,7 @@ def test_the_floating_sneak_path_has_its_closed_form(shape: Any) -> None:
     r, load = 1e4, 2e3
     want = r / (cols - 1) + r / ((rows - 1) * (cols - 1)) + r / (rows - 1)
     xbar = xb.Crossbar(xb.Ohmic(jnp.full(shape, 1 / r)))
-    assert 0.5 / float(xb.schemes.sneak(xbar, 1, 2, 0.5)) == pytest.approx(want, rel=1e-9)
+    assert 0.5 / float(xb.schemes.sneak_current(xbar, 1, 2, 0.5)) == pytest.approx(want, rel=1e-9)
     margin = lambda v_on, v_off: v_on - v_off
     divider = lambda r_cell: load / (1 / (1 / r_cell + 1 / want) + load)
     readout = xb.VirtualGround(r_in=load)
@@ -400,7 +400,7 @@ SCHEMES = [xb.schemes.half, xb.schemes.third, xb.schemes.grounded, xb.schemes.fl
 PICKS = [
     *SCHEMES,
     lambda x, row, col, v: xb.read(*xb.schemes.half(x, row, col, v)).i_out,
-    xb.schemes.sneak,
+    xb.schemes.sneak_current,
     lambda x, row, col, v: xb.schemes.read_margin(x, x, row, col, v),
 ]
 FEW = xb.Crossbar(xb.Ohmic(jnp.full((3, 2), 1e-5)), xb.Wires(1.0, 1.0), None, xb.VirtualGround(9.0))
@@ -436,7 +436,7 @@ def test_a_traced_cell_outside_of_the_array_is_flagged(scheme: Any) -> None:
     flagged = (np.asarray(read(rows)) & int(xb.Status.NOT_FINITE)) > 0
     np.testing.assert_array_equal(flagged, [False, False, True, False, True])
     for found in (
-        jax.vmap(lambda k: xb.schemes.sneak(FEW, k, 0, 0.5, scheme))(rows),
+        jax.vmap(lambda k: xb.schemes.sneak_current(FEW, k, 0, 0.5, scheme))(rows),
         jax.vmap(lambda k: xb.schemes.read_margin(FEW, FEW, k, 0, 0.5, scheme))(rows),
     ):
         np.testing.assert_array_equal(np.isnan(found), flagged)
@@ -458,12 +458,12 @@ def test_a_threshold_switch_fires_holds_and_lets_go() -> None:
     off = xb.ThresholdSwitch(0.0, 1e-9, 0.05, 1.2, 0.7, 1e3, 1e-6)
     xbar = xb.Crossbar(xb.Series(off, xb.Ohmic(jnp.full(SHAPE, 1e-5))), xb.Wires(1.0, 1.0))
     v = jnp.array([1.5, 1.5, 1.0, 0.0, 1.0, 0.5])
-    fired, s = xb.settle(xbar, v)
+    fired, s = xb.settle_switches(xbar, v)
     np.testing.assert_array_equal(fired.cell.first.on, np.outer(v > 1.2, np.ones(COLS)))
     assert int(s.status) == 0
-    held, _ = xb.settle(fired, jnp.full(ROWS, 1.0))  # below the threshold, above the hold
+    held, _ = xb.settle_switches(fired, jnp.full(ROWS, 1.0))  # below the threshold, above the hold
     np.testing.assert_array_equal(held.cell.first.on, fired.cell.first.on)
-    gone, _ = xb.settle(fired, jnp.full(ROWS, 0.5))
+    gone, _ = xb.settle_switches(fired, jnp.full(ROWS, 0.5))
     assert not np.any(gone.cell.first.on)
     with pytest.raises(ValueError, match="beyond the range"):
         xb.read(xbar, v)  # off, where it would have fired

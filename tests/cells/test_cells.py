@@ -52,7 +52,7 @@ CELLS: dict[str, tuple[xb.AbstractCell, float]] = {
     "conductor": (xb.Conductor(G), 1.0),
     "sinh": (xb.Sinh(G, uniform(1, 0.5, 4.0)), 1.0),
     "polynomial": (xb.Polynomial(G, 0.2 * G, 0.3 * G, 1.0), 0.6),
-    "milo": (xb.milo_rram(uniform(2, 62.5e-6, 225e-6)), 0.5),
+    "milo": (xb.presets.rram_milo(uniform(2, 62.5e-6, 225e-6)), 0.5),
     "poole_frenkel": (xb.PooleFrenkel(G, uniform(3, 0.05, 0.2)), 1.0),
     "rectifying": (xb.Rectifying(G, uniform(4, 0.5, 3.0), 1e3), 1.0),
     "schottky": (xb.Schottky(G * 1e-2, uniform(5, 0.05, 0.2), 1.5), 0.4),

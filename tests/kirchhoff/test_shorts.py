@@ -73,7 +73,7 @@ def test_a_knights_move_on_a_grid_of_one_ohm() -> None:
     # one ampere enters row `at` and leaves column `to`: both through straps at single nodes
     taps = lambda at: jnp.full((n, n), jnp.inf).at[at].set(1e-3)
     drive = xb.Drive(jnp.inf, jnp.inf, taps(at))
-    readout = xb.VirtualGround(jnp.inf, jnp.inf, r_tap=taps(to))
+    readout = xb.VirtualGround(jnp.inf, jnp.inf, r_strap=taps(to))
     array = xb.Crossbar(xb.Ohmic(jnp.inf * inside), xb.Wires(1.0, 1.0), drive, readout)
     s = xb.read(array, jnp.ones(n))
     assert usable(s.status)
@@ -144,7 +144,7 @@ def test_transfer_ports_and_noise_know_shorts() -> None:
     matrix = xb.transfer(array)
     want = np.stack([reference(cells, *wires, v).i_out for v in np.eye(6)])
     np.testing.assert_allclose(matrix, want, atol=1e-11 * np.abs(want).max())
-    np.testing.assert_allclose(xb.ports(array).g_across, want, atol=1e-11 * np.abs(want).max())
+    np.testing.assert_allclose(xb.ports(array).g_row_col, want, atol=1e-11 * np.abs(want).max())
     # a short has no noise of its own: a cell that is nearly one has nearly none
     near = jnp.where(jnp.isinf(cells), 1e9, cells)
     of = lambda g: xb.noise(circuit(g, *wires), jnp.ones(6), band=(1.0, 1e6)).variance

@@ -53,7 +53,7 @@ def off(product, w):
 @pytest.mark.parametrize("name", ALL)
 def test_a_method_gives_a_product_with_the_weights_that_it_says(name):
     w, x = weights(), jnp.linspace(-1, 1, 11)
-    product = ALL[name](w, Hardware(PAIR, wired, most=(4, 7), rest={"v_read": 0.2}))
+    product = ALL[name](w, Hardware(PAIR, wired, max_tile=(4, 7), rest={"v_read": 0.2}))
     np.testing.assert_allclose(product(x), x @ product.weights(), rtol=1e-9, atol=1e-12)
     assert off(product, w) > 1e-6 and product.weights().shape == w.shape
 
@@ -61,7 +61,7 @@ def test_a_method_gives_a_product_with_the_weights_that_it_says(name):
 @pytest.mark.parametrize("mapping", [PAIR, OFFSET], ids=lambda m: type(m).__name__)
 def test_tiles_are_compensated_also_where_rows_are_left_over(mapping):
     w = weights().at[3:7].set(0.0)  # the second of three tiles has nothing to compute
-    hardware = Hardware(mapping, wired, most=(4, 7), scale=0.3)
+    hardware = Hardware(mapping, wired, max_tile=(4, 7), scale=0.3)
     assert off(methods.compensated(w, hardware), w) < 2e-4
     assert off(methods.calibrated(w, hardware), w) > 1e-3
 
@@ -69,22 +69,22 @@ def test_tiles_are_compensated_also_where_rows_are_left_over(mapping):
 def test_tiles_that_cannot_be_compensated_are_said():
     few = xb.FixedPoint(rtol=1e-12, max_steps=2)
     with pytest.warns(UserWarning, match="3 of 3 tiles miss .*FixedPoint, 1e-12.*max_steps"):
-        methods.compensated(weights(), Hardware(PAIR, wired, most=(4, 7)), few)
+        methods.compensated(weights(), Hardware(PAIR, wired, max_tile=(4, 7)), few)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         aware = xb.Descent(programming=Lognormal(0.02), max_steps=2, start=few)
-        methods.compensated(weights(), Hardware(PAIR, wired, most=(4, 7)), aware)
+        methods.compensated(weights(), Hardware(PAIR, wired, max_tile=(4, 7)), aware)
     with pytest.raises(ValueError, match="11 rows leave 1 of the first tile without cells"):
-        methods.two_ended(weights(), Hardware(PAIR, wired, most=(4, 7)), methods.compensated)
-    even = methods.two_ended(weights(), Hardware(PAIR, wired, most=11), methods.compensated)
+        methods.two_ended(weights(), Hardware(PAIR, wired, max_tile=(4, 7)), methods.compensated)
+    even = methods.two_ended(weights(), Hardware(PAIR, wired, max_tile=11), methods.compensated)
     assert off(even, weights()) < 2e-4
-    again = methods.two_ended(weights(), Hardware(PAIR, wired, most=11))
+    again = methods.two_ended(weights(), Hardware(PAIR, wired, max_tile=11))
     assert again.build == even.build and hash(again.build) == hash(even.build)  # compiled once
 
 
 @pytest.mark.parametrize("mapping", [PAIR, OFFSET], ids=lambda m: type(m).__name__)
 def test_methods_leave_less_error_than_none(mapping):
-    w, hardware = weights(), Hardware(mapping, wired, most=11)
+    w, hardware = weights(), Hardware(mapping, wired, max_tile=11)
     none = off(methods.plain(w, hardware), w)
     for method in (methods.calibrated, methods.one_factor, methods.two_ended):
         assert off(method(w, hardware), w) < none, method
@@ -92,7 +92,7 @@ def test_methods_leave_less_error_than_none(mapping):
 
 @pytest.mark.parametrize("mapping", [PAIR, OFFSET], ids=lambda m: type(m).__name__)
 def test_one_factor_is_the_best_one_for_its_read(mapping):
-    w, x, hardware = weights(), jnp.linspace(-1, 1, 11), Hardware(mapping, wired, most=(4, 7))
+    w, x, hardware = weights(), jnp.linspace(-1, 1, 11), Hardware(mapping, wired, max_tile=(4, 7))
     found, plain = methods.one_factor(w, hardware, x), methods.plain(w, hardware)
     scaled = lambda s: dataclasses.replace(plain, gain=s * plain.gain)(x)
     best = float(jnp.ravel(found.gain / plain.gain)[0])
@@ -104,7 +104,7 @@ def test_one_factor_is_the_best_one_for_its_read(mapping):
 def test_permutation_puts_what_is_large_where_wires_are_short():
     w = weights((11, 7)) * jnp.outer(jnp.linspace(3, 1, 11), jnp.linspace(1, 4, 7))
     plain, sorted_ = (
-        method(w, Hardware(PAIR, wired, most=(6, 7)))
+        method(w, Hardware(PAIR, wired, max_tile=(6, 7)))
         for method in (methods.plain, methods.permuted)
     )
     assert off(sorted_, w) < off(plain, w)
@@ -114,7 +114,7 @@ def test_permutation_puts_what_is_large_where_wires_are_short():
             range(11)[block]
         )
     assert np.all(np.diff(jnp.sum(jnp.abs(w), axis=0)[sorted_.cols]) <= 0)
-    at_once = methods.permuted(w, Hardware(PAIR, ideal, most=(6, 7)))
+    at_once = methods.permuted(w, Hardware(PAIR, ideal, max_tile=(6, 7)))
     np.testing.assert_allclose(at_once.weights(), w, rtol=1e-9, atol=1e-12)
 
 
@@ -133,7 +133,7 @@ def test_every_slice_takes_the_error_down_by_about_the_spread(sigma):
     """With wires in the loop; the largest of 77 normal residuals is some 2.5 of their rms, and both
     sides of a pair err."""
     w, vary = weights(), Programming(jnp.asarray([sigma * (HIGH - LOW)]), HIGH)
-    hardware = Hardware(PAIR, wired, most=11, rest={"vary": vary})
+    hardware = Hardware(PAIR, wired, max_tile=11, rest={"vary": vary})
     product = methods.sliced(w, hardware, 4, jax.random.key(3))
     sums = np.cumsum([part.weights() for part in product.parts], axis=0)
     errors = np.array([np.linalg.norm(s - w) / np.linalg.norm(w) for s in sums])
@@ -146,7 +146,7 @@ def test_every_slice_takes_the_error_down_by_about_the_spread(sigma):
 
 def test_a_network_takes_any_method():
     net = eqx.nn.MLP(6, 3, 5, 1, key=jax.random.key(0))
-    hardware = Hardware(PAIR, wired, most=4)
+    hardware = Hardware(PAIR, wired, max_tile=4)
     on = convert(net, lambda w: methods.permuted(w, hardware, methods.compensated))
     x = jnp.linspace(-1, 1, 6)
     np.testing.assert_allclose(on(x), net(x), rtol=1e-2)

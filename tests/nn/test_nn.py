@@ -47,12 +47,12 @@ def test_tiles_hold_a_matrix_and_their_products_add_up(most):
 @pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: type(m).__name__)
 def test_ideal_arrays_compute_with_the_weights(mapping):
     w, x = weights(), jnp.linspace(-1, 1, 11)
-    arrays = nn.tile(w, mapping, ideal, most=4, scale=0.9, v_read=0.2)
+    arrays = nn.tile(w, mapping, ideal, max_tile=4, scale=0.9, v_read=0.2)
     np.testing.assert_allclose(arrays.weights(), w, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(arrays(x), x @ w, rtol=1e-9)
-    of_numpy = nn.tile(np.asarray(w), mapping, ideal, most=4, scale=0.9, v_read=0.2)
-    np.testing.assert_array_equal(of_numpy.share, arrays.share)
-    assert np.all((arrays.share >= 0) & (arrays.share <= 1))
+    of_numpy = nn.tile(np.asarray(w), mapping, ideal, max_tile=4, scale=0.9, v_read=0.2)
+    np.testing.assert_array_equal(of_numpy.g_relative, arrays.g_relative)
+    assert np.all((arrays.g_relative >= 0) & (arrays.g_relative <= 1))
 
 
 @pytest.mark.few(4)
@@ -63,7 +63,7 @@ def test_a_product_is_a_read_of_every_array(mapping, readout):
         wired(g) if readout is None else dataclasses.replace(wired(g), readout=readout)
     )
     w, x = weights(), jnp.linspace(-1, 1, 11)
-    arrays = nn.tile(w, mapping, build, most=(4, 7), v_read=0.2)
+    arrays = nn.tile(w, mapping, build, max_tile=(4, 7), v_read=0.2)
     k, total = mapping.siemens_per_weight(w), jnp.zeros(7)
     # three arrays of 3, 4 and 4 rows, with bit lines as long as they are filled
     for rows in (slice(0, 3), slice(3, 7), slice(7, 11)):
@@ -80,7 +80,7 @@ def test_a_product_is_a_read_of_every_array(mapping, readout):
 
 def test_columns_that_are_left_over_have_the_cells_of_no_weight():
     w, x, pair = weights(), jnp.linspace(-1, 1, 11), MAPPINGS[0]
-    arrays = nn.tile(w, pair, wired, most=(11, 4))  # eight columns, of which one is left over
+    arrays = nn.tile(w, pair, wired, max_tile=(11, 4))  # eight columns, of which one is left over
     k, padded = pair.siemens_per_weight(w), jnp.pad(w, ((0, 0), (0, 1)))
     each = [padded[:, :4], padded[:, 4:]]
     i = [[xb.read(wired(g), x).i_out for g in pair.program(part, k)] for part in each]
@@ -90,14 +90,14 @@ def test_columns_that_are_left_over_have_the_cells_of_no_weight():
 
 def test_cells_behind_a_resistance_have_gradients_beside_rows_without_cells():
     build = lambda g: xb.Crossbar(xb.Ohmic(1 / (1 / g + 2e3)), xb.Wires(3.0, 5.0))
-    arrays = nn.tile(weights((5, 3)), MAPPINGS[0], build, most=3)  # two and three rows
+    arrays = nn.tile(weights((5, 3)), MAPPINGS[0], build, max_tile=3)  # two and three rows
 
     def total(share):
-        return jnp.sum(eqx.tree_at(lambda a: a.share, arrays, share).weights() ** 2)
+        return jnp.sum(eqx.tree_at(lambda a: a.g_relative, arrays, share).weights() ** 2)
 
-    slope, moved = jax.grad(total)(arrays.share), arrays.share.at[1, 0, 0, 1, 1].add(1e-5)
+    slope, moved = jax.grad(total)(arrays.g_relative), arrays.g_relative.at[1, 0, 0, 1, 1].add(1e-5)
     assert np.all(np.isfinite(slope)) and np.all(slope[0, 0, :, 0] == 0)
-    rise = (total(moved) - total(arrays.share)) / 1e-5
+    rise = (total(moved) - total(arrays.g_relative)) / 1e-5
     np.testing.assert_allclose(slope[1, 0, 0, 1, 1], rise, rtol=1e-3)
 
 
@@ -105,7 +105,7 @@ def test_cells_behind_a_resistance_have_gradients_beside_rows_without_cells():
 @pytest.mark.parametrize("mapping", MAPPINGS[::4], ids=lambda m: type(m).__name__)
 def test_calibration_is_the_least_squares_of_every_column(mapping):
     w = weights()
-    arrays = nn.tile(w, mapping, wired, most=(4, 7), v_read=0.2)
+    arrays = nn.tile(w, mapping, wired, max_tile=(4, 7), v_read=0.2)
     better = arrays.calibrated(w)
     effective, off = arrays.effective(), better.weights() - w
     assert np.linalg.norm(off) < 0.5 * np.linalg.norm(arrays.weights() - w)
@@ -119,7 +119,7 @@ def test_calibration_is_the_least_squares_of_every_column(mapping):
 
 def test_calibration_of_the_whole_matrix_is_one_least_squares():
     w = weights()
-    arrays = nn.tile(w, MAPPINGS[4], wired, most=(4, 7), v_read=0.2)
+    arrays = nn.tile(w, MAPPINGS[4], wired, max_tile=(4, 7), v_read=0.2)
     better = arrays.calibrated(w, columns=False)
     assert better.gain.shape == better.offset.shape == (1, 1, 1)
     t = np.asarray(arrays.tiling.join(arrays.effective() / arrays.k))
@@ -136,7 +136,7 @@ def test_cells_that_are_not_linear_are_read_for_every_input():
     w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)
     pair = MAPPINGS[0]
     curved = lambda g: xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(3.0, 5.0))
-    arrays = nn.tile(w, pair, curved, most=3, v_read=0.5)
+    arrays = nn.tile(w, pair, curved, max_tile=3, v_read=0.5)
     k, total = pair.siemens_per_weight(w), jnp.zeros(3)
     for rows in (slice(0, 2), slice(2, 5)):
         v = 0.5 * x[rows]
@@ -178,13 +178,13 @@ def test_every_route_gives_the_same_and_may_be_named():
     build = lambda g: dataclasses.replace(wired(g), readout=OFFSET)
     found = []
     for named in (nn.by_matrix, nn.by_reads, nn.cheapest):
-        arrays = nn.tile(w, MAPPINGS[0], build, most=3, v_read=0.2, route=named)
+        arrays = nn.tile(w, MAPPINGS[0], build, max_tile=3, v_read=0.2, route=named)
 
         def total(share, arrays=arrays):
-            y = jax.vmap(eqx.tree_at(lambda a: a.share, arrays, share))(x)
+            y = jax.vmap(eqx.tree_at(lambda a: a.g_relative, arrays, share))(x)
             return jnp.sum(y**2), y
 
-        (_, y), slope = jax.jit(jax.value_and_grad(total, has_aux=True))(arrays.share)
+        (_, y), slope = jax.jit(jax.value_and_grad(total, has_aux=True))(arrays.g_relative)
         found.append((y, slope))
     for y, slope in found[1:]:
         np.testing.assert_allclose(y, found[0][0], rtol=1e-9, atol=1e-12)
@@ -215,7 +215,7 @@ def test_a_frozen_model_gives_the_same_without_a_solve():
 
 def test_products_and_arrays_with_a_current_at_rest_are_frozen():
     build = lambda g: dataclasses.replace(wired(g), readout=OFFSET)
-    arrays = nn.tile(weights((4, 4)), MAPPINGS[0], build, most=4, route=nn.by_matrix)
+    arrays = nn.tile(weights((4, 4)), MAPPINGS[0], build, max_tile=4, route=nn.by_matrix)
     order = jnp.asarray([2, 0, 3, 1])
     made = products.Chain(products.Permuted(arrays, order, order), products.Sum((arrays, arrays)))
     kept, x = nn.frozen(made), jnp.linspace(-1, 1, 4)
@@ -228,7 +228,7 @@ def test_products_and_arrays_with_a_current_at_rest_are_frozen():
 
 def test_what_cannot_be_frozen_is_named():
     curved = lambda g: xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(3.0, 5.0))
-    layer = nn.Linear(nn.tile(weights((4, 3)), MAPPINGS[0], curved, most=4), None)
+    layer = nn.Linear(nn.tile(weights((4, 3)), MAPPINGS[0], curved, max_tile=4), None)
     with pytest.raises(ValueError, match=r"layers\[1\]\.arrays has cells .* no matrix"):
         nn.frozen(nn.MLP((eqx.nn.Identity(), layer), jax.nn.relu, lambda x: x))
     with pytest.raises(ValueError, match="no arrays to freeze"):
@@ -239,7 +239,7 @@ def test_what_cannot_be_frozen_is_named():
 def test_arrays_are_solved_as_they_are_told(cell):
     w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)
     build = lambda g: xb.Crossbar(cell(g), xb.Wires(3e3, 5e3))
-    of = lambda solver: nn.tile(w, MAPPINGS[0], build, most=3, v_read=0.5, solver=solver)
+    of = lambda solver: nn.tile(w, MAPPINGS[0], build, max_tile=3, v_read=0.5, solver=solver)
     seen: list[bool] = []
 
     class Watched(xb.Dense):
@@ -260,23 +260,23 @@ def test_arrays_are_solved_as_they_are_told(cell):
 def test_what_is_not_solved_is_said_and_is_nan_under_jit():
     w, hasty = weights(), xb.LadderCG(max_steps=1)
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(3e4, 5e4))
-    arrays = nn.tile(w, MAPPINGS[0], build, most=11, solver=hasty)
+    arrays = nn.tile(w, MAPPINGS[0], build, max_tile=11, solver=hasty)
     for call in (lambda a: a(jnp.ones(11)), lambda a: a.weights(), lambda a: a.calibrated(w).gain):
         with pytest.raises(RuntimeError, match="A tile is not solved"):
             call(arrays)
         assert np.any(np.isnan(eqx.filter_jit(call)(arrays)))
     curved = lambda g: xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(3e3, 5e3))
-    one_step = nn.tile(w, MAPPINGS[0], curved, most=11, solver=xb.Newton(max_steps=1))
+    one_step = nn.tile(w, MAPPINGS[0], curved, max_tile=11, solver=xb.Newton(max_steps=1))
     total = lambda arrays: jnp.sum(arrays(jnp.ones(11)))
     value, slope = eqx.filter_jit(eqx.filter_value_and_grad(total))(one_step)
-    assert np.isnan(value) and np.all(np.isnan(slope.share))  # and no gradient of 0
+    assert np.isnan(value) and np.all(np.isnan(slope.g_relative))  # and no gradient of 0
 
 
 @pytest.mark.few(1)
 @pytest.mark.parametrize("padding, stride, dilation", [(0, 1, 1), (1, 2, 1), ("SAME", 1, 2)])
 def test_a_convolution_is_that_of_equinox(padding, stride, dilation):
     layer = eqx.nn.Conv2d(2, 3, (3, 2), stride, padding, dilation, key=KEY)
-    on_arrays = nn.convert(layer, lambda w: nn.tile(w, MAPPINGS[0], ideal, most=5))
+    on_arrays = nn.convert(layer, lambda w: nn.tile(w, MAPPINGS[0], ideal, max_tile=5))
     image = jax.random.normal(KEY, (2, 7, 6))
     np.testing.assert_allclose(on_arrays(image), layer(image), rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(nn.frozen(on_arrays)(image), layer(image), rtol=1e-8, atol=1e-10)
@@ -313,7 +313,7 @@ def test_an_attention_is_converted_where_it_needs_no_key():
 
 def test_weights_are_trained_as_weights_where_a_model_is_converted_in_the_loss():
     net, (x, y) = eqx.nn.Linear(6, 3, key=KEY, dtype=float), data()
-    make = lambda w: nn.tile(w, MAPPINGS[0], wired, most=4, k=4e-5)
+    make = lambda w: nn.tile(w, MAPPINGS[0], wired, max_tile=4, k=4e-5)
 
     @eqx.filter_jit
     def total(net):
@@ -406,7 +406,7 @@ def test_gradients_through_tiles_wires_converters_and_dies_are_differences():
     slopes = eqx.filter_grad(loss)(net)
     rng = np.random.default_rng(4)
     parts = lambda n: (
-        *(a.arrays.share for a in n.layers),
+        *(a.arrays.g_relative for a in n.layers),
         n.layers[0].arrays.gain,
         n.layers[0].bias,
     )
@@ -426,7 +426,7 @@ def test_gradients_through_tiles_wires_converters_and_dies_are_differences():
 
 def test_noise_of_a_key_is_the_same_in_both_passes():
     net, batch = network(noise=2e-6), data()
-    share = lambda net: net.layers[0].arrays.share
+    share = lambda net: net.layers[0].arrays.g_relative
     at = np.random.default_rng(1).normal(size=share(net).shape)
 
     @jax.jit
@@ -460,20 +460,24 @@ def test_one_key_is_one_die_and_one_noise():
 def test_a_loss_and_its_gradient_export_to_every_platform(most):
     w, r = jnp.asarray(weights((36, 18)), jnp.float32), jnp.float32(3.0)
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
-    arrays = nn.tile(w, xb.DifferentialPair(jnp.float32(LOW), jnp.float32(HIGH)), build, most=most)
+    arrays = nn.tile(
+        w, xb.DifferentialPair(jnp.float32(LOW), jnp.float32(HIGH)), build, max_tile=most
+    )
 
     @jax.jit
     def slope(share, x):
-        of = lambda share: eqx.tree_at(lambda a: a.share, arrays, share)
+        of = lambda share: eqx.tree_at(lambda a: a.g_relative, arrays, share)
         return jax.value_and_grad(lambda share: jnp.sum(jax.vmap(of(share))(x) ** 2))(share)
 
     x = jnp.ones((8, 36), jnp.float32)
-    exported = jax.export.export(slope, platforms=("cpu", "cuda", "tpu"))(arrays.share, x)
+    exported = jax.export.export(slope, platforms=("cpu", "cuda", "tpu"))(arrays.g_relative, x)
     text = exported.mlir_module()
     assert "custom_call" not in text
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert products and all("HIGHEST" in line for line in products)  # as a GPU's default is not
-    for got, wanted in zip(exported.call(arrays.share, x), slope(arrays.share, x), strict=True):
+    for got, wanted in zip(
+        exported.call(arrays.g_relative, x), slope(arrays.g_relative, x), strict=True
+    ):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 

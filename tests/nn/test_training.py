@@ -25,8 +25,10 @@ def test_training_lowers_the_loss_within_the_bounds_and_goes_on_where_it_stopped
     seen = []
     whole = nn.fit(training, net, batches, on_step=lambda k, x: seen.append(x))
     assert seen[-1] < 0.7 * seen[0] and len(seen) == 30
-    share = whole.model.layers[0].arrays.share
-    assert share.min() >= 0 and share.max() <= 1 and np.any(share != net.layers[0].arrays.share)
+    share = whole.model.layers[0].arrays.g_relative
+    assert (
+        share.min() >= 0 and share.max() <= 1 and np.any(share != net.layers[0].arrays.g_relative)
+    )
     nn.fit(training, net, batches[:13], checkpoint=file)
     again = nn.fit(training, net, batches, checkpoint=file)
     for one, other in zip(
@@ -62,7 +64,7 @@ def test_the_last_layer_is_trained_alone_for_the_die_that_is_there():
         tuned = nn.fit(training, net, [data()] * 5).model
         changed = lambda of, tuned=tuned: np.any(np.asarray(of(net)) != np.asarray(of(tuned)))
         assert changed(lambda net: net.layers[1].bias)
-        assert changed(lambda net: net.layers[1].arrays.share) != alone
+        assert changed(lambda net: net.layers[1].arrays.g_relative) != alone
         assert not changed(lambda net: net.layers[0].arrays.conductances)
         assert not changed(lambda net: net.layers[0].arrays.gain)
         assert not changed(lambda net: net.layers[0].bias)
@@ -105,21 +107,21 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 wired = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(3.0, 5.0))
 w = jnp.asarray(np.random.default_rng(0).normal(0, 0.3, (50, 18)))
-layer = nn.Linear(nn.tile(w, xb.DifferentialPair(1e-6, 1e-4), wired, most=18), jnp.zeros(18))
+layer = nn.Linear(nn.tile(w, xb.DifferentialPair(1e-6, 1e-4), wired, max_tile=18), jnp.zeros(18))
 loss = lambda net, x, key: jnp.mean(jax.vmap(net)(x) ** 2)
 x = jnp.asarray(np.random.default_rng(1).normal(size=(8, 50)))
 
 # three tiles of 17 x 18, large enough to be eliminated, on two devices: their gradient by solves
 def by_solves(share):
-    arrays = eqx.tree_at(lambda a: a.share, layer.arrays, share)
+    arrays = eqx.tree_at(lambda a: a.g_relative, layer.arrays, share)
     blocks = [[xb.transfer(wired(g), solver=xb.LadderCG()) for g in pair]
               for pair in arrays.conductances[:, 0]]
     t = jnp.stack([plus - minus for plus, minus in blocks])
     y = jnp.einsum("ndr,drc->nc", jnp.pad(x, ((0, 0), (1, 0))).reshape(8, 3, 17), t) / arrays.k
     return jnp.mean(y**2)
 
-want = jax.grad(by_solves)(layer.arrays.share)
-got = eqx.filter_jit(eqx.filter_grad(lambda net: loss(net, x, None)))(layer).arrays.share
+want = jax.grad(by_solves)(layer.arrays.g_relative)
+got = eqx.filter_jit(eqx.filter_grad(lambda net: loss(net, x, None)))(layer).arrays.g_relative
 assert np.abs(got - want).max() < 1e-9 * np.abs(want).max(), np.abs(got - want).max()
 
 counts = []

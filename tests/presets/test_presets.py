@@ -67,7 +67,7 @@ def test_relaxation_of_cmo_cells_goes_with_the_logarithm_of_time():
 def test_a_published_oscillator_counts_to_its_bits():
     oscillator = presets.cco_hermes(1e-4)
     assert oscillator.code(jnp.asarray(0.5001e-4)) == 128
-    np.testing.assert_allclose(oscillator.seconds, 256 * 300e-12)
+    np.testing.assert_allclose(oscillator.t_count, 256 * 300e-12)
 
 
 def test_errors_grow_with_days():

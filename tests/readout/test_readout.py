@@ -37,7 +37,7 @@ def circuit(x: dict[str, Any], dtype: Any = float) -> tuple[xb.Crossbar, xb.Bias
         v = readout.voltage(crossbar.shape[1])
         bias = eqx.tree_at(lambda b: (b.v_col, b.v_col_far), bias, (v, v))
     elif taps[1] is not None:
-        readout = xb.VirtualGround(0.0, readout.r_in_far, r_tap=taps[1])
+        readout = xb.VirtualGround(0.0, readout.r_in_far, r_strap=taps[1])
     elif np.isinf(np.asarray(x["r_col"])[-1]).all():
         r_col = crossbar.wires.r_col.at[-1].set(1.0)  # of the lead-out: no current flows there
         crossbar = eqx.tree_at(lambda c: c.wires.r_col, crossbar, r_col)
@@ -86,7 +86,9 @@ def test_a_small_change_would_be_seen(name: str) -> None:
     if name == "tia":
         changed = eqx.tree_at(lambda c: c.readout.gain, crossbar, crossbar.readout.gain * 1.0001)
     else:
-        changed = eqx.tree_at(lambda c: c.drive.r_tap, crossbar, crossbar.drive.r_tap * (1 + 1e-4))
+        changed = eqx.tree_at(
+            lambda c: c.drive.r_strap, crossbar, crossbar.drive.r_strap * (1 + 1e-4)
+        )
     got = xb.read(changed, bias)
     assert difference(got.v_col, record["outputs"]["v_col"]) > 10 * TOL
 
@@ -186,14 +188,14 @@ def test_floating_lines_settle_at_averages() -> None:
 
 def test_a_mirror_copies_what_its_low_resistance_takes_in() -> None:
     g, v = array()
-    x = xb.Conveyor(g_m=1e-3, gain=50.0, ratio=0.5, mismatch=jnp.full(6, 0.01))
+    x = xb.CurrentConveyor(g_m=1e-3, gain=50.0, ratio=0.5, mismatch=jnp.full(6, 0.01))
     s = xb.read(xb.Crossbar(xb.Ohmic(g), readout=x), v)
     i = v @ g / (1 + jnp.sum(g, 0) / (1e-3 * 51))
     np.testing.assert_allclose(s.output, 0.5 * 1.01 * i, rtol=1e-12)
     np.testing.assert_allclose(mirror_mismatch(1e-12, 0.2, 3e-9, 1e-8), 0.0316227766, rtol=1e-8)
 
 
-def nodal(g: np.ndarray, r_row: float, r_col: float, r_tap: Any, r_tap_col: Any, v: np.ndarray):
+def nodal(g: np.ndarray, r_row: float, r_col: float, r_strap: Any, r_tap_col: Any, v: np.ndarray):
     """Cell currents of an array with straps, by a dense nodal matrix."""
     rows, cols = g.shape
     w, b = np.arange(g.size).reshape(rows, cols), g.size + np.arange(g.size).reshape(rows, cols)
@@ -212,7 +214,7 @@ def nodal(g: np.ndarray, r_row: float, r_col: float, r_tap: Any, r_tap_col: Any,
         join(w[r, c], w[r, c - 1] if c else None, 1 / r_row, v[r])
         join(b[r, c], b[r + 1, c] if r + 1 < rows else None, 1 / r_col)
         join(w[r, c], b[r, c], g[r, c])
-        join(w[r, c], None, 1 / r_tap[r, c], v[r])
+        join(w[r, c], None, 1 / r_strap[r, c], v[r])
         join(b[r, c], None, 1 / r_tap_col[r, c])
     x = np.linalg.solve(y, i)
     return g * (x[w] - x[b])
@@ -223,12 +225,12 @@ def test_straps_agree_with_a_nodal_solve_in_every_solver(solver: Any) -> None:
     g, v = array(7, 9, 2)
     random = rng(3)
     r = [np.where(random.random((7, 9)) < 0.3, random.uniform(1, 9, (7, 9)), np.inf) for _ in "ab"]
-    drive, readout = xb.Drive(r_tap=r[0]), xb.VirtualGround(r_tap=r[1])
+    drive, readout = xb.Drive(r_strap=r[0]), xb.VirtualGround(r_strap=r[1])
     x = xb.Crossbar(xb.Ohmic(g), xb.Wires(2.0, 3.0), drive, readout)
     s = xb.read(x, v, solver=solver)
     want = nodal(np.asarray(g), 2.0, 3.0, *r, np.asarray(v))
     assert difference(s.i_cell, want) < 1e-11
-    into = s.i_out_near + s.i_out_far + jnp.sum(s.i_tap_col, 0)
+    into = s.i_out_near + s.i_out_far + jnp.sum(s.i_strap_col, 0)
     np.testing.assert_allclose(into, s.i_out, rtol=1e-9)
     np.testing.assert_allclose(jnp.sum(s.i_in), jnp.sum(s.i_out), rtol=1e-9)
     assert difference(v @ xb.transfer(x), s.i_out) < 1e-10
@@ -239,7 +241,7 @@ def test_a_strap_alone_holds_a_line() -> None:
     g, v = array()
     r = np.full((8, 6), np.inf)
     r[3] = 10.0
-    s = xb.read(xb.Crossbar(xb.Ohmic(g), readout=xb.VirtualGround(np.inf, r_tap=r)), v)
+    s = xb.read(xb.Crossbar(xb.Ohmic(g), readout=xb.VirtualGround(np.inf, r_strap=r)), v)
     assert int(s.status) == 0
     np.testing.assert_allclose(s.i_out, v @ g / (1 + 10 * jnp.sum(g, 0)), rtol=1e-12)
 
@@ -249,7 +251,7 @@ def test_straps_alone_hold_lines_of_nonlinear_cells() -> None:
     g, v = array()
     r = np.full((8, 6), np.inf)
     r[:, 2] = 10.0
-    drive = xb.Drive(np.inf, r_tap=r)
+    drive = xb.Drive(np.inf, r_strap=r)
     s = xb.read(xb.Crossbar(xb.Sinh(g, 3.0), xb.Wires(0.0, 0.0), drive), 5 * v)
     assert int(s.status) == 0
     at = np.asarray(s.v_row[:, 0])
@@ -274,7 +276,7 @@ def test_gradients_of_straps_are_those_of_differences() -> None:
     r = np.full((8, 6), np.inf)
     r[2, 3], r[5, 1] = 4.0, 7.0
     at = lambda r: jnp.sum(
-        xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(5.0, 5.0), xb.Drive(r_tap=r)), v).i_out ** 2
+        xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(5.0, 5.0), xb.Drive(r_strap=r)), v).i_out ** 2
     )
     grad = jax.grad(at)(jnp.asarray(r))
     h = 1e-3
@@ -292,16 +294,16 @@ def test_gradients_of_straps_are_those_of_differences() -> None:
         (lambda: xb.Tia(1e3, 1e4, v_low=0.1, v_high=0.1), "must lie below"),
         (lambda: xb.Tia(1e3, v_low=-1.0, v_high=1.0), "finite"),
         (lambda: xb.Tia(0.0, 1e3, v_low=-1.0, v_high=1.0), "needs a feedback"),
-        (lambda: xb.Drive(r_tap=0.0), "r_tap is 0 ohm"),
-        (lambda: xb.VirtualGround(r_tap=jnp.full((2, 3), -1.0)), "r_tap"),
-        (lambda: xb.Conveyor(-1.0), "g_m is -1"),
+        (lambda: xb.Drive(r_strap=0.0), "r_strap is 0 ohm"),
+        (lambda: xb.VirtualGround(r_strap=jnp.full((2, 3), -1.0)), "r_strap"),
+        (lambda: xb.CurrentConveyor(-1.0), "g_m is -1"),
         (
             lambda: xb.Crossbar(xb.Ohmic(jnp.ones((2, 3))), readout=xb.Tia(jnp.ones(2))),
             r"readout.r_f has shape \(2,\)",
         ),
         (
-            lambda: xb.Crossbar(xb.Ohmic(jnp.ones((2, 3))), drive=xb.Drive(r_tap=jnp.ones(2))),
-            r"drive.r_tap has shape \(2,\)",
+            lambda: xb.Crossbar(xb.Ohmic(jnp.ones((2, 3))), drive=xb.Drive(r_strap=jnp.ones(2))),
+            r"drive.r_strap has shape \(2,\)",
         ),
         (
             lambda: xb.transfer(

@@ -99,7 +99,7 @@ def test_integrators_of_finite_gain_move_each_other() -> None:
     assert bool(jnp.all(jnp.isnan(never(-50.0))))
 
     out = lambda gain, seconds: jnp.sum(
-        xb.integrate(eqx.tree_at(lambda x: x.readout.seconds, make(gain=gain, **more), seconds), v)
+        xb.integrate(eqx.tree_at(lambda x: x.readout.t_int, make(gain=gain, **more), seconds), v)
         ** 2
     )
     at, h = (jnp.asarray(gain), jnp.asarray(1e-7)), 1e-4
@@ -128,7 +128,7 @@ def test_a_held_voltage_droops_while_it_waits() -> None:
 
 
 def test_periods_are_counted_and_what_is_left_carries_on() -> None:
-    cco = xb.Cco(k=1e12, seconds=256e-9, f_max=1e9)
+    cco = xb.Cco(k=1e12, t_count=256e-9, f_max=1e9)
     i = jnp.asarray([-1e-6, 0.0, 1.9e-6, 5e-4, 2e-3])
     np.testing.assert_array_equal(cco.code(i), [0, 0, 0, 128, 256])
     # ten conversions, each with the phase that the last one left: no count is lost
@@ -161,7 +161,7 @@ def test_a_product_costs_what_its_parts_do() -> None:
     x = xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0))
     phases = xb.encoding.sliced(jnp.abs(5 * v), 0.2, 4, (2, 2))
     s = jax.vmap(lambda v: xb.read(x, v))(phases.v)
-    c = xb.cost(s, seconds=1e-8, adc_bits=6.0, adc_fom=1e-14, p_amplifier=1e-4, c_line=1e-13)
+    c = xb.cost(s, t_read=1e-8, adc_bits=6.0, adc_fom=1e-14, p_amplifier=1e-4, c_line=1e-13)
     np.testing.assert_allclose(c.array, 1e-8 * jnp.sum(phases.v * s.i_in), rtol=1e-12)
     np.testing.assert_allclose(c.converters, 2 * COLS * 64e-14, rtol=1e-12)
     np.testing.assert_allclose(c.amplifiers, 2 * COLS * 1e-4 * 1e-8, rtol=1e-12)
@@ -171,7 +171,7 @@ def test_a_product_costs_what_its_parts_do() -> None:
         for before, now in zip([0.0, *line], line)
     )
     np.testing.assert_allclose(c.drivers, 1e-13 * moved, rtol=1e-12)
-    np.testing.assert_allclose(c.seconds, 2e-8)
+    np.testing.assert_allclose(c.t_product, 2e-8)
     total = c.array + c.amplifiers + c.converters + c.drivers
     np.testing.assert_allclose(c.operations_per_joule, 2 * ROWS * COLS / total, rtol=1e-12)
     np.testing.assert_allclose(adc_energy(8.0, 1e-14), 2.56e-12)
@@ -221,7 +221,7 @@ def test_errors_of_a_constant_sum_fall_with_the_root_of_its_rows() -> None:
         (lambda: xb.transfer(over(xb.Integrator(1e-12, 1e-9, gain=1e3))), "use integrate"),
         (lambda: xb.integrate(over(xb.Tia(1e3)), jnp.ones(2)), "needs an Integrator"),
         (lambda: xb.integrate(over(xb.Integrator(1e-12, jnp.ones(3))), jnp.ones(2)), "one time"),
-        (lambda: xb.Integrator(1e-12, 0.0), "seconds is 0 s"),
+        (lambda: xb.Integrator(1e-12, 0.0), "t_int is 0 s"),
         (lambda: xb.SampleHold(-1.0), "c is -1"),
         (lambda: xb.SampleHold(0.0), "c is 0 F"),
         (lambda: xb.Cco(0.0, 1.0), "k is 0"),
@@ -232,11 +232,11 @@ def test_errors_of_a_constant_sum_fall_with_the_root_of_its_rows() -> None:
         (
             lambda: xb.cost(
                 xb.read(xb.Crossbar(xb.Ohmic(array()[0])), array()[1]),
-                seconds=-1.0,
+                t_read=-1.0,
                 adc_bits=8.0,
                 adc_fom=1e-14,
             ),
-            "seconds is -1",
+            "t_read is -1",
         ),
     ],
 )

@@ -34,7 +34,7 @@ def weights(shape=(11, 7)):
 
 def network(key=KEY, **rest):
     net = eqx.nn.MLP(6, 3, 5, 1, key=key, dtype=float)
-    make = lambda w: nn.tile(w, MAPPINGS[0], wired, most=4, scale=0.7, **rest)
+    make = lambda w: nn.tile(w, MAPPINGS[0], wired, max_tile=4, scale=0.7, **rest)
     return nn.convert(net, make)
 
 

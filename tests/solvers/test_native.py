@@ -97,7 +97,7 @@ def test_a_read_at_once_is_that_of_its_parts(shorts: bool, dtype: Any) -> None:
 
     def loss(values: tuple, start: Any, solver: LadderCG) -> Any:
         g, r_row, r_col, tap, *v = values
-        drive = xb.Drive(0.0, r_row[:, -1], r_tap=tap)
+        drive = xb.Drive(0.0, r_row[:, -1], r_strap=tap)
         wires = xb.Wires(r_row[:, :-1], r_col[1:])
         crossbar = xb.Crossbar(xb.Ohmic(g), wires, drive, xb.VirtualGround(0.0, r_col[0]))
         s = xb.read(crossbar, xb.Bias(*v), solver=solver, start=start)

@@ -60,7 +60,7 @@ CELLS = {
     "conductor": (xb.Conductor(G), 0.3),
     "sinh": (xb.Sinh(G, array(2, 1, 3)), 1.0),
     "sinh_straight": (xb.Sinh(G, 0.0), 1.0),
-    "polynomial": (xb.milo_rram(array(3, 5e-5, 2e-4)), 0.4),
+    "polynomial": (xb.presets.rram_milo(array(3, 5e-5, 2e-4)), 0.4),
     "poole_frenkel": (xb.PooleFrenkel(G, array(4, 0.05, 0.2)), 1.0),
     "rectifying": (xb.Rectifying(G, array(5, 1, 3), decades(6, 2, 4)), 1.0),
     "schottky": (xb.Schottky(decades(7, -8, -6), array(8, 0.05, 0.2), 1.2, 310.0), 0.4),

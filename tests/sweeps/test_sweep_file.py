@@ -105,7 +105,9 @@ def test_presets_are_listed_with_their_sources():
 
 
 def test_every_perturbation_has_its_name_in_files():
-    assert {"Lognormal", "Correlated", "Stuck", "Drift", "Telegraph"} <= set(PERTURBATIONS)
+    assert {"Lognormal", "Correlated", "Stuck", "Drift", "RandomTelegraphNoise"} <= set(
+        PERTURBATIONS
+    )
     assert not {"At", "Chain"} & set(PERTURBATIONS)
 
 

@@ -98,7 +98,7 @@ def exact(x: dict[str, Any], ts: Any) -> Any:
 def test_amplifiers_of_finite_bandwidth_agree_with_the_exact_solution() -> None:
     want = exact(TIA, TS)
     x = array(xb.Tia(**{k: jnp.asarray(v) for k, v in TIA.items()}))
-    fine, finer = (xb.simulate(x, wave(), TS, steps=n).output for n in (128, 256))
+    fine, finer = (xb.simulate(x, wave(), TS, steps_per_interval=n).output for n in (128, 256))
     assert 3.5 < error(fine, want) / error(finer, want) < 4.5
     assert error((4 * finer - fine) / 3, want) < 1e-7
     for rtol in (1e-3, 1e-5):
@@ -112,7 +112,7 @@ def test_amplifiers_of_finite_bandwidth_agree_with_the_exact_solution() -> None:
 def test_an_ideal_amplifier_and_what_a_static_one_is() -> None:
     plain = xb.Tia(1e3, 100.0, v_offset=1e-3)
     other = xb.Tia(1e3, 100.0, v_offset=1e-3, gbw=jnp.inf, c_f=0.0, c_in=0.0)
-    want, got = (xb.simulate(array(r), wave(), TS, steps=8) for r in (plain, other))
+    want, got = (xb.simulate(array(r), wave(), TS, steps_per_interval=8) for r in (plain, other))
     np.testing.assert_allclose(got.output, want.output, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(got.q_out, want.q_out, rtol=1e-9, atol=1e-25)
 
@@ -134,8 +134,8 @@ def test_an_integrator_of_finite_gain_agrees_with_the_ports() -> None:
     x = array(readout, c_row=None)
     still = waveform.Waveform(np.array([0.0, ns]), np.array([V, V]))
     want = xb.integrate(x, V)
-    s = xb.simulate(x, still, np.array([0.0, ns]), steps=200)
-    coarse = xb.simulate(x, still, np.array([0.0, ns]), steps=100)
+    s = xb.simulate(x, still, np.array([0.0, ns]), steps_per_interval=200)
+    coarse = xb.simulate(x, still, np.array([0.0, ns]), steps_per_interval=100)
     assert error((4 * s.output[-1] - coarse.output[-1]) / 3, want) < 1e-8
     s = xb.simulate(x, still, np.array([0.0, ns]), rtol=1e-5)
     assert error(s.output[-1], want) < 1e-4
@@ -172,7 +172,7 @@ def test_gradients_reach_what_readouts_are_made_of(kind: str) -> None:
 
     def loss(p):
         w = waveform.pulse(V, 30 * PS * p["t"] * jnp.ones(N), 10 * PS, start=5 * PS)
-        s = xb.simulate(array(of(p), c_col=C_COL), w, ts, steps=6)
+        s = xb.simulate(array(of(p), c_col=C_COL), w, ts, steps_per_interval=6)
         return 1e2 * jnp.sum(s.output[1:] @ jnp.arange(1.0, N + 1))
 
     at = {k: jnp.asarray(1.0) for k in "rctw"}

@@ -28,9 +28,11 @@ def test_the_delay_is_the_first_moment() -> None:
     c, k, s = matrices()
     settled = np.linalg.solve(k, s @ V)
     want = out(np.linalg.solve(k, c @ settled)) / out(settled)
-    np.testing.assert_allclose(xb.delay(array(), V), want, rtol=1e-9)
+    np.testing.assert_allclose(xb.elmore_delay(array(), V), want, rtol=1e-9)
     # what a pulse that is long enough lacks at its end
-    long = xb.simulate(array(), waveform.step(V, PS), np.array([0.0, 200.0]) * PS, steps=400)
+    long = xb.simulate(
+        array(), waveform.step(V, PS), np.array([0.0, 200.0]) * PS, steps_per_interval=400
+    )
     i = np.asarray(xb.read(array(), V).i_out)
     lacks = i * 199.5 * PS - np.asarray(long.q_out[-1])
     np.testing.assert_allclose(lacks, i * want, rtol=1e-3)
@@ -42,7 +44,7 @@ def test_a_line_without_cells_has_the_delay_of_elmore() -> None:
     cell = xb.Ohmic(jnp.zeros((1, n)).at[0, -1].set(1e-12))
     x = xb.Crossbar(cell, xb.Wires(r, 0.0, c_row=c), xb.Drive(r_s))
     want = (r_s + r) * n * c + r * c * n * (n - 1) / 2
-    np.testing.assert_allclose(xb.delay(x, np.array([0.2]))[-1], want, rtol=1e-6)
+    np.testing.assert_allclose(xb.elmore_delay(x, np.array([0.2]))[-1], want, rtol=1e-6)
 
 
 def test_the_slowest_mode_is_an_eigenvalue() -> None:
@@ -108,7 +110,7 @@ def test_bad_input_is_named() -> None:
     still = xb.Crossbar(xb.Ohmic(jnp.asarray(G)))
     for call, said in (
         (lambda: xb.slowest_mode(still), "no capacitance"),
-        (lambda: xb.delay(array(xb.Sinh(jnp.asarray(G), 3.0)), V), "needs linear cells"),
+        (lambda: xb.elmore_delay(array(xb.Sinh(jnp.asarray(G), 3.0)), V), "needs linear cells"),
         (lambda: xb.settling_time(array(), V, 4, edge=PS, until=PS), "follow it for longer"),
         (
             lambda: xb.settling_time(

@@ -177,7 +177,7 @@ def test_flicker_in_time_keeps_precision_and_has_gradients():
 
 
 def test_telegraph_noise_at_rest_and_in_time():
-    noise = va.Telegraph(0.2, tau_capture=3e-3, tau_emission=1e-3)
+    noise = va.RandomTelegraphNoise(0.2, tau_capture=3e-3, tau_emission=1e-3)
     p = 0.25
     within(drawn(noise), G * (1 - 0.2 * p), 0.2 * G * np.sqrt(p * (1 - p)), kurtosis=7 / 3)
     ts = jnp.array([0.0, 1e-4, 1e-3, 1e-3, 20e-3])
@@ -350,9 +350,14 @@ def test_every_perturbation_keeps_shape_and_precision_and_runs_compiled(name):
         (lambda: va.Flicker(1e-4, 1.0, 2.0).trace(jnp.ones(2), jnp.ones(1), KEY, 0), "modes is 0"),
         (lambda: va.Saturating(-1e-6, 1e-6), "size is -1e-06"),
         (lambda: va.Saturating(1e-6, 0.0), "g_0 is 0"),
-        (lambda: va.Telegraph(1.5, 1.0, 1.0), "amplitude is 1.5"),
-        (lambda: va.Telegraph(0.5, 0.0, 1.0), "tau_capture is 0"),
-        (lambda: va.Telegraph(0.5, 1.0, 1.0).trace(jnp.ones(2), jnp.array([1.0, 0.0]), KEY), "ts"),
+        (lambda: va.RandomTelegraphNoise(1.5, 1.0, 1.0), "amplitude is 1.5"),
+        (lambda: va.RandomTelegraphNoise(0.5, 0.0, 1.0), "tau_capture is 0"),
+        (
+            lambda: va.RandomTelegraphNoise(0.5, 1.0, 1.0).trace(
+                jnp.ones(2), jnp.array([1.0, 0.0]), KEY
+            ),
+            "ts",
+        ),
         (lambda: va.Drift(0.0, 20.0, 0.05, 0.0), "t is 0"),
         (lambda: va.Relaxation([0.0], [jnp.inf], 1e-4), "size[0] is inf"),
         (lambda: va.Metallic(0.004, -3.0), "temperature is -3.0"),

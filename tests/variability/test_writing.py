@@ -9,13 +9,13 @@ import pytest
 import xbarjax as xb
 from xbarjax.analyses import schemes
 from xbarjax.presets import devices as presets
-from xbarjax.variability import At, Pulses
+from xbarjax.variability import At, OpenLoopWrite
 
 KEY = jax.random.key(3)
 LOW, HIGH = 1e-6, 1e-4
 
 
-def one_by_one(pulses: Pulses, x: float, cells: int, seed: int) -> np.ndarray:
+def one_by_one(pulses: OpenLoopWrite, x: float, cells: int, seed: int) -> np.ndarray:
     """Pulses given one after another, each with its own noise, to many cells."""
     rng = np.random.default_rng(seed)
     step, slope = float(pulses.step), float(pulses.slope)
@@ -36,7 +36,7 @@ def one_by_one(pulses: Pulses, x: float, cells: int, seed: int) -> np.ndarray:
     [(0.0, 1.0, 0.05), (0.2, 0.9, 0.05), (0.2, 0.5, 0.0), (0.7, 0.1, 0.0), (0.7, 1.0, 0.0)],
 )
 def test_moments_are_those_of_pulses_one_by_one(slope, strength, device):
-    pulses = Pulses(1e-3, slope, LOW, HIGH, device=device, cycle=0.5, strength=strength)
+    pulses = OpenLoopWrite(1e-3, slope, LOW, HIGH, device=device, cycle=0.5, strength=strength)
     x, cells = 0.6, 20_000
     found = np.asarray(pulses(jnp.full(cells, LOW + x * (HIGH - LOW)), KEY))
     found = (found - LOW) / (HIGH - LOW)
@@ -44,22 +44,22 @@ def test_moments_are_those_of_pulses_one_by_one(slope, strength, device):
     error = wanted.std() / np.sqrt(cells)
     assert abs(found.mean() - wanted.mean()) < 7 * error + 1.5e-3  # a step is taken as a rate
     np.testing.assert_allclose(found.std(), wanted.std(), rtol=0.04)
-    still = Pulses(1e-3, slope, LOW, HIGH, device=device, cycle=0.5, strength=0.0)
+    still = OpenLoopWrite(1e-3, slope, LOW, HIGH, device=device, cycle=0.5, strength=0.0)
     np.testing.assert_allclose(still(jnp.linspace(LOW, HIGH, 9), KEY), LOW, rtol=1e-12)
 
 
 def test_cells_end_exactly_within_the_range():
     for low, high in np.random.default_rng(0).uniform([1e-7, 1e-5], [1e-6, 1e-4], (40, 2)):
-        found = Pulses(1e-3, 0.2, low, high, 0.1, 3.0)(jnp.full(500, high), KEY)
+        found = OpenLoopWrite(1e-3, 0.2, low, high, 0.1, 3.0)(jnp.full(500, high), KEY)
         assert found.max() == high and found.min() >= low
 
 
 def test_counts_follow_the_curve_of_the_nominal_cell():
-    pulses = Pulses(1e-4, 0.5, LOW, HIGH)
+    pulses = OpenLoopWrite(1e-4, 0.5, LOW, HIGH)
     x = np.array([0.0, 0.3, 1.0])
     count = pulses.count(jnp.asarray(LOW + x * (HIGH - LOW)))
     np.testing.assert_allclose(count, -np.log(1 - 0.5 * x) / (0.5 * 1e-4), rtol=1e-12)
-    linear = Pulses(1e-4, 0.0, LOW, HIGH)
+    linear = OpenLoopWrite(1e-4, 0.0, LOW, HIGH)
     np.testing.assert_allclose(
         linear.count(jnp.asarray(LOW + x * (HIGH - LOW))), x * 1e4, rtol=1e-12
     )
@@ -67,7 +67,7 @@ def test_counts_follow_the_curve_of_the_nominal_cell():
     g = jnp.asarray(LOW + x * (HIGH - LOW))
     np.testing.assert_allclose(pulses(g, KEY), g, rtol=1e-12)
     # from the series to the logarithm without a step
-    near = jax.vmap(lambda s: Pulses(1e-3, s, LOW, HIGH).count(g[1]))(
+    near = jax.vmap(lambda s: OpenLoopWrite(1e-3, s, LOW, HIGH).count(g[1]))(
         jnp.array([0.999e-3, 1.001e-3]) / 0.3
     )
     assert abs(near[1] / near[0] - 1 - 1e-6) < 1e-8
@@ -80,17 +80,17 @@ def test_its_numbers_have_gradients(name):
     g = jnp.linspace(LOW, 0.8 * HIGH, 12)
 
     def total(x):
-        return Pulses(**(given | {name: x}))(g, KEY).sum() / HIGH
+        return OpenLoopWrite(**(given | {name: x}))(g, KEY).sum() / HIGH
 
     x = given[name]
     slope = (total(x * (1 + 1e-5)) - total(x * (1 - 1e-5))) / (2e-5 * x)
     np.testing.assert_allclose(jax.grad(total)(x), slope, rtol=1e-6)
-    assert np.isfinite(jax.grad(lambda s: Pulses(2e-3, s, LOW, HIGH)(g, KEY).sum())(0.0))
+    assert np.isfinite(jax.grad(lambda s: OpenLoopWrite(2e-3, s, LOW, HIGH)(g, KEY).sum())(0.0))
 
 
 def test_targets_have_gradients_from_end_to_end():
     g = jnp.array([LOW, 0.5 * HIGH, HIGH])
-    written = lambda g: Pulses(2e-3, 0.3, LOW, HIGH)(g, KEY).sum()
+    written = lambda g: OpenLoopWrite(2e-3, 0.3, LOW, HIGH)(g, KEY).sum()
     np.testing.assert_allclose(jax.grad(written)(g), 1.0, rtol=1e-12)
 
 
@@ -118,7 +118,7 @@ def test_wires_weaken_the_pulses_of_far_cells():
         late = schemes.pulse_strength(alike, v, vteam)
         assert late[0, 3] == 0 and np.all(np.isfinite(late)) and late[4, 0] > 0
 
-    write = Pulses(1e-3, 0.2, LOW, HIGH, strength=strength)
+    write = OpenLoopWrite(1e-3, 0.2, LOW, HIGH, strength=strength)
     made = At(lambda crossbar: crossbar.cell.g, write)(array, KEY).cell.g
     np.testing.assert_allclose(
         1 - 0.2 * (made - LOW) / (HIGH - LOW),
@@ -129,7 +129,9 @@ def test_wires_weaken_the_pulses_of_far_cells():
     def written(r):
         array = xb.Crossbar(xb.Ohmic(jnp.asarray(g)), xb.Wires(r, r))
         strength = schemes.pulse_strength(array, v, rate)
-        return Pulses(1e-3, 0.2, LOW, HIGH, strength=strength)(jnp.asarray(g), KEY).sum() / HIGH
+        return (
+            OpenLoopWrite(1e-3, 0.2, LOW, HIGH, strength=strength)(jnp.asarray(g), KEY).sum() / HIGH
+        )
 
     slope = (written(r + 1e-3) - written(r - 1e-3)) / 2e-3
     np.testing.assert_allclose(jax.grad(written)(r), slope, rtol=1e-6)
@@ -149,11 +151,14 @@ def test_published_steps_are_those_of_their_source():
 @pytest.mark.parametrize(
     "call, said",
     [
-        (lambda: Pulses(0.0, 0.1, LOW, HIGH), "step is 0"),
-        (lambda: Pulses(1e-3, 1.0, LOW, HIGH), "slope is 1.0"),
-        (lambda: Pulses(1e-3, 0.1, HIGH, LOW), "g_min is 0.0001 S"),
-        (lambda: Pulses(1e-3, 0.1, LOW, HIGH, cycle=-0.1), "cycle is -0.1"),
-        (lambda: Pulses(1e-3, 0.1, LOW, HIGH, strength=jnp.array([1.0, jnp.nan])), "strength"),
+        (lambda: OpenLoopWrite(0.0, 0.1, LOW, HIGH), "step is 0"),
+        (lambda: OpenLoopWrite(1e-3, 1.0, LOW, HIGH), "slope is 1.0"),
+        (lambda: OpenLoopWrite(1e-3, 0.1, HIGH, LOW), "g_min is 0.0001 S"),
+        (lambda: OpenLoopWrite(1e-3, 0.1, LOW, HIGH, cycle=-0.1), "cycle is -0.1"),
+        (
+            lambda: OpenLoopWrite(1e-3, 0.1, LOW, HIGH, strength=jnp.array([1.0, jnp.nan])),
+            "strength",
+        ),
     ],
 )
 def test_impossible_numbers_are_named(call, said):

@@ -22,7 +22,7 @@ class Cost(NamedTuple):
     amplifiers: Scalar  # what those of the outputs draw
     converters: Scalar  # of the outputs
     drivers: Scalar  # charging word lines
-    seconds: Scalar  # a product
+    t_product: Scalar  # a product
     operations: int  # a multiplication and an addition a cell; a pair of cells is one weight
 
     @property
@@ -33,7 +33,7 @@ class Cost(NamedTuple):
     @property
     def power(self) -> Scalar:
         """[W], one product after the other."""
-        return self.energy / self.seconds
+        return self.energy / self.t_product
 
     @property
     def operations_per_joule(self) -> Scalar:
@@ -43,7 +43,7 @@ class Cost(NamedTuple):
     @property
     def operations_per_second(self) -> Scalar:
         """[1/s]: 1e12 of them are one TOPS."""
-        return self.operations / self.seconds
+        return self.operations / self.t_product
 
 
 def adc_energy(bits: ArrayLike, fom: ArrayLike) -> Float[Array, "..."]:
@@ -56,7 +56,7 @@ def adc_energy(bits: ArrayLike, fom: ArrayLike) -> Float[Array, "..."]:
 def cost(
     solution: Solution,
     *,
-    seconds: ArrayLike,
+    t_read: ArrayLike,
     adc_bits: ArrayLike,
     adc_fom: ArrayLike,
     p_amplifier: ArrayLike = 0.0,
@@ -76,7 +76,7 @@ def cost(
 
     - `solution`: a read, or a batch of reads that make one product, such as the phases of an
         encoding, one after the other.
-    - `seconds`: how long one read takes [s].
+    - `t_read`: how long one read takes [s].
     - `adc_bits`, `adc_fom`: effective bits of the outputs' converters, and their figure of merit
         [J a conversion step].
     - `p_amplifier`: what the amplifier of a column draws [W]: its supply times its current.
@@ -86,13 +86,13 @@ def cost(
 
     **Returns:** a `Cost`. **Errors:** `ValueError` for negative arguments.
     """
-    values = {"seconds": seconds, "adc_bits": adc_bits, "adc_fom": adc_fom}
+    values = {"t_read": t_read, "adc_bits": adc_bits, "adc_fom": adc_fom}
     values |= {"p_amplifier": p_amplifier, "c_line": c_line}
     values = {name: as_physical(x, name) for name, x in values.items()}
-    units = {"seconds": "s", "adc_fom": "J", "p_amplifier": "W", "c_line": "F"}
+    units = {"t_read": "s", "adc_fom": "J", "p_amplifier": "W", "c_line": "F"}
     for name, x in values.items():
         require_nonnegative(x, name, units.get(name, ""), open_allowed=False)
-    seconds = values["seconds"]
+    t_read = values["t_read"]
     rows, cols = solution.i_cell.shape[-2:]
     phases = solution.status.size
     conversion = adc_energy(values["adc_bits"], values["adc_fom"])
@@ -102,10 +102,10 @@ def cost(
     v = solution.bias.v_row.reshape(phases, -1)
     charged = jnp.sum(jnp.maximum(v * jnp.diff(v, axis=0, prepend=0), 0))
     return Cost(
-        jnp.sum(solution.p_delivered) * seconds,
-        phases * cols * values["p_amplifier"] * seconds,
+        jnp.sum(solution.p_delivered) * t_read,
+        phases * cols * values["p_amplifier"] * t_read,
         conversions * cols * conversion,
         values["c_line"] * charged,
-        phases * seconds,
+        phases * t_read,
         2 * rows * cols,
     )

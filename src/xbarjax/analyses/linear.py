@@ -249,7 +249,7 @@ def solution_of(
         num_steps=found.num_steps,
         newton_steps=jnp.asarray(newton_steps),
         faults=cells,
-        i_tap_row=through(circuit.tap_row, found.drop_row),
-        i_tap_col=through(circuit.tap_col, found.drop_col),
+        i_strap_row=through(circuit.strap_row, found.drop_row),
+        i_strap_col=through(circuit.strap_col, found.drop_col),
         parallel=circuit.parallel,
     )

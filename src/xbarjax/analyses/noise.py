@@ -83,7 +83,7 @@ def noise(
 
     `4 k T dI/dV` is the noise of what is in thermal equilibrium, as resistors and transistors that
     are switched on are. Junctions have shot noise, twice as much in forward bias, and are refused.
-    An `Integrator` has the noise bandwidth `1 / (2 seconds)`, which `band` must be as wide as;
+    An `Integrator` has the noise bandwidth `1 / (2 t_int)`, which `band` must be as wide as;
     `reset_noise` comes on top.
 
     **Arguments:**
@@ -126,8 +126,8 @@ class _Transfers(NamedTuple):
     short: Array  # of a voltage in series with one that is nearly a short
     row: Array  # of a voltage in series with a segment, (rows, cols + 1)
     col: Array  # (rows + 1, cols)
-    tap_row: Array  # of a current into a node, (rows, cols)
-    tap_col: Array
+    strap_row: Array  # of a current into a node, (rows, cols)
+    strap_col: Array
     source: Array  # of a voltage of a readout below the last row, (cols,)
     source_far: Array  # and above row 0
     into: Array  # of a current out of the line into those readouts, (cols,)
@@ -190,7 +190,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
             of_short = shorts.alpha * x.cell
             of_cell = jnp.where(shorts.alpha > 0, shorts.beta * of_short, of_cell)
         e_col = network.col.alpha * x.col_segments
-        straps = 0 if circuit.tap_col is None else jnp.sum(x.col * circuit.tap_col, axis=0)
+        straps = 0 if circuit.strap_col is None else jnp.sum(x.col * circuit.strap_col, axis=0)
         at_input = jnp.where(mine, direct, 0)
         source = e_col[-1] + straps + at_input
         own = jnp.where(mine, of_i, 0)
@@ -213,7 +213,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         g = (network.g_rc + network.g_cr) / 2
         r_row, r_col = _resistances(crossbar, circuit)
         wires = white(t.row, r_row) + white(t.col, r_col)
-        for tap, h in ((circuit.tap_row, t.tap_row), (circuit.tap_col, t.tap_col)):
+        for tap, h in ((circuit.strap_row, t.strap_row), (circuit.strap_col, t.strap_col)):
             wires += 0 if tap is None else white(h, tap)
         current = white(t.into, i_n**2) + white(t.into_far, i_n**2)
         if sampled:  # the noise of its input adds to the voltage that it takes

@@ -107,7 +107,7 @@ def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
 def _violated(circuit: Circuit, network: Network, i_cell: PerCell, x: Field) -> Field:
     # straps and shunts sit on nodes with a path to a terminal, never on an island
     left = lambda g, drop: i_cell if g is None else i_cell - g * drop
-    row, col = left(circuit.tap_row, x.row), left(circuit.tap_col, x.col)
+    row, col = left(circuit.strap_row, x.row), left(circuit.strap_col, x.col)
     if circuit.shunts is not None:
         of_row, of_col = circuit.shunts
         row, col = row + of_row.i - of_row.g * x.row, col - of_col.i - of_col.g * x.col

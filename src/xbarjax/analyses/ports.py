@@ -19,24 +19,24 @@ class Ports(eqx.Module):
     """Admittances of a linear array at its terminals: currents [A] into the lines of the row family
     and out of the bit lines, for voltages [V] behind the resistances of drive and readout,
 
-        i_in  = g_in @ v_row - g_across @ v_col
-        i_out = g_across.T @ v_row - g_out @ v_col.
+        i_in  = g_row @ v_row - g_row_col @ v_col
+        i_out = g_row_col.T @ v_row - g_col @ v_col.
 
-    Both ends of a line and its straps are one terminal. `g_in` `(lines, lines)` and `g_out`
-    `(cols, cols)` are symmetric where cells are reciprocal, and `g_across` `(lines, cols)` is then
-    `transfer(crossbar)`; else `g_back` `(lines, cols)` stands in the second line.
+    Both ends of a line and its straps are one terminal. `g_row` `(lines, lines)` and `g_col`
+    `(cols, cols)` are symmetric where cells are reciprocal, and `g_row_col` `(lines, cols)` is then
+    `transfer(crossbar)`; else `g_col_row` `(lines, cols)` stands in the second line.
     """
 
-    g_in: Float[Array, "lines lines"]
-    g_across: Float[Array, "lines cols"]
-    g_back: Float[Array, "lines cols"]
-    g_out: Float[Array, "cols cols"]
+    g_row: Float[Array, "lines lines"]
+    g_row_col: Float[Array, "lines cols"]
+    g_col_row: Float[Array, "lines cols"]
+    g_col: Float[Array, "cols cols"]
 
     @property
     def admittance(self) -> Float[Array, "ports ports"]:
         """Currents [A] into all terminals, lines of the row family first, are this times their
         voltages [V]."""
-        return jnp.block([[self.g_in, -self.g_across], [-self.g_back.T, self.g_out]])
+        return jnp.block([[self.g_row, -self.g_row_col], [-self.g_col_row.T, self.g_col]])
 
 
 def ports(

@@ -39,7 +39,7 @@ __all__ = [
     "half",
     "pulse_strength",
     "read_margin",
-    "sneak",
+    "sneak_current",
     "third",
     "transposed",
     "write_map",
@@ -80,10 +80,10 @@ def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Cros
     opened = lambda r, selected: jnp.where(selected, r, jnp.inf)
     strapped = lambda r, selected: None if r is None else opened(r, selected)
     ends = opened(drive.r_source, of_row), opened(drive.r_source_far, of_row)
-    drive = Drive(*ends, strapped(drive.r_tap, of_row[:, None]))
+    drive = Drive(*ends, strapped(drive.r_strap, of_row[:, None]))
     ends = opened(readout.r_in, of_col), opened(readout.r_in_far, of_col)
-    straps = strapped(readout.r_tap, of_col)
-    readout = VirtualGround(*ends, v_ref=readout.voltage(cols), r_tap=straps)
+    straps = strapped(readout.r_strap, of_col)
+    readout = VirtualGround(*ends, v_ref=readout.voltage(cols), r_strap=straps)
     _, bias = _biased(crossbar, row, col, v, 0.0, 0.0)
     return Crossbar(crossbar.cell, crossbar.wires, drive, readout), bias
 
@@ -159,7 +159,9 @@ def _is_selected(crossbar: Crossbar, row: Any, col: Any) -> Bool[Array, ""]:
     return is_inside(row, rows) & is_inside(col, cols)
 
 
-def sneak(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating) -> Array:
+def sneak_current(
+    crossbar: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating
+) -> Array:
     """The current [A] in the selected column that did not come through the selected cell; NaN where
     the read failed under a transformation. Raises `IndexError` for a cell outside of the array."""
     row, col = _selected(crossbar, row, col)
@@ -240,7 +242,7 @@ def pulse_strength(
     """Effect of a write pulse at each cell, relative to one without wires: `rate(v_cell)/rate(v)`,
     with `v_cell` what the wires and the other cells leave of the write voltage.
 
-    Given to `variability.Pulses`, it makes writing know where in the array a cell lies.
+    Given to `variability.OpenLoopWrite`, it makes writing know where in the array a cell lies.
 
     **Arguments:**
 

@@ -30,7 +30,7 @@ def switched(crossbar: Crossbar, solution: Solution) -> Crossbar:
     return Crossbar(cell, crossbar.wires, crossbar.drive, crossbar.readout)
 
 
-def settle(
+def settle_switches(
     crossbar: Crossbar, v_in: Values | Bias, *, max_rounds: int = 20
 ) -> tuple[Crossbar, Solution]:
     """Reads and switches in turn, until no switch changes its state.

@@ -21,7 +21,7 @@ from ..kirchhoff.circuit import (
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Network
 from ..kirchhoff.solution import Status, finish, one_or_nan
-from ..solvers import AutoLadder, BlockElimination, LadderCG, elimination, one_by_one, products
+from ..solvers import AutoLadder, BlockElimination, LadderCG, elimination, products, sequential_vmap
 from ..solvers.blocks import turn, turned
 from .linear import prepare, solution_by
 
@@ -73,7 +73,7 @@ def transfer(
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
     short, long = sorted(crossbar.shape)
-    strapped = crossbar.drive.r_tap is not None or crossbar.readout.r_tap is not None
+    strapped = crossbar.drive.r_strap is not None or crossbar.readout.r_strap is not None
     blocks = not strapped and short >= SHORT and long <= LONG * short
     if isinstance(solver, AutoLadder) and blocks and not _solves_are_fast():
         matrix, status = _fastest(crossbar, chunk)
@@ -183,7 +183,7 @@ def _(primals, tangents):
 
 @eqx.filter_jit
 def _known_of_each(crossbar: Crossbar):
-    return one_by_one(_known_of_one)(crossbar)
+    return sequential_vmap(_known_of_one)(crossbar)
 
 
 @eqx.filter_jit
@@ -217,7 +217,7 @@ def _probe(lines):
 @eqx.filter_jit
 def _by_platform(crossbar: Crossbar, chunk: int):
     solves = lambda crossbar: _by_solves(crossbar, LadderCG(), chunk)
-    return lax.platform_dependent(crossbar, cpu=one_by_one(_by_elimination), default=solves)
+    return lax.platform_dependent(crossbar, cpu=sequential_vmap(_by_elimination), default=solves)
 
 
 def _by_elimination(crossbar: Crossbar):

@@ -13,7 +13,7 @@ from .junction import (
 )
 from .mosfet import Level1Mosfet as Level1Mosfet, Mosfet as Mosfet
 from .ohmic import Conductor as Conductor, Ohmic as Ohmic
-from .polynomial import Polynomial as Polynomial, milo_rram as milo_rram
+from .polynomial import Polynomial as Polynomial
 from .poole_frenkel import PooleFrenkel as PooleFrenkel
 from .rectifying import Rectifying as Rectifying
 from .series import Series as Series, has_gate as has_gate

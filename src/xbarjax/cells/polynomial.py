@@ -1,4 +1,4 @@
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 from .._types import (
     DeviceMask,
     PerDevice,
-    as_physical,
     physical,
     require_finite,
     require_nonnegative,
@@ -52,17 +51,3 @@ class Polynomial(AbstractRangedCell):
 
     def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return jnp.abs(v_row - v_col) <= self.v_max
-
-
-def milo_rram(g: Any) -> Polynomial:
-    """The read nonlinearity of a HfO2 RRAM device: a cubic whose coefficients depend on `g` [S].
-
-    The coefficients are cubic and quadratic in `log10(g)`, up to 0.5 V; they are fitted to four
-    devices of 62.5 to 110 uS and to an ohmic one assumed at 225 uS. Source: V. Milo et al., IRPS
-    2021, doi:10.1109/IRPS46558.2021.9405119, as digitised in CrossSim (`RRAM_Milo`).
-    """
-    g = as_physical(g, "g")
-    x = jnp.log10(g)
-    g_2 = jnp.polyval(jnp.asarray([1.388e-4, 1.541e-3, 5.711e-3, 7.063e-3], x.dtype), x)
-    g_3 = jnp.polyval(jnp.asarray([8.8710e-5, 6.7919e-4, 1.2968e-3], x.dtype), x)
-    return Polynomial(g, g_2, g_3, jnp.asarray(0.5, x.dtype))

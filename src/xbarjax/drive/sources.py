@@ -21,7 +21,7 @@ class Drive(eqx.Module):
     - `r_source_far`: the one more segment beyond the last column: resistance [ohm] of wire and
         source there; inf (the default) leaves the end free, 0 drives it ideally.
 
-    - `r_tap`: straps from the source to nodes of its line, beside `r_source`: resistance [ohm] of
+    - `r_strap`: straps from the source to nodes of its line, beside `r_source`: resistance [ohm] of
         each, `(rows, cols)` or a scalar; positive, and inf where there is none.
 
     Both ends of a line are driven with the same voltage unless a `Bias` says otherwise.
@@ -33,13 +33,15 @@ class Drive(eqx.Module):
     r_source_far: Float[Array, "*rows_"] = eqx.field(
         converter=physical("r_source_far"), default=float("inf")
     )
-    r_tap: Float[Array, "*rows_cols"] | None = eqx.field(converter=optional("r_tap"), default=None)
+    r_strap: Float[Array, "*rows_cols"] | None = eqx.field(
+        converter=optional("r_strap"), default=None
+    )
 
     def __check_init__(self):
         require_nonnegative(self.r_source, "r_source", "ohm", open_allowed=True)
         require_nonnegative(self.r_source_far, "r_source_far", "ohm", open_allowed=True)
-        if self.r_tap is not None:
-            require_positive(self.r_tap, "r_tap", "ohm", open_allowed=True)
+        if self.r_strap is not None:
+            require_positive(self.r_strap, "r_strap", "ohm", open_allowed=True)
 
 
 class Bias(eqx.Module):

@@ -58,8 +58,8 @@ class Circuit(eqx.Module):
     reference: Reference
     free_row: Array  # lines that end in no terminal
     free_col: Array
-    tap_row: PerCell | None  # [S] of straps to the near terminals
-    tap_col: PerCell | None
+    strap_row: PerCell | None  # [S] of straps to the near terminals
+    strap_col: PerCell | None
     sources: Float[Array, " sources"]  # voltages [V] of terminals and references
     parallel: bool = eqx.field(static=True)
     shunts: tuple[Shunts, Shunts] | None = None  # of row nodes and of column nodes
@@ -152,11 +152,11 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     # An end that is free has no voltage; the other one is then the reference. A line that is free
     # at both counts from a line of the other family, so that what is at rest has no current.
     strap = lambda r: None if r is None else 1 / jnp.broadcast_to(r, (rows, cols)).astype(dtype)
-    tap_row, tap_col = strap(drive.r_tap), strap(readout.r_tap)
+    strap_row, strap_col = strap(drive.r_strap), strap(readout.r_strap)
     strapped = lambda g, axis: False if g is None else jnp.any(g > 0, axis)
     near, far = jnp.take(row.alpha, 0, axis) > 0, jnp.take(row.alpha, -1, axis) > 0
-    row_ends = near | strapped(tap_row, axis), far
-    col_ends = (col.alpha[-1] > 0) | strapped(tap_col, 0), col.alpha[0] > 0
+    row_ends = near | strapped(strap_row, axis), far
+    col_ends = (col.alpha[-1] > 0) | strapped(strap_col, 0), col.alpha[0] > 0
     near, far = bias.v_row.astype(dtype), bias.v_row_far.astype(dtype)
     v_row = jnp.where(row_ends[0], near, far)
     v_col = jnp.where(col_ends[0], bias.v_col.astype(dtype), bias.v_col_far.astype(dtype))
@@ -176,7 +176,7 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     far_row = jnp.where(row_ends[1], bias.v_row_far.astype(dtype), v_row)
     far_col = jnp.where(col_ends[1], bias.v_col_far.astype(dtype), v_col)
     sources = lax.stop_gradient(jnp.concatenate([v_row, v_col, far_row, far_col]))
-    lines = row, col, *forces, reference, *free, tap_row, tap_col
+    lines = row, col, *forces, reference, *free, strap_row, strap_col
     return Circuit(in_dtype(cell, dtype), *lines, sources, parallel)
 
 
@@ -222,7 +222,7 @@ def injecting(circuit: Circuit, i_rest: PerCell, cell: PerCell | None = None) ->
 def shunts(circuit: Circuit) -> tuple[PerCell | None, PerCell | None]:
     """Conductances [S] from row nodes and from column nodes to their references: of straps and of
     shunts."""
-    of_row, of_col = circuit.tap_row, circuit.tap_col
+    of_row, of_col = circuit.strap_row, circuit.strap_col
     if circuit.shunts is not None:
         row, col = circuit.shunts
         of_row = row.g if of_row is None else of_row + row.g

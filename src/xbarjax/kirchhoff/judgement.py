@@ -208,7 +208,7 @@ def status_of(
         readout.r_in,
         readout.r_in_far,
     )
-    straps = [r for r in (drive.r_tap, readout.r_tap) if r is not None]
+    straps = [r for r in (drive.r_strap, readout.r_strap) if r is not None]
     split = jnp.concatenate([undetermined.row_split, undetermined.col_split])
     near = jnp.concatenate([bias.v_row, bias.v_col])
     far = jnp.concatenate([bias.v_row_far, bias.v_col_far])

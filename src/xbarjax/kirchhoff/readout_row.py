@@ -114,7 +114,7 @@ def with_readout(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
         [jnp.broadcast_to(r, (rows, cols)), jnp.broadcast_to(last, (1, cols)).astype(r.dtype)]
     )
     v_held, r_held = readout.held(bias.v_col)
-    taps = None if drive.r_tap is None else along(drive.r_tap, jnp.inf)
+    taps = None if drive.r_strap is None else along(drive.r_strap, jnp.inf)
     if wires.parallel:
         # the readouts' row lies between the source lines' ends and what these are driven with
         r_row, v_line = along(wires.r_row, drive.r_source_far), bias.v_row_far
@@ -165,7 +165,7 @@ def without_readout(solution: Solution, crossbar: Crossbar, bias: Bias) -> Solut
         solution.num_steps,
         solution.newton_steps,
         jax.tree.map(cut, solution.faults),
-        None if solution.i_tap_row is None else cut(solution.i_tap_row),
+        None if solution.i_strap_row is None else cut(solution.i_strap_row),
         None,
         parallel,
     )

@@ -31,7 +31,7 @@ class Status(enum.IntFlag):
     GATES_OFF = 512
     SATURATED = 1024
     OUT_OF_STEPS = 2048
-    BACKWARDS = 4096
+    TIME_NOT_RISING = 4096
 
     @property
     def is_error(self) -> bool:
@@ -80,7 +80,7 @@ ADVICE = {
     Status.SATURATED: "every amplifier is at an end of its swing, so that outputs do not depend on"
     " the product any more: lower the feedback resistance or the inputs",
     Status.OUT_OF_STEPS: "max_steps were not enough to come to the last time: raise it, or rtol",
-    Status.BACKWARDS: "times or the corners of a line do not rise: time runs forward only",
+    Status.TIME_NOT_RISING: "times or the corners of a line do not rise: time runs forward only",
 }
 
 
@@ -109,8 +109,8 @@ class Solution(eqx.Module):
         `(rows,)` leaves the last column for the far source, `i_col_far` `(cols,)` enters row 0
         from the far readout.
     - `i_in`, `i_in_near`, `i_in_far`: current that each source delivers, `(rows,)`.
-    - `i_tap_row`, `i_tap_col` `(rows, cols)`: current that straps bring to nodes of word lines, and
-        take from nodes of bit lines; part of `i_in` and `i_out`. None where there are no straps.
+    - `i_strap_row`, `i_strap_col` `(rows, cols)`: current that straps bring to nodes of word lines,
+        and take from nodes of bit lines; part of `i_in` and `i_out`. None without straps.
     - `p_cell`, `p_row`, `p_col`: dissipated power, `(rows, cols)`, `(rows, cols + 1)` and
         `(rows + 1, cols)` (end resistances belong to their end segments); `p_dissipated` and
         `p_delivered` are totals, which Tellegen's theorem makes equal.
@@ -143,8 +143,8 @@ class Solution(eqx.Module):
     num_steps: Int[Array, "*batch"]
     newton_steps: Int[Array, "*batch"]
     faults: Faults | None
-    i_tap_row: Float[Array, "*batch rows cols"] | None
-    i_tap_col: Float[Array, "*batch rows cols"] | None
+    i_strap_row: Float[Array, "*batch rows cols"] | None
+    i_strap_col: Float[Array, "*batch rows cols"] | None
     parallel: bool = eqx.field(static=True)
 
     @property
@@ -209,7 +209,7 @@ class Solution(eqx.Module):
     @property
     def i_in(self) -> Array:
         ends = self.i_in_near + self.i_in_far
-        return ends if self.i_tap_row is None else ends + jnp.sum(self.i_tap_row, self._along)
+        return ends if self.i_strap_row is None else ends + jnp.sum(self.i_strap_row, self._along)
 
     @property
     def p_cell(self) -> Array:
@@ -235,18 +235,18 @@ class Solution(eqx.Module):
     @property
     def p_dissipated(self) -> Array:
         parts = [self.p_cell, self.p_row, self.p_col]
-        if self.i_tap_row is not None:
+        if self.i_strap_row is not None:
             v = jnp.expand_dims(self.bias.v_row, self._along)
-            parts.append(self.i_tap_row * (v - self.v_row))
-        if self.i_tap_col is not None:
-            parts.append(self.i_tap_col * (self.v_col - self.bias.v_col[..., None, :]))
+            parts.append(self.i_strap_row * (v - self.v_row))
+        if self.i_strap_col is not None:
+            parts.append(self.i_strap_col * (self.v_col - self.bias.v_col[..., None, :]))
         return jnp.sum(jnp.stack([jnp.sum(p, (-2, -1)) for p in parts]), axis=0)
 
     @property
     def p_delivered(self) -> Array:
         near_in, near_out = self.i_in - self.i_in_far, self.i_out_near
-        if self.i_tap_col is not None:
-            near_out = near_out + jnp.sum(self.i_tap_col, axis=-2)
+        if self.i_strap_col is not None:
+            near_out = near_out + jnp.sum(self.i_strap_col, axis=-2)
         rows = self.bias.v_row * near_in + self.bias.v_row_far * self.i_in_far
         cols = self.bias.v_col * near_out + self.bias.v_col_far * self.i_out_far
         return jnp.sum(rows, axis=-1) - jnp.sum(cols, axis=-1)

@@ -52,8 +52,8 @@ class Arrays(eqx.Module):
 
     **Attributes:**
 
-    - `share`: what is trained, `(down, across, arrays, rows, physical)`: the conductance of every
-        cell as a part of its range, `g = g_min + share (g_max - g_min)`.
+    - `g_relative`: conductance of every cell relative to its range, which is what is trained:
+        `g = g_min + g_relative (g_max - g_min)`, `(down, across, arrays, rows, physical)`.
     - `gain` [1] and `offset` [unit of weight]: digital, of every column of every tile, `(down,
         across, cols)`, or one for all, `(1, 1, 1)`; at first 1 and what the mapping takes for a
         weight of 0. `calibrated` fits them to the wires.
@@ -72,7 +72,7 @@ class Arrays(eqx.Module):
         of a model for inference.
     """
 
-    share: Cells
+    g_relative: Cells
     gain: Digital
     offset: Digital
     k: Scalar
@@ -96,7 +96,7 @@ class Arrays(eqx.Module):
     @eqx.filter_jit
     def _conductances(self) -> Cells:
         low, high = self.mapping.g_min, self.mapping.g_max
-        g = between(low, high, self.share)
+        g = between(low, high, self.g_relative)
         if self.vary is not None and self.die is not None:
             g = self.vary(g, self.die)
         return jnp.where(self.tiling.filled[:, :, None] > 0, g, 0)  # of a choice: no gradient there
@@ -135,7 +135,7 @@ class Arrays(eqx.Module):
         whole matrix where `columns` is false. Where no two conductances differ, the gain is 1.
         """
         tiling = self.tiling
-        filled = tiling.split(jnp.ones((tiling.inputs, tiling.outputs), self.share.dtype))
+        filled = tiling.split(jnp.ones((tiling.inputs, tiling.outputs), self.g_relative.dtype))
         wanted, found = tiling.split(weights), self.effective() / self.k
         over = 2 if columns else (0, 1, 2, 3)
         count = jnp.maximum(jnp.sum(filled, over, keepdims=True), 1)
@@ -196,7 +196,7 @@ def tile(
     mapping: AbstractMapping,
     build: Callable[[PerCell], Crossbar],
     *,
-    most: int | tuple[int, int] = 64,
+    max_tile: int | tuple[int, int] = 64,
     k: Any = None,
     scale: float = 1.0,
     v_read: Any = 1.0,
@@ -211,7 +211,7 @@ def tile(
     - `weights`: `(inputs, outputs)`.
     - `mapping`: how weights are carried, for example `DifferentialPair(g_min, g_max)`.
     - `build`: makes an array of conductances `(rows, physical)`, with wires, drive and readout.
-    - `most`: rows and columns of an array at most, or one number for both.
+    - `max_tile`: rows and columns of an array at most, or one number for both.
     - `k`: [S per unit of weight]; by default such that the largest weight takes `scale` of the
         range.
     - `v_read`, `noise` and the `rest` (`converter`, `vary`, `die`, `solver`, `route`): as in
@@ -229,7 +229,7 @@ def tile(
     require_positive(as_physical(scale, "scale"), "scale", "(1 is all of the range)")
     require_positive(v_read, "v_read", "V per unit of input")
     require_nonnegative(noise, "noise", "A", open_allowed=False)
-    tiling = Tiling(weights.shape[0], weights.shape[1], most)
+    tiling = Tiling(weights.shape[0], weights.shape[1], max_tile)
     k = mapping.siemens_per_weight(weights, scale) if k is None else as_physical(k, "k")
     require_positive(k, "k", "S per unit of weight")
     g, share = _programmed(tiling, mapping, weights, k)

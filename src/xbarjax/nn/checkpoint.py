@@ -85,7 +85,7 @@ def _form(state: Any, model: Any, fixed: Any) -> str:
     is_arrays = lambda x: isinstance(x, Arrays)
     for arrays in filter(is_arrays, jax.tree.leaves(model, is_leaf=is_arrays)):
         middle = (arrays.mapping.g_min + arrays.mapping.g_max) / 2
-        shape, dtype = arrays.share.shape[-2:], arrays.share.dtype
+        shape, dtype = arrays.g_relative.shape[-2:], arrays.g_relative.dtype
         form += _numbers(arrays.build(jnp.full(shape, middle, dtype)))
     form += _numbers(fixed)
     return hashlib.sha256("\n".join(form).encode()).hexdigest()

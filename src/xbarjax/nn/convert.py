@@ -42,7 +42,7 @@ def convert(
 
     - `model`: any pytree of equinox layers.
     - `make`: arrays, or another product (`methods`), for a matrix of weights `(inputs, outputs)`,
-        for example `lambda w: tile(w, DifferentialPair(1e-6, 1e-4), build, most=64)`.
+        for example `lambda w: tile(w, DifferentialPair(1e-6, 1e-4), build, max_tile=64)`.
     - `where`: which layers are converted, all by default; the others stay as they are.
 
     **Errors:** `ValueError` for a layer whose matrix has no arrays that compute with it (another

@@ -30,7 +30,7 @@ def on_every_core(f: Callable[[Array], Array], stack: Array) -> Array:
     return each(filled)[: len(stack)]
 
 
-def the_same_on_all(tree: Any) -> Any:
+def replicate(tree: Any) -> Any:
     """A tree whose arrays lie on every core, before a step as after it: a step that found them
     elsewhere than it leaves them would be compiled twice."""
     mesh = _mesh()

@@ -84,6 +84,6 @@ def _frozen(arrays: Arrays, path: tuple[Any, ...]) -> Frozen:
     if arrays.still == arrays.build:
         rest = jnp.zeros((tiling.down, tiling.across, matrix.shape[-1]), matrix.dtype)
     else:
-        rest = arrays.read(jnp.zeros((tiling.down, tiling.rows), arrays.share.dtype))
+        rest = arrays.read(jnp.zeros((tiling.down, tiling.rows), arrays.g_relative.dtype))
     of = arrays
     return Frozen(matrix, rest, of.gain, of.offset, of.k, of.v_read, of.noise, tiling, of.converter)

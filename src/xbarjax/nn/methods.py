@@ -51,19 +51,19 @@ def __dir__() -> list[str]:
 class Hardware:
     """The arrays that a matrix is put on.
 
-    **Arguments:** `mapping`, `build`, `most`, `scale`: those of `tile`; `rest`: what else it
+    **Arguments:** `mapping`, `build`, `max_tile`, `scale`: those of `tile`; `rest`: what else it
     takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`, `route`).
     """
 
     mapping: AbstractMapping
     build: Callable[[PerCell], Crossbar]
-    most: int | tuple[int, int] = 64
+    max_tile: int | tuple[int, int] = 64
     scale: float = 1.0
     rest: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def program(self, weights: Matrix) -> Arrays:
         """Arrays for ideal wires, where the largest weight takes `scale` of the range."""
-        of = dict(most=self.most, scale=self.scale)
+        of = dict(max_tile=self.max_tile, scale=self.scale)
         return tile(weights, self.mapping, self.build, **of, **self.rest)
 
 
@@ -129,18 +129,18 @@ def compensated(
     Warns of tiles that miss the tolerance of the method, unless it is one of what programming
     leaves, which no tolerance knows: they are as near as it came. Raises
     `ValueError` where the first tile has fewer rows than the others and bit lines end in a second
-    terminal, behind rows without cells: choose `most` such that tiles are even."""
+    terminal, behind rows without cells: choose `max_tile` such that tiles are even."""
     method = FixedPoint(rtol=1e-4) if method is None else method
     arrays = hardware.program(weights)
     low, span = arrays.mapping.g_min, arrays.mapping.g_max - arrays.mapping.g_min
     blocks, tiling = arrays.tiling.split(weights), arrays.tiling
-    share, gain, offset = arrays.share, arrays.gain, arrays.offset
+    share, gain, offset = arrays.g_relative, arrays.gain, arrays.offset
     how: dict[str, Any] = dict(scale=hardware.scale, method=method, solver=arrays.linear_solver)
     far = arrays.build(arrays.conductances[0, 0, 0]).readout.r_in_far
     if tiling.left and not bool(jnp.all(jnp.isinf(far))):
         raise ValueError(
             f"{tiling.inputs} rows leave {tiling.left} of the first tile without cells, and bit"
-            " lines are sensed behind them: choose most such that tiles are even."
+            " lines are sensed behind them: choose max_tile such that tiles are even."
         )
     missed: list[Compensation] = []
     for down in range(tiling.down):
@@ -165,7 +165,7 @@ def compensated(
             f" {float(worst.after.rms):.1e} rms. {worst.advice}",
             stacklevel=2,
         )
-    return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), arrays, (share, gain, offset))
+    return eqx.tree_at(lambda a: (a.g_relative, a.gain, a.offset), arrays, (share, gain, offset))
 
 
 def truncated(weights: Matrix, hardware: Hardware, rank: int, then: Method = plain) -> Chain:

@@ -39,7 +39,7 @@ def cheapest(arrays: Any, v: Inputs) -> Currents:
     since the compiled function may be mapped itself: both routes are then compiled, and one runs.
     """
     crossbar = arrays.build(arrays.conductances[0, 0, 0])
-    limit = crossover(*arrays.share.shape[-2:])
+    limit = crossover(*arrays.g_relative.shape[-2:])
     many = _at_least(limit, 1)(*lax.stop_gradient((v, eqx.filter(crossbar, eqx.is_array))))
     if not isinstance(many, jax.core.Tracer):
         return by_matrix(arrays, v) if many else by_reads(arrays, v)

@@ -9,17 +9,17 @@ Blocks = Float[Array, "down across rows cols"]
 
 
 class Tiling(eqx.Module):
-    """A matrix of `inputs` by `outputs` on as few arrays of at most `most` rows and columns as it
-    takes, all of one size and as even as that allows. What the arrays of one block row put out
+    """A matrix of `inputs` by `outputs` on arrays of at most `max_tile` rows and columns: as few as
+    it takes, all of one size and as even as that allows. What the arrays of one block row put out
     stands side by side; those of a block column are partial sums and are added digitally.
 
     Rows that are left over lie where the bit lines are farthest from their sense side, and have no
     cells, so that bit lines are electrically as long as they are filled. Columns that are left over
     lie where the word lines are farthest from their driver; they have the cells of a weight of 0.
 
-    **Arguments:** `inputs`, `outputs`, `most`: `(rows, cols)`, or one number for both, of weights:
-    a mapping may take more columns of cells for them (an `InterleavedPair` two a weight, an
-    `OffsetColumn` one more in all).
+    **Arguments:** `inputs`, `outputs`: of the matrix; `max_tile`: the largest tile, `(rows, cols)`
+    or one number for both, of weights: a mapping may take more columns of cells for them (an
+    `InterleavedPair` two per weight, an `OffsetColumn` one more in all).
 
     **Attributes:** `down`, `across`: how many arrays; `rows`, `cols`: of each.
     """
@@ -31,13 +31,13 @@ class Tiling(eqx.Module):
     rows: int = eqx.field(static=True)
     cols: int = eqx.field(static=True)
 
-    def __init__(self, inputs: int, outputs: int, most: int | tuple[int, int]):
+    def __init__(self, inputs: int, outputs: int, max_tile: int | tuple[int, int]):
         for name, value in (("inputs", inputs), ("outputs", outputs)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; a matrix has at least 1.")
-        rows, cols = most if isinstance(most, (tuple, list)) else (most, most)
+        rows, cols = max_tile if isinstance(max_tile, (tuple, list)) else (max_tile, max_tile)
         if rows < 1 or cols < 1:
-            raise ValueError(f"most is {most}; an array has at least 1 row and 1 column.")
+            raise ValueError(f"max_tile is {max_tile}; an array has at least 1 row and 1 column.")
         self.inputs, self.outputs = inputs, outputs
         self.down, self.across = -(-inputs // rows), -(-outputs // cols)
         self.rows, self.cols = -(-inputs // self.down), -(-outputs // self.across)

@@ -15,7 +15,7 @@ from .._types import promoting
 from ..variability import AbstractPerturbation
 from .analog import Arrays
 from .checkpoint import Checkpoint
-from .cores import the_same_on_all
+from .cores import replicate
 from .frozen import Frozen
 
 Loss = Callable[[Any, Any, PRNGKeyArray], Array]
@@ -87,7 +87,7 @@ def trainable(model: Any) -> Any:
         nothing = jax.tree.map(lambda _: False, part)
         if isinstance(part, Frozen):
             return nothing
-        return eqx.tree_at(lambda a: (a.share, a.gain, a.offset), nothing, (True, True, True))
+        return eqx.tree_at(lambda a: (a.g_relative, a.gain, a.offset), nothing, (True, True, True))
 
     return jax.tree.map(one, model, is_leaf=lambda x: isinstance(x, (Arrays, Frozen)))
 
@@ -106,7 +106,9 @@ def only(where: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def within_bounds(model: Any) -> Any:
     """The model with every conductance between its bounds."""
-    return _over_arrays(lambda a: eqx.tree_at(lambda a: a.share, a, jnp.clip(a.share, 0, 1)), model)
+    return _over_arrays(
+        lambda a: eqx.tree_at(lambda a: a.g_relative, a, jnp.clip(a.g_relative, 0, 1)), model
+    )
 
 
 def on_die(model: Any, key: PRNGKeyArray) -> Any:
@@ -231,7 +233,7 @@ def _placed(x: Any, model: Any) -> Any:
     """A state or a batch where the arrays of a model are computed: on several cores a step finds it
     as it leaves it, and what lies on a single one could not be computed with."""
     held = any(map(_is_arrays, jax.tree.leaves(model, is_leaf=_is_arrays)))
-    return the_same_on_all(x) if held else x
+    return replicate(x) if held else x
 
 
 def _is_arrays(x: Any) -> bool:

@@ -8,9 +8,10 @@ import math
 
 import jax.numpy as jnp
 
-from .._types import as_physical as si, require_bits, require_positive
+from .._types import Values, as_physical as si, require_bits, require_positive
+from ..cells import Polynomial
 from ..readout import Cco
-from ..variability import ClippedLog, Drift, Programming, Pulses, Relaxation, Saturating
+from ..variability import ClippedLog, Drift, OpenLoopWrite, Programming, Relaxation, Saturating
 from ..wires import Wires
 
 # node [nm]: width [nm], aspect ratio, resistivity [uohm cm], what the barrier of the copper adds
@@ -49,6 +50,20 @@ def copper_wires(node: int, along_row: float = 2.0, along_col: float = 2.0) -> W
     row, col = (pitch * width * 1e-9 for pitch in (along_row, along_col))
     r_row, r_col = si(per_metre * row), si(per_metre * col)
     return Wires(r_row, r_col, c_row=si(0.2e-9 * row), c_col=si(0.2e-9 * col))
+
+
+def rram_milo(g: Values) -> Polynomial:
+    """The read nonlinearity of a HfO2 RRAM device: a cubic whose coefficients depend on `g` [S].
+
+    The coefficients are cubic and quadratic in `log10(g)`, up to 0.5 V; they are fitted to four
+    devices of 62.5 to 110 uS and to an ohmic one assumed at 225 uS. Source: V. Milo et al., IRPS
+    2021, doi:10.1109/IRPS46558.2021.9405119, as digitised in CrossSim (`RRAM_Milo`).
+    """
+    g = si(g, "g")
+    x = jnp.log10(g)
+    g_2 = jnp.polyval(jnp.asarray([1.388e-4, 1.541e-3, 5.711e-3, 7.063e-3], x.dtype), x)
+    g_3 = jnp.polyval(jnp.asarray([8.8710e-5, 6.7919e-4, 1.2968e-3], x.dtype), x)
+    return Polynomial(g, g_2, g_3, jnp.asarray(0.5, x.dtype))
 
 
 def rram_programming_wan(days: int = 0) -> Programming:
@@ -154,7 +169,7 @@ def _saturating(size: float, i_0: float, v_read: float) -> Saturating:
     return Saturating(1e-9 * size / v, 1e-9 * i_0 / v)
 
 
-def ecram_pulses_lithium(g_min: float, g_max: float) -> Pulses:
+def ecram_pulses_lithium(g_min: float, g_max: float) -> OpenLoopWrite:
     """Pulses that raise a lithium ECRAM cell: about 1000 of them from end to end, 30 % of a step
     from pulse to pulse and 10 % from cell to cell (Tang et al., IEEE IEDM 2018,
     10.1109/IEDM.2018.8614551, as fitted in IBM's AIHWKit).
@@ -164,7 +179,7 @@ def ecram_pulses_lithium(g_min: float, g_max: float) -> Pulses:
     return _linear_step(0.002, 0.1153, -0.8276, 1.1724, 0.1, 0.3, g_min, g_max)
 
 
-def ecram_pulses_metal_oxide(g_min: float, g_max: float) -> Pulses:
+def ecram_pulses_metal_oxide(g_min: float, g_max: float) -> OpenLoopWrite:
     """Pulses that raise a metal-oxide ECRAM cell: about 8000 of them from end to end, 200 % of a
     step from pulse to pulse and 10 % from cell to cell (Kim et al., IEEE IEDM 2019, as fitted in
     IBM's AIHWKit).
@@ -174,12 +189,12 @@ def ecram_pulses_metal_oxide(g_min: float, g_max: float) -> Pulses:
     return _linear_step(2.8214e-4, 0.4152, -0.8286, 1.1714, 0.1, 2.0, g_min, g_max)
 
 
-def _linear_step(dw, gamma, w_min, w_max, device, cycle, g_min, g_max) -> Pulses:
+def _linear_step(dw, gamma, w_min, w_max, device, cycle, g_min, g_max) -> OpenLoopWrite:
     """Steps `dw (1 - gamma w/w_max)` of weights, as a part of their range, from its lower end."""
     first = dw * (1 - gamma * w_min / w_max)
     slope = gamma * (w_max - w_min) / (w_max - gamma * w_min)
     step = first / (w_max - w_min)
-    return Pulses(*map(si, (step, slope, g_min, g_max, device, cycle)))
+    return OpenLoopWrite(*map(si, (step, slope, g_min, g_max, device, cycle)))
 
 
 def cco_hermes(i_max: float, bits: int = 8) -> Cco:

@@ -6,7 +6,7 @@ from .converters import (
     Sar as Sar,
 )
 from .integrator import Integrator as Integrator, reset_noise as reset_noise
-from .mirror import Conveyor as Conveyor, mirror_mismatch as mirror_mismatch
+from .mirror import CurrentConveyor as CurrentConveyor, mirror_mismatch as mirror_mismatch
 from .readout import (
     AbstractClampedReadout as AbstractClampedReadout,
     AbstractIdealReadout as AbstractIdealReadout,

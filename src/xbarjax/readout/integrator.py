@@ -31,7 +31,7 @@ class Integrator(AbstractReadoutInTime):
 
     **Arguments:** each a scalar or `(cols,)`.
 
-    - `c`: capacitance [F]. - `seconds`: how long it integrates [s].
+    - `c`: capacitance [F]. - `t_int`: how long it integrates [s].
     - `r_leak`: resistance [ohm] beside the capacitor; inf by default.
     - `q_injected`: charge [C] that the reset switch leaves.
     - `gain`: open-loop gain of the amplifier; None (the default) is an ideal one.
@@ -40,14 +40,14 @@ class Integrator(AbstractReadoutInTime):
         from the input to ground, as well.
 
     `simulate` takes its reset to end at the first time, and the amplifier to have answered to what
-    the switch leaves; `seconds` is for a read.
+    the switch leaves; `t_int` is for a read.
 
     Its output is a voltage [V]. Raises `ValueError` for a capacitance, a time or a gain that is
     not positive.
     """
 
     c: Float[Array, "*cols"] = eqx.field(converter=physical("c"))
-    seconds: Float[Array, "*cols_"] = eqx.field(converter=physical("seconds"))
+    t_int: Float[Array, "*cols_"] = eqx.field(converter=physical("t_int"))
     r_leak: Float[Array, "*cols__"] = eqx.field(converter=physical("r_leak"), default=float("inf"))
     q_injected: Float[Array, "*cols___"] = eqx.field(converter=physical("q_injected"), default=0.0)
     v_ref: Float[Array, "*c"] = eqx.field(converter=physical("v_ref", whole=True), default=0.0)
@@ -59,7 +59,7 @@ class Integrator(AbstractReadoutInTime):
     c_in: Float[Array, "*c_in"] | None = eqx.field(converter=optional("c_in"), default=None)
 
     def __check_init__(self):
-        for name, unit in (("c", "F"), ("seconds", "s"), ("r_leak", "ohm")):
+        for name, unit in (("c", "F"), ("t_int", "s"), ("r_leak", "ohm")):
             require_positive(getattr(self, name), name, unit, open_allowed=name == "r_leak")
         for name, unit in (("q_injected", "C"), ("v_ref", "V"), ("v_offset", "V")):
             require_finite(getattr(self, name), name, unit)
@@ -95,7 +95,7 @@ class Integrator(AbstractReadoutInTime):
 
     def valid(self) -> Bool[Array, "..."]:
         gain = 1.0 if self.gain is None else self.gain
-        sound = (self.c > 0) & (self.seconds > 0) & (self.r_leak > 0) & (jnp.asarray(gain) > 0)
+        sound = (self.c > 0) & (self.t_int > 0) & (self.r_leak > 0) & (jnp.asarray(gain) > 0)
         if self.gbw is not None:
             sound &= self.gbw > 0
         return sound if self.c_in is None else sound & (self.c_in >= 0) & jnp.isfinite(self.c_in)
@@ -108,12 +108,12 @@ class Integrator(AbstractReadoutInTime):
         return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))
 
     def output(self, i: PerCol, v: PerCol) -> PerCol:
-        decades = self.seconds / self.r_leak / self.c  # so divided, r_leak = inf has slopes
+        decades = self.t_int / self.r_leak / self.c  # so divided, r_leak = inf has slopes
         leaks = decades > 0
         lost = jnp.where(leaks, decades, 1)
         kept = jnp.where(leaks, -jnp.expm1(-lost) / lost, 1)
         left = self.q_injected / self.c * jnp.exp(-decades)
-        return v - i * self.seconds / self.c * kept - left
+        return v - i * self.t_int / self.c * kept - left
 
     @property
     def has_memory(self) -> bool:

@@ -6,7 +6,7 @@ from .._types import PerCol, physical, require_finite, require_nonnegative
 from .readout import AbstractIdealReadout, AbstractNearReadout
 
 
-class Conveyor(  # pyright: ignore[reportIncompatibleVariableOverride]
+class CurrentConveyor(  # pyright: ignore[reportIncompatibleVariableOverride]
     AbstractNearReadout, AbstractIdealReadout
 ):
     """A regulated current conveyor: an amplifier holds the bit line through a transistor whose
@@ -58,7 +58,7 @@ class Conveyor(  # pyright: ignore[reportIncompatibleVariableOverride]
 def mirror_mismatch(
     area: ArrayLike, v_ov: ArrayLike, a_vt: ArrayLike, a_beta: ArrayLike
 ) -> Float[Array, "..."]:
-    """Standard deviation [1] of a mirror's mismatch, by the law in `Conveyor`.
+    """Standard deviation [1] of a mirror's mismatch, by the law in `CurrentConveyor`.
 
     **Arguments:** `area`: `W L` of each transistor [m^2]; `v_ov`: overdrive [V]; `a_vt`: [V m];
     `a_beta`: [m].

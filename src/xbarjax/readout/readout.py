@@ -25,12 +25,12 @@ class AbstractReadout(eqx.Module):
     """A bit line's readout. The array sees a voltage source behind a resistance; users see
     `output`.
 
-    Every array field is a scalar or `(cols,)`, but for `r_tap`, `(rows, cols)`.
+    Every array field is a scalar or `(cols,)`, but for `r_strap`, `(rows, cols)`.
     """
 
     r_in: AbstractVar[Float[Array, "..."]]  # [ohm] below the lead-out at the last row
     r_in_far: AbstractVar[Float[Array, "..."]]  # [ohm] above row 0
-    r_tap: AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
+    r_strap: AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
 
     @property
     @abc.abstractmethod
@@ -122,7 +122,7 @@ class AbstractNearReadout(AbstractReadout):
         return jnp.full((), jnp.inf)
 
     @property
-    def r_tap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def r_strap(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         return None
 
 

@@ -31,22 +31,22 @@ class SampleHold(eqx.Module):
         require_nonnegative(self.temperature, "temperature", "K", open_allowed=False)
 
     def __call__(
-        self, v: Signal, seconds: Signal | float = 0.0, *, key: Key[Array, ""] | None = None
+        self, v: Signal, t_hold: Signal | float = 0.0, *, key: Key[Array, ""] | None = None
     ) -> Signal:
         """The voltage [V] after a time [s]; with a `key`, with the noise of its sampling."""
-        held = v * jnp.exp(-jnp.asarray(seconds) / self.r_leak / self.c)
+        held = v * jnp.exp(-jnp.asarray(t_hold) / self.r_leak / self.c)
         if key is None:
             return held
         noise = jax.random.normal(key, jnp.shape(v), held.dtype)
         return held + (reset_noise(self.c, self.temperature) * noise).astype(held.dtype)
 
 
-def turns(cols: int, shared_by: int, seconds: float) -> Float[Array, " cols"]:
+def turns(cols: int, shared_by: int, t_conversion: float) -> Float[Array, " cols"]:
     """Waiting time [s] of each column for a converter that serves `shared_by` neighbouring columns
-    in turn, at `seconds` a conversion."""
+    in turn, at `t_conversion` a conversion."""
     if shared_by < 1:
         raise ValueError(f"shared_by is {shared_by}; a converter serves one column at least.")
-    return (jnp.arange(cols) % shared_by).astype(float) * seconds
+    return (jnp.arange(cols) % shared_by).astype(float) * t_conversion
 
 
 class Cco(eqx.Module):
@@ -60,23 +60,23 @@ class Cco(eqx.Module):
     range. (The core of R. Khaddam-Aljameh et al., IEEE J. Solid-State
     Circuits 57, 1027 (2022), doi:10.1109/JSSC.2022.3140414, converts in this way.)
 
-    **Arguments:** `k`: [Hz/A], a scalar or one a column; `seconds`: how long it counts [s];
+    **Arguments:** `k`: [Hz/A], a scalar or one a column; `t_count`: how long it counts [s];
     `f_max`: [Hz], inf by default. Raises `ValueError` for one that is not positive.
     """
 
     k: Float[Array, "..."] = eqx.field(converter=physical("k"))
-    seconds: Float[Array, "..."] = eqx.field(converter=physical("seconds"))
+    t_count: Float[Array, "..."] = eqx.field(converter=physical("t_count"))
     f_max: Float[Array, "..."] = eqx.field(converter=physical("f_max"), default=float("inf"))
 
     def __check_init__(self):
         require_positive(self.k, "k", "Hz/A")
-        require_positive(self.seconds, "seconds", "s")
+        require_positive(self.t_count, "t_count", "s")
         require_positive(self.f_max, "f_max", "Hz", open_allowed=True)
 
     def periods(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
         """Number of periods [1] that have passed, whole and part."""
         f = self.k * jnp.where(i <= 0, 0, i)
-        return jnp.where(f > self.f_max, self.f_max, f) * self.seconds + phase
+        return jnp.where(f > self.f_max, self.f_max, f) * self.t_count + phase
 
     def code(self, i: Signal, phase: Signal | float = 0.0) -> Int[Array, "..."]:
         """Whole periods of a current [A]."""
@@ -88,7 +88,7 @@ class Cco(eqx.Module):
         begun, half = (0.0, 0.5) if phase is None else (phase, 0.0)
         periods = self.periods(i, begun)
         code = jnp.floor(periods) + straight_through(periods)
-        return (code + half) / (self.k * self.seconds)
+        return (code + half) / (self.k * self.t_count)
 
 
 def share_charge(

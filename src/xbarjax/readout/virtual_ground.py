@@ -23,7 +23,7 @@ class VirtualGround(AbstractIdealReadout):
     - `r_in`: input resistance [ohm] below the lead-out at the last row; inf leaves it free.
     - `r_in_far`: the one more segment above row 0: resistance [ohm] of wire and sense input
         there; inf (the default) leaves the end free. The output current is the sum of both ends.
-    - `r_tap`: straps from nodes of the line to the same sense, beside `r_in`: resistance [ohm] of
+    - `r_strap`: straps from nodes of the line to the same sense, beside `r_in`: resistance [ohm] of
         each, `(rows, cols)` or a scalar; positive, and inf where there is none. The output current
         takes them in.
     - `v_ref`: reference voltage [V].
@@ -41,13 +41,15 @@ class VirtualGround(AbstractIdealReadout):
     v_offset: Float[Array, "*cols___"] = eqx.field(
         converter=physical("v_offset", whole=True), default=0.0
     )
-    r_tap: Float[Array, "*rows_cols"] | None = eqx.field(converter=optional("r_tap"), default=None)
+    r_strap: Float[Array, "*rows_cols"] | None = eqx.field(
+        converter=optional("r_strap"), default=None
+    )
 
     def __check_init__(self):
         require_nonnegative(self.r_in, "r_in", "ohm", open_allowed=True)
         require_nonnegative(self.r_in_far, "r_in_far", "ohm", open_allowed=True)
-        if self.r_tap is not None:
-            require_positive(self.r_tap, "r_tap", "ohm", open_allowed=True)
+        if self.r_strap is not None:
+            require_positive(self.r_strap, "r_strap", "ohm", open_allowed=True)
         require_finite(self.v_ref, "v_ref", "V")
         require_finite(self.v_offset, "v_offset", "V")
 

@@ -1,6 +1,6 @@
 from . import elimination as elimination, products as products
 from .auto import AutoLadder as AutoLadder, chosen as chosen
-from .batching import one_by_one as one_by_one
+from .batching import sequential_vmap as sequential_vmap
 from .blocks import BlockElimination as BlockElimination
 from .dense import Dense as Dense
 from .implicit import Factored as Factored, factor as factor, roughly as roughly, solve as solve

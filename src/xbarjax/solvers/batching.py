@@ -63,7 +63,7 @@ class Kernel(lx.AbstractLinearSolver):
         """Solution and statistics as of `refinement.refined`, by the kernel."""
 
 
-def one_by_one(f: Callable, own: Callable | None = None) -> Callable:
+def sequential_vmap(f: Callable, own: Callable | None = None) -> Callable:
     """`f`, except that on a CPU `jax.vmap` of it runs one system after the other.
 
     There a system within the caches is solved faster than many at once in memory, and each stops
@@ -93,7 +93,11 @@ def one_by_one(f: Callable, own: Callable | None = None) -> Callable:
 
             def one(turn):
                 args = filled(shared, turn)
-                return one_by_one(f, own)(*args) if anew is None else one_by_one(anew)(*args[1:])
+                return (
+                    sequential_vmap(f, own)(*args)
+                    if anew is None
+                    else sequential_vmap(anew)(*args[1:])
+                )
 
             return lax.map(one, {n: x for n, x in distinct.items() if n in over})
 

@@ -11,7 +11,7 @@ from jax import lax
 
 from ..kirchhoff.network import Field, Network
 from .auto import chosen
-from .batching import Kernel, Together, first_of, one_by_one
+from .batching import Kernel, Together, first_of, sequential_vmap
 from .refinement import refined
 from .shorts import parted
 
@@ -31,7 +31,7 @@ def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
     network = parted(network)
     solver = chosen(solver, symmetric=network.symmetric, parallel=network.parallel)
     init = partial(_init, solver)
-    init = init if _has_kernel(solver, network) else one_by_one(init)
+    init = init if _has_kernel(solver, network) else sequential_vmap(init)
     state = init(lax.stop_gradient(network))
     return Factored(network, solver, state, _transposed(solver, state))
 
@@ -83,7 +83,7 @@ def solve(
             return compute(made_of(network), network, b)
 
         at_once = isinstance(solver, Together) or _has_kernel(solver, network)
-        run = compute if at_once else one_by_one(compute, own)
+        run = compute if at_once else sequential_vmap(compute, own)
         return lambda _, b: run(state, network, b)
 
     # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
@@ -125,4 +125,4 @@ def roughly(factored: Factored, vector: Field, rtol: float) -> Field:
 
     kernel = _has_kernel(factored.solver, factored.network)
     args = lax.stop_gradient((factored.state, vector))
-    return lax.stop_gradient((compute if kernel else one_by_one(compute))(*args))
+    return lax.stop_gradient((compute if kernel else sequential_vmap(compute))(*args))

@@ -40,7 +40,7 @@ from jaxtyping import Array, Bool, Int
 from .._types import Inner, PerCell
 from ..kirchhoff.network import Field
 from .auto import AutoLadder, chosen
-from .batching import one_by_one
+from .batching import sequential_vmap
 from .implicit import factor, solve
 from .passes import tolerance
 from .turns import Frame, State, Tangents, Turn
@@ -115,7 +115,7 @@ def root(
     def solution(circuit, begin):
         arrays, rest = eqx.partition(circuit, eqx.is_array)
         search = lambda arrays, begin: _search(equations, newton, eqx.combine(arrays, rest), begin)
-        return one_by_one(search)(arrays, begin)
+        return sequential_vmap(search)(arrays, begin)
 
     @solution.def_jvp
     def _(primals, tangents):

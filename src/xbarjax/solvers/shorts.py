@@ -22,7 +22,7 @@ from .. import _native
 from .._types import CellMask, PerCell, Scalar
 from ..kirchhoff.network import CAP, Network, Segments, Shorts
 from . import ladder
-from .batching import one_by_one
+from .batching import sequential_vmap
 
 KNIT = 0.05  # of the best wire of a line: what its ideal wires are taken for beside a short
 ROUNDS = 8  # cells, as far as which a short looks for what holds it
@@ -51,7 +51,7 @@ class _Kinds(NamedTuple):
 def _kinds_of(network: Network) -> _Kinds:
     """By the kernel where there is one."""
     if not _native.available():
-        return one_by_one(_kinds)(network)
+        return sequential_vmap(_kinds)(network)
     nodes, dtype, parallel = network.g_rc.shape, network.g_rc.dtype, network.parallel
     g, shunts = network.g_rc, (network.shunt_row, network.shunt_col)
     operands = network.row.r, network.col.r, g, g, *shunts

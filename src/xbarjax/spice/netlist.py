@@ -92,7 +92,7 @@ def netlist(
     r, ends = _floats(wires.r_row, (rows, cols)), (drive.r_source, drive.r_source_far)
     of, v = down if wires.parallel else across, (bias.v_row, bias.v_row_far)
     taps = lambda r: None if r is None else _floats(r, (rows, cols))
-    word = list(_family("row source in w", of, r, ends, v, taps(drive.r_tap)))
+    word = list(_family("row source in w", of, r, ends, v, taps(drive.r_strap)))
     inputs = [
         sense(_one(readout, k), k, float(bias.v_col[k]), float(r))
         for k, r in enumerate(_floats(readout.r_in, (cols,)))
@@ -100,7 +100,7 @@ def netlist(
     r, ends = _floats(wires.r_col, (rows, cols)), ([x.r for x in inputs], readout.r_in_far)
     of, v = [line[::-1] for line in down], (bias.v_col, bias.v_col_far)
     lines = [x.lines for x in inputs]
-    bit = list(_family("col in out b", of, r, ends, v, taps(readout.r_tap), lines))
+    bit = list(_family("col in out b", of, r, ends, v, taps(readout.r_strap), lines))
     devices = list(_devices(crossbar, bias))
     grounded = _grounded([*word, *bit, *devices])
     kept = iter(without_loops([*word, *bit, *devices]))

@@ -109,7 +109,7 @@ class Followed(NamedTuple):
     state: PyTree
     kept: PyTree  # states before every CHUNK of steps
     taken: Array  # steps
-    refused: Array
+    rejected: Array
     s: Scalar  # where they came to
 
 
@@ -139,11 +139,11 @@ def follow(
     buffers = written, room(seen, most), room(state, chunks + 1)
 
     def unfinished(carry):
-        s, _, _, _, taken, refused = carry
-        return (s < end) & (taken < most) & (refused < most)
+        s, _, _, _, taken, rejected = carry
+        return (s < end) & (taken < most) & (rejected < most)
 
     def go(carry):
-        s, wanted, state, (written, seen, kept), taken, refused = carry
+        s, wanted, state, (written, seen, kept), taken, rejected = carry
         to = knots.after(s, wanted) if ends is None else ends[taken]
         t, h, middle = knots.step(s, to)
         new, said, error = step(state, t, h, middle, judged=ends is None)
@@ -153,7 +153,7 @@ def follow(
         better = jnp.where(keep, jnp.maximum(factor, 1), jnp.minimum(factor, SAFETY)) * h
         # a knot may have cut it short: what was thought right before still is
         wanted = jnp.where(keep & (h < wanted), jnp.maximum(better, wanted), better)
-        # what is refused is written over: to read here would make the loop copy all of it
+        # what is rejected is written over: to read here would make the loop copy all of it
         put = lambda of, at, x: jax.tree.map(lambda of, x: of.at[at].set(x), of, x)
         begins = jnp.where(taken % CHUNK == 0, taken // CHUNK, chunks)
         buffers = put(written, taken, to), put(seen, taken, said), put(kept, begins, state)
@@ -165,12 +165,12 @@ def follow(
             state,
             buffers,
             taken + keep.astype(int),
-            refused + 1 - keep.astype(int),
+            rejected + 1 - keep.astype(int),
         )
 
     begin = (zero, first, state, buffers, none, none)
-    s, _, state, buffers, taken, refused = lax.while_loop(unfinished, go, begin)
-    return Followed(buffers[0], buffers[1], state, buffers[2], taken, refused, s)
+    s, _, state, buffers, taken, rejected = lax.while_loop(unfinished, go, begin)
+    return Followed(buffers[0], buffers[1], state, buffers[2], taken, rejected, s)
 
 
 @follow.def_jvp

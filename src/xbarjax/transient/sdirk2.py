@@ -167,7 +167,7 @@ def followed(
     ts, rtol = ts.astype(dtype), rtol.astype(dtype)
     start = _start(crossbar, resting, first, v_in)
     rises = jnp.all(jnp.diff(ts) > 0) & jnp.all(jnp.diff(waveform.t, axis=0) > 0)
-    backwards = jnp.where(rises, 0, int(Status.BACKWARDS)) | start.said.status
+    backwards = jnp.where(rises, 0, int(Status.TIME_NOT_RISING)) | start.said.status
     start = start._replace(said=start.said._replace(status=lax.stop_gradient(backwards)))
     corners = jnp.ravel(waveform.t).astype(dtype)
     inside = jnp.where(corners < ts[0], ts[0], jnp.where(corners > ts[-1], ts[-1], corners))

@@ -47,10 +47,10 @@ ENOUGH = 1e-7
 MOST = 2000  # iterations
 
 
-def delay(
+def elmore_delay(
     crossbar: Crossbar, v_in: Values, *, solver: lx.AbstractLinearSolver = AutoLadder()
 ) -> PerCol:
-    """Elmore's delay [s] of every output current, `(cols,)`, by two solves:
+    """Elmore delay [s] of every output current, `(cols,)`, by two solves:
 
         T_j = integral of (1 - i_j(t) / i_j) dt    after a step of the inputs to `v_in`.
 
@@ -65,7 +65,7 @@ def delay(
 
     **Errors:** those of `read`; `ValueError` for cells or readouts that are not linear.
     """
-    linear_only(crossbar, "delay")
+    linear_only(crossbar, "elmore_delay")
     v_in = as_physical(v_in, "v_in", whole=True)
     found, status = _delay(crossbar, v_in, solver)
     return finish(found, status)
@@ -78,7 +78,7 @@ def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver = AutoLa
     By power iteration, one solve each, until it changes by less than 1e-7, in float32 by 1e-6. Its
     gradient is that of an eigenvalue, where it is not one of several that are nearly the same.
 
-    **Errors:** as of `delay`, and `ValueError` for an array without capacitors.
+    **Errors:** as of `elmore_delay`, and `ValueError` for an array without capacitors.
     """
     linear_only(crossbar, "slowest_mode")
     wires = crossbar.wires
@@ -176,8 +176,8 @@ def _delay(crossbar: Crossbar, v_in: Array, solver) -> tuple[PerCol, Array]:
     x, _ = array.answer(change)
     alpha = array.factored.network.col.alpha
     lacks = alpha[-1] * x.col_segments[-1] - alpha[0] * x.col_segments[0]
-    if crossbar.readout.r_tap is not None:
-        lacks += jnp.sum(x.col / crossbar.readout.r_tap, axis=0)
+    if crossbar.readout.r_strap is not None:
+        lacks += jnp.sum(x.col / crossbar.readout.r_strap, axis=0)
     i = end.i_out - still.i_out
     flows = i != 0
     status = end.status | still.status

@@ -26,8 +26,8 @@ class Transient(eqx.Module):
     - `v_sense`, `output`: as of a `Solution`, `(times, cols)`.
     - `v_row`, `v_col`: node voltages at the last time [V], `(rows, cols)`.
     - `residual`: largest violation of Kirchhoff's current law in any stage [A]; `status`: a
-        `Status`; `steps`, `refused`: how many were taken, and done again because they erred too
-        much; `num_steps`, `newton_steps`: iterations and linearisations, in all.
+        `Status`; `accepted`, `rejected`: steps that were taken, and done again because they erred
+        too much; `num_steps`, `newton_steps`: iterations and linearisations, in all.
     """
 
     t: Float[Array, "*batch times"]
@@ -42,8 +42,8 @@ class Transient(eqx.Module):
     v_col: Float[Array, "*batch rows cols"]
     residual: Float[Array, "*batch"]
     status: Int[Array, "*batch"]
-    steps: Int[Array, "*batch"]
-    refused: Int[Array, "*batch"]
+    accepted: Int[Array, "*batch"]
+    rejected: Int[Array, "*batch"]
     num_steps: Int[Array, "*batch"]
     newton_steps: Int[Array, "*batch"]
 
@@ -54,7 +54,7 @@ def simulate(
     ts: ArrayLike,
     *,
     rtol: ArrayLike = 1e-4,
-    steps: int | None = None,
+    steps_per_interval: int | None = None,
     max_steps: int = 1024,
     solver: Solver = AutoLadder(),
 ) -> Transient:
@@ -64,16 +64,17 @@ def simulate(
     as an estimate of their errors allows: `rtol` is what one of them may add to node voltages and
     to what amplifiers hold, relative to the largest there are at first or in a read of the
     waveform's largest voltages (of columns, from where their readout holds them), and to the charge
-    of a column, relative to that of all its pulses. Errors of many steps add up. With `steps` there
-    are so many equal ones between neighbours among the times and the corners instead, whose errors
-    fall with the square of their length.
+    of a column, relative to that of all its pulses. Errors of many steps add up. With
+    `steps_per_interval` there are so many equal ones between neighbours among the times and the
+    corners instead, whose errors fall with the square of their length.
 
     **Arguments:**
 
     - `crossbar`: the array; `Wires` have the capacitances, readouts their own. Readouts are linear.
     - `waveform`: voltages of the drivers.
     - `ts`: times [s], rising, `(times,)`, two at least.
-    - `rtol`: see above. - `steps`: in each interval; None (the default) to choose by `rtol`.
+    - `rtol`: see above.
+    - `steps_per_interval`: number of steps in each interval; None (the default) to choose by `rtol`.
     - `max_steps`: the most that are taken in all, by `rtol`.
     - `solver`: as of `read`.
 
@@ -92,7 +93,7 @@ def simulate(
     if not everywhere(lambda ts: np.diff(ts) > 0, ts):
         at = int(np.argmin(np.diff(np.asarray(ts)) > 0))
         raise ValueError(f"ts[{at + 1}] is {ts[at + 1]} s, after {ts[at]} s: times must rise.")
-    for name, count in (("steps", steps), ("max_steps", max_steps)):
+    for name, count in (("steps_per_interval", steps_per_interval), ("max_steps", max_steps)):
         if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; it must be one at least.")
     if waveform.lines != crossbar.lines:
@@ -104,7 +105,7 @@ def simulate(
             "simulate needs a linear readout, and an amplifier with a swing is not: leave v_low and"
             " v_high out."
         )
-    found = _simulate(crossbar, waveform, ts, rtol, steps, max_steps, solver)
+    found = _simulate(crossbar, waveform, ts, rtol, steps_per_interval, max_steps, solver)
     return finish(found, found.status)
 
 
@@ -138,8 +139,8 @@ def _transient(crossbar, waveform, ts, start: State, knots: Knots, found: Follow
         v_col=flag(end.held.v.col),
         residual=end.said.residual,
         status=status,
-        steps=found.taken,
-        refused=found.refused,
+        accepted=found.taken,
+        rejected=found.rejected,
         num_steps=end.said.num_steps,
         newton_steps=end.said.newton_steps,
     )

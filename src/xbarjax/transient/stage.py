@@ -96,10 +96,10 @@ class Stage(eqx.Module):
         axis = network.row_axis
         i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
         i_in, i_out = jnp.take(i_row, 0, axis) - jnp.take(i_row, -1, axis), i_col[-1] - i_col[0]
-        if circuit.tap_row is not None:
-            i_in += jnp.sum(circuit.tap_row * x.row, axis)
-        if circuit.tap_col is not None:
-            i_out += jnp.sum(circuit.tap_col * x.col, 0)
+        if circuit.strap_row is not None:
+            i_in += jnp.sum(circuit.strap_row * x.row, axis)
+        if circuit.strap_col is not None:
+            i_out += jnp.sum(circuit.strap_col * x.col, 0)
         most = lambda *xs: lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])))
         v_row, v_col = circuit.voltages(x.row, x.col)
         v_row, v_col = jnp.where(cut.row, 0, v_row), jnp.where(cut.col, 0, v_col)

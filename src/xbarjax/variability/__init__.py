@@ -20,10 +20,10 @@ from .perturbation import (
     Chain as Chain,
 )
 from .programming import Levels as Levels, Programming as Programming, Saturating as Saturating
-from .reading import Flicker as Flicker, Telegraph as Telegraph
+from .reading import Flicker as Flicker, RandomTelegraphNoise as RandomTelegraphNoise
 from .spread import Lognormal as Lognormal, Spread as Spread
 from .temperature import Activated as Activated, Metallic as Metallic
-from .writing import Pulses as Pulses
+from .writing import OpenLoopWrite as OpenLoopWrite
 
 __all__ = [
     "AbstractPerturbation",
@@ -39,12 +39,12 @@ __all__ = [
     "Lognormal",
     "Metallic",
     "Programming",
-    "Pulses",
+    "OpenLoopWrite",
     "Relaxation",
     "Saturating",
     "Spread",
     "Stuck",
-    "Telegraph",
+    "RandomTelegraphNoise",
     "equivalent_time",
     "logarithmic",
 ]

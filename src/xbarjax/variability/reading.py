@@ -86,7 +86,7 @@ class Flicker(AbstractPerturbation):
         return jax.lax.scan(step, fresh(first), (passed, keys))[1]
 
 
-class Telegraph(AbstractPerturbation):
+class RandomTelegraphNoise(AbstractPerturbation):
     """Random telegraph noise: one trap a cell, which lowers the conductance to `g (1 - amplitude)`
     while it is full. It stays empty for `tau_capture` on average and full for `tau_emission`; both
     times are exponentially distributed (Kirton and Uren, Adv. Phys. 38, 367, 1989,

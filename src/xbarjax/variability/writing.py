@@ -20,7 +20,7 @@ from .perturbation import AbstractPerturbation, normals
 Conductances = Float[Array, "..."]
 
 
-class Pulses(AbstractPerturbation):
+class OpenLoopWrite(AbstractPerturbation):
     """Writing by pulses that are counted and not verified, from `g_min` upwards. With
     `x = (g - g_min)/(g_max - g_min)`, a pulse adds `step (1 - slope x)`, so that a target takes
     `n = -ln(1 - slope x)/(step slope)` of them, `x/step` where `slope` is 0. A cell at which every
