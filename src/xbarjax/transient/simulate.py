@@ -74,7 +74,7 @@ def simulate(
     - `waveform`: voltages of the drivers.
     - `ts`: times [s], rising, `(times,)`, two at least.
     - `rtol`: see above.
-    - `steps_per_interval`: number of steps in each interval; None (the default) to choose by `rtol`.
+    - `steps_per_interval`: steps in each interval; None (the default) to choose them by `rtol`.
     - `max_steps`: the most that are taken in all, by `rtol`.
     - `solver`: as of `read`.
 
