@@ -41,7 +41,7 @@ class Feedback(eqx.Module):
         """`1 / (d w)`; so divided, gbw = inf has slopes."""
         return 1 / self.gbw / (2 * math.pi * d)
 
-    def _stage(self, d: Scalar, held: Memory) -> tuple[Array, Array, Array, Array]:
+    def _stage(self, d: Scalar, y_h: Memory) -> tuple[Array, Array, Array, Array]:
         """Voltage and resistance without `c_in`, `rho`, and `rho c_f / d`."""
         slow = self._slow(d)
         x = slow + 1 / self.gain
@@ -51,14 +51,14 @@ class Feedback(eqx.Module):
         large = jnp.where(small, 1, self.r_f)
         rho = jnp.where(small, r / (1 + r * self.c_f / d), 1 / (1 / large + self.c_f / d))
         share = rho * self.c_f / d
-        v = (self.e + slow * held.out + x * share * held.across) / (1 + x)
+        v = (self.e + slow * y_h.out + x * share * y_h.across) / (1 + x)
         return v, rho * x / (1 + x), rho, share
 
-    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
-        v, r, _, _ = self._stage(d, held)
+    def companion(self, d: Scalar, y_h: Memory) -> tuple[PerCol, PerCol]:
+        v, r, _, _ = self._stage(d, y_h)
         beside = r * self.c_in / d
-        cols = held.out.shape
-        v, r = (v + beside * held.at) / (1 + beside), r / (1 + beside)
+        cols = y_h.out.shape
+        v, r = (v + beside * y_h.at) / (1 + beside), r / (1 + beside)
         return jnp.broadcast_to(v, cols), jnp.broadcast_to(r, cols)
 
     def damped(self, d: Scalar, error: Memory) -> Memory:
@@ -66,8 +66,8 @@ class Feedback(eqx.Module):
         slow = self._slow(d)
         return Memory(error.out * slow / (1 + slow), error.across * share, error.at)
 
-    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
-        _, _, rho, share = self._stage(d, held)
-        i = i - self.c_in / d * (v - held.at)
-        across = rho * i + share * held.across
+    def end(self, d: Scalar, y_h: Memory, i: PerCol, v: PerCol) -> Memory:
+        _, _, rho, share = self._stage(d, y_h)
+        i = i - self.c_in / d * (v - y_h.at)
+        across = rho * i + share * y_h.across
         return Memory(v - across, across, v)

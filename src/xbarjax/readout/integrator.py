@@ -138,11 +138,11 @@ class Integrator(AbstractReadoutInTime):
         across = jnp.broadcast_to(self.q_injected / self.c, i.shape).astype(i.dtype)
         return Memory(v - across, across, v)
 
-    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
-        return self._feedback().seen(d, held)
+    def companion(self, d: Scalar, y_h: Memory) -> tuple[PerCol, PerCol]:
+        return self._feedback().companion(d, y_h)
 
-    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
-        return self._feedback().end(d, held, i, v)
+    def end(self, d: Scalar, y_h: Memory, i: PerCol, v: PerCol) -> Memory:
+        return self._feedback().end(d, y_h, i, v)
 
     def damped(self, d: Scalar, error: Memory) -> Memory:
         return self._feedback().damped(d, error)
@@ -150,7 +150,7 @@ class Integrator(AbstractReadoutInTime):
     def capacitance(self) -> Float[Array, "..."]:
         return self._feedback().c_in
 
-    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+    def error_scale(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         del v, i
         return q / self.c
 

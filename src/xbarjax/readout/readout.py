@@ -144,11 +144,11 @@ class AbstractReadoutInTime(AbstractNearReadout):
         input."""
 
     @abc.abstractmethod
-    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
+    def companion(self, d: Scalar, y_h: Memory) -> tuple[PerCol, PerCol]:
         """The voltage [V] and the resistance [ohm] that it is in a stage of `d` [s]."""
 
     @abc.abstractmethod
-    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
+    def end(self, d: Scalar, y_h: Memory, i: PerCol, v: PerCol) -> Memory:
         """State at the end of a stage, of the current and the voltage there."""
 
     @abc.abstractmethod
@@ -161,7 +161,7 @@ class AbstractReadoutInTime(AbstractNearReadout):
         """[F] that the bit line charges, apart from what is integrated."""
 
     @abc.abstractmethod
-    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+    def error_scale(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         """Scale [V] of errors of the state, where inputs are of the size of `v` [V], currents of
         that of `i` [A] and charges of that of `q` [C]."""
 

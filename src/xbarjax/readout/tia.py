@@ -172,7 +172,7 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
     def capacitance(self) -> Float[Array, "..."]:
         return self._feedback().c_f + self._feedback().c_in
 
-    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+    def error_scale(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         del v, q
         return self.r_f * i
 
@@ -183,11 +183,11 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         """At rest, as a read has it."""
         return Memory(v - self.r_f * i, self.r_f * i, v)
 
-    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
-        return self._feedback().seen(d, held)
+    def companion(self, d: Scalar, y_h: Memory) -> tuple[PerCol, PerCol]:
+        return self._feedback().companion(d, y_h)
 
-    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
-        return self._feedback().end(d, held, i, v)
+    def end(self, d: Scalar, y_h: Memory, i: PerCol, v: PerCol) -> Memory:
+        return self._feedback().end(d, y_h, i, v)
 
     def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
         """Within a hundredth of the swing from either end."""

@@ -113,16 +113,16 @@ class VoltageSense(AbstractReadoutInTime):
         assert self.c_sample is not None
         return self.r_switch + d / self.c_sample
 
-    def seen(self, d: Scalar, held: Memory) -> tuple[PerCol, PerCol]:
+    def companion(self, d: Scalar, y_h: Memory) -> tuple[PerCol, PerCol]:
         beside = self._branch(d) / self.r_load
-        v = (held.out + beside * self.v_ref) / (1 + beside)
+        v = (y_h.out + beside * self.v_ref) / (1 + beside)
         return v, jnp.broadcast_to(self._branch(d) / (1 + beside), v.shape)
 
-    def end(self, d: Scalar, held: Memory, i: PerCol, v: PerCol) -> Memory:
+    def end(self, d: Scalar, y_h: Memory, i: PerCol, v: PerCol) -> Memory:
         del i
         assert self.c_sample is not None
-        out = held.out + d / self.c_sample * (v - held.out) / self._branch(d)
-        return Memory(out, held.across, v)
+        out = y_h.out + d / self.c_sample * (v - y_h.out) / self._branch(d)
+        return Memory(out, y_h.across, v)
 
     def damped(self, d: Scalar, error: Memory) -> Memory:
         del d
@@ -132,7 +132,7 @@ class VoltageSense(AbstractReadoutInTime):
         assert self.c_sample is not None
         return self.c_sample
 
-    def reaches(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
+    def error_scale(self, v: Scalar, i: Scalar, q: Scalar) -> Float[Array, "..."]:
         del i, q
         return v
 

@@ -97,15 +97,15 @@ class AbstractStep(eqx.Module):
     def __call__(
         self, state: PyTree, t: Scalar, h: Scalar, middle: Scalar, *, judged: bool
     ) -> tuple[PyTree, PyTree, Scalar]:
-        """The state after `h` from `t` on [s] within an interval of some `middle`, what is seen of
-        it, and the error of this step in units of what is allowed, 0 if it is not to be judged."""
+        """The state after `h` from `t` on [s] within an interval of some `middle`, its outputs, and
+        the error of this step in units of what is allowed, 0 if it is not to be judged."""
 
 
 class Followed(NamedTuple):
     """End of a sequence of steps."""
 
     ends: Float[Array, " most"]  # s, the end of time where there is no step any more
-    seen: PyTree  # after every step
+    outputs: PyTree  # after every step
     state: PyTree
     kept: PyTree  # states before every CHUNK of steps
     taken: Array  # steps
@@ -131,22 +131,22 @@ def follow(
     most = max_steps if ends is None else ends.size
     end, zero, none = knots.end, jnp.zeros((), knots.t.dtype), jnp.zeros((), int)
     first = FIRST * knots.first_length
-    seen = jax.eval_shape(lambda s: step(s, zero + 1, zero + 1, zero, judged=False)[1], state)
+    outputs = jax.eval_shape(lambda s: step(s, zero + 1, zero + 1, zero, judged=False)[1], state)
     room = lambda x, n: jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), x)
     chunks = -(-most // CHUNK)
     written = jnp.full((most,), end) if ends is None else ends
     # one more place, for what is not to be kept
-    buffers = written, room(seen, most), room(state, chunks + 1)
+    buffers = written, room(outputs, most), room(state, chunks + 1)
 
     def unfinished(carry):
         s, _, _, _, taken, rejected = carry
         return (s < end) & (taken < most) & (rejected < most)
 
     def go(carry):
-        s, wanted, state, (written, seen, kept), taken, rejected = carry
+        s, wanted, state, (written, outputs, kept), taken, rejected = carry
         to = knots.after(s, wanted) if ends is None else ends[taken]
         t, h, middle = knots.step(s, to)
-        new, said, error = step(state, t, h, middle, judged=ends is None)
+        new, output, error = step(state, t, h, middle, judged=ends is None)
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         keep = error <= 1
         factor = jnp.clip(SAFETY * jnp.maximum(error, 1e-9) ** (-1 / ORDER), LEAST, MOST)
@@ -156,7 +156,7 @@ def follow(
         # what is rejected is written over: to read here would make the loop copy all of it
         put = lambda of, at, x: jax.tree.map(lambda of, x: of.at[at].set(x), of, x)
         begins = jnp.where(taken % CHUNK == 0, taken // CHUNK, chunks)
-        buffers = put(written, taken, to), put(seen, taken, said), put(kept, begins, state)
+        buffers = put(written, taken, to), put(outputs, taken, output), put(kept, begins, state)
         chosen = lambda a, b: jnp.where(keep, a, b)
         state = jax.tree.map(chosen, new, state)
         return (
@@ -197,8 +197,8 @@ def _(primals, tangents):
         slopes = lambda: eqx.filter_jvp(over, primal, (by_step, by_knots, by_state))[1]
         shape = jax.eval_shape(slopes)
         rest = lambda: (by_state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape[1]))
-        after, seen = lax.cond(anywhere(pairs[-1, 1] > pairs[0, 0]), slopes, rest)
-        return after, (by_state, seen)
+        after, outputs = lax.cond(anywhere(pairs[-1, 1] > pairs[0, 0]), slopes, rest)
+        return after, (by_state, outputs)
 
     kept = jax.tree.map(lambda x: x[:-1], found.kept)
     by_state, (by_kept, by_seen) = lax.scan(chunk, by_state, (pairs, kept))
@@ -217,9 +217,9 @@ def _chunk(step: AbstractStep, knots: Knots, state: PyTree, pairs: Array) -> tup
         t, h, middle = knots.step(pair[0], pair[1])
 
         def go(state):
-            new, said, _ = step(state, t, jnp.where(moves, h, 1), middle, judged=False)
+            new, output, _ = step(state, t, jnp.where(moves, h, 1), middle, judged=False)
             chosen = lambda a, b: jnp.where(moves, a, b)
-            return jax.tree.map(chosen, new, state), said
+            return jax.tree.map(chosen, new, state), output
 
         shape = jax.eval_shape(go, state)[1]
         none = lambda state: (state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape))

@@ -36,7 +36,7 @@ from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Solution, Status
 from ..readout import AbstractReadoutInTime
 from .adaptive import AbstractStep, Followed, Knots, equal_steps, follow, knots_of
-from .stage import Held, Said, Seen, Stage, at_first
+from .stage import Dynamic, Outputs, Stage, Stats, at_first
 
 GAMMA = 1 - math.sqrt(0.5)
 # of h^3 times half the third derivative: what the method errs by where y' = l y
@@ -58,12 +58,12 @@ class _Sizes(NamedTuple):
 class State(NamedTuple):
     """State of the array in time, and the charge that has passed."""
 
-    held: Held
-    slope: Held  # in the end of the last step [V/s]
+    held: Dynamic
+    slope: Dynamic  # in the end of the last step [V/s]
     x: Field  # drops and segment currents
-    last: Seen
+    last: Outputs
     q: tuple[PerCol, Array]
-    said: Said
+    stats: Stats
 
 
 class _Step(AbstractStep):
@@ -84,27 +84,29 @@ class _Step(AbstractStep):
             beyond, of_h = at.astype(d.dtype)
             y_h = jax.tree.map(lambda y, y_0: y_0 + beyond * (y - y_0), y, y_0)
             v_in = self.waveform(t + of_h * h, middle)
-            y, x, seen, said, tangent = stage(v_in, y_h, x)
+            y, x, outputs, stats, tangent = stage(v_in, y_h, x)
             slope = jax.tree.map(lambda y, y_h: (y - y_h) / d, y, y_h)
-            return (y, x, tangent if judged else None), (slope, seen, said)
+            return (y, x, tangent if judged else None), (slope, outputs, stats)
 
         tangent = jax.eval_shape(lambda: stage(self.waveform(t), y_0, state.x)[4])
         blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tangent) if judged else None
         stages = jnp.asarray([[0, GAMMA], [1 + math.sqrt(2), 1]])
-        (y, x, tangent), (slopes, seen, said) = lax.scan(one, (y_0, state.x, blank), stages)
-        flown = jax.tree.map(lambda i: h * ((1 - GAMMA) * i[0] + GAMMA * i[1]), seen.i)
+        (y, x, tangent), (slopes, outputs, stats) = lax.scan(one, (y_0, state.x, blank), stages)
+        flown = jax.tree.map(lambda i: h * ((1 - GAMMA) * i[0] + GAMMA * i[1]), outputs.i)
         q = jax.tree.map(jnp.add, state.q, flown)
-        last, slope = jax.tree.map(lambda x: x[1], (seen, slopes))
-        new = State(y, slope, x, last, q, _together(state.said, said))
+        last, slope = jax.tree.map(lambda x: x[1], (outputs, slopes))
+        new = State(y, slope, x, last, q, _together(state.stats, stats))
         error = jnp.zeros_like(h)
         if judged:
-            error = self._error(stage, tangent, state, slopes, seen, new, h)
+            error = self._error(stage, tangent, state, slopes, outputs, new, h)
             # a shorter step may converge
-            failed = jnp.any(said.status & int(Status.NOT_CONVERGED) != 0)
+            failed = jnp.any(stats.status & int(Status.NOT_CONVERGED) != 0)
             error = jnp.where(failed, jnp.inf, error)
         return new, (last, q), lax.stop_gradient(error)
 
-    def _error(self, stage: Stage, tangent, state: State, slopes: Held, seen: Seen, new, h):
+    def _error(
+        self, stage: Stage, tangent, state: State, slopes: Dynamic, outputs: Outputs, new, h
+    ):
         """`ERROR h^3 y''' / 2` of all that integrates, by what is allowed."""
         weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)  # of slopes at 0, gamma, 1
         of = lambda a, bc: ERROR * h * (weights[0] * a + weights[1] * bc[0] + weights[2] * bc[1])
@@ -116,7 +118,7 @@ class _Step(AbstractStep):
         of_col, memory = self.sizes.col, []
         if state.slope.memory is not None:
             assert isinstance(readout, AbstractReadoutInTime)
-            allowed = readout.reaches(self.sizes.row, self.sizes.i, q)
+            allowed = readout.error_scale(self.sizes.row, self.sizes.i, q)
             allowed = jnp.maximum(allowed, TINY * self.sizes.row)
             # what an input moves by is little beside what that makes of the output
             of_col = jnp.maximum(of_col, INPUT * jnp.max(allowed))
@@ -126,19 +128,19 @@ class _Step(AbstractStep):
         errors = [
             most(row) / self.sizes.row,
             most(col) / of_col,
-            most(of(state.last.i[0], seen.i[0])) / q,
+            most(of(state.last.i[0], outputs.i[0])) / q,
             *memory,
         ]
         return jnp.max(jnp.stack(errors)) / self.rtol
 
 
-def _together(before: Said, stages: Said) -> Said:
+def _together(before: Stats, stages: Stats) -> Stats:
     largest = jnp.maximum(before.largest, jnp.max(stages.largest))
     tolerance = 1e-8 if largest.dtype == jnp.float64 else 1e-4
     enough = tolerance * largest + stages.rounding
     missed = jnp.where(stages.residual <= enough, 0, int(Status.NOT_CONVERGED))
     status = stages.status | missed.astype(stages.status.dtype)
-    return Said(
+    return Stats(
         jnp.maximum(before.residual, jnp.max(stages.residual)),
         largest,
         jnp.max(stages.rounding),
@@ -167,8 +169,8 @@ def followed(
     ts, rtol = ts.astype(dtype), rtol.astype(dtype)
     start = _start(crossbar, resting, first, v_in)
     rises = jnp.all(jnp.diff(ts) > 0) & jnp.all(jnp.diff(waveform.t, axis=0) > 0)
-    backwards = jnp.where(rises, 0, int(Status.TIME_NOT_RISING)) | start.said.status
-    start = start._replace(said=start.said._replace(status=lax.stop_gradient(backwards)))
+    backwards = jnp.where(rises, 0, int(Status.TIME_NOT_RISING)) | start.stats.status
+    start = start._replace(stats=start.stats._replace(status=lax.stop_gradient(backwards)))
     corners = jnp.ravel(waveform.t).astype(dtype)
     inside = jnp.where(corners < ts[0], ts[0], jnp.where(corners > ts[-1], ts[-1], corners))
     t = jnp.concatenate([ts, inside])
@@ -183,8 +185,8 @@ def followed(
         step = _Step(crossbar, waveform, solver, _Sizes(one, one, one, one), one)
         found = follow(step, start, knots, equal_steps(knots, steps), 0)
     short = jnp.where(lax.stop_gradient(found.s) < knots.end, int(Status.OUT_OF_STEPS), 0)
-    said = found.state.said._replace(status=found.state.said.status | short)
-    return start, knots, found._replace(state=found.state._replace(said=said))
+    stats = found.state.stats._replace(status=found.state.stats.status | short)
+    return start, knots, found._replace(state=found.state._replace(stats=stats))
 
 
 def _start(crossbar, resting, first: Solution, v_in) -> State:
@@ -204,12 +206,12 @@ def _start(crossbar, resting, first: Solution, v_in) -> State:
     flags = jnp.where(jnp.all(jnp.stack(sound)), 0, int(Status.INVALID_CELL))
     status = lax.stop_gradient(first.status | flags.astype(first.status.dtype))
     return State(
-        Held(v, memory),
-        Held(none(v), slope),
+        Dynamic(v, memory),
+        Dynamic(none(v), slope),
         lax.stop_gradient(circuit_of(resting, bias_of(resting, v_in)).guess_from(first)),
-        Seen(i, first.v_sense, output),
+        Outputs(i, first.v_sense, output),
         none(i),
-        Said(lax.stop_gradient(first.residual), largest, 0 * largest, status, *counts),
+        Stats(lax.stop_gradient(first.residual), largest, 0 * largest, status, *counts),
     )
 
 

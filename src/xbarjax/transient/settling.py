@@ -218,7 +218,7 @@ def _slowest(crossbar: Crossbar, solver) -> tuple[Scalar, Array]:
 @eqx.filter_jit
 def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     start, knots, found = followed(crossbar, wave, ts, rtol, None, max_steps, solver)
-    output = jnp.concatenate([start.last.output[None], found.seen[0].output])
+    output = jnp.concatenate([start.last.output[None], found.outputs[0].output])
     t = knots.times(jnp.concatenate([jnp.zeros((1,), found.ends.dtype), found.ends]))
     off = output - settled[None]
     steps = found.ends.size
@@ -236,5 +236,5 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     part = jnp.where(safe, inside, straight)
     t_0, t_1 = t[jnp.minimum(last, steps)], t[jnp.minimum(last + 1, steps)]
     time = jnp.where(ever, jnp.where(never, jnp.inf, t_0 + part * (t_1 - t_0)), 0.0)
-    status = found.state.said.status
+    status = found.state.stats.status
     return jnp.where(usable(status), time, jnp.nan), status

@@ -119,13 +119,13 @@ def _transient(crossbar, waveform, ts, start: State, knots: Knots, found: Follow
     s = knots.named(ts)
     at = jnp.searchsorted(found.ends, s)
     begun = lambda x, of: jnp.where(jnp.expand_dims(s == 0, range(1, x.ndim + 1)), x[None], of[at])
-    last, q = found.seen
-    seen, q = jax.tree.map(begun, (start.last, start.q), (last, q))
+    last, q = found.outputs
+    outputs, q = jax.tree.map(begun, (start.last, start.q), (last, q))
     end = found.state
-    status = end.said.status
+    status = end.stats.status
     good = usable(status)
     flag = lambda x: jnp.where(good, x, jnp.nan)
-    (i_out, i_in), (q_out, q_in) = seen.i, q
+    (i_out, i_in), (q_out, q_in) = outputs.i, q
     return Transient(
         t=ts,
         v_in=jax.vmap(waveform)(ts),
@@ -133,14 +133,14 @@ def _transient(crossbar, waveform, ts, start: State, knots: Knots, found: Follow
         q_out=flag(q_out),
         i_in=flag(i_in),
         q_in=flag(q_in),
-        v_sense=flag(seen.v_sense),
-        output=flag(seen.output),
+        v_sense=flag(outputs.v_sense),
+        output=flag(outputs.output),
         v_row=flag(end.held.v.row),
         v_col=flag(end.held.v.col),
-        residual=end.said.residual,
+        residual=end.stats.residual,
         status=status,
         accepted=found.taken,
         rejected=found.rejected,
-        num_steps=end.said.num_steps,
-        newton_steps=end.said.newton_steps,
+        num_steps=end.stats.num_steps,
+        newton_steps=end.stats.newton_steps,
     )

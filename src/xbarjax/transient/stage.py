@@ -23,14 +23,14 @@ ROUNDING = 64  # units of rounding of what capacitors take: less of a violation 
 ROUGH = 0.1  # of an error estimate is what is left of it unsolved
 
 
-class Held(NamedTuple):
+class Dynamic(NamedTuple):
     """All that integrates: `y` of `y = y_h + d dy/dt`."""
 
     v: Charge  # [V]
     memory: Memory | None
 
 
-class Seen(NamedTuple):
+class Outputs(NamedTuple):
     """Outputs of a stage."""
 
     i: tuple[PerCol, Array]  # [A] into the readout, out of the drivers
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
     output: PerCol
 
 
-class Said(NamedTuple):
+class Stats(NamedTuple):
     """Solver statistics of a stage."""
 
     residual: Scalar
@@ -58,7 +58,7 @@ class Stage(eqx.Module):
     c: Charge
     prepared: Prepared | None
 
-    def __init__(self, crossbar: Crossbar, solver: Solver, d: Scalar, held: Held):
+    def __init__(self, crossbar: Crossbar, solver: Solver, d: Scalar, held: Dynamic):
         self.crossbar, self.solver, self.d = crossbar, solver, d
         self.c = capacitances(crossbar.wires, crossbar.shape, d.dtype)
         self.prepared = None
@@ -66,14 +66,14 @@ class Stage(eqx.Module):
             still = jnp.zeros((crossbar.lines,), d.dtype)
             self.prepared = prepare(self._circuit(still, held)[1], linear_of(solver))
 
-    def _circuit(self, v_in: Array, held: Held) -> tuple[Crossbar, Circuit]:
-        crossbar, d = seen_in_time(self.crossbar, held.memory, self.d), self.d
+    def _circuit(self, v_in: Array, held: Dynamic) -> tuple[Crossbar, Circuit]:
+        crossbar, d = with_companion(self.crossbar, held.memory, self.d), self.d
         circuit = circuit_of(crossbar, bias_of(crossbar, v_in))
         return crossbar, with_capacitors(circuit, self.c, d, held.v, crossbar.wires)
 
     def __call__(
-        self, v_in: Array, held: Held, guess: Field
-    ) -> tuple[Held, Field, Seen, Said, Network | None]:
+        self, v_in: Array, held: Dynamic, guess: Field
+    ) -> tuple[Dynamic, Field, Outputs, Stats, Network | None]:
         """Its end, drops and currents then, what it shows, how it was found, and the network of
         tangents there, where cells are not linear."""
         crossbar, circuit = self._circuit(v_in, held)
@@ -112,9 +112,9 @@ class Stage(eqx.Module):
         taken = (c / self.d * v for c, v in zip(self.c, voltages(v_row, v_col)))
         rounding = ROUNDING * jnp.finfo(v_row.dtype).eps * most(*taken)
         violated, largest = most(off.row, off.col), most(i_row, i_col)
-        said = Said(violated, largest, rounding, lax.stop_gradient(status(flags)), *counts)
-        seen = Seen((i_out, i_in), v_sense, output.astype(i_out.dtype))
-        return Held(voltages(v_row, v_col), memory), x, seen, said, tangent
+        stats = Stats(violated, largest, rounding, lax.stop_gradient(status(flags)), *counts)
+        outputs = Outputs((i_out, i_in), v_sense, output.astype(i_out.dtype))
+        return Dynamic(voltages(v_row, v_col), memory), x, outputs, stats, tangent
 
     def filtered(self, tangent: Network | None, error: Charge) -> tuple[Array, Array]:
         """An error estimate `e` [V] of row and column nodes, where `(1 - d J) x = e`: what relaxes
@@ -130,13 +130,13 @@ class Stage(eqx.Module):
         return x.row, x.col
 
 
-def seen_in_time(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Crossbar:
+def with_companion(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Crossbar:
     """The array with what its readout is within a stage."""
     readout = crossbar.readout
     if memory is None:
         return crossbar
     assert isinstance(readout, AbstractReadoutInTime)
-    v, r = readout.seen(d, memory)
+    v, r = readout.companion(d, memory)
     return eqx.tree_at(lambda c: c.readout, crossbar, VirtualGround(r, v_ref=v))
 
 
