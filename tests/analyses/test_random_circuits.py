@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import flint
 import jax
@@ -25,7 +26,7 @@ def build(g, r_row, r_col):
     return xb.Crossbar(xb.Ohmic(g), xb.Wires(r_row[:, :-1], r_col[1:]), drive, readout)
 
 
-def one(args, solver: xb.LadderCG | None = None):
+def one(args, solver: Any = xb.AutoLadder()):
     s = xb.read(build(*args[:3]), xb.Bias(*args[3:]), solver=solver)
     ends = s.i_out_near + s.i_out_far
     return s.v_row, s.v_col, s.i_cell, s.i_row_segments, s.i_col_segments, ends, s.i_in, s.status

@@ -220,7 +220,7 @@ def nodal(g: np.ndarray, r_row: float, r_col: float, r_strap: Any, r_tap_col: An
     return g * (x[w] - x[b])
 
 
-@pytest.mark.parametrize("solver", [None, xb.Dense(), xb.LadderBiCGStab()])
+@pytest.mark.parametrize("solver", [xb.AutoLadder(), xb.Dense(), xb.LadderBiCGStab()])
 def test_straps_agree_with_a_nodal_solve_in_every_solver(solver: Any) -> None:
     g, v = array(7, 9, 2)
     random = rng(3)
