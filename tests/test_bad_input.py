@@ -77,7 +77,8 @@ CASES: list[tuple[str, str, str, list[str]]] = [
     ("one axis", "xb.Ohmic(jnp.ones(3))", "ValueError", ["g", "(3,)", "(rows, cols)"]),
     ("three axes", "xb.Ohmic(jnp.ones((2, 3, 4)))", "ValueError",
      ["g", "(2, 3, 4)", "(rows, cols)", "vmap"]),
-    ("a number for an array", "xb.Ohmic(1e-5)", "ValueError", ["g", "()", "(rows, cols)"]),
+    ("a number for an array", "xb.Crossbar(xb.Ohmic(1e-5))", "ValueError",
+     ["cell", "()", "(rows, cols)"]),
     # values
     ("negative g", "xb.Ohmic(put((3, 2), (1, 0), -2e-6))", "ValueError",
      ["g[1, 0]", "-2e-06 S", "0 (no cell) to inf (a short)"]),

@@ -51,7 +51,7 @@ def _sinh(g: Array, theta: Array) -> xb.AbstractCell:
 
 _B, _R = "b [1/V]", "r_s [kohm]"
 MODELS = (
-    Model("Ohmic", lambda g, t: xb.Conductor(g)),
+    Model("Ohmic", lambda g, t: xb.Ohmic(g)),
     Model("Stanford-PKU", _pku),
     Model("Sinh", _sinh, (2.0,), (_B,)),
     Model(
@@ -98,7 +98,7 @@ class Device(xb.AbstractCell):
         if self.model.r_series is not None:
             r = r + 1e3 * self.theta[self.model.r_series]
         device = self.model.device(self.g, self.theta)
-        return xb.Series(xb.Conductor(1 / jnp.asarray(r)), device).current(v_row, v_col)
+        return xb.Series(xb.Ohmic(1 / jnp.asarray(r)), device).current(v_row, v_col)
 
     def valid(self) -> Bool[Array, ""]:
         return self.g >= 0
@@ -199,7 +199,7 @@ def curves(model: Model, theta: Array, g: Array, v: Array) -> Array:
 
 def alone(device: Callable[[Array], Any], free: Callable[[Any], Any], v: Array, i: Array):
     """Fits every cell by itself, with the shunt and an offset of its own: `xb.Fit` of all."""
-    shunt = xb.Conductor(1 / R_SHUNT)
+    shunt = xb.Ohmic(1 / R_SHUNT)
 
     def one(i):
         guess = jnp.maximum(jnp.sum(v * i) / jnp.sum(v**2), 1e-7)

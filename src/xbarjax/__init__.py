@@ -41,7 +41,6 @@ from .cells import (
     AbstractRangedCell as AbstractRangedCell,
     AntiparallelDiodes as AntiparallelDiodes,
     BackToBackDiodes as BackToBackDiodes,
-    Conductor as Conductor,
     Diode as Diode,
     Level1Mosfet as Level1Mosfet,
     Mosfet as Mosfet,

@@ -49,7 +49,7 @@ SWITCH = xb.ThresholdSwitch(jnp.asarray(np.eye(ROWS, COLS)), 1e-6, 0.05, 2.0, 0.
 # name: the cell, and the largest voltage of either sign that it is tried at
 CELLS: dict[str, tuple[xb.AbstractCell, float]] = {
     "ohmic": (xb.Ohmic(G), 1.0),
-    "conductor": (xb.Conductor(G), 1.0),
+    "scalar": (xb.Ohmic(5e-5), 1.0),
     "sinh": (xb.Sinh(G, uniform(1, 0.5, 4.0)), 1.0),
     "polynomial": (xb.Polynomial(G, 0.2 * G, 0.3 * G, 1.0), 0.6),
     "milo": (xb.presets.rram_milo(uniform(2, 62.5e-6, 225e-6)), 0.5),

@@ -45,15 +45,15 @@ CASES: dict[str, tuple[Any, Any, np.ndarray, float, Callable]] = {
         lambda c: (c.g, c.v_pf),
     ),
     "diode and resistor": (
-        xb.Series(xb.Diode(1e-9, 1.7), xb.Conductor(1e-3)),
-        xb.Series(xb.Diode(1e-8, 1.3), xb.Conductor(1e-2)),
+        xb.Series(xb.Diode(1e-9, 1.7), xb.Ohmic(1e-3)),
+        xb.Series(xb.Diode(1e-8, 1.3), xb.Ohmic(1e-2)),
         FORWARD,
         1e-7,
         lambda c: (c.first.i_s, c.first.n, c.second.g),
     ),
     "sinh and a known shunt": (
-        xb.Series(xb.Sinh(1e-4, 3.0), xb.Conductor(1 / R)),
-        xb.Series(xb.Sinh(2e-5, 1.0), xb.Conductor(1 / R)),
+        xb.Series(xb.Sinh(1e-4, 3.0), xb.Ohmic(1 / R)),
+        xb.Series(xb.Sinh(2e-5, 1.0), xb.Ohmic(1 / R)),
         V,
         3e-7,
         lambda c: (c.first.g, c.first.b),
@@ -142,13 +142,13 @@ def test_points_weigh_by_their_sigma() -> None:
     poor = np.arange(20) % 2 == 1
     i = np.where(poor, 3e-5, 1e-5) * v
     sigma = np.where(poor, 1e-4, 1e-8)
-    weighted = xb.fit(xb.Conductor(5e-5), v, i, sigma=sigma)
+    weighted = xb.fit(xb.Ohmic(5e-5), v, i, sigma=sigma)
     np.testing.assert_allclose(weighted.cell.g, 1e-5, rtol=1e-6)
-    equal = xb.fit(xb.Conductor(5e-5), v, i)
+    equal = xb.fit(xb.Ohmic(5e-5), v, i)
     assert float(equal.cell.g) > 1.8e-5
     # the closed form of a weighted line through 0
     sigma = np.where(poor, 4e-7, 1e-7)
-    found = xb.fit(xb.Conductor(5e-5), v, i, sigma=sigma)
+    found = xb.fit(xb.Ohmic(5e-5), v, i, sigma=sigma)
     weight = sigma**-2.0
     g = np.sum(weight * v * i) / np.sum(weight * v**2)
     np.testing.assert_allclose(found.cell.g, g, rtol=1e-7)
@@ -168,9 +168,9 @@ def test_sigma_may_be_one_number() -> None:
 
 
 def test_what_the_data_does_not_determine_has_no_standard_deviation() -> None:
-    i = measured(xb.Conductor(5e-5), V, 3e-7)
+    i = measured(xb.Ohmic(5e-5), V, 3e-7)
     # two resistors in series: their sum alone shows
-    two = xb.Series(xb.Conductor(1e-4), xb.Conductor(2e-4))
+    two = xb.Series(xb.Ohmic(1e-4), xb.Ohmic(2e-4))
     found = xb.fit(two, V, i)
     assert np.isinf(found.std.first.g) and np.isinf(found.std.second.g)
     # a parameter that the current does not depend on at all
@@ -196,7 +196,7 @@ def test_parameters_that_begin_above_0_stay_there() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the best b is at 0, endlessly far in logarithms
         found = xb.fit(xb.Sinh(1e-5, 1.0), V, sublinear)
-        falling = xb.fit(xb.Conductor(1e-5), V, -1e-5 * V)
+        falling = xb.fit(xb.Ohmic(1e-5), V, -1e-5 * V)
     assert float(found.cell.b) >= 0 and abs(float(found.cell.b)) < 0.1
     assert 0 <= float(falling.cell.g) < 1e-8
     # one that begins at 0 takes either sign
@@ -230,7 +230,7 @@ def test_many_devices_go_through_vmap() -> None:
 def test_a_fit_has_a_gradient() -> None:
     """Of a straight line through 0, `g = sum v i / sum v^2`."""
     v = np.linspace(0.1, 1, 10)
-    slope = jax.grad(lambda i: xb.fit(xb.Conductor(5e-5), v, i).cell.g)(jnp.asarray(2e-5 * v))
+    slope = jax.grad(lambda i: xb.fit(xb.Ohmic(5e-5), v, i).cell.g)(jnp.asarray(2e-5 * v))
     np.testing.assert_allclose(slope, v / np.sum(v**2), rtol=1e-5)
 
 

@@ -57,7 +57,6 @@ G = decades(1, -6, -4)
 HALF = jnp.asarray(np.arange(20).reshape(5, 4) % 2, float)  # in every row and column
 CELLS = {
     "ohmic": (xb.Ohmic(G * HALF), 0.3),
-    "conductor": (xb.Conductor(G), 0.3),
     "sinh": (xb.Sinh(G, array(2, 1, 3)), 1.0),
     "sinh_straight": (xb.Sinh(G, 0.0), 1.0),
     "polynomial": (xb.presets.rram_milo(array(3, 5e-5, 2e-4)), 0.4),

@@ -12,7 +12,7 @@ from .junction import (
     Schottky as Schottky,
 )
 from .mosfet import Level1Mosfet as Level1Mosfet, Mosfet as Mosfet
-from .ohmic import Conductor as Conductor, Ohmic as Ohmic
+from .ohmic import Ohmic as Ohmic
 from .polynomial import Polynomial as Polynomial
 from .poole_frenkel import PooleFrenkel as PooleFrenkel
 from .rectifying import Rectifying as Rectifying

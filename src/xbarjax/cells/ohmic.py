@@ -9,15 +9,16 @@ from .cell import AbstractCell
 
 
 class Ohmic(AbstractCell):
-    """A conductance at every crosspoint: `I = g (v_row - v_col)`.
+    """Conductances: `I = g (v_row - v_col)`.
 
     **Arguments:**
 
-    - `g`: conductances [S], shape `(rows, cols)`, from 0 (no cell) to inf (a short).
+    - `g`: [S], from 0 (no cell) to inf (a short): `(rows, cols)`, one per crosspoint, or a scalar,
+        as for one device or for the same resistance in every cell of a `Series`.
 
     Raises `ValueError` for an empty array, another number of axes, or a negative or NaN
-    conductance; `TypeError` for an integer array. Warns (`UnitWarning`) of concrete conductances
-    that no cell has, above 0.1 S: they may be in another unit.
+    conductance; `TypeError` for an integer array. Warns (`UnitWarning`) of concrete arrays with
+    conductances that no cell has, above 0.1 S: they may be in another unit.
     """
 
     g: PerDevice = eqx.field(converter=physical("g"))
@@ -25,40 +26,18 @@ class Ohmic(AbstractCell):
     is_reciprocal: ClassVar[bool] = True
 
     def __check_init__(self):
-        if jnp.ndim(self.g) != 2 or 0 in jnp.shape(self.g):
+        if jnp.ndim(self.g) not in (0, 2) or 0 in jnp.shape(self.g):
             raise ValueError(
                 f"g has shape {jnp.shape(self.g)}; it must be (rows, cols) with at least one of"
-                " each (batches go through jax.vmap)."
+                " each, or a scalar (batches go through jax.vmap)."
             )
         ends = "0 (no cell) to inf (a short)"
         require_nonnegative(self.g, "g", "S", open_allowed=True, ends=ends)
-        warn_of_units(self.g, "g")
+        if jnp.ndim(self.g) == 2:
+            warn_of_units(self.g, "g")
 
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.g * (v_row - v_col)
 
     def valid(self) -> DeviceMask:
         return self.g >= 0
-
-
-class Conductor(AbstractCell):
-    """One conductance, `I = g (v_row - v_col)`, alone or for a whole array: the ohmic part of a
-    `Series`, or the model of one device.
-
-    **Arguments:**
-
-    - `g`: [S], a scalar or `(rows, cols)`, at least 0.
-    """
-
-    g: PerDevice = eqx.field(converter=physical("g"))
-    is_linear: ClassVar[bool] = True
-    is_reciprocal: ClassVar[bool] = True
-
-    def __check_init__(self):
-        require_nonnegative(self.g, "g", "S", open_allowed=False)
-
-    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
-        return self.g * (v_row - v_col)
-
-    def valid(self) -> DeviceMask:
-        return (self.g >= 0) & jnp.isfinite(self.g)

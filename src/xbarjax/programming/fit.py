@@ -66,7 +66,7 @@ def fit(
 
     - `cell`: the model and where to begin, with scalar parameters. One that begins above 0 stays
         above 0; one that begins at 0 or below may take either sign. What was in series with the
-        device, a shunt or a switch, belongs into the model: `Series(cell, Conductor(1 / r))`.
+        device, a shunt or a switch, belongs into the model: `Series(cell, Ohmic(1 / r))`.
     - `v`, `i`: voltages [V] across the device, current [A] through it, `(points,)`. Only finite
         points count.
     - `free`: which parameters are fitted, for example `lambda cell: (cell.g, cell.b)`; all by

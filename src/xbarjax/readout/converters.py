@@ -42,13 +42,22 @@ class AbstractConverter(eqx.Module):
     """An analog-to-digital converter: from a signal to codes, and to the values that codes stand
     for."""
 
+    @abc.abstractmethod
+    def code(self, x: Signal) -> Code:
+        """Codes of a signal, from 0 on."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Signal) -> Signal:
+        """Values that the codes of a signal stand for, in its unit, with a gradient straight
+        through."""
+
+
+class AbstractUniformConverter(AbstractConverter):
+    """A converter whose `2^bits` codes are equally spaced from `lo` to `hi`."""
+
     bits: eqx.AbstractVar[int]
     lo: eqx.AbstractVar[Signal]
     hi: eqx.AbstractVar[Signal]
-
-    @abc.abstractmethod
-    def code(self, x: Signal) -> Code:
-        """Codes of a signal, 0 to `2^bits - 1`."""
 
     def __call__(self, x: Signal) -> Signal:
         """Values that the codes of a signal stand for, in its unit, with a gradient straight
@@ -72,7 +81,7 @@ class AbstractConverter(eqx.Module):
         return (2**self.bits - 1) * (x - lo) / (hi - lo)
 
 
-class Adc(AbstractConverter):
+class Adc(AbstractUniformConverter):
     """An ideal converter: the nearest code, halfway between two of them the even one.
 
     **Arguments:** `bits`, and the range from `lo` to `hi` in the unit of the signal. Raises
@@ -90,7 +99,7 @@ class Adc(AbstractConverter):
         return _clipped(jnp.round(self.scaled(x)), self.bits)
 
 
-class Sar(AbstractConverter):
+class Sar(AbstractUniformConverter):
     """Successive approximation by capacitors that do not match.
 
     Bit after bit, from the most significant one, the sum of the capacitors kept so far and of the
@@ -135,7 +144,7 @@ class Sar(AbstractConverter):
         return code
 
 
-class Flash(AbstractConverter):
+class Flash(AbstractUniformConverter):
     """As many comparators as there are steps, each with a threshold that is off by its own offset.
     The code is how many of them are passed, so that thresholds out of order give no wild codes.
 
@@ -163,7 +172,7 @@ class Flash(AbstractConverter):
         return jnp.sum(jnp.greater(*alike(x[..., None], thresholds)), axis=-1)
 
 
-class Ramp(eqx.Module):
+class Ramp(AbstractConverter):
     """A ramp that all columns share: a comparator a column stops a counter when the ramp passes its
     signal. The ramp need not be straight: its `levels` are what the codes stand for, so that a
     learned ramp is a learned quantiser, and one that begins at 0 is a rectifier.
@@ -221,7 +230,7 @@ def _clipped(code: Signal, bits: int) -> Code:
     return jnp.clip(code, 0, 2**bits - 1).astype(int)
 
 
-def _require_range(converter: AbstractConverter) -> None:
+def _require_range(converter: AbstractUniformConverter) -> None:
     require_bits(converter.bits, "bits")
     lo, hi = converter.lo, converter.hi
     require_finite(lo, "lo", "")

@@ -38,7 +38,7 @@ def element(cell: cells.AbstractCell, name: str, plus: str, minus: str) -> list[
 
 
 @element.register
-def _(cell: cells.Ohmic | cells.Conductor, name: str, plus: str, minus: str) -> list[str]:
+def _(cell: cells.Ohmic, name: str, plus: str, minus: str) -> list[str]:
     return _resistor(name, plus, minus, 1 / float(cell.g)) if cell.g > 0 else []
 
 
