@@ -44,4 +44,4 @@ def _compilations_go_when_they_are_many():
 @pytest.fixture
 def by_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
     """`transfer` as it is without the kernel, and on accelerators where gradients are concerned."""
-    monkeypatch.setattr("xbarjax.analyses.transfer._solves_are_fast", lambda: False)
+    monkeypatch.setattr("xbarjax.solvers.effective_matrix.solves_are_fast", lambda: False)

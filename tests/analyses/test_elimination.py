@@ -14,7 +14,7 @@ import pytest
 
 import xbarjax as xb
 from xbarjax.analyses import transfer as module
-from xbarjax.solvers import elimination
+from xbarjax.solvers import effective_matrix, elimination, products
 from xbarjax.solvers.inverse import inverse
 
 SOLVES = xb.LadderCG()
@@ -42,7 +42,7 @@ def error(got: Any, want: Any) -> float:
 
 def eliminated(xbar: xb.Crossbar) -> Any:
     """What is compared with a solve, before it is."""
-    lines = module._eliminated(module._prepared(xbar, SOLVES)[0])
+    lines = effective_matrix._eliminated(module._prepared(xbar, SOLVES)[0])
     return lines if xbar.shape[0] <= xbar.shape[1] else lines.T
 
 
@@ -80,7 +80,7 @@ def test_long_columns_of_equal_rows_do_not_add_up_rounding() -> None:
     )
     want = np.asarray(eliminated(of(jnp.float64)))
     assert error(eliminated(of(jnp.float32)), want) < 3e-6
-    found = module.products.products(module._prepared(of(jnp.float32), SOLVES)[0])
+    found = products.products(module._prepared(of(jnp.float32), SOLVES)[0])
     assert error(found.matrix, want) < 3e-6
 
 
@@ -174,7 +174,7 @@ def test_its_second_derivatives_are_those_of_the_solves() -> None:
 def test_a_gradient_that_a_solve_does_not_confirm_is_flagged(
     monkeypatch: pytest.MonkeyPatch, own_compilations: None
 ) -> None:
-    right = module.products.products
+    right = products.products
 
     def wrong(network: Any) -> Any:
         found = right(network)
@@ -183,7 +183,7 @@ def test_a_gradient_that_a_solve_does_not_confirm_is_flagged(
     xbar = crossbar((24, 17))
     slope = lambda: jax.jit(jax.grad(lambda g: jnp.sum(xb.transfer(at(xbar, g)))))(xbar.cell.g)
     assert np.isfinite(slope()).all()
-    monkeypatch.setattr(module.products, "products", wrong)
+    monkeypatch.setattr(products, "products", wrong)
     jax.clear_caches()
     assert np.isnan(slope()).all()
 

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 
-from .. import _native
 from .._types import PerCell
 from ..crossbar import Crossbar
 from ..drive import Bias
@@ -19,18 +18,16 @@ from ..kirchhoff.circuit import (
     working_dtype,
 )
 from ..kirchhoff.islands import determined
-from ..kirchhoff.network import Network
 from ..kirchhoff.solution import Status, finish, one_or_nan
-from ..solvers import AutoLadder, BlockElimination, LadderCG, elimination, products, sequential_vmap
-from ..solvers.blocks import turn, turned
+from ..solvers import (
+    AutoLadder,
+    BlockElimination,
+    LadderCG,
+    effective_matrix,
+    products,
+    sequential_vmap,
+)
 from .linear import prepare, solution_by
-
-# Where block elimination takes less time than a solve in JAX for each of the shorter side's lines,
-# on the two cores that experiments/speed was run on.
-SHORT = 16  # lines, at least
-LONG = 16  # times as long as short, at most
-MOST = 2**25  # numbers of one matrix a row, for derivatives by elimination
-TOGETHER = 32  # right-hand sides of a direct solve on a CPU: few enough for its caches
 
 
 def transfer(
@@ -72,19 +69,13 @@ def transfer(
         )
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
-    short, long = sorted(crossbar.shape)
     strapped = crossbar.drive.r_strap is not None or crossbar.readout.r_strap is not None
-    blocks = not strapped and short >= SHORT and long <= LONG * short
-    if isinstance(solver, AutoLadder) and blocks and not _solves_are_fast():
+    blocks = not strapped and effective_matrix.elimination_fits(crossbar.shape)
+    if isinstance(solver, AutoLadder) and blocks and not effective_matrix.solves_are_fast():
         matrix, status = _fastest(crossbar, chunk)
     else:
         matrix, status = _by_solves(crossbar, solver, chunk)
     return finish(matrix, status)
-
-
-def _solves_are_fast() -> bool:
-    """Whether a solve for each line takes no longer than elimination, and far less to compile."""
-    return _native.available() and jax.default_backend() == "cpu"
 
 
 def _grounded(crossbar: Crossbar) -> Circuit:
@@ -114,14 +105,9 @@ def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
 
 @eqx.filter_jit
 def _by_solves(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
-    size = min(crossbar.shape)
-    _, one = _prepared(crossbar, solver)
-    # whole chunks: the solves of zeros that fill the last one take no iteration
-    chunks = -(-size // chunk)
-    units = jnp.eye(chunks * chunk, size, dtype=working_dtype(crossbar))
-    lines, status = lax.map(jax.vmap(one), units.reshape(chunks, chunk, size))
-    lines = lines.reshape(chunks * chunk, -1)[:size]
-    return _judged(crossbar, lines, jnp.bitwise_or.reduce(status.ravel()))
+    _, line = _prepared(crossbar, solver)
+    dtype = working_dtype(crossbar)
+    return _judged(crossbar, *effective_matrix.by_solves(line, min(crossbar.shape), dtype, chunk))
 
 
 def _judged(crossbar: Crossbar, lines, status):
@@ -142,9 +128,8 @@ def _(primals, tangents):
     crossbar, chunk = primals
     moved = tangents[0]
     solves = lambda x: _by_solves(x, LadderCG(), chunk)
-    direct = lambda x: _by_solves(x, BlockElimination(), TOGETHER)
-    rows, cols = crossbar.shape
-    if rows * cols * min(rows, cols) > MOST:
+    direct = lambda x: _by_solves(x, BlockElimination(), effective_matrix.TOGETHER)
+    if not effective_matrix.derivative_fits(crossbar.shape):
         return eqx.filter_jvp(solves, (crossbar,), (moved,))
     if any(map(eqx.is_array, jax.tree.leaves((moved.wires, moved.drive, moved.readout)))):
         found = lambda x: lax.platform_dependent(x, cpu=direct, default=solves)
@@ -163,8 +148,8 @@ def _with_change(crossbar: Crossbar, moved):
 
     _, dg = eqx.filter_jvp(of_cells, (crossbar.cell,), (moved,))
     found, status = _known(crossbar)
-    matrix = _upright(found.matrix, crossbar)
-    change = _upright(products.change(found, _upright(dg, crossbar)), crossbar)
+    upright = lambda x: effective_matrix.upright(x, crossbar.shape)
+    matrix, change = upright(found.matrix), upright(products.change(found, upright(dg)))
     good = one_or_nan(status, matrix.dtype)
     return good * matrix, status, good * change
 
@@ -189,29 +174,9 @@ def _known_of_each(crossbar: Crossbar):
 @eqx.filter_jit
 def _known_of_one(crossbar: Crossbar):
     """The products of one array, in operations that have a derivative each."""
-    network, solve = _prepared(crossbar, LadderCG())
-    rows, cols = crossbar.shape
-    found = products.products(network if cols <= rows else turned(network))
-    matrix = _upright(found.matrix, crossbar)
-    probe, expected, bound = _probe(matrix if rows <= cols else matrix.T)
-    line, status = solve(probe)
-    agrees = jnp.all(jnp.abs(line - expected) <= bound)
+    network, line = _prepared(crossbar, LadderCG())
+    found, status, agrees = effective_matrix.with_products(line, network)
     return found, status | jnp.where(agrees, 0, int(Status.NOT_CONVERGED))
-
-
-def _upright(x, crossbar: Crossbar):
-    """To and from an array that is no wider than tall."""
-    rows, cols = crossbar.shape
-    return x if cols <= rows else turn(x)
-
-
-def _probe(lines):
-    """Voltages of the shorter side's lines, what they should give, and how far off that may be."""
-    size = lines.shape[0]
-    tolerance = 1e-11 if lines.dtype == jnp.float64 else 1e-5
-    probe = jnp.cos(jnp.arange(size) ** 2).astype(lines.dtype)  # no pattern an error could share
-    with jax.default_matmul_precision("highest"):
-        return probe, probe @ lines, tolerance * jnp.max(jnp.abs(probe) @ jnp.abs(lines))
 
 
 @eqx.filter_jit
@@ -221,41 +186,5 @@ def _by_platform(crossbar: Crossbar, chunk: int):
 
 
 def _by_elimination(crossbar: Crossbar):
-    """Block elimination, held against a solve with all lines driven; where the two differ, and
-    where lines end in two terminals, so that it does not apply, a solve for each line."""
-    size = min(crossbar.shape)
-    network, one = _prepared(crossbar, LadderCG())
-    lines = _eliminated(network)
-    probe, expected, bound = _probe(lines)
-
-    def solve_next(carry):
-        k, _, lines, status = carry
-        is_probe = k < 0
-        line, new = one(jnp.where(is_probe, probe, (jnp.arange(size) == k).astype(probe.dtype)))
-        agrees = is_probe & jnp.all(jnp.abs(line - expected) <= bound)
-        line = jnp.where(is_probe, lines[0], line)
-        return k + 1, agrees, lines.at[jnp.maximum(k, 0)].set(line), status | new
-
-    def unfinished(carry):
-        k, agrees, *_ = carry
-        return ~agrees & (k < size)
-
-    start = jnp.asarray(-1), jnp.asarray(False), lines, jnp.zeros((), jnp.int32)
-    *_, lines, status = lax.while_loop(unfinished, solve_next, start)
-    return _judged(crossbar, lines, status)
-
-
-def _eliminated(network: Network):
-    """Conductances from every line of the shorter side to those of the longer one, by elimination
-    of the shorter ones as blocks, if they end in one terminal each; else zeros. By reciprocity
-    either side may be the one that is driven."""
-    rows, cols = network.g_rc.shape
-    network = network if cols <= rows else turned(network)
-    found = lax.cond(
-        elimination.far_ends_open(network),
-        elimination.near_currents,
-        lambda network: jnp.zeros_like(network.g_rc),
-        network,
-    )
-    found = found if cols <= rows else turn(found)
-    return found if rows <= cols else found.T
+    network, line = _prepared(crossbar, LadderCG())
+    return _judged(crossbar, *effective_matrix.by_elimination(line, network))

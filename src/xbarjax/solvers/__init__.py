@@ -1,4 +1,4 @@
-from . import elimination as elimination, products as products
+from . import effective_matrix as effective_matrix, products as products
 from .auto import AutoLadder as AutoLadder, chosen as chosen
 from .batching import sequential_vmap as sequential_vmap
 from .blocks import BlockElimination as BlockElimination
