@@ -309,7 +309,7 @@ def test_everything_but_the_island_is_right() -> None:
     assert (np.asarray(sol.v_row)[1] == 0).all() and (np.asarray(sol.v_col)[:, 2] == 0).all()
     assert (np.asarray(sol.i_cell)[1] == 0).all() and float(sol.i_out[2]) == 0
     assert (np.asarray(sol.i_row)[1] == 0).all() and (np.asarray(sol.i_col)[:, 2] == 0).all()
-    # what is left is the array of rows 0, 2, 3 and columns 0, 1, whose columns run 2 ohm a row
+    # what is left is the array of rows 0, 2, 3 and columns 0, 1, whose columns run 2 ohm per row
     keep = np.array([0, 2, 3])
     r_col = jnp.array([[4.0, 4.0], [2.0, 2.0], [2.0, 2.0]])
     rest = xb.Crossbar(xb.Ohmic(jnp.full((3, 2), 1e-4)), xb.Wires(1.0, r_col))

@@ -19,9 +19,9 @@ class Wires(eqx.Module):
 
     **Arguments:**
 
-    - `r_row`, `r_col`: [ohm a segment], a scalar or an array `(rows, cols)`; 0 is an ideal wire,
+    - `r_row`, `r_col`: [ohm per segment], a scalar or an array `(rows, cols)`; 0 is an ideal wire,
         inf a broken one.
-    - `parallel`: whether the lines of the row family run along the bit lines, one a column. Then
+    - `parallel`: whether the lines of the row family run along the bit lines, one per column. Then
         whatever belongs to one of them has the shape `(cols,)`.
     - `c_row`, `c_col`: capacitance [F] from every node of a line to ground, that of its segment of
         wire and of the devices on it; `c_cell`: across every cell. Scalars or `(rows, cols)`; none

@@ -103,7 +103,7 @@ def inputs(name: str) -> dict[str, Any]:
     from the near to the far end, or, along, (rows + 1, cols) from the near end at the top to the
     far one; "r_col": (rows + 1, cols) from the far end at the top to the near (sense) end. The
     first and the last segment of a line include the resistance of the terminal; inf there: no
-    terminal. "v_row_near", "v_row_far", "v_col_near", "v_col_far": one voltage a line."""
+    terminal. "v_row_near", "v_row_far", "v_col_near", "v_col_far": one voltage per line."""
     return circuit(*CIRCUITS[name])
 
 

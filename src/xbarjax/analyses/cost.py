@@ -48,7 +48,7 @@ class Cost(NamedTuple):
 
 def adc_energy(bits: ArrayLike, fom: ArrayLike) -> Float[Array, "..."]:
     """Energy [J] of one conversion, `fom 2^bits`, of effective bits and a figure of merit
-    [J a conversion step] (R. H. Walden, IEEE J. Sel. Areas Commun. 17, 539 (1999),
+    [J per conversion step] (R. H. Walden, IEEE J. Sel. Areas Commun. 17, 539 (1999),
     doi:10.1109/49.761034)."""
     return as_physical(fom, "fom") * 2.0 ** as_physical(bits, "bits")
 
@@ -78,10 +78,10 @@ def cost(
         encoding, one after the other.
     - `t_read`: how long one read takes [s].
     - `adc_bits`, `adc_fom`: effective bits of the outputs' converters, and their figure of merit
-        [J a conversion step].
+        [J per conversion step].
     - `p_amplifier`: what the amplifier of a column draws [W]: its supply times its current.
     - `c_line`: capacitance [F] of a word line.
-    - `conversions`: of a column, in a product; by default one a phase. What an integrator adds up
+    - `conversions`: of a column, in a product; by default one per phase. What an integrator adds up
         over all phases is converted once.
 
     **Returns:** a `Cost`. **Errors:** `ValueError` for negative arguments.

@@ -106,7 +106,7 @@ def gated(
     rows, cols = crossbar.shape
     on = as_physical(on, "on", whole=True, boolean=True)
     if on.shape != (rows,):
-        raise ValueError(f"on has shape {on.shape}; it must be ({rows},), one input a row.")
+        raise ValueError(f"on has shape {on.shape}; it must be ({rows},), one input per row.")
     given = {"v_read": v_read, "v_on": v_on, "v_off": v_off}
     volts = {name: as_physical(v, name, whole=True).astype(on.dtype) for name, v in given.items()}
     v_row = jnp.broadcast_to(volts["v_read"], (crossbar.lines,))
@@ -126,7 +126,7 @@ def transposed(crossbar: Crossbar, v: Values) -> Bias:
     v, still = as_physical(v, "v", whole=True), jnp.zeros((crossbar.lines,))
     if v.shape != (crossbar.shape[1],):
         raise ValueError(
-            f"v has shape {v.shape}; it must be ({crossbar.shape[1]},), one voltage a column."
+            f"v has shape {v.shape}; it must be ({crossbar.shape[1]},), one voltage per column."
         )
     still = still.astype(v.dtype)
     return Bias(still, still, v, v)

@@ -53,7 +53,7 @@ def _settled(crossbar: Crossbar, bias: Bias, max_rounds: int) -> Crossbar:
     def next_state(crossbar: Crossbar) -> Crossbar:
         return switched(crossbar, _read(crossbar, bias, AutoLadder(), None))
 
-    # a state that was one for all cells becomes one a cell
+    # a state that was one for all cells becomes one per cell
     shapes = eqx.filter_eval_shape(next_state, crossbar)
     full = jax.tree.map(lambda x, s: jnp.broadcast_to(x, s.shape), crossbar, shapes)
 

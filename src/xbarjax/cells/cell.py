@@ -17,7 +17,7 @@ else:
 class AbstractCell(eqx.Module):
     """A two-terminal device at a crosspoint: the voltages of its terminals give one current.
 
-    A cell is an array of devices, one a crosspoint, and is linear or not by its type. It states
+    A cell is an array of devices, one per crosspoint, and is linear or not by its type. It states
     its current; the conductances of its linearisation are derivatives of that. Its parameters are
     scalars or arrays that broadcast to `(rows, cols)`.
     """

@@ -17,7 +17,7 @@ RRow = Annotated[
     str,
     typer.Option(
         metavar=VALUE,
-        help="Word-line wire [ohm a segment]: a number, or a file of shape (rows, cols) whose"
+        help="Word-line wire [ohm per segment]: a number, or a file of shape (rows, cols) whose"
         " [i, j] enters cell (i, j) from the driver's side. 0 is ideal, inf broken.",
     ),
 ]
@@ -25,7 +25,7 @@ RCol = Annotated[
     str,
     typer.Option(
         metavar=VALUE,
-        help="Bit-line wire [ohm a segment]: a number, or a file of shape (rows, cols) whose"
+        help="Bit-line wire [ohm per segment]: a number, or a file of shape (rows, cols) whose"
         " [i, j] leaves cell (i, j) towards the sense side.",
     ),
 ]
@@ -33,7 +33,7 @@ RSource = Annotated[
     str,
     typer.Option(
         metavar=VALUE,
-        help="Resistance [ohm] between each source and column 0: a number, or a file of one a row.",
+        help="Resistance [ohm] between source and column 0: a number, or a file of one per row.",
     ),
 ]
 RSourceFar = Annotated[
@@ -49,7 +49,7 @@ RIn = Annotated[
     typer.Option(
         metavar=VALUE,
         help="Input resistance [ohm] of each readout below the last row: a number, or a file of"
-        " one a column.",
+        " one per column.",
     ),
 ]
 RInFar = Annotated[

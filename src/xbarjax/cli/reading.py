@@ -56,7 +56,7 @@ def read_command(
         str,
         typer.Option(
             metavar=VALUE,
-            help="Word-line voltages [V]: a number for every row, or a file of one a row.",
+            help="Word-line voltages [V]: a number for every row, or a file of one per row.",
         ),
     ],
     unit: UnitOf = None,
@@ -70,7 +70,7 @@ def read_command(
         str,
         typer.Option(
             metavar=VALUE,
-            help="Reference [V] of each readout: a number, or a file of one a column.",
+            help="Reference [V] of each readout: a number, or a file of one per column.",
         ),
     ] = "0",
     v_offset: Annotated[

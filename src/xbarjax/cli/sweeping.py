@@ -37,7 +37,7 @@ def sweep_command(
     """Computes the dies of a sweep, or those that are missing of one that was interrupted.
 
     The file's tables: [array] rows, cols, g_min, g_max [S] or g (a file), unit (of these, if not
-    S), v_in [V]; [wires] r_row, r_col [ohm a segment]; [ends] r_source, r_in [ohm]; [[vary]] kind
+    S), v_in [V]; [wires] r_row, r_col [ohm per segment]; [ends] r_source, r_in [ohm]; [[vary]] kind
     (a class of xbarjax.variability), its arguments, at (cell, r_row or r_col); [axes] lists of
     values; [limits] of metrics, [low, high]. Top level: dies, seed, batch, about, metrics (error,
     error_rms, i_max, p or module:function). A number may be the name of an axis.
@@ -56,7 +56,7 @@ def sweep_command(
         columns = (
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("batches, {task.fields[rate]} dies a second"),
+            TextColumn("batches, {task.fields[rate]} dies per second"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -1,7 +1,7 @@
 """Encodings of numbers as voltages on word lines.
 
-An encoding turns one number a row into phases: voltages for a stack of reads, and a weight for what
-each read puts out. Whoever adds up, a capacitor or a register, the product is
+An encoding turns one number per row into phases: voltages for a stack of reads, and a weight for
+the output of each. Added up, on a capacitor or in a register, the product is
 
     i = sum_k weight_k i_out(v_k),    with    sum_k weight_k v_k = v_max q,    sum_k weight_k = 1,
 

@@ -58,8 +58,8 @@ class Bias(eqx.Module):
         lines of the row family run along the bit lines, source lines at row 0 and below the last
         row, `(cols,)`.
     - `v_col`, `v_col_far`: bit lines below the last row and above row 0, `(cols,)`.
-    - `v_gate`: gates of cells with a transistor, in place of their own `v_gate`: one a row,
-        `(rows,)`, one a column, `(1, cols)`, or one a cell, `(rows, cols)`.
+    - `v_gate`: gates of cells with a transistor, in place of their own `v_gate`: one per row,
+        `(rows,)`, one per column, `(1, cols)`, or one per cell, `(rows, cols)`.
     """
 
     v_row: Float[Array, " lines"] = eqx.field(converter=physical("v_row", whole=True))

@@ -119,7 +119,9 @@ def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
                 )
         return v_in
     if isinstance(v_in, eqx.Module):
-        raise TypeError(f"v_in is {described(v_in)}; pass voltages [V], one a line, or an xb.Bias.")
+        raise TypeError(
+            f"v_in is {described(v_in)}; pass voltages [V], one per line, or an xb.Bias."
+        )
     v_in = as_physical(v_in, "v_in", whole=True)
     if jnp.shape(v_in) != (lines,):
         many, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")

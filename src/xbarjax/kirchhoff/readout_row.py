@@ -29,8 +29,8 @@ class WithReadout(AbstractGatedCell, AbstractRangedCell):
     **Arguments:**
 
     - `cell`: of the array, `(rows, cols)`.
-    - `readout`: one a column. - `v_source`, `v_line`: [V], `(cols,)`: what it is connected to, and
-        where the line of its row is held.
+    - `readout`: one per column.
+    - `v_source`, `v_line`: [V], `(cols,)`: its reference, and the voltage of its row's line.
     - `rows`: of the array.
     """
 

@@ -1,7 +1,7 @@
 """Conductances that make the real array multiply by the matrix that was meant.
 
 With wires, programming `g` gives an effective matrix `T(g)` that is not `g`. Compensation looks
-for bounded conductances and one digital gain a column with
+for bounded conductances and one digital gain per column with
 
     combine(T(g))[i, j] = gain[j] (zero + k weights[i, j]),
 

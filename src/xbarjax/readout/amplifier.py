@@ -28,7 +28,7 @@ from .readout import Memory
 
 
 class Feedback(eqx.Module):
-    """Parameters of the amplifiers; a scalar or one a column. Infinities are ordinary values."""
+    """Parameters of the amplifiers; a scalar or one per column. Infinities are ordinary values."""
 
     e: Array  # [V]
     gain: Array

@@ -124,7 +124,7 @@ class Sar(AbstractUniformConverter):
     def __check_init__(self):
         _require_range(self)
         require_finite(self.offset, "offset", "")
-        _require_last(self.mismatch, "mismatch", self.bits, "one error a capacitor")
+        _require_last(self.mismatch, "mismatch", self.bits, "one error per capacitor")
         if not everywhere(lambda x: x > -1, self.mismatch):
             worst = float(np.min(self.mismatch))
             raise ValueError(f"mismatch has an entry of {worst}; no capacitor is negative or none.")
@@ -161,7 +161,7 @@ class Flash(AbstractUniformConverter):
 
     def __check_init__(self):
         _require_range(self)
-        _require_last(self.offset, "offset", 2**self.bits - 1, "one offset a comparator")
+        _require_last(self.offset, "offset", 2**self.bits - 1, "one offset per comparator")
 
     def code(self, x: Signal) -> Code:
         last = 2**self.bits - 1
@@ -187,7 +187,7 @@ class Ramp(AbstractConverter):
     **Arguments:**
 
     - `levels`: the ramp at every count, rising, in the unit of the signal, shape `(2^bits,)`.
-    - `offset`: of the comparators, in the unit of the signal, a scalar or one a column.
+    - `offset`: of the comparators, in the unit of the signal, a scalar or one per column.
     """
 
     levels: Float[Array, " codes"] = eqx.field(converter=physical("levels", whole=True))

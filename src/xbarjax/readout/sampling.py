@@ -60,7 +60,7 @@ class Cco(eqx.Module):
     range. (The core of R. Khaddam-Aljameh et al., IEEE J. Solid-State
     Circuits 57, 1027 (2022), doi:10.1109/JSSC.2022.3140414, converts in this way.)
 
-    **Arguments:** `k`: [Hz/A], a scalar or one a column; `t_count`: how long it counts [s];
+    **Arguments:** `k`: [Hz/A], a scalar or one per column; `t_count`: how long it counts [s];
     `f_max`: [Hz], inf by default. Raises `ValueError` for one that is not positive.
     """
 

@@ -106,7 +106,7 @@ def netlist(
     kept = iter(without_loops([*word, *bit, *devices]))
     word, bit, devices = ([next(kept) for _ in links] for links in (word, bit, devices))
     if grounded == {GROUND}:
-        raise ValueError("no line of the array ends in a source or ground: give one a terminal.")
+        raise ValueError("no line of the array ends in a source or ground: give one per terminal.")
     # what cells share, such as models and sources of gate voltages, stands where it is first used
     word, bit, devices = (
         list(dict.fromkeys(line for a, _, lines in links if a in grounded for line in lines))

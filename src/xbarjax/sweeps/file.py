@@ -63,7 +63,7 @@ def load(path: str | Path) -> Sweep:
     `about`, `metrics`. `[array]`: `g`, a file of conductances (rows, cols) [S] as `files.load`
     takes it, or `rows`, `cols`, `g_min`, `g_max` [S] for uniform ones of the seed `pattern`;
     `unit`, of these conductances if not S; `v_in` [V]. `[wires]`: `r_row`,
-    `r_col` [ohm a segment]. `[ends]`: `r_source`, `r_in` [ohm]. `[[vary]]`, one for each
+    `r_col` [ohm per segment]. `[ends]`: `r_source`, `r_in` [ohm]. `[[vary]]`, one for each
     perturbation, in order: `kind`, a class of `xbarjax.variability`, its arguments, and `at`:
     `cell` (the default), `r_row` or `r_col`. `[axes]`: lists of values. `[limits]`: by metric,
     `[low, high]`.

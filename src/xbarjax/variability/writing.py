@@ -43,7 +43,7 @@ class OpenLoopWrite(AbstractPerturbation):
     - `step`: what the first pulse adds, as a part of `g_max - g_min`; `slope`: 0 to below 1 [1].
     - `g_min`, `g_max`: [S].
     - `device`, `cycle`: relative deviations of a step from cell to cell, from pulse to pulse [1].
-    - `strength`: what a pulse does as a part of what it should [1]: one number, or one a cell.
+    - `strength`: what a pulse does as a part of what it should [1]: one number, or one per cell.
     """
 
     step: Scalar = eqx.field(converter=physical("step"))
