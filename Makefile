@@ -18,8 +18,8 @@ QUICK := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/compiled \
 	--xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)"
 
 test: $(VENV)/ready lint
-	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
-		-m "not slow" --durations=30 --nbmake --nbmake-timeout=600 notebooks tests
+	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations=30 \
+		--nbmake --nbmake-timeout=600 notebooks tests
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -m slow

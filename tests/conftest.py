@@ -19,12 +19,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of tests with many cases that ask the same, all but a few are for `make test-slow`. A file is
-    run by one worker, so that its functions are traced once."""
+    """Of tests with many cases that ask the same, all but a few are for `make test-slow`."""
     cases = defaultdict(list)
     for item in items:
-        if item.path.suffix == ".py":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
         if item.get_closest_marker("few") and not item.get_closest_marker("slow"):
             cases[item.nodeid.split("[")[0]].append(item)
     for same in cases.values():
