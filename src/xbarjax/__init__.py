@@ -64,10 +64,10 @@ from .drive import (
     waveform as waveform,
 )
 from .drive.waveform import Waveform as Waveform
+from .kirchhoff.advice import explain as explain
 from .kirchhoff.solution import (
     Solution as Solution,
     Status as Status,
-    explain as explain,
 )
 from .programming.calibration import (
     Calibration as Calibration,

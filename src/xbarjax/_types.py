@@ -82,8 +82,10 @@ def described(x: Any) -> str:
     2.0`."""
     if x is None or isinstance(x, bool):
         return str(x)
-    if isinstance(x, (int, float, str)):
-        return f"the {'text' if isinstance(x, str) else 'number'} {x!r}"
+    if isinstance(x, str):
+        return f"the text {x!r}"
+    if isinstance(x, (int, float)):
+        return f"the number {x}"
     if hasattr(x, "shape") and hasattr(x, "dtype"):
         return f"an array of shape {jnp.shape(x)}"
     if isinstance(x, type):

@@ -28,8 +28,9 @@ from .._types import (
 )
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import bias_of
-from ..kirchhoff.solution import Solution, Status, finish
+from ..kirchhoff.solution import Solution, Status
 from ..solvers import AutoLadder, Solver
 from .read import read
 

@@ -32,10 +32,11 @@ from ..cells.constants import BOLTZMANN
 from ..cells.junction import Junction
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import at_rest, bias_of, circuit_of, in_one_dtype, network_of
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Field
-from ..kirchhoff.solution import finish, usable
+from ..kirchhoff.solution import usable
 from ..readout import require_linear
 from ..solvers import AutoLadder, factor, solve
 from .read import read

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import alone_in_one_dtype, circuit_of, linear_only, working_dtype
-from ..kirchhoff.solution import finish, usable
+from ..kirchhoff.solution import usable
 from ..solvers import AutoLadder
 from .linear import prepare, solution_by
 

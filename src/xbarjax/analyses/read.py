@@ -7,10 +7,11 @@ from jax import lax
 from .._types import Values, described
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import bias_of, circuit_of, in_one_dtype
 from ..kirchhoff.judgement import judged, status
 from ..kirchhoff.readout_row import start_with_readout, with_readout, without_readout
-from ..kirchhoff.solution import Solution, Status, finish
+from ..kirchhoff.solution import Solution, Status
 from ..solvers import AutoLadder, Solver, linear_of, newton_of
 from .linear import Answer, answer, solution_of
 from .operating_point import faults, operating_point

@@ -9,8 +9,9 @@ from .._types import Values
 from ..cells import Series, ThresholdSwitch
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import bias_of
-from ..kirchhoff.solution import Solution, finish
+from ..kirchhoff.solution import Solution
 from ..solvers import AutoLadder
 from .read import _read
 

@@ -9,6 +9,7 @@ from jax import lax
 from .._types import PerCell
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import (
     Circuit,
     alone_in_one_dtype,
@@ -18,7 +19,7 @@ from ..kirchhoff.circuit import (
     working_dtype,
 )
 from ..kirchhoff.islands import determined
-from ..kirchhoff.solution import Status, finish, one_or_nan
+from ..kirchhoff.solution import Status, one_or_nan
 from ..solvers import (
     AutoLadder,
     BlockElimination,

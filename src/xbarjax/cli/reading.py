@@ -13,7 +13,8 @@ from ..analyses.read import read
 from ..cells import Ohmic
 from ..crossbar import Crossbar
 from ..drive import Drive
-from ..kirchhoff.solution import Solution, Status, explain
+from ..kirchhoff.advice import explain
+from ..kirchhoff.solution import Solution, Status
 from ..readout import VirtualGround
 from ..solvers import LadderCG
 from ..wires import Wires

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
@@ -57,6 +59,10 @@ class Integrator(AbstractReadoutInTime):
     gain: Float[Array, "*c__"] | None = eqx.field(converter=optional("gain"), default=None)
     gbw: Float[Array, "*gbw"] | None = eqx.field(converter=optional("gbw"), default=None)
     c_in: Float[Array, "*c_in"] | None = eqx.field(converter=optional("c_in"), default=None)
+    is_linear: ClassVar[bool] = True
+    has_memory: ClassVar[bool] = True
+    settles: ClassVar[bool] = False
+    takes_current: ClassVar[bool] = True
 
     def __check_init__(self):
         for name, unit in (("c", "F"), ("t_int", "s"), ("r_leak", "ohm")):
@@ -71,20 +77,8 @@ class Integrator(AbstractReadoutInTime):
             require_nonnegative(self.c_in, "c_in", "F", open_allowed=False)
 
     @property
-    def is_static(self) -> bool:
+    def is_static(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.gain is None
-
-    @property
-    def is_linear(self) -> bool:
-        return True
-
-    @property
-    def settles(self) -> bool:
-        return False
-
-    @property
-    def takes_current(self) -> bool:
-        return True
 
     @property
     def follows(self) -> Float[Array, ""]:
@@ -114,10 +108,6 @@ class Integrator(AbstractReadoutInTime):
         kept = jnp.where(leaks, -jnp.expm1(-lost) / lost, 1)
         left = self.q_injected / self.c * jnp.exp(-decades)
         return v - i * self.t_int / self.c * kept - left
-
-    @property
-    def has_memory(self) -> bool:
-        return True
 
     def _feedback(self) -> Feedback:
         given = lambda x, otherwise: jnp.asarray(otherwise, self.c.dtype) if x is None else x

@@ -1,5 +1,5 @@
 import abc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -31,36 +31,16 @@ class AbstractReadout(eqx.Module):
     r_in: AbstractVar[Float[Array, "..."]]  # [ohm] below the lead-out at the last row
     r_in_far: AbstractVar[Float[Array, "..."]]  # [ohm] above row 0
     r_strap: AbstractVar[Float[Array, "..."] | None]  # [ohm] from nodes in between
+    is_static: AbstractVar[bool]  # the array sees the same at any time, so that it can be read
+    is_linear: AbstractVar[bool]  # the array sees a voltage behind a resistance and nothing else
+    has_memory: AbstractVar[bool]  # the output depends on the past: an `AbstractReadoutInTime`
+    settles: AbstractVar[bool]  # the output comes to rest while the input is constant
+    takes_current: AbstractVar[bool]  # the bit line's current flows into it; else it only senses
 
     @property
     @abc.abstractmethod
     def follows(self) -> Float[Array, "..."]:
         """Share [1] of a voltage at its reference that the array sees."""
-
-    @property
-    @abc.abstractmethod
-    def is_static(self) -> bool:
-        """Whether the array sees the same at any time, so that it can be read."""
-
-    @property
-    @abc.abstractmethod
-    def is_linear(self) -> bool:
-        """Whether the array sees a voltage behind a resistance and nothing else."""
-
-    @property
-    @abc.abstractmethod
-    def has_memory(self) -> bool:
-        """Whether its output depends on what was before: an `AbstractReadoutInTime`."""
-
-    @property
-    @abc.abstractmethod
-    def settles(self) -> bool:
-        """Whether its output comes to rest while the input is constant."""
-
-    @property
-    @abc.abstractmethod
-    def takes_current(self) -> bool:
-        """Whether the bit line's current flows into it; else it only senses a voltage."""
 
     @abc.abstractmethod
     def valid(self) -> Bool[Array, "..."]:
@@ -81,31 +61,18 @@ class AbstractReadout(eqx.Module):
 
 class AbstractIdealReadout(AbstractReadout):
     """A readout that is a voltage behind a resistance at any time, and takes the current without
-    noise of its own: the base of readouts that say no more than `r_in`, `voltage` and `output`."""
+    noise of its own: the base of readouts that say no more than their resistances, `voltage` and
+    `output`."""
+
+    is_static: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = True
+    has_memory: ClassVar[bool] = False
+    settles: ClassVar[bool] = True
+    takes_current: ClassVar[bool] = True
 
     @property
     def follows(self) -> Float[Array, ""]:
         return jnp.ones(())
-
-    @property
-    def is_static(self) -> bool:
-        return True
-
-    @property
-    def is_linear(self) -> bool:
-        return True
-
-    @property
-    def has_memory(self) -> bool:
-        return False
-
-    @property
-    def settles(self) -> bool:
-        return True
-
-    @property
-    def takes_current(self) -> bool:
-        return True
 
     def valid(self) -> Bool[Array, ""]:
         return jnp.ones((), bool)

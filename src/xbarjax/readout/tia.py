@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +74,9 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
     gbw: Float[Array, "*gbw"] | None = eqx.field(converter=optional("gbw"), default=None)
     c_f: Float[Array, "*c_f"] | None = eqx.field(converter=optional("c_f"), default=None)
     c_in: Float[Array, "*c_in"] | None = eqx.field(converter=optional("c_in"), default=None)
+    is_static: ClassVar[bool] = True
+    settles: ClassVar[bool] = True
+    takes_current: ClassVar[bool] = True
 
     def __check_init__(self):
         if self.gbw is not None:
@@ -109,20 +114,8 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         return 1 / (1 + 1 / self.gain)
 
     @property
-    def is_linear(self) -> bool:
+    def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.v_low is None
-
-    @property
-    def is_static(self) -> bool:
-        return True
-
-    @property
-    def settles(self) -> bool:
-        return True
-
-    @property
-    def takes_current(self) -> bool:
-        return True
 
     def noise_conductance(self) -> Float[Array, "*cols"]:
         return conductance_of(self.r_f)
@@ -158,7 +151,7 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         return sound & (self.r_f > 0) & (half > 0) & jnp.isfinite(self.gain + center + half)
 
     @property
-    def has_memory(self) -> bool:
+    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return not all(x is None for x in (self.gbw, self.c_f, self.c_in))
 
     def _feedback(self) -> Feedback:

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -48,6 +50,10 @@ class VoltageSense(AbstractReadoutInTime):
     v_sampled: Float[Array, "*v_sampled"] = eqx.field(
         converter=physical("v_sampled", whole=True), default=0.0
     )
+    is_static: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = True
+    settles: ClassVar[bool] = True
+    takes_current: ClassVar[bool] = False
 
     def __check_init__(self):
         require_nonnegative(self.r_switch, "r_switch", "ohm", open_allowed=False)
@@ -61,22 +67,6 @@ class VoltageSense(AbstractReadoutInTime):
     @property
     def r_in(self) -> Float[Array, "*cols"]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.r_load
-
-    @property
-    def is_static(self) -> bool:
-        return True
-
-    @property
-    def is_linear(self) -> bool:
-        return True
-
-    @property
-    def settles(self) -> bool:
-        return True
-
-    @property
-    def takes_current(self) -> bool:
-        return False
 
     @property
     def follows(self) -> Float[Array, ""]:
@@ -98,7 +88,7 @@ class VoltageSense(AbstractReadoutInTime):
         return (self.c_sample > 0) & (self.r_load > 0) & (self.r_switch >= 0)
 
     @property
-    def has_memory(self) -> bool:
+    def has_memory(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.c_sample is not None
 
     def released(self, cols: int) -> tuple[PerCol, PerCol]:

@@ -29,6 +29,7 @@ from ..analyses.linear import prepare
 from ..analyses.read import read
 from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import step
+from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import (
     alone_in_one_dtype,
     bias_of,
@@ -38,7 +39,7 @@ from ..kirchhoff.circuit import (
 )
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages
 from ..kirchhoff.network import Field
-from ..kirchhoff.solution import Status, finish, usable
+from ..kirchhoff.solution import Status, usable
 from ..solvers import AutoLadder, Factored, Solver, solve
 from .sdirk2 import followed
 

@@ -9,7 +9,8 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from .._types import as_physical, everywhere, require_finite, require_positive
 from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import Waveform
-from ..kirchhoff.solution import finish, usable
+from ..kirchhoff.advice import finish
+from ..kirchhoff.solution import usable
 from ..solvers import AutoLadder, Solver
 from .adaptive import Followed, Knots
 from .sdirk2 import State, followed
