@@ -48,7 +48,7 @@ def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | Non
     solver = chosen(solver, symmetric=network.symmetric, parallel=network.parallel)
     at_once = isinstance(solver, LadderCG) and solver.has_kernel(network)
     if not at_once or circuit.shunts is not None:
-        return answer_of(circuit, prepare(circuit, solver), guess)
+        return answer_of(circuit, _prepared(network, solver), guess)
     parts = _Parts(
         network.row.r,
         network.col.r,
@@ -75,7 +75,11 @@ class Prepared(NamedTuple):
 
 def prepare(circuit: Circuit, solver: lx.AbstractLinearSolver) -> Prepared:
     """Network, islands and factor of a circuit of linear cells."""
-    network, undetermined = determined(at_rest(circuit))
+    return _prepared(at_rest(circuit), solver)
+
+
+def _prepared(network: Network, solver: lx.AbstractLinearSolver) -> Prepared:
+    network, undetermined = determined(network)
     return Prepared(network, undetermined, factor(network, solver))
 
 
