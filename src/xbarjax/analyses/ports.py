@@ -13,7 +13,7 @@ from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import alone_in_one_dtype, circuit_of, linear_only, working_dtype
 from ..kirchhoff.solution import usable
 from ..solvers import AutoLadder
-from .linear import prepare, solution_by
+from .at_once import prepare, solution_by
 
 
 class Ports(eqx.Module):

@@ -13,7 +13,7 @@ from ..kirchhoff.judgement import judged, status
 from ..kirchhoff.readout_row import start_with_readout, with_readout, without_readout
 from ..kirchhoff.solution import Solution, Status
 from ..solvers import AutoLadder, Solver, linear_of, newton_of
-from .linear import Answer, answer, solution_of
+from .at_once import Answer, answer, solution_of
 from .operating_point import faults, operating_point
 
 

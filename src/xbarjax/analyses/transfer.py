@@ -28,7 +28,7 @@ from ..solvers import (
     products,
     sequential_vmap,
 )
-from .linear import prepare, solution_by
+from .at_once import prepare, solution_by
 
 
 def transfer(

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .._types import PerCol, Scalar
-from ..analyses.linear import Prepared, prepare
+from ..analyses.at_once import Prepared, prepare
 from ..analyses.operating_point import faults, operating_point
 from ..crossbar import Crossbar
 from ..kirchhoff.circuit import Circuit, bias_of, circuit_of, right_hand_side, sensed
