@@ -28,7 +28,7 @@ def crossbar(g: Any, v_ref: Any = 0.0) -> xb.Crossbar:
 
 def error(got: xb.Solution, want: xb.Solution) -> float:
     names = ("i_out", "v_row", "v_col", "i_cell", "i_row", "i_col")
-    pairs = [(getattr(got, name), getattr(want, name)) for name in names]
+    pairs = [[getattr(x, name).astype(float) for x in (got, want)] for name in names]
     return max(float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b))) for a, b in pairs)
 
 

@@ -1,7 +1,7 @@
-"""Circuits of linear cells: one linear solve, and what it says of the circuit.
+"""A read of linear cells by one call of the kernel.
 
-Where the solver has a kernel for it, that is one call: it cuts out what is not determined, tells
-shorts, solves, judges the solution and gives the currents. Its derivative is one more solve.
+The call cuts out what is not determined, tells shorts, solves, judges the solution and gives the
+currents. Its derivative is one more solve.
 """
 
 from functools import partial
@@ -9,46 +9,40 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from .. import _native
-from .._types import PerCell, PerColSegment, PerRowSegment, Scalar
+from .._types import PerCell, PerColSegment, PerRowSegment
 from ..cells import Ohmic
-from ..crossbar import Crossbar
-from ..drive import Bias
-from ..kirchhoff.circuit import Circuit, Reference, at_rest, right_hand_side, sensed
+from ..kirchhoff.circuit import Branches, Circuit, Reference, at_rest, rest_current, right_hand_side
 from ..kirchhoff.islands import Undetermined, determined
-from ..kirchhoff.judgement import judged, status_of
 from ..kirchhoff.network import Field, Network, Segments
-from ..kirchhoff.solution import Faults, Solution
-from ..solvers import Factored, LadderCG, chosen, factor, parted, solve
+from ..solvers import LadderCG, Solver, chosen, factor, linear_of, parted, solve
+from .answer import Answer, answer_of
+from .operating_point import (
+    cell_currents,
+    linear_point,
+    operating_point,
+    prepare,
+    prepared_of,
+)
+
+RESULTS = Answer._fields.index("newton_steps")  # fields of an answer that the kernel makes
 
 
-class Answer(NamedTuple):
-    """Voltages, currents and status of a solved circuit."""
-
-    drop_row: PerCell  # [V]
-    i_row: PerRowSegment  # [A]
-    drop_col: PerCell  # [V]
-    i_col: PerColSegment  # [A]
-    i_cell: PerCell  # [A]
-    undetermined: Undetermined
-    residual: Scalar  # [A], the largest violation of Kirchhoff's current law
-    status: Int[Array, ""]
-    num_steps: Int[Array, ""]
-
-
-def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | None) -> Answer:
-    """Solves a circuit of linear cells, from a guess if there is one."""
+def answer(circuit: Circuit, solver: Solver, guess: Field | None) -> Answer:
+    """Solves a circuit, from a guess if there is one."""
+    if not circuit.cell.is_linear:
+        return answer_of(circuit, operating_point(circuit, solver, guess))
     network = at_rest(circuit)
-    solver = chosen(solver, symmetric=network.symmetric, parallel=network.parallel)
-    at_once = isinstance(solver, LadderCG) and solver.has_kernel(network)
-    if not at_once or circuit.shunts is not None:
-        return answer_of(circuit, _prepared(network, solver), guess)
+    flags = {"symmetric": network.symmetric, "parallel": network.parallel}
+    linear = chosen(linear_of(solver), **flags)
+    driven = rest_current(circuit.branches_row), rest_current(circuit.branches_col)
+    if driven != (None, None) or not (isinstance(linear, LadderCG) and linear.has_kernel(network)):
+        return answer_of(circuit, linear_point(circuit, prepared_of(network, linear), guess))
     parts = _Parts(
         network.row.r,
         network.col.r,
@@ -62,42 +56,7 @@ def answer(circuit: Circuit, solver: lx.AbstractLinearSolver, guess: Field | Non
         circuit.sources,
         None if guess is None else lax.stop_gradient(guess.col),
     )
-    return _at_once(solver, *parts)
-
-
-class Prepared(NamedTuple):
-    """The network of a circuit of linear cells, ready for any number of sources."""
-
-    network: Network  # without islands
-    undetermined: Undetermined
-    factored: Factored  # the same network, its shorts told apart
-
-
-def prepare(circuit: Circuit, solver: lx.AbstractLinearSolver) -> Prepared:
-    """Network, islands and factor of a circuit of linear cells."""
-    return _prepared(at_rest(circuit), solver)
-
-
-def _prepared(network: Network, solver: lx.AbstractLinearSolver) -> Prepared:
-    network, undetermined = determined(network)
-    return Prepared(network, undetermined, factor(network, solver))
-
-
-def answer_of(circuit: Circuit, prepared: Prepared, guess: Field | None = None) -> Answer:
-    """The same, where the network of the circuit is prepared already."""
-    _, undetermined, factored = prepared
-    network = factored.network
-    vector, i_rest = right_hand_side(circuit, network, undetermined)
-    x, stats = solve(factored, vector, guess)
-    said = judged(circuit, network, x, vector, i_rest, stats["error"], of_vector=True)
-    cuts = undetermined.row, undetermined.col, undetermined.row_split, undetermined.col_split
-    return Answer(
-        *_currents(network, i_rest, x, undetermined),
-        Undetermined(*cuts, said.split, said.lost),
-        said.residual,
-        said.status,
-        jnp.asarray(stats["num_steps"]),
-    )
+    return _at_once(linear, *parts)
 
 
 class _Parts(NamedTuple):
@@ -127,8 +86,8 @@ class _Parts(NamedTuple):
             Reference(self.v_row, self.v_col),
             jnp.zeros(self.v_row.shape, bool),
             jnp.zeros(self.v_col.shape, bool),
-            self.shunt_row,
-            self.shunt_col,
+            () if self.shunt_row is None else (Branches(self.shunt_row),),
+            () if self.shunt_col is None else (Branches(self.shunt_col),),
             self.sources,
             parallel=False,
         )
@@ -146,7 +105,8 @@ class _Read(NamedTuple):
             still = [jnp.zeros_like(x) for x in (parts.g, parts.e_row, parts.e_col)]
             guess = Field(still[0], still[1], parts.guess, still[2])
         circuit = parts.circuit
-        return jax.tree.leaves(answer_of(circuit, prepare(circuit, self.solver), guess))
+        point = linear_point(circuit, prepare(circuit, self.solver), guess)
+        return jax.tree.leaves(answer_of(circuit, point)[:RESULTS])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -163,7 +123,7 @@ def _at_once(solver: LadderCG, *operands: Any) -> Answer:
     drop_row, i_row, drop_col, i_col, i_cell, *masks, residual, status, steps = found
     steps = steps.astype(jnp.asarray(0).dtype)
     currents = drop_row, i_row, drop_col, i_col, i_cell
-    return Answer(*currents, Undetermined(*masks), residual, status, steps)
+    return Answer(*currents, Undetermined(*masks), residual, status, steps, jnp.asarray(0), None)
 
 
 @partial(_at_once.defjvp, symbolic_zeros=True)
@@ -190,18 +150,17 @@ def _(solver: LadderCG, primals, tangents):
     dx, _ = solve(factor(network, solver), push)
 
     def seen(network, i_rest, x):
-        return _currents(network, i_rest, x, cut)
+        return (
+            x.row,
+            network.i_row(x),
+            x.col,
+            network.i_col(x),
+            cell_currents(network, i_rest, x, cut),
+        )
 
     _, tangent = jax.jvp(seen, (network, i_rest, x), (change[0], change[2], dx))
     still = jax.tree.map(_no_tangent, found)
     return found, Answer(*tangent, *still[len(tangent) :])
-
-
-def _currents(network: Network, i_rest: PerCell, x: Field, cut: Undetermined):
-    """Drops [V] and currents [A] of a solution: the first fields of an `Answer`."""
-    i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
-    i_cell = jnp.where(cut.row | cut.col, 0, i_rest - network.cells(x))
-    return x.row, i_row, x.col, i_col, i_cell
 
 
 def _unknown(network: Network, found: Answer) -> Field:
@@ -217,43 +176,3 @@ def _no_tangent(x: Array):
     """That of what does not move: of numbers 0, of masks and counts what JAX takes for none."""
     real = jnp.issubdtype(x.dtype, jnp.inexact)
     return jnp.zeros_like(x) if real else np.zeros(x.shape, jax.dtypes.float0)
-
-
-def solution_by(crossbar: Crossbar, bias: Bias, circuit: Circuit, prepared: Prepared) -> Solution:
-    """The solution of a circuit of linear cells whose network is prepared already."""
-    return solution_of(crossbar, bias, circuit, answer_of(circuit, prepared))
-
-
-def solution_of(
-    crossbar: Crossbar,
-    bias: Bias,
-    circuit: Circuit,
-    found: Answer,
-    newton_steps: Array | int = 0,
-    cells: Faults | None = None,
-) -> Solution:
-    """The solution, with what is to be said of it."""
-    through = lambda g, drop: None if g is None else g * drop
-    i_out, v_col = jnp.sum(found.i_cell, axis=0), circuit.reference.v_col
-    v_sense = sensed(crossbar, bias, found.i_col[-1], v_col + found.drop_col[-1])
-    return Solution(
-        drop_row=found.drop_row,
-        drop_col=found.drop_col,
-        i_cell=found.i_cell,
-        i_row_segments=found.i_row,
-        i_col_segments=found.i_col,
-        v_row_reference=circuit.reference.v_row,
-        v_col_reference=v_col,
-        bias=bias,
-        v_sense=v_sense,
-        output=crossbar.readout.output(i_out, v_sense).astype(found.drop_col.dtype),
-        undetermined=found.undetermined,
-        residual=found.residual,
-        status=status_of(crossbar, bias, found.undetermined, found.status),
-        num_steps=found.num_steps,
-        newton_steps=jnp.asarray(newton_steps),
-        faults=cells,
-        i_strap_row=through(circuit.strap_row, found.drop_row),
-        i_strap_col=through(circuit.strap_col, found.drop_col),
-        parallel=circuit.parallel,
-    )

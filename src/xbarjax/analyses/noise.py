@@ -33,7 +33,14 @@ from ..cells.junction import Junction
 from ..crossbar import Crossbar
 from ..drive import Bias
 from ..kirchhoff.advice import finish
-from ..kirchhoff.circuit import at_rest, bias_of, circuit_of, in_one_dtype, network_of
+from ..kirchhoff.circuit import (
+    at_rest,
+    bias_of,
+    circuit_of,
+    in_one_dtype,
+    network_of,
+    terminal_current,
+)
 from ..kirchhoff.islands import determined
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import usable
@@ -190,15 +197,16 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
             # a current beside a short is a voltage in series with it, of its resistance
             of_short = shorts.alpha * x.cell
             of_cell = jnp.where(shorts.alpha > 0, shorts.beta * of_short, of_cell)
-        e_col = network.col.alpha * x.col_segments
-        straps = 0 if circuit.strap_col is None else jnp.sum(x.col * circuit.strap_col, axis=0)
+        e_col = network.i_col(x)
+        straps = terminal_current(circuit.branches_col, x.col)
+        straps = 0 if straps is None else jnp.sum(straps, axis=0)
         at_input = jnp.where(mine, direct, 0)
         source = e_col[-1] + straps + at_input
         own = jnp.where(mine, of_i, 0)
         return _Transfers(
             of_cell,
             of_short,
-            network.row.alpha * x.row_segments,
+            network.i_row(x),
             e_col,
             x.row,
             x.col,
@@ -214,8 +222,11 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         g = (network.g_rc + network.g_cr) / 2
         r_row, r_col = _resistances(crossbar, circuit)
         wires = white(t.row, r_row) + white(t.col, r_col)
-        for tap, h in ((circuit.strap_row, t.strap_row), (circuit.strap_col, t.strap_col)):
-            wires += 0 if tap is None else white(h, tap)
+        for h, branches in (
+            (t.strap_row, circuit.branches_row),
+            (t.strap_col, circuit.branches_col),
+        ):
+            wires += sum(white(h, one.g) for one in branches)
         current = white(t.into, i_n**2) + white(t.into_far, i_n**2)
         if sampled:  # the noise of its input adds to the voltage that it takes
             voltage = jnp.sum(jnp.where(jnp.arange(cols) == j, e_n**2, 0))

@@ -1,39 +1,133 @@
-"""The operating point of an array of nonlinear cells: what Newton's method needs of a circuit."""
+"""The operating point of a circuit: one linear solve, or Newton's method over linear solves."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+import lineax as lx
+from jax import lax
+from jaxtyping import Array, Bool, Int
 
-from .._types import Inner, PerCell
+from .._types import Inner, PerCell, Scalar
 from ..cells import AbstractGatedCell, in_range
-from ..kirchhoff.circuit import Circuit, network_of, shunts
+from ..kirchhoff.circuit import (
+    Circuit,
+    at_rest,
+    conductance,
+    network_of,
+    rest_current,
+    right_hand_side,
+)
 from ..kirchhoff.islands import Undetermined, determined
 from ..kirchhoff.network import Field, Network
 from ..kirchhoff.solution import Faults, Status
 from ..solvers import (
     Begin,
     Equations,
+    Factored,
     Frame,
-    Newton,
-    Stats,
+    Solver,
+    factor,
+    linear_of,
+    newton_of,
     root,
+    solve,
 )
 
 
-def operating_point(
-    circuit: Circuit, newton: Newton, start: Field | None
-) -> tuple[Field, Network, Undetermined, PerCell, Field, Stats]:
-    """Drops and currents of a circuit, its network of tangents there, what it leaves open, its cell
-    currents, by how much Kirchhoff's laws are violated, and what Newton's method took."""
-    guess = _at_rest(circuit) if start is None else start
-    point = _first_point(circuit) if start is None else (start.row, start.col)
-    begin = Begin(point, _middle(circuit, *point), guess)
-    x, inner, stats = root(EQUATIONS, newton, circuit, begin)
-    tangents, _ = circuit.tangents(x.row, x.col, inner)
-    network, undetermined = determined(network_of(circuit, *tangents[1:]))
-    floating = undetermined.row | undetermined.col
-    i_cell = jnp.where(floating, 0, tangents[0])
-    return x, network, undetermined, i_cell, _violated(circuit, network, i_cell, x), stats
+class Prepared(NamedTuple):
+    """The network of a circuit of linear cells, ready for any number of sources."""
+
+    network: Network  # without islands
+    undetermined: Undetermined
+    factored: Factored  # the same network, its shorts told apart
+
+
+class Point(NamedTuple):
+    """An operating point: unknowns, the network of tangents there, and how well both fit."""
+
+    x: Field
+    network: Network  # without islands, shorts told apart where cells are linear
+    undetermined: Undetermined
+    i_cell: PerCell  # [A]
+    rest: PerCell  # [A], what the cells inject: by their size rounding is judged
+    left: Field  # right-hand side of the network, or by how much Kirchhoff's laws are violated
+    of_vector: bool  # whether it is a right-hand side
+    error: Scalar  # [V], bound of what weakly held nodes may be off by
+    num_steps: Int[Array, ""]
+    newton_steps: Int[Array, ""]
+    flags: dict[Status, Bool[Array, ""]]
+    faults: Faults | None
+
+    @property
+    def violation(self) -> Field:
+        """By how much Kirchhoff's laws are violated."""
+        return self.network.violation(self.left, self.x) if self.of_vector else self.left
+
+
+def prepare(circuit: Circuit, solver: lx.AbstractLinearSolver) -> Prepared:
+    """Network, islands and factor of a circuit of linear cells."""
+    return prepared_of(at_rest(circuit), solver)
+
+
+def prepared_of(network: Network, solver: lx.AbstractLinearSolver) -> Prepared:
+    """The same, of the network that a circuit has."""
+    network, undetermined = determined(network)
+    return Prepared(network, undetermined, factor(network, solver))
+
+
+def operating_point(circuit: Circuit, solver: Solver, guess: Field | None) -> Point:
+    """The operating point of a circuit, searched for from a guess if there is one."""
+    if circuit.cell.is_linear:
+        return linear_point(circuit, prepare(circuit, linear_of(solver)), guess)
+    begin = _at_rest(circuit) if guess is None else guess
+    point = _first_point(circuit) if guess is None else (guess.row, guess.col)
+    start = Begin(point, _middle(circuit, *point), begin)
+    x, inner, stats = root(EQUATIONS, newton_of(solver), circuit, start)
+    network, undetermined, i_cell = _tangents(circuit, x, inner)
+    found, flags = faults(*lax.stop_gradient((circuit, network, x)))
+    flags[Status.NOT_CONVERGED] = ~stats.converged
+    return Point(
+        x,
+        network,
+        undetermined,
+        i_cell,
+        i_cell,
+        _violated(circuit, network, i_cell, x),
+        False,
+        jnp.zeros((), i_cell.dtype),
+        stats.num_steps,
+        stats.newton_steps,
+        flags,
+        found,
+    )
+
+
+def linear_point(circuit: Circuit, prepared: Prepared, guess: Field | None = None) -> Point:
+    """The operating point of a circuit of linear cells whose network is prepared."""
+    _, undetermined, factored = prepared
+    network = factored.network
+    vector, i_rest = right_hand_side(circuit, network, undetermined)
+    x, stats = solve(factored, vector, guess)
+    return Point(
+        x,
+        network,
+        undetermined,
+        cell_currents(network, i_rest, x, undetermined),
+        i_rest,
+        vector,
+        True,
+        stats["error"],
+        jnp.asarray(stats["num_steps"]),
+        jnp.asarray(0),
+        {},
+        None,
+    )
+
+
+def cell_currents(network: Network, i_rest: PerCell, x: Field, cut: Undetermined) -> PerCell:
+    """Currents [A] of linear cells, which pass `i_rest` at zero drops."""
+    return jnp.where(cut.row | cut.col, 0, i_rest - network.cells(x))
 
 
 def faults(
@@ -77,15 +171,13 @@ def _middle(circuit: Circuit, a: PerCell, w: PerCell) -> Inner:
 
 
 def _frame(circuit: Circuit) -> Frame:
-    of_row, of_col = shunts(circuit)
-    i_row, i_col = (None, None) if circuit.shunts is None else (s.i for s in circuit.shunts)
     return Frame(
         circuit.row,
         circuit.col,
-        of_row,
-        of_col,
-        i_row,
-        i_col,
+        conductance(circuit.branches_row),
+        conductance(circuit.branches_col),
+        rest_current(circuit.branches_row),
+        rest_current(circuit.branches_col),
         circuit.e_row,
         circuit.e_col,
         circuit.reference.v_row,
@@ -97,21 +189,23 @@ def _frame(circuit: Circuit) -> Frame:
     )
 
 
-def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
+def _tangents(circuit: Circuit, x: Field, inner: Inner) -> tuple[Network, Undetermined, PerCell]:
+    """The network of tangents at a solution, what it leaves open, and the currents of cells."""
     tangents, _ = circuit.tangents(x.row, x.col, inner)
     network, undetermined = determined(network_of(circuit, *tangents[1:]))
-    i_cell = jnp.where(undetermined.row | undetermined.col, 0, tangents[0])
+    return network, undetermined, jnp.where(undetermined.row | undetermined.col, 0, tangents[0])
+
+
+def _residual(circuit: Circuit, x: Field, inner: Inner) -> Field:
+    network, _, i_cell = _tangents(circuit, x, inner)
     return _violated(circuit, network, i_cell, x)
 
 
 def _violated(circuit: Circuit, network: Network, i_cell: PerCell, x: Field) -> Field:
-    # straps and shunts sit on nodes with a path to a terminal, never on an island
-    left = lambda g, drop: i_cell if g is None else i_cell - g * drop
-    row, col = left(circuit.strap_row, x.row), left(circuit.strap_col, x.col)
-    if circuit.shunts is not None:
-        of_row, of_col = circuit.shunts
-        row, col = row + of_row.i - of_row.g * x.row, col - of_col.i - of_col.g * x.col
+    # branches sit on nodes with a path to a terminal or ground, never on an island
     wires = network.wires(x)
+    row = sum((one.flow(x.row) for one in circuit.branches_row), i_cell)
+    col = sum((one.flow(x.col) for one in circuit.branches_col), i_cell)
     return Field(
         row - wires.row,
         circuit.e_row - wires.row_segments,

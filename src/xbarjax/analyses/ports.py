@@ -13,7 +13,8 @@ from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import alone_in_one_dtype, circuit_of, linear_only, working_dtype
 from ..kirchhoff.solution import usable
 from ..solvers import AutoLadder
-from .at_once import prepare, solution_by
+from .answer import solution_by
+from .operating_point import prepare
 
 
 class Ports(eqx.Module):

@@ -1,20 +1,17 @@
 """The static read: voltages in, currents out, everything in between."""
 
 import equinox as eqx
-import jax.numpy as jnp
-from jax import lax
 
 from .._types import Values, described
 from ..crossbar import Crossbar
 from ..drive import Bias
 from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import bias_of, circuit_of, in_one_dtype
-from ..kirchhoff.judgement import judged, status
 from ..kirchhoff.readout_row import start_with_readout, with_readout, without_readout
-from ..kirchhoff.solution import Solution, Status
-from ..solvers import AutoLadder, Solver, linear_of, newton_of
-from .at_once import Answer, answer, solution_of
-from .operating_point import faults, operating_point
+from ..kirchhoff.solution import Solution
+from ..solvers import AutoLadder, Solver
+from .answer import solution_of
+from .at_once import answer
 
 
 def read(
@@ -73,31 +70,10 @@ def _read(
         return _with_readout(crossbar, bias, solver, start)
     circuit = circuit_of(crossbar, bias)
     guess = None if start is None else circuit.guess_from(start)
-    if not crossbar.cell.is_linear:
-        return _nonlinear(crossbar, bias, circuit, newton_of(solver), guess)
-    return solution_of(crossbar, bias, circuit, answer(circuit, linear_of(solver), guess))
+    return solution_of(crossbar, bias, circuit, answer(circuit, solver, guess))
 
 
 def _with_readout(crossbar, bias, solver, start) -> Solution:
     extended = with_readout(crossbar, bias)
     solution = _read(*extended, solver, None if start is None else start_with_readout(start))
     return without_readout(solution, crossbar, bias)
-
-
-def _nonlinear(crossbar, bias, circuit, newton, guess) -> Solution:
-    x, network, undetermined, i_cell, off, stats = operating_point(circuit, newton, guess)
-    cells, flags = faults(*lax.stop_gradient((circuit, network, x)))
-    flags[Status.NOT_CONVERGED] = ~stats.converged
-    said = judged(circuit, network, x, off, i_cell, jnp.zeros_like(i_cell[0, 0]), of_vector=False)
-    found = Answer(
-        x.row,
-        network.row.alpha * x.row_segments,
-        x.col,
-        network.col.alpha * x.col_segments,
-        i_cell,
-        undetermined,
-        said.residual,
-        said.status | status(flags),
-        stats.num_steps,
-    )
-    return solution_of(crossbar, bias, circuit, found, stats.newton_steps, cells)

@@ -28,7 +28,8 @@ from ..solvers import (
     products,
     sequential_vmap,
 )
-from .at_once import prepare, solution_by
+from .answer import solution_by
+from .operating_point import prepare
 
 
 def transfer(

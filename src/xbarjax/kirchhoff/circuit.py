@@ -1,5 +1,7 @@
 """From a crossbar and its bias to Kirchhoff's law: a circuit, and its linearisation at a point."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -36,12 +38,20 @@ class Reference(eqx.Module):
     v_col: PerCol
 
 
-class Shunts(eqx.Module):
-    """Branches from every node of a line family to ground, linear in its voltage: what capacitors
-    are within a step of time."""
+class Branches(eqx.Module):
+    """Branches from every node of a line family to a terminal or to ground, linear in the drop.
+
+    Straps lead to the near terminal of the line. Capacitors lead to ground within a step of time.
+    The current `i - g drop` [A] flows out of a row node or into a column node, as that of a cell
+    does."""
 
     g: PerCell  # [S]
-    i: PerCell  # [A] into them at zero drops
+    i: PerCell | None = None  # [A] at zero drop; None: 0
+    to_terminal: bool = eqx.field(static=True, default=True)
+
+    def flow(self, drop: PerCell) -> PerCell:
+        """Current [A] at a drop [V]."""
+        return -self.g * drop if self.i is None else self.i - self.g * drop
 
 
 class Circuit(eqx.Module):
@@ -58,11 +68,10 @@ class Circuit(eqx.Module):
     reference: Reference
     free_row: Array  # lines that end in no terminal
     free_col: Array
-    strap_row: PerCell | None  # [S] of straps to the near terminals
-    strap_col: PerCell | None
+    branches_row: tuple[Branches, ...]
+    branches_col: tuple[Branches, ...]
     sources: Float[Array, " sources"]  # voltages [V] of terminals and references
     parallel: bool = eqx.field(static=True)
-    shunts: tuple[Shunts, Shunts] | None = None  # of row nodes and of column nodes
 
     def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:
         """Node voltages [V] at drops [V]."""
@@ -153,12 +162,12 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
 
     # An end that is free has no voltage; the other one is then the reference. A line that is free
     # at both counts from a line of the other family, so that what is at rest has no current.
-    strap = lambda r: None if r is None else 1 / jnp.broadcast_to(r, (rows, cols)).astype(dtype)
-    strap_row, strap_col = strap(drive.r_strap), strap(readout.r_strap)
-    strapped = lambda g, axis: False if g is None else jnp.any(g > 0, axis)
+    straps = lambda r: () if r is None else (Branches(1 / wire(r)),)
+    branches_row, branches_col = straps(drive.r_strap), straps(readout.r_strap)
+    strapped = lambda straps, axis: jnp.any(straps[0].g > 0, axis) if straps else False
     near, far = jnp.take(row.alpha, 0, axis) > 0, jnp.take(row.alpha, -1, axis) > 0
-    row_ends = near | strapped(strap_row, axis), far
-    col_ends = (col.alpha[-1] > 0) | strapped(strap_col, 0), col.alpha[0] > 0
+    row_ends = near | strapped(branches_row, axis), far
+    col_ends = (col.alpha[-1] > 0) | strapped(branches_col, 0), col.alpha[0] > 0
     near, far = bias.v_row.astype(dtype), bias.v_row_far.astype(dtype)
     v_row = jnp.where(row_ends[0], near, far)
     v_col = jnp.where(col_ends[0], bias.v_col.astype(dtype), bias.v_col_far.astype(dtype))
@@ -178,14 +187,15 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     far_row = jnp.where(row_ends[1], bias.v_row_far.astype(dtype), v_row)
     far_col = jnp.where(col_ends[1], bias.v_col_far.astype(dtype), v_col)
     sources = lax.stop_gradient(jnp.concatenate([v_row, v_col, far_row, far_col]))
-    lines = row, col, *forces, reference, *free, strap_row, strap_col
+    lines = row, col, *forces, reference, *free, branches_row, branches_col
     return Circuit(in_dtype(cell, dtype), *lines, sources, parallel)
 
 
 def network_of(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
     """Kirchhoff's law with cells of so much conductance [S], as their `linearise` says it."""
+    shunts = conductance(circuit.branches_row), conductance(circuit.branches_col)
     flags = circuit.cell.is_reciprocal, circuit.parallel
-    return Network(circuit.row, circuit.col, g_col, g_row, *shunts(circuit), *flags)
+    return Network(circuit.row, circuit.col, g_col, g_row, *shunts, *flags)
 
 
 def at_rest(circuit: Circuit) -> Network:
@@ -215,21 +225,30 @@ def right_hand_side(circuit: Circuit, network: Network, cut: Undetermined) -> tu
 def injecting(circuit: Circuit, i_rest: PerCell, cell: PerCell | None = None) -> Field:
     """A right-hand side with currents `i_rest` [A] out of row nodes into column nodes, and forces
     `cell` [V] in shorts."""
-    row, col = i_rest, i_rest
-    if circuit.shunts is not None:
-        row, col = row + circuit.shunts[0].i, col - circuit.shunts[1].i
+    row, col = (rest_current(x) for x in (circuit.branches_row, circuit.branches_col))
+    row = i_rest if row is None else i_rest + row
+    col = i_rest if col is None else i_rest + col
     return Field(row, circuit.e_row, col, circuit.e_col, cell)
 
 
-def shunts(circuit: Circuit) -> tuple[PerCell | None, PerCell | None]:
-    """Conductances [S] from row nodes and from column nodes to their references: of straps and of
-    shunts."""
-    of_row, of_col = circuit.strap_row, circuit.strap_col
-    if circuit.shunts is not None:
-        row, col = circuit.shunts
-        of_row = row.g if of_row is None else of_row + row.g
-        of_col = col.g if of_col is None else of_col + col.g
-    return of_row, of_col
+def conductance(branches: tuple[Branches, ...]) -> PerCell | None:
+    """Conductance [S] of all branches of each node together; None where there are none."""
+    return _total([one.g for one in branches])
+
+
+def rest_current(branches: tuple[Branches, ...]) -> PerCell | None:
+    """Current [A] of all branches of each node together at zero drop; None where there is none."""
+    return _total([one.i for one in branches if one.i is not None])
+
+
+def terminal_current(branches: tuple[Branches, ...], drop: PerCell) -> PerCell | None:
+    """Current [A] of the branches that lead to terminals: out of the near terminals of rows, into
+    those of columns. None where there are none."""
+    return _total([-one.flow(drop) for one in branches if one.to_terminal])
+
+
+def _total(parts: list[PerCell]) -> PerCell | None:
+    return functools.reduce(jnp.add, parts) if parts else None
 
 
 def gated(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:

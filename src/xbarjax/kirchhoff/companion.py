@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from .._types import DeviceMask, Inner, PerCell, PerDevice, Scalar
 from ..cells import AbstractCell, AbstractRangedCell, in_range
 from ..wires import Wires
-from .circuit import Circuit, Shunts
+from .circuit import Branches, Circuit
 from .network import Field, Network
 
 
@@ -73,17 +73,16 @@ def with_capacitors(circuit: Circuit, c: Charge, d: Scalar, v_h: Charge, wires: 
     """A circuit with the branches of a stage of `d` [s], from voltages `v_h` [V]."""
     g = Charge(*(x / d for x in c))
     rest_row, rest_col = circuit.rest
-    shunts = (
-        Shunts(g.row, g.row * (rest_row - v_h.row)),
-        Shunts(g.col, g.col * (rest_col - v_h.col)),
-    )
+    to_ground = lambda g, i: Branches(g, i, to_terminal=False)
+    branches_row = *circuit.branches_row, to_ground(g.row, g.row * (rest_row - v_h.row))
+    branches_col = *circuit.branches_col, to_ground(g.col, g.col * (v_h.col - rest_col))
     cell = circuit.cell
     if wires.c_cell is not None:
         cell = BesideCapacitor(cell, g.cell, -g.cell * v_h.cell)
     held = [end(x) for x in v_h[:2] for end in (jnp.min, jnp.max)]
     sources = jnp.concatenate([circuit.sources, jnp.stack(held)])
-    where = lambda x: (x.cell, x.shunts, x.sources)
-    return eqx.tree_at(where, circuit, (cell, shunts, sources), is_leaf=lambda x: x is None)
+    where = lambda x: (x.cell, x.branches_row, x.branches_col, x.sources)
+    return eqx.tree_at(where, circuit, (cell, branches_row, branches_col, sources))
 
 
 def injected(q: Charge, network: Network) -> Field:

@@ -115,7 +115,7 @@ class Judge(NamedTuple):
         )
         off = network.violation(left, x) if self.of_vector else left
         residual = largest(off.row, off.col)
-        i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
+        i_row, i_col = network.i_row(x), network.i_col(x)
         highest = jnp.maximum(jnp.abs(low), jnp.abs(high))
         of_currents, of_voltages = _tolerance(residual.dtype)
 

@@ -190,6 +190,14 @@ class Network(lx.AbstractLinearOperator):
         # beta y may be less than the rounding of the drops
         return found._replace(cell=(vector.cell - alpha * (x.row + x.col)) + beta * x.cell)
 
+    def i_row(self, x: Field) -> Float[Array, "..."]:
+        """Currents [A] in the segments of the row family."""
+        return self.row.alpha * x.row_segments
+
+    def i_col(self, x: Field) -> Float[Array, "..."]:
+        """Currents [A] in the segments of the columns."""
+        return self.col.alpha * x.col_segments
+
     @property
     def capped(self) -> "Network":
         """The network with its shorts as conductances that wires can be solved with."""

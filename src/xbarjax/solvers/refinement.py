@@ -160,7 +160,7 @@ def _with_currents(network: Network, dx: Field, rest: Field) -> Field:
 
 def _flows(network: Network, x: Field) -> Scalar:
     """The largest current [A] in a segment or a short."""
-    parts = [network.row.alpha * x.row_segments, network.col.alpha * x.col_segments]
+    parts = [network.i_row(x), network.i_col(x)]
     parts += [] if x.cell is None else [x.cell]
     return largest(*parts)
 

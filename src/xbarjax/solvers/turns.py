@@ -42,8 +42,8 @@ class Frame(eqx.Module):
     col: Segments
     shunt_row: PerCell | None  # [S] from nodes to their references
     shunt_col: PerCell | None
-    i_row: PerCell | None  # [A] that shunts bring to nodes of rows at zero drops
-    i_col: PerCell | None  # [A] that they take from nodes of columns
+    i_row: PerCell | None  # [A] out of row nodes through shunts at zero drops
+    i_col: PerCell | None  # [A] into column nodes through theirs
     e_row: Float[Array, "..."]  # forces in segments, as in a right-hand side
     e_col: Float[Array, "..."]
     v_row: Float[Array, " lines"]  # [V] of references
@@ -64,7 +64,7 @@ class Frame(eqx.Module):
         floating = cut.row | cut.col
         rest = jnp.where(floating, 0, current + g_row * a + g_col * w)
         row = rest if self.i_row is None else rest + self.i_row
-        col = rest if self.i_col is None else rest - self.i_col
+        col = rest if self.i_col is None else rest + self.i_col
         return made, Field(row, self.e_row, col, self.e_col), rest, floating
 
     def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:

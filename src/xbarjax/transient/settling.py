@@ -25,7 +25,7 @@ from .._types import (
     require_bits,
     require_positive,
 )
-from ..analyses.at_once import prepare
+from ..analyses.operating_point import prepare
 from ..analyses.read import read
 from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import step

@@ -8,16 +8,14 @@ from jax import lax
 from jaxtyping import Array
 
 from .._types import PerCol, Scalar
-from ..analyses.at_once import Prepared, prepare
-from ..analyses.operating_point import faults, operating_point
+from ..analyses.operating_point import Prepared, linear_point, operating_point, prepare
 from ..crossbar import Crossbar
-from ..kirchhoff.circuit import Circuit, bias_of, circuit_of, right_hand_side, sensed
+from ..kirchhoff.circuit import Circuit, bias_of, circuit_of, sensed, terminal_current
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages, with_capacitors
 from ..kirchhoff.judgement import status
 from ..kirchhoff.network import Field, Network
-from ..kirchhoff.solution import Status
 from ..readout import AbstractReadoutInTime, Memory, VirtualGround
-from ..solvers import Solver, factor, linear_of, newton_of, roughly, solve
+from ..solvers import Solver, factor, linear_of, roughly
 
 ROUNDING = 64  # units of rounding of what capacitors take: less of a violation says nothing
 ROUGH = 0.1  # of an error estimate is what is left of it unsolved
@@ -77,29 +75,20 @@ class Stage(eqx.Module):
         """Its end, drops and currents then, what it shows, how it was found, and the network of
         tangents there, where cells are not linear."""
         crossbar, circuit = self._circuit(v_in, held)
-        flags: dict[Status, Array] = {}
-        if self.prepared is not None:
-            _, cut, factored = self.prepared
-            network, tangent = factored.network, None
-            vector, _ = right_hand_side(circuit, network, cut)
-            x, stats = solve(factored, vector, guess)
-            off = network.violation(vector, x)
-            x = x._replace(cell=None)
-            counts = jnp.asarray(stats["num_steps"]), jnp.asarray(0)
+        if self.prepared is None:
+            found = operating_point(circuit, self.solver, guess)
         else:
-            newton = newton_of(self.solver)
-            x, network, cut, _, off, stats = operating_point(circuit, newton, guess)
-            counts = stats.num_steps, stats.newton_steps
-            _, flags = faults(*lax.stop_gradient((circuit, network, x)))
-            flags[Status.NOT_CONVERGED] = ~stats.converged
-            tangent = network
+            found = linear_point(circuit, self.prepared, guess)
+        x, network, cut = found.x._replace(cell=None), found.network, found.undetermined
+        tangent = None if self.prepared is not None else network
+        i_row, i_col = network.i_row(x), network.i_col(x)
         axis = network.row_axis
-        i_row, i_col = network.row.alpha * x.row_segments, network.col.alpha * x.col_segments
         i_in, i_out = jnp.take(i_row, 0, axis) - jnp.take(i_row, -1, axis), i_col[-1] - i_col[0]
-        if circuit.strap_row is not None:
-            i_in += jnp.sum(circuit.strap_row * x.row, axis)
-        if circuit.strap_col is not None:
-            i_out += jnp.sum(circuit.strap_col * x.col, 0)
+        strap_row = terminal_current(circuit.branches_row, x.row)
+        strap_col = terminal_current(circuit.branches_col, x.col)
+        i_in = i_in if strap_row is None else i_in + jnp.sum(strap_row, axis)
+        i_out = i_out if strap_col is None else i_out + jnp.sum(strap_col, 0)
+        off = found.violation
         most = lambda *xs: lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])))
         v_row, v_col = circuit.voltages(x.row, x.col)
         v_row, v_col = jnp.where(cut.row, 0, v_row), jnp.where(cut.col, 0, v_col)
@@ -112,7 +101,8 @@ class Stage(eqx.Module):
         taken = (c / self.d * v for c, v in zip(self.c, voltages(v_row, v_col)))
         rounding = ROUNDING * jnp.finfo(v_row.dtype).eps * most(*taken)
         violated, largest = most(off.row, off.col), most(i_row, i_col)
-        stats = Stats(violated, largest, rounding, lax.stop_gradient(status(flags)), *counts)
+        flags = lax.stop_gradient(status(found.flags))
+        stats = Stats(violated, largest, rounding, flags, found.num_steps, found.newton_steps)
         outputs = Outputs((i_out, i_in), v_sense, output.astype(i_out.dtype))
         return Dynamic(voltages(v_row, v_col), memory), x, outputs, stats, tangent
 
