@@ -203,8 +203,8 @@ def test_it_judges_as_the_form_in_jax_does(kind: str, parallel: bool, monkeypatc
             *forces,
             Reference(*v),
             *(x == 0 for x in v),
-            None,
-            None,
+            (),
+            (),
             jnp.asarray([-1.0, 0.3, 1.0]),
             parallel,
         )

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from .._types import Inner, PerCell, Scalar
-from ..cells import AbstractGatedCell, in_range
+from ..cells import conducts, in_range
 from ..kirchhoff.circuit import (
     Circuit,
     at_rest,
@@ -139,9 +139,8 @@ def faults(
     flags = {
         Status.NEGATIVE_RESISTANCE: jnp.any(negative),
         Status.OUT_OF_RANGE: jnp.any(beyond),
+        Status.GATES_OFF: ~jnp.any(conducts(circuit.cell, *v)),
     }
-    if isinstance(circuit.cell, AbstractGatedCell):
-        flags[Status.GATES_OFF] = ~jnp.any(circuit.cell.conducts(*v))
     return Faults(negative, beyond), flags
 
 

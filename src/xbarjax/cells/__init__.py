@@ -1,7 +1,11 @@
 from .cell import (
     AbstractCell as AbstractCell,
     AbstractGatedCell as AbstractGatedCell,
+    AbstractNestedCell as AbstractNestedCell,
     AbstractRangedCell as AbstractRangedCell,
+    conducts as conducts,
+    gated as gated,
+    has_gate as has_gate,
     in_range as in_range,
 )
 from .compact import VTEAM as VTEAM, StanfordPKU as StanfordPKU, Yakopcic as Yakopcic
@@ -16,6 +20,6 @@ from .ohmic import Ohmic as Ohmic
 from .polynomial import Polynomial as Polynomial
 from .poole_frenkel import PooleFrenkel as PooleFrenkel
 from .rectifying import Rectifying as Rectifying
-from .series import Series as Series, has_gate as has_gate
+from .series import Series as Series
 from .sinh import Sinh as Sinh
 from .threshold import ThresholdSwitch as ThresholdSwitch

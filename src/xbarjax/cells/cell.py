@@ -27,7 +27,9 @@ class AbstractCell(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(rows, cols)`: what all parameters broadcast to."""
+        """`(rows, cols)`: the shape that all parameters broadcast to."""
+        if isinstance(self, AbstractNestedCell):
+            return self.extent
         return np.broadcast_shapes(*(jnp.shape(x) for x in jax.tree.leaves(self)))
 
     @abc.abstractmethod
@@ -42,8 +44,7 @@ class AbstractCell(eqx.Module):
     def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
         """Voltages [V] of nodes inside the cell, as a pytree: most have none. A search for them
         begins at the `guess`, which may save steps and changes nothing else."""
-        del v_row, v_col, guess
-        return ()
+        return self.nodes(v_row, v_col, guess) if isinstance(self, AbstractNestedCell) else ()
 
     def linearise(
         self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
@@ -53,7 +54,8 @@ class AbstractCell(eqx.Module):
 
         A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
         conductances are the same array."""
-        del inner
+        if isinstance(self, AbstractNestedCell):
+            return self.tangents(v_row, v_col, inner)
         ones = jnp.ones_like(v_row)
         if self.is_reciprocal:
             current, g = jax.jvp(lambda v: self.current(v, v_col), (v_row,), (ones,))
@@ -61,6 +63,30 @@ class AbstractCell(eqx.Module):
         current, tangent = jax.linearize(self.current, v_row, v_col)
         none = jnp.zeros_like(ones)
         return current, tangent(ones, none), tangent(none, -ones)
+
+
+class AbstractNestedCell(AbstractCell):
+    """A cell made of other cells: it states what follows for one device from its current alone."""
+
+    @property
+    @abc.abstractmethod
+    def parts(self) -> tuple[AbstractCell, ...]:
+        """The cells that it is made of."""
+
+    @property
+    @abc.abstractmethod
+    def extent(self) -> tuple[int, ...]:
+        """Its `shape`."""
+
+    @abc.abstractmethod
+    def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
+        """Voltages [V] of nodes inside the cell, as `inner` returns them."""
+
+    @abc.abstractmethod
+    def tangents(
+        self, v_row: PerDevice, v_col: PerDevice, inner: Inner
+    ) -> tuple[PerDevice, PerDevice, PerDevice]:
+        """Current [A] and conductances [S] at terminal voltages [V], as `linearise` does."""
 
 
 class AbstractRangedCell(AbstractCell):
@@ -87,3 +113,23 @@ def in_range(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMa
     """Mask of devices within the range of their model; all of them, where it states none."""
     everywhere = jnp.ones(jnp.shape(v_row), bool)
     return cell.in_range(v_row, v_col) if isinstance(cell, AbstractRangedCell) else everywhere
+
+
+def conducts(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
+    """Mask of devices whose gate is above threshold; all of them, where they have no gate."""
+    everywhere = jnp.ones(jnp.shape(v_row), bool)
+    return cell.conducts(v_row, v_col) if isinstance(cell, AbstractGatedCell) else everywhere
+
+
+def has_gate(cell: AbstractCell) -> bool:
+    """Whether gate voltages mean anything to a cell."""
+    if isinstance(cell, AbstractNestedCell):
+        return any(has_gate(part) for part in cell.parts)
+    return isinstance(cell, AbstractGatedCell)
+
+
+def gated(cell: AbstractCell, v_gate: PerDevice) -> AbstractCell:
+    """The cell at other gate voltages [V]; the same cell, where it has no gate."""
+    if isinstance(cell, AbstractGatedCell) and has_gate(cell):
+        return cell.gated(v_gate)
+    return cell

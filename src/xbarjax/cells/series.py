@@ -6,13 +6,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._types import DeviceMask, Inner, PerDevice
-from .cell import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range
+from .cell import (
+    AbstractCell,
+    AbstractGatedCell,
+    AbstractNestedCell,
+    AbstractRangedCell,
+    conducts,
+    gated,
+    in_range,
+)
 from .threshold import ThresholdSwitch
 
 MAX_STEPS = 100  # of the inner node; 50 halvings alone are the precision of a float64
 
 
-class Series(AbstractGatedCell, AbstractRangedCell):
+class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
     """Two devices one after the other, `first` on the row side and `second` on the column side.
 
     The voltage `m` of the node between them, which nothing else hangs on, obeys
@@ -44,14 +52,22 @@ class Series(AbstractGatedCell, AbstractRangedCell):
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.linearise(v_row, v_col)[0]
 
-    def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
+    @property
+    def parts(self) -> tuple[AbstractCell, AbstractCell]:
+        return self.first, self.second
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        return jnp.broadcast_shapes(self.first.shape, self.second.shape)
+
+    def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
         """The node between the two devices, and what is inside each of them."""
         m, in_1, in_2 = (None, None, None) if guess is None else guess
         m = _between(self, v_row, v_col, m)
         return m, self.first.inner(v_row, m, in_1), self.second.inner(m, v_col, in_2)
 
-    def linearise(
-        self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
+    def tangents(
+        self, v_row: PerDevice, v_col: PerDevice, inner: Inner
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
         m, in_1, in_2 = self.inner(v_row, v_col) if inner is None else inner
         i_1, p_1, q_1 = self.first.linearise(v_row, m, in_1)
@@ -72,14 +88,13 @@ class Series(AbstractGatedCell, AbstractRangedCell):
         return self.first.valid() & self.second.valid()
 
     def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-        if not any(isinstance(x, AbstractRangedCell) for x in (self.first, self.second)):
+        if not any(isinstance(x, AbstractRangedCell) for x in self.parts):
             return jnp.ones(jnp.shape(v_row), bool)
         m = self.v_inner(v_row, v_col)
         return in_range(self.first, v_row, m) & in_range(self.second, m, v_col)
 
     def gated(self, v_gate: PerDevice) -> "Series":
-        of = lambda x: x.gated(v_gate) if has_gate(x) else x
-        return Series(of(self.first), of(self.second))
+        return Series(*(gated(part, v_gate) for part in self.parts))
 
     def switched(self, v_row: PerDevice, v_col: PerDevice) -> "Series":
         """The devices after a read at terminal voltages [V]: threshold switches in their next
@@ -95,18 +110,7 @@ class Series(AbstractGatedCell, AbstractRangedCell):
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         """Whether both would, with the other one short: what is on the other side of a channel
         that is off comes down to its source anyway."""
-        on = jnp.ones(jnp.shape(v_row), bool)
-        for part in (self.first, self.second):
-            if isinstance(part, AbstractGatedCell):
-                on &= part.conducts(v_row, v_col)
-        return on
-
-
-def has_gate(cell: AbstractCell) -> bool:
-    """Whether gate voltages mean anything to a cell."""
-    if isinstance(cell, Series):
-        return has_gate(cell.first) or has_gate(cell.second)
-    return isinstance(cell, AbstractGatedCell)
+        return conducts(self.first, v_row, v_col) & conducts(self.second, v_row, v_col)
 
 
 @eqx.filter_custom_jvp

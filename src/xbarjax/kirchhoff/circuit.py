@@ -20,7 +20,7 @@ from .._types import (
     require_finite,
     widest,
 )
-from ..cells import AbstractCell, AbstractGatedCell, has_gate
+from ..cells import AbstractCell, gated, has_gate
 from ..crossbar import Crossbar, require_crossbar
 from ..drive import Bias
 from ..readout import require_linear, require_static
@@ -182,7 +182,7 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     e_col = jnp.concatenate([(v_col - far)[None], inner, (near - v_col)[None]], axis=0)
     forces = row.alpha * e_row, col.alpha * e_col
 
-    cell = gated(crossbar.cell, bias.v_gate)
+    cell = at_gates(crossbar.cell, bias.v_gate)
     reference, free = Reference(v_row, v_col), (~held_row, ~held_col)
     far_row = jnp.where(row_ends[1], bias.v_row_far.astype(dtype), v_row)
     far_col = jnp.where(col_ends[1], bias.v_col_far.astype(dtype), v_col)
@@ -251,16 +251,16 @@ def _total(parts: list[PerCell]) -> PerCell | None:
     return functools.reduce(jnp.add, parts) if parts else None
 
 
-def gated(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:
+def at_gates(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:
     """The cells at the gate voltages [V] of a bias, if it has any."""
     if v_gate is None:
         return cell
-    if not (isinstance(cell, AbstractGatedCell) and has_gate(cell)):
+    if not has_gate(cell):
         raise ValueError(
             f"bias.v_gate is given, but {type(cell).__name__} has no gate: leave it out, or put a"
             " transistor in series with the cell."
         )
-    return cell.gated(v_gate[:, None] if v_gate.ndim == 1 else v_gate)
+    return gated(cell, v_gate[:, None] if v_gate.ndim == 1 else v_gate)
 
 
 def _one(v: Array, of: Array) -> Array:

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._types import DeviceMask, Inner, PerCell, PerDevice, Scalar
-from ..cells import AbstractCell, AbstractRangedCell, in_range
+from ..cells import AbstractCell, AbstractNestedCell, AbstractRangedCell, in_range
 from ..wires import Wires
 from .circuit import Branches, Circuit
 from .network import Field, Network
@@ -27,7 +27,7 @@ class Charge(NamedTuple):
     cell: PerCell
 
 
-class BesideCapacitor(AbstractRangedCell):
+class BesideCapacitor(AbstractNestedCell, AbstractRangedCell):
     """Cells in parallel with their capacitors, of which a stage has made `i = g v + i_0`."""
 
     cell: AbstractCell
@@ -45,11 +45,19 @@ class BesideCapacitor(AbstractRangedCell):
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.cell.current(v_row, v_col) + self.g * (v_row - v_col) + self.i_0
 
-    def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
+    @property
+    def parts(self) -> tuple[AbstractCell]:
+        return (self.cell,)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        return self.cell.shape
+
+    def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
         return self.cell.inner(v_row, v_col, guess)
 
-    def linearise(
-        self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
+    def tangents(
+        self, v_row: PerDevice, v_col: PerDevice, inner: Inner
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
         i, g_row, g_col = self.cell.linearise(v_row, v_col, inner)
         both = g_row + self.g

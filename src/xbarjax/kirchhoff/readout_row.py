@@ -13,17 +13,25 @@ from jax import lax
 from jaxtyping import Array
 
 from .._types import DeviceMask, Inner, PerCell, PerCol, PerDevice
-from ..cells import AbstractCell, AbstractGatedCell, AbstractRangedCell, in_range
+from ..cells import (
+    AbstractCell,
+    AbstractGatedCell,
+    AbstractNestedCell,
+    AbstractRangedCell,
+    conducts,
+    gated,
+    in_range,
+)
 from ..crossbar import Crossbar
 from ..drive import Bias, Drive
 from ..readout import AbstractClampedReadout, VirtualGround
 from ..wires import Wires
-from .circuit import gated, working_dtype
+from .circuit import at_gates, working_dtype
 from .islands import Undetermined
 from .solution import Solution, Status
 
 
-class WithReadout(AbstractGatedCell, AbstractRangedCell):
+class WithReadout(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
     """Cells, and below them a row of readouts.
 
     **Arguments:**
@@ -49,7 +57,11 @@ class WithReadout(AbstractGatedCell, AbstractRangedCell):
         return self.cell.is_reciprocal
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def parts(self) -> tuple[AbstractCell]:
+        return (self.cell,)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
         return self.rows + 1, self.v_line.shape[0]
 
     def _readout(self, v_row: PerCell, v_col: PerCell) -> PerCol:
@@ -60,14 +72,14 @@ class WithReadout(AbstractGatedCell, AbstractRangedCell):
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return self.linearise(v_row, v_col)[0]
 
-    def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
+    def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
         guess = None if guess is None else jax.tree.map(lambda x: x[:-1], guess)
         nodes = self.cell.inner(v_row[:-1], v_col[:-1], guess)
         # every node of a cell is (rows, cols) to Newton's method: one more row, for nothing
         return jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), nodes)
 
-    def linearise(
-        self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
+    def tangents(
+        self, v_row: PerDevice, v_col: PerDevice, inner: Inner
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
         inner = None if inner is None else jax.tree.map(lambda x: x[:-1], inner)
         i, g_row, g_col = self.cell.linearise(v_row[:-1], v_col[:-1], inner)
@@ -91,9 +103,7 @@ class WithReadout(AbstractGatedCell, AbstractRangedCell):
         )
 
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-        if not isinstance(self.cell, AbstractGatedCell):
-            return jnp.ones(self.shape, bool)
-        cells = self.cell.conducts(v_row[:-1], v_col[:-1])
+        cells = conducts(self.cell, v_row[:-1], v_col[:-1])
         return jnp.concatenate([_full(cells, self), ~self._true])
 
     @property
@@ -125,7 +135,7 @@ def with_readout(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
         more = lambda x, last: jnp.append(jnp.broadcast_to(x, (rows,)), last)
         drive = Drive(more(drive.r_source, 0), more(drive.r_source_far, jnp.inf), taps)
         v_row, v_row_far = more(bias.v_row, 0), more(bias.v_row_far, 0)
-    cell = gated(crossbar.cell, bias.v_gate)
+    cell = at_gates(crossbar.cell, bias.v_gate)
     cell = WithReadout(cell, readout, bias.v_col, v_line, rows)
     wires = Wires(r_row, along(wires.r_col, 0), wires.parallel)
     extended = Crossbar(cell, wires, drive, VirtualGround(r_held, readout.r_in_far))

@@ -100,7 +100,7 @@ struct Circuit {
   const T* guess;                    // column drops to begin from
 };
 
-// What a read of it finds (linear.py).
+// What a read of it finds (at_once.py).
 template <class T>
 struct Answer {
   T *row, *i_row, *col, *i_col, *i_cell;  // [V] drops, [A] of segments and cells
