@@ -114,14 +114,8 @@ def _at_bounds(mapping: AbstractMapping, g: Stack) -> Stack:
     return lax.stop_gradient(held) + straight_through(g)
 
 
-class DifferentialPair(AbstractMapping):
-    """Two arrays whose column currents are subtracted: `k w = g_plus - g_minus`.
-
-    The side that a weight does not need stays at `g_min`, so that as little current as possible
-    flows in the wires.
-
-    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
-    """
+class AbstractPair(AbstractMapping):
+    """A mapping with two cells per weight, whose currents are subtracted."""
 
     g_min: Scalar = eqx.field(converter=physical("g_min"))
     g_max: Scalar = eqx.field(converter=physical("g_max"))
@@ -130,12 +124,31 @@ class DifferentialPair(AbstractMapping):
     def reach(self) -> tuple[float, float]:
         return 1.0, 1.0
 
+    def combine(self, physical: Array) -> Array:
+        plus, minus = self.sides(physical)
+        return plus - minus
+
+    @abc.abstractmethod
+    def sides(self, physical: Array) -> tuple[Array, Array]:
+        """The columns that count as positive and those that count as negative, of arrays
+        `(arrays, ..., physical)`."""
+
+
+class DifferentialPair(AbstractPair):
+    """Two arrays whose column currents are subtracted: `k w = g_plus - g_minus`.
+
+    The side that a weight does not need stays at `g_min`, so that as little current as possible
+    flows in the wires.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
+    """
+
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         sides = jnp.stack([jnp.maximum(k * weights, 0), jnp.maximum(-k * weights, 0)])
         return _at_bounds(self, self.g_min + sides)
 
-    def combine(self, physical: Array) -> Array:
-        return physical[0] - physical[1]
+    def sides(self, physical: Array) -> tuple[Array, Array]:
+        return physical[0], physical[1]
 
     def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
         plus, minus = g
@@ -152,7 +165,7 @@ class DifferentialPair(AbstractMapping):
         return g >= self.g_max
 
 
-class ConstantSumPair(AbstractMapping):
+class ConstantSumPair(AbstractPair):
     """A differential pair whose two sides always sum to `g_min + g_max`:
 
         g_plus, g_minus = (g_min + g_max +- k w) / 2.
@@ -167,19 +180,12 @@ class ConstantSumPair(AbstractMapping):
     **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
     """
 
-    g_min: Scalar = eqx.field(converter=physical("g_min"))
-    g_max: Scalar = eqx.field(converter=physical("g_max"))
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        return 1.0, 1.0
-
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
         middle = (self.g_min + self.g_max) / 2
         return _at_bounds(self, jnp.stack([middle + k * weights / 2, middle - k * weights / 2]))
 
-    def combine(self, physical: Array) -> Array:
-        return physical[0] - physical[1]
+    def sides(self, physical: Array) -> tuple[Array, Array]:
+        return physical[0], physical[1]
 
     def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
         return g + jnp.stack([change, -change]) / (2 * slope)
@@ -192,37 +198,29 @@ class ConstantSumPair(AbstractMapping):
         return (g >= self.g_max) | (g <= self.g_min)
 
 
-class InterleavedPair(AbstractMapping):
-    """A differential pair in neighbouring columns of one array, of twice the columns.
-
-    The same as `DifferentialPair`, but both sides share their word lines.
-    """
-
-    g_min: Scalar = eqx.field(converter=physical("g_min"))
-    g_max: Scalar = eqx.field(converter=physical("g_max"))
+class InterleavedPair(AbstractPair):
+    """A `DifferentialPair` in neighbouring columns of one array, of twice the columns: both sides
+    share their word lines."""
 
     @property
-    def reach(self) -> tuple[float, float]:
-        return 1.0, 1.0
+    def _pair(self) -> DifferentialPair:
+        return DifferentialPair(self.g_min, self.g_max)
+
+    def sides(self, physical: Array) -> tuple[Array, Array]:
+        return physical[0, ..., 0::2], physical[0, ..., 1::2]
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
-        return self._interleave(DifferentialPair(self.g_min, self.g_max).program(weights, k))
-
-    def combine(self, physical: Array) -> Array:
-        return physical[0, ..., 0::2] - physical[0, ..., 1::2]
+        return self._interleave(self._pair.program(weights, k))
 
     def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
-        pair = DifferentialPair(self.g_min, self.g_max)
-        return self._interleave(pair.move(self._apart(g), change, self._apart(slope)))
+        g, slope = (jnp.stack(self.sides(x)) for x in (g, slope))
+        return self._interleave(self._pair.move(g, change, slope))
 
     def used(self, g: Stack) -> PerCol:
-        return DifferentialPair(self.g_min, self.g_max).used(self._apart(g))
+        return self._pair.used(jnp.stack(self.sides(g)))
 
     def saturated(self, g: Stack) -> Array:
-        return g >= self.g_max
-
-    def _apart(self, g: Array) -> Array:
-        return jnp.stack([g[0, :, 0::2], g[0, :, 1::2]])
+        return self._pair.saturated(g)
 
     def _interleave(self, pair: Array) -> Array:
         _, rows, cols = pair.shape
