@@ -14,7 +14,7 @@ import pytest
 import xbarjax as xb
 from reference.networks import HIGH, KEY, LOW, MAPPINGS, data, ideal, loss, network, weights, wired
 from xbarjax import nn
-from xbarjax.nn import methods, products, routes
+from xbarjax.nn import composed, methods, routes
 from xbarjax.nn.training import on_die
 from xbarjax.variability import Lognormal
 
@@ -217,7 +217,7 @@ def test_products_and_arrays_with_a_current_at_rest_are_frozen():
     build = lambda g: dataclasses.replace(wired(g), readout=OFFSET)
     arrays = nn.tile(weights((4, 4)), MAPPINGS[0], build, max_tile=4, route=nn.by_matrix)
     order = jnp.asarray([2, 0, 3, 1])
-    made = products.Chain(products.Permuted(arrays, order, order), products.Sum((arrays, arrays)))
+    made = composed.Chain(composed.Permuted(arrays, order, order), composed.Sum((arrays, arrays)))
     kept, x = nn.frozen(made), jnp.linspace(-1, 1, 4)
     np.testing.assert_allclose(kept(x), made(x), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(kept.weights(), made.weights(), rtol=1e-9, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The forms that run on accelerators, on this CPU: against the plain sweeps, and in whole reads."""
+"""The forms that run on accelerators, on this CPU: beside plain recurrences, and in whole reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from xbarjax.solvers import ladder, scans, sweeps
+from xbarjax.solvers import ladder, recurrences, scans
 
 LANES = 300
 TOLERANCE = {"float64": 1e-14, "float32": 1e-5}
@@ -32,11 +32,11 @@ def lines(n: int, dtype: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("near_last", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 3, 100])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_scans_equal_sweeps(dtype: str, n: int, near_last: bool) -> None:
+def test_scans_equal_recurrences(dtype: str, n: int, near_last: bool) -> None:
     """Conductances node by node (sums of terms that are not negative), the rest for each line
     relative to its largest number."""
     r, shunt = lines(n, dtype)
-    want = np.asarray(sweeps.conductances(near_last, r, shunt))
+    want = np.asarray(recurrences.conductances(near_last, r, shunt))
     got = np.asarray(scans.conductances(near_last, r, shunt))
     np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype])
     assert n < 3 or (np.isinf(want).any() and (want == 0).any())
@@ -48,7 +48,7 @@ def test_scans_equal_sweeps(dtype: str, n: int, near_last: bool) -> None:
         ("spread", (factored.kappa, factored.rho, x, x[-1 if near_last else 0])),
         ("running_sum", (x,)),
     ):
-        want = np.asarray(getattr(sweeps, f)(near_last, *args))
+        want = np.asarray(getattr(recurrences, f)(near_last, *args))
         got = np.asarray(getattr(scans, f)(near_last, *args))
         error = np.abs(got - want).max(axis=0) / np.abs(want).max(axis=0)
         assert error.max() < TOLERANCE[dtype], (f, error.max())

@@ -26,7 +26,7 @@ from ..programming.compensation import AbstractMethod, Compensation, Descent, Fi
 from ..programming.mapping import AbstractMapping
 from ..readout import VirtualGround
 from .analog import Arrays, tile
-from .products import Chain, Permuted, Sum
+from .composed import Chain, Permuted, Sum
 from .tiling import Matrix
 from .training import on_die
 

@@ -29,7 +29,7 @@ from .batching import Together
 from .inverse import inverse
 from .ladder import Ladder
 from .lines import Lines
-from .sweeps import law
+from .recurrences import law
 
 Square = Float[Array, "cols cols"]
 

@@ -14,7 +14,7 @@ from .._types import PerCell
 from ..kirchhoff.network import Network
 from . import ladder
 from .blocks import row_of_nodes, segments
-from .sweeps import law
+from .recurrences import law
 
 
 def near_currents(network: Network) -> PerCell:

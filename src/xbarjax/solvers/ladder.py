@@ -20,7 +20,7 @@ is a sum of terms that are not negative: nothing cancels, in float32 either. A n
 far end (`r = 0`) has no Norton equivalent: it is pinned at 0, and its `s` is infinite.
 
 Arrays run along axis 0, and every other axis is a lane. The near end is at index 0, or last. A CPU
-goes from node to node (sweeps.py); accelerators compose halves of the line (scans.py).
+goes from node to node (recurrences.py); accelerators compose halves of the line (scans.py).
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from . import scans, sweeps
-from .sweeps import divisor, ends, law, through
+from . import recurrences, scans
+from .recurrences import divisor, ends, law, through
 
 
 class Ladder(eqx.Module):
@@ -51,7 +51,7 @@ def factor(r, shunt, *, near_last: bool) -> Ladder:
     shunts [S] `(n, lanes)`."""
     n = shunt.shape[0]
     _, near, _ = ends(n, near_last)
-    s = _here(sweeps.conductances, scans.conductances, near_last)(r, shunt)
+    s = _here(recurrences.conductances, scans.conductances, near_last)(r, shunt)
     own = 1 if near_last else 0  # node i hangs on segment i + own
     a, beta = law(r[own : n + own])
     pinned, total = jnp.isinf(s), divisor(a, beta, s)
@@ -66,7 +66,7 @@ def around(r, shunt) -> Float[Array, "n lanes"]:
     where an ideal wire pins the node."""
     # both ways in one sweep: backwards, a line is another line
     lines, shunts = (jnp.concatenate([x, x[::-1]], axis=1) for x in (r, shunt))
-    s = _here(sweeps.conductances, scans.conductances, False)(lines, shunts)
+    s = _here(recurrences.conductances, scans.conductances, False)(lines, shunts)
     terminal = jnp.full_like(s[:1], jnp.inf)
     behind = through(*law(lines[1:]), jnp.concatenate([s[1:], terminal]))
     lanes = r.shape[1]
@@ -79,9 +79,9 @@ def drops(ladder: Ladder, b, v: ArrayLike = 0):
     the drop `v` [V], and the current [A] `(lanes,)` in the near segment."""
     near_last = ladder.near_last
     _, near, _ = ends(b.shape[0], near_last)
-    c = _here(sweeps.gather, scans.gather, near_last)(ladder.kappa, b)
+    c = _here(recurrences.gather, scans.gather, near_last)(ladder.kappa, b)
     first = ladder.kappa[near] * v + ladder.rho[near] * c[near]
-    d = _here(sweeps.spread, scans.spread, near_last)(ladder.kappa, ladder.rho, c, first)
+    d = _here(recurrences.spread, scans.spread, near_last)(ladder.kappa, ladder.rho, c, first)
     return d, ladder.kappa[near] * c[near] - ladder.t_near * v
 
 
@@ -90,7 +90,7 @@ def currents(lost, i_near, *, near_last: bool) -> Float[Array, "segments lanes"]
     """Segment currents [A] `(n + 1, lanes)` by Kirchhoff's current law, from the near one and
     what is lost at every node, `g d - b` [A] `(n, lanes)`."""
     j = jnp.concatenate([lost, i_near[None]] if near_last else [i_near[None], lost])
-    return _here(sweeps.running_sum, scans.running_sum, near_last)(j)
+    return _here(recurrences.running_sum, scans.running_sum, near_last)(j)
 
 
 @partial(jax.jit, static_argnames="near_last")
@@ -98,7 +98,7 @@ def offsets(e, *, near_last: bool):
     """Drops [V] `(n, lanes)` that electromotive forces `e` [V] `(n + 1, lanes)` cause in a line
     without current, counted from its far end, and that of the near end itself, `(lanes,)`:
     `d_k - d_{k-1} = e_k`."""
-    total = _here(sweeps.running_sum, scans.running_sum, not near_last)(e)
+    total = _here(recurrences.running_sum, scans.running_sum, not near_last)(e)
     return (-total[:-1], total[-1]) if near_last else (-total[1:], total[0])
 
 

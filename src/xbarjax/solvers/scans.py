@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from .sweeps import ends, law
+from .recurrences import ends, law
 
 
 def conductances(near_last: bool, r, shunt) -> Float[Array, "n lanes"]:

@@ -29,7 +29,7 @@ from .._types import PerCell, PerCol
 from ..kirchhoff.network import Field, Network
 from . import ladder
 from .lines import scaled_current
-from .sweeps import law
+from .recurrences import law
 
 Pair = Float[Array, "2 *rows cols"]
 

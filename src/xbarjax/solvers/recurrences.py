@@ -1,7 +1,7 @@
 """The recurrences of a line (ladder.py), node by node: the plain form, and the fast one on a CPU.
 
-The sweeps write over their input. A loop that stacks its results would fill a second array with
-zeros first, and moving memory is most of what an iteration costs.
+They write over their input. A loop that stacks its results would fill a second array with zeros
+first, and moving memory is most of what an iteration costs.
 """
 
 import jax.numpy as jnp
