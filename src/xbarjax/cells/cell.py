@@ -11,19 +11,19 @@ from .._types import DeviceMask, Inner, PerDevice
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractVar
 else:
-    from equinox import AbstractVar  # for checkers, a class variable of most cells
+    from equinox import AbstractVar  # type checkers see a class variable, as in most cells
 
 
 class AbstractCell(eqx.Module):
-    """A two-terminal device at a crosspoint: the voltages of its terminals give one current.
+    """Two-terminal devices, one per crosspoint: the two terminal voltages give one current.
 
-    A cell is an array of devices, one per crosspoint, and is linear or not by its type. It states
-    its current; the conductances of its linearisation are derivatives of that. Its parameters are
-    scalars or arrays that broadcast to `(rows, cols)`.
+    A subclass defines the current; the conductances of the linearisation are its derivatives. The
+    type decides whether a cell is linear. Parameters are scalars or arrays that broadcast to
+    `(rows, cols)`.
     """
 
-    is_linear: AbstractVar[bool]  # the current is a conductance times voltages
-    is_reciprocal: AbstractVar[bool]  # two terminals: it sees v_row - v_col alone
+    is_linear: AbstractVar[bool]  # the current is linear in the terminal voltages
+    is_reciprocal: AbstractVar[bool]  # the current depends on v_row - v_col alone
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,12 +34,14 @@ class AbstractCell(eqx.Module):
 
     @abc.abstractmethod
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
-        """Current [A] from row to column at terminal voltages [V]: 0 where they are equal, and
-        never falling as `v_row` rises or `v_col` falls."""
+        """Current [A] from row to column at terminal voltages [V].
+
+        The current must be 0 at equal voltages, and must never fall as `v_row` rises or `v_col`
+        falls."""
 
     @abc.abstractmethod
     def valid(self) -> DeviceMask:
-        """Which cells have parameters that a device can have."""
+        """Mask of cells whose parameters are physically possible."""
 
     def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
         """Voltages [V] of nodes inside the cell, as a pytree: most have none. A search for them
@@ -49,8 +51,7 @@ class AbstractCell(eqx.Module):
     def linearise(
         self, v_row: PerDevice, v_col: PerDevice, inner: Inner = None
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
-        """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation;
-        `inner` is what the cell says of its own nodes there, if it was asked already.
+        """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation.
 
         A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
         conductances are the same array."""
@@ -90,27 +91,27 @@ class AbstractNestedCell(AbstractCell):
 
 
 class AbstractRangedCell(AbstractCell):
-    """A cell whose model holds for some voltages only."""
+    """A cell whose model holds in a limited range of voltages."""
 
     @abc.abstractmethod
     def in_range(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-        """Which cells are at voltages [V] that their model is meant for."""
+        """Mask of cells whose terminal voltages [V] are in the range of their model."""
 
 
 class AbstractGatedCell(AbstractCell):
-    """A cell with a third terminal that takes no current and sets what the other two do."""
+    """A cell with a gate: a third terminal that takes no current and controls the other two."""
 
     @abc.abstractmethod
     def gated(self, v_gate: PerDevice) -> "AbstractGatedCell":
-        """The same devices with other gate voltages [V]."""
+        """The same devices at other gate voltages [V]."""
 
     @abc.abstractmethod
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-        """Which cells have a gate above threshold at terminal voltages [V]."""
+        """Mask of cells whose gate is above threshold at terminal voltages [V]."""
 
 
 def in_range(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-    """Mask of devices within the range of their model; all of them, where it states none."""
+    """Mask of cells within the range of their model; all True for a cell without a range."""
     everywhere = jnp.ones(jnp.shape(v_row), bool)
     return cell.in_range(v_row, v_col) if isinstance(cell, AbstractRangedCell) else everywhere
 

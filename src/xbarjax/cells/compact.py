@@ -1,4 +1,4 @@
-"""Compact models of memristors at a given state: what their state equations are to a read."""
+"""Compact models of memristors at a given state: their static current-voltage curves."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from .exponential import sinhc, usual
 
 
 class VTEAM(AbstractCell):
-    """The VTEAM model at rest: a resistance between two, linear in the state.
+    """VTEAM model at a given state: a resistance between `r_on` and `r_off`, linear in the state.
 
     `I = v / R`, `R = r_on + (r_off - r_on) (w - w_on) / (w_off - w_on)`. Source: S. Kvatinsky et
     al., IEEE Trans. Circuits Syst. II 62, 786 (2015), doi:10.1109/TCSII.2015.2433536; the defaults
@@ -21,7 +21,9 @@ class VTEAM(AbstractCell):
     **Arguments:** scalars or `(rows, cols)`.
 
     - `w`: state [m], between `w_on` and `w_off` [m].
-    - `r_on`, `r_off`: [ohm], above 0.
+    - `r_on`, `r_off`: resistances [ohm] at `w_on` and `w_off`, above 0.
+
+    Raises `ValueError` for a resistance that is negative or not finite.
     """
 
     w: Float[Array, "..."] = eqx.field(converter=physical("w"))
@@ -48,15 +50,19 @@ class VTEAM(AbstractCell):
 
 
 class StanfordPKU(AbstractRangedCell):
-    """The Stanford-PKU model at rest: tunnelling through the gap that a filament leaves.
+    """Stanford-PKU model at a given state: tunnelling across the gap of a filament.
 
     `I = i_0 exp(-gap / g_0) sinh(v / v_0)`. Source: Z. Jiang et al., IEEE Trans. Electron Devices
-    63, 1884 (2016), doi:10.1109/TED.2016.2545412; the defaults are those of MemTorch, for gaps of
+    63, 1884 (2016), doi:10.1109/TED.2016.2545412. The defaults are those of MemTorch, for gaps of
     0.2 to 1.7 nm: 542 ohm to 219 kohm at 0.1 V.
 
     **Arguments:** scalars or `(rows, cols)`.
 
-    - `gap`: [m], at least 0. - `i_0`: [A]. - `g_0`: [m]. - `v_0`: [V].
+    - `gap`: length of the gap, the state [m], at least 0.
+    - `i_0`: current scale [A]; `g_0`: decay length [m]; `v_0`: voltage scale [V].
+
+    Above `|v| = 40 v_0` the curve continues as its tangent, and the read is flagged as out of
+    range. Raises `ValueError` for a parameter that is negative or not finite.
     """
 
     gap: Float[Array, "..."] = eqx.field(converter=physical("gap"))
@@ -82,14 +88,18 @@ class StanfordPKU(AbstractRangedCell):
 
 
 class Yakopcic(AbstractRangedCell):
-    """Yakopcic's model at rest: `I = a x sinh(b v)`, `a = a_1` for `v >= 0` and `a_2` below.
+    """Yakopcic model at a given state: `I = a x sinh(b v)`, `a = a_1` for `v >= 0`, else `a_2`.
 
     Source: C. Yakopcic et al., IEEE Electron Device Lett. 32, 1436 (2011),
     doi:10.1109/LED.2011.2163292.
 
     **Arguments:** scalars or `(rows, cols)`.
 
-    - `x`: state, 0 to 1. - `a_1`, `a_2`: [A]. - `b`: [1/V].
+    - `x`: state [1], 0 to 1.
+    - `a_1`, `a_2`: current scales [A]; `b`: nonlinearity [1/V].
+
+    Above `|b v| = 40` the curve continues as its tangent, and the read is flagged as out of range.
+    Raises `ValueError` for a parameter that is negative or not finite.
     """
 
     x: Float[Array, "..."] = eqx.field(converter=physical("x"))

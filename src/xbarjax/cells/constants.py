@@ -2,9 +2,9 @@
 
 BOLTZMANN = 1.380649e-23  # [J/K]
 CHARGE = 1.602176634e-19  # [C]
-ROOM = 300.15  # [K] 27 C, where circuit simulators take their parameters to hold
+ROOM = 300.15  # [K] 27 C, the nominal temperature of circuit simulators
 
 
 def thermal_voltage(temperature):
-    """`k T / q` [V]."""
+    """Thermal voltage `k T / q` [V] at a temperature [K]."""
     return BOLTZMANN / CHARGE * temperature

@@ -1,32 +1,32 @@
-"""Exponentials that a solver may meet far outside of where they are meant to be used."""
+"""Exponential functions that stay finite at any argument that a solver may try."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-X_MAX = 40.0  # beyond it exponentials go on as straight lines: exp(40) = 2e17
-_TERMS = 17  # of the series of artanh up to 1/3, for a float64
-_SMALL = 0.1  # below it, series of quotients that are 0/0 at 0
+X_MAX = 40.0  # above X_MAX, exponentials continue as straight lines: exp(40) = 2e17
+_TERMS = 17  # of the artanh series up to 1/3, for float64
+_SMALL = 0.1  # below _SMALL, a series replaces a quotient that is 0/0 at 0
 
 
 def exp(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`exp(x)`, above `X_MAX` its tangent there."""
+    """`exp(x)`; above `X_MAX`, its tangent at `X_MAX`."""
     within = jnp.minimum(x, X_MAX)
     return jnp.exp(within) * (1 + (x - within))
 
 
 def expm1(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`exp(x) - 1` without cancellation, above `X_MAX` its tangent there."""
+    """`exp(x) - 1` without cancellation; above `X_MAX`, its tangent at `X_MAX`."""
     within = jnp.minimum(x, X_MAX)
     return jnp.expm1(within) + jnp.exp(within) * (x - within)
 
 
 @jax.custom_jvp
 def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`ln(1 + exp(x))`, whose derivative takes no exponential more.
+    """`ln(1 + exp(x))`; the derivative reuses the same exponential.
 
-    The logarithm is the series of `ln(1 + e) = 2 artanh(e / (2 + e))`, whose argument is at most
-    1/3: four times as fast on a CPU as `log1p`, and as exact."""
+    The logarithm is the series of `ln(1 + e) = 2 artanh(e / (2 + e))` with an argument of at most
+    1/3. On a CPU the series is four times as fast as `log1p`, and as exact."""
     e = _decay(x)
     s = e / (2 + e)
     square, series = s**2, jnp.zeros_like(s)
@@ -43,19 +43,19 @@ def _(primals, tangents):
 
 
 def _decay(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`exp(-|x|)`, with the slope of the right at 0."""
+    """`exp(-|x|)`, with the slope from the right at 0."""
     return jnp.exp(-jnp.where(x >= 0, x, -x))
 
 
 def tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`tanh(x)`, whose slope stays above 0 where it no longer differs from 1."""
+    """`tanh(x)`, with a slope above 0 even where `tanh(x)` rounds to 1."""
     size = jnp.where(x >= 0, x, -x)
     saturated = -jnp.expm1(-2 * size) / (1 + jnp.exp(-2 * size))
     return jnp.where(x >= 0, saturated, -saturated)
 
 
 def sinhc(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`sinh(x) / x`, 1 at 0; beyond `X_MAX` the tangents of the hyperbolic sine there."""
+    """`sinh(x) / x`, 1 at 0; beyond `X_MAX`, `sinh` continues as its tangent."""
     small = jnp.abs(x) < _SMALL
     square = jnp.where(small, x, 0) ** 2
     series = 1 + square / 6 * (1 + square / 20 * (1 + square / 42 * (1 + square / 72)))
@@ -67,5 +67,5 @@ def sinhc(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def usual(x: Float[Array, "..."]) -> Bool[Array, "..."]:
-    """Mask of arguments at which these functions are the exponentials they stand for."""
+    """Mask of arguments within `X_MAX`, where no tangent replaces an exponential."""
     return jnp.abs(x) <= X_MAX

@@ -11,14 +11,14 @@ from .cell import AbstractRangedCell
 from .constants import ROOM, thermal_voltage
 from .exponential import X_MAX, expm1, sinhc, tanh, usual
 
-V_SMOOTH = 1e-3  # [V] within which a barrier begins to be lowered
+V_SMOOTH = 1e-3  # [V] rounding of the reverse voltage near 0 V
 
 
 class Diode(AbstractRangedCell):
-    """A junction that conducts from row to column: `I = i_s (exp(v / (n v_T)) - 1)`.
+    """Junction diode that conducts from row to column: `I = i_s (exp(v / (n v_T)) - 1)`.
 
     `v = v_row - v_col`, `v_T = k T / q`. Source: W. Shockley, Bell Syst. Tech. J. 28, 435 (1949),
-    doi:10.1002/j.1538-7305.1949.tb03645.x. Circuit simulators leave this law in reverse.
+    doi:10.1002/j.1538-7305.1949.tb03645.x. Circuit simulators depart from this law in reverse.
 
     **Arguments:** scalars or `(rows, cols)`.
 
@@ -26,7 +26,8 @@ class Diode(AbstractRangedCell):
     - `n`: emission coefficient, above 0.
     - `temperature`: [K].
 
-    Beyond `v = 40 n v_T` the curve goes on as its tangent, and the read is flagged.
+    Above `v = 40 n v_T` the curve continues as its tangent, and the read is flagged as out of
+    range. Raises `ValueError` for a parameter that is negative or not finite.
     """
 
     i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
@@ -49,9 +50,9 @@ class Diode(AbstractRangedCell):
 
 
 class AntiparallelDiodes(AbstractRangedCell):
-    """Two equal diodes side by side, one each way: `I = 2 i_s sinh(v / (n v_T))`.
+    """Two equal diodes in antiparallel, a bipolar selector: `I = 2 i_s sinh(v / (n v_T))`.
 
-    A selector for both polarities. **Arguments:** as of `Diode`.
+    Arguments, range and errors are those of `Diode`; the range is the same for both polarities.
     """
 
     i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
@@ -75,10 +76,10 @@ class AntiparallelDiodes(AbstractRangedCell):
 
 
 class BackToBackDiodes(AbstractRangedCell):
-    """Two equal diodes one after the other, face to face: `I = i_s tanh(v / (2 n v_T))`.
+    """Two equal diodes in series, face to face: `I = i_s tanh(v / (2 n v_T))`.
 
-    No more than the saturation current flows, either way: as a selector it needs diodes that leak
-    or break through. **Arguments:** as of `Diode`.
+    The current saturates at `i_s` in both directions: as a selector, the pair needs diodes that
+    leak or break through. Arguments and errors are those of `Diode`.
     """
 
     i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
@@ -101,21 +102,25 @@ class BackToBackDiodes(AbstractRangedCell):
 
 
 class Schottky(AbstractRangedCell):
-    """A metal contact whose barrier the reverse field lowers:
+    """Schottky contact with a barrier that the reverse field lowers:
     `I = i_s exp(sqrt(u / v_b)) (exp(v / (n v_T)) - 1)`.
 
-    Thermionic emission over a barrier `phi_B` has `i_s = area A* T^2 exp(-q phi_B / (k T))`; the
-    image force lowers it by `q sqrt(q u / (4 pi eps d))` where `u` is the reverse voltage over a
-    depth `d`, so that `v_b = 4 pi eps d (k T)^2 / q^3`. The reverse voltage is rounded off within
-    1 mV, `u = (sqrt(v^2 + (1 mV)^2) - v) / 2`, and counted from its value at 0 V. Source: S. M.
-    Sze, K. K. Ng, Physics of Semiconductor Devices, Wiley (2006), doi:10.1002/0470068329.
+    Thermionic emission over a barrier `phi_B` gives `i_s = area A* T^2 exp(-q phi_B / (k T))`. The
+    image force lowers the barrier by `q sqrt(q u / (4 pi eps d))`, where the reverse voltage `u`
+    falls over a depth `d`; hence `v_b = 4 pi eps d (k T)^2 / q^3`. The reverse voltage is rounded
+    off within 1 mV, `u = (sqrt(v^2 + (1 mV)^2) - v) / 2`, and the lowering is counted from its
+    value at 0 V. Source: S. M. Sze, K. K. Ng, Physics of Semiconductor Devices, Wiley (2006),
+    doi:10.1002/0470068329.
 
     **Arguments:** scalars or `(rows, cols)`.
 
     - `i_s`: saturation current [A] at 0 V, at least 0.
-    - `v_b`: the reverse voltage [V] that lowers the barrier by `k T`, above 0; inf for a fixed one.
-    - `n`: ideality, above 0.
+    - `v_b`: reverse voltage [V] that lowers the barrier by `k T`, above 0; inf for a fixed barrier.
+    - `n`: ideality factor, above 0.
     - `temperature`: [K].
+
+    Above `v = 40 n v_T` the curve continues as its tangent, and the read is flagged as out of
+    range. Raises `ValueError` for a parameter that is negative, NaN or, `v_b` apart, infinite.
     """
 
     i_s: Float[Array, "..."] = eqx.field(converter=physical("i_s"))
@@ -132,7 +137,7 @@ class Schottky(AbstractRangedCell):
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
         size = jnp.sqrt(v**2 + V_SMOOTH**2)
-        # (size - v) / 2 cancels forwards
+        # (size - v) / 2 would cancel at forward voltages
         ahead = jnp.maximum(v, 0)
         u = jnp.where(v > 0, V_SMOOTH**2 / (jnp.sqrt(ahead**2 + V_SMOOTH**2) + ahead), size - v) / 2
         lowering = (jnp.sqrt(u) - (V_SMOOTH / 2) ** 0.5) / jnp.sqrt(self.v_b)

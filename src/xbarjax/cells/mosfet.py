@@ -1,4 +1,4 @@
-"""Transistors as selectors: the channel is the cell, the gate a voltage, the bulk a reference."""
+"""MOSFETs as selectors: the channel is the cell, the gate and the bulk are voltages."""
 
 from typing import ClassVar
 
@@ -13,26 +13,30 @@ from .exponential import softplus
 
 
 class Mosfet(AbstractGatedCell):
-    """An n-channel transistor in all regions, from weak to strong inversion (EKV):
+    """n-channel MOSFET from weak to strong inversion (EKV model):
 
         I = i_s (1 + lam |v_D - v_S|) (F((v_P - v_S) / v_T) - F((v_P - v_D) / v_T)),
         F(x) = ln(1 + exp(x / 2))^2,   v_P = (v_gate - v_t) / n,   i_s = 2 n beta v_T^2,
 
-    with all voltages against the bulk. Drain is the row side and source the column side; the
-    channel is symmetric, so that a current the other way needs nothing else. Source: C. C. Enz, F.
-    Krummenacher, E. A. Vittoz, Analog Integr. Circuits Signal Process. 8, 83 (1995),
-    doi:10.1007/BF01239381; the channel-length factor is that of level 1.
+    with the thermal voltage `v_T = k T / q` and all voltages relative to the bulk. The drain is on
+    the row side, the source on the column side; the channel is symmetric, so the equation also
+    holds for a reverse current. Source: C. C. Enz, F. Krummenacher, E. A. Vittoz, Analog Integr.
+    Circuits Signal Process. 8, 83 (1995), doi:10.1007/BF01239381; the channel-length factor is that
+    of level 1.
 
-    **Arguments:** scalars, or arrays that broadcast to `(rows, cols)`: a gate voltage a row is
+    **Arguments:** scalars, or arrays that broadcast to `(rows, cols)`. One gate voltage per row is
     `v_gate[:, None]`.
 
     - `beta`: `mu C_ox W / L` [A/V^2], at least 0.
-    - `v_t`: threshold [V].
-    - `v_gate`: [V]; a `Bias` with gate voltages goes before it.
+    - `v_t`: threshold voltage [V].
+    - `v_gate`: gate voltage [V]; the gate voltages of a `Bias` take precedence.
     - `n`: slope factor, at least 1.
     - `lam`: channel-length modulation [1/V], at least 0.
-    - `v_bulk`: [V].
+    - `v_bulk`: bulk voltage [V].
     - `temperature`: [K].
+
+    Raises `ValueError` for a parameter that is not finite, and for a negative `beta`, `n`, `lam` or
+    `temperature`.
     """
 
     beta: Float[Array, "..."] = eqx.field(converter=physical("beta"))
@@ -74,29 +78,33 @@ class Mosfet(AbstractGatedCell):
 
 
 class Level1Mosfet(AbstractGatedCell):
-    """An n-channel transistor as in SPICE's level 1: a quadratic law with a body effect.
+    """n-channel MOSFET of SPICE level 1: square law with body effect.
 
-    With `v_S` the lower of the two terminals, `v_DS` what is between them and all voltages against
-    the bulk, `v_th = v_t + gamma (sqrt(phi + v_S) - sqrt(phi))`, `v_ov = v_gate - v_S - v_th`:
+    With `v_S` the lower terminal voltage, `v_DS` the voltage between the terminals, all voltages
+    relative to the bulk, `v_th = v_t + gamma (sqrt(phi + v_S) - sqrt(phi))` and
+    `v_ov = v_gate - v_S - v_th`:
 
         I = 0                                          v_ov <= 0
         I = beta (1 + lam v_DS) v_DS (v_ov - v_DS / 2)   v_DS < v_ov
         I = beta (1 + lam v_DS) v_ov^2 / 2               else.
 
-    Below the bulk the root goes on as its tangent, as simulators have it. Below threshold nothing
-    flows, and nothing has a gradient: to learn through transistors, use `Mosfet`. Source: H.
+    For `v_S < 0` the square root continues as its tangent, as in circuit simulators. Below
+    threshold current and gradients are 0: to learn through transistors, use `Mosfet`. Source: H.
     Shichman, D. A. Hodges, IEEE J. Solid-State Circuits 3, 285 (1968),
     doi:10.1109/JSSC.1968.1049902.
 
     **Arguments:** scalars, or arrays that broadcast to `(rows, cols)`.
 
     - `beta`: `KP W / L` [A/V^2], at least 0.
-    - `v_t`: threshold [V] without body effect (`VTO`).
-    - `v_gate`: [V]; a `Bias` with gate voltages goes before it.
+    - `v_t`: threshold voltage [V] without body effect (`VTO`).
+    - `v_gate`: gate voltage [V]; the gate voltages of a `Bias` take precedence.
     - `lam`: channel-length modulation [1/V], at least 0.
     - `gamma`: body effect [V^0.5], at least 0.
     - `phi`: surface potential [V], above 0.
-    - `v_bulk`: [V].
+    - `v_bulk`: bulk voltage [V].
+
+    Raises `ValueError` for a parameter that is not finite, and for a negative `beta`, `lam`,
+    `gamma` or `phi`.
     """
 
     beta: Float[Array, "..."] = eqx.field(converter=physical("beta"))
@@ -122,7 +130,7 @@ class Level1Mosfet(AbstractGatedCell):
 
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         v = v_row - v_col
-        v_ds = jnp.where(v >= 0, v, -v)  # not abs, which has no slope at 0
+        v_ds = jnp.where(v >= 0, v, -v)  # abs would have slope 0 at 0
         v_ov = jnp.maximum(self._overdrive(v_row, v_col), 0)
         v_sat = jnp.where(v_ds < v_ov, v_ds, v_ov)
         size = self.beta * (1 + self.lam * v_ds) * v_sat * (v_ov - v_sat / 2)

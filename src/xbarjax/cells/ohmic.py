@@ -9,16 +9,17 @@ from .cell import AbstractCell
 
 
 class Ohmic(AbstractCell):
-    """Conductances: `I = g (v_row - v_col)`.
+    """Ohmic conductance: `I = g (v_row - v_col)`.
 
     **Arguments:**
 
-    - `g`: [S], from 0 (no cell) to inf (a short): `(rows, cols)`, one per crosspoint, or a scalar,
-        as for one device or for the same resistance in every cell of a `Series`.
+    - `g`: conductance [S], from 0 (no cell) to inf (a short). Shape `(rows, cols)`, one per
+        crosspoint, or a scalar: one device, or the same series resistance in every cell of a
+        `Series`.
 
     Raises `ValueError` for an empty array, another number of axes, or a negative or NaN
-    conductance; `TypeError` for an integer array. Warns (`UnitWarning`) of concrete arrays with
-    conductances that no cell has, above 0.1 S: they may be in another unit.
+    conductance; `TypeError` for an integer array. Warns (`UnitWarning`) of concrete conductances
+    above 0.1 S, which no cell has: they may be in another unit.
     """
 
     g: PerDevice = eqx.field(converter=physical("g"))
@@ -28,8 +29,8 @@ class Ohmic(AbstractCell):
     def __check_init__(self):
         if jnp.ndim(self.g) not in (0, 2) or 0 in jnp.shape(self.g):
             raise ValueError(
-                f"g has shape {jnp.shape(self.g)}; it must be (rows, cols) with at least one of"
-                " each, or a scalar (batches go through jax.vmap)."
+                f"g has shape {jnp.shape(self.g)}; it must be (rows, cols) with at least one row"
+                " and one column, or a scalar (batches go through jax.vmap)."
             )
         ends = "0 (no cell) to inf (a short)"
         require_nonnegative(self.g, "g", "S", open_allowed=True, ends=ends)

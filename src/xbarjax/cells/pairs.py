@@ -1,9 +1,9 @@
-"""Two devices in one cell, that subtract where they meet: 2T2R.
+"""2T2R: the two devices of a differential pair in one cell, where their currents subtract.
 
-In a 2T2R cell both devices end on one line, at inputs `v` and `-v`: their currents subtract inside
-the cell, and the line carries the difference alone, so that it drops less voltage. What the two
-word lines carry, and drop, is as ever. (On the chip of Q. Liu et al., ISSCC 2020,
-doi:10.1109/ISSCC19947.2020.9062953, source lines take the part of our bit lines.)
+Both devices of a 2T2R cell end on the same bit line, at inputs `v` and `-v`. The bit line carries
+only the difference of their currents, and so has less IR drop. Currents and IR drops of the two
+word lines do not change. (On the chip of Q. Liu et al., ISSCC 2020,
+doi:10.1109/ISSCC19947.2020.9062953, source lines play the part of these bit lines.)
 """
 
 from typing import TypeVar
@@ -27,25 +27,29 @@ Cell = TypeVar("Cell", bound=AbstractCell)
 
 
 def in_cell(plus: Cell, minus: Cell, wires: Wires | None = None) -> tuple[Cell, Wires]:
-    """The cells and wires of an array with both devices of a pair in one cell.
+    """Cells and wires of an array with both devices of a pair in one cell.
 
     **Arguments:**
 
     - `plus`, `minus`: cells of the same type and shape, `(rows, cols)`.
-    - `wires`: of the pitch of such a cell: `r_row`, `c_row` of each of its two word lines, `r_col`
-        from one cell to the next and `c_col` at each, `c_cell` across each of its devices.
+    - `wires`: wires at the pitch of a pair, ideal by default: `r_row` and `c_row` of each of the
+        two word lines, `r_col` from one cell to the next, `c_col` at each cell, `c_cell` across
+        each device.
 
-    **Returns:** cells and wires of shape `(2 rows, cols)`: word lines `2 i` and `2 i + 1` are those
-    of row `i`, driven by `opposed(v)`. **Errors:** `ValueError` for pairs that do not match.
+    **Returns:** cells and wires of shape `(2 rows, cols)`. Word lines `2 i` and `2 i + 1` are those
+    of row `i`, driven by `opposed(v)`.
+
+    **Errors:** `ValueError` for a pair of different types or shapes, and for `parallel` wires.
     """
     if type(plus) is not type(minus) or plus.shape != minus.shape:
         raise ValueError(
-            f"plus is {type(plus).__name__} {plus.shape} and minus {type(minus).__name__}"
-            f" {minus.shape}: a pair has two cells of one type and shape."
+            f"plus is {type(plus).__name__} {plus.shape} and minus is"
+            f" {type(minus).__name__} {minus.shape}: a pair has two cells of the same type and"
+            " shape."
         )
     wires = Wires() if wires is None else wires
     if wires.parallel:
-        raise ValueError("in_cell needs word lines that cross the bit lines.")
+        raise ValueError("wires are parallel; in_cell needs word lines that cross the bit lines.")
     shape = rows, cols = plus.shape
     full = lambda x: jnp.broadcast_to(x, shape)
     between = lambda a, b: jnp.stack([full(a), full(b)], axis=1).reshape(2 * rows, cols)
@@ -64,5 +68,5 @@ def in_cell(plus: Cell, minus: Cell, wires: Wires | None = None) -> tuple[Cell, 
 
 
 def opposed(v: Float[Array, "*batch rows"]) -> Float[Array, "*batch 2*rows"]:
-    """Voltages [V] of both word lines of each row: `v` and `-v`."""
+    """Word-line voltages [V] of a 2T2R array: `v` and `-v` for each row, `(2 rows,)`."""
     return jnp.stack([v, -v], axis=-1).reshape(*v.shape[:-1], -1)

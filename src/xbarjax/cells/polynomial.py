@@ -15,16 +15,17 @@ from .cell import AbstractRangedCell
 
 
 class Polynomial(AbstractRangedCell):
-    """A cubic: `I = g v + g_2 v^2 + g_3 v^3`, `v = v_row - v_col`.
+    """Cubic current-voltage curve: `I = g v + g_2 v^2 + g_3 v^3`, `v = v_row - v_col`.
 
     **Arguments:** scalars or `(rows, cols)`.
 
     - `g`: conductance at 0 V [S], at least 0.
-    - `g_2`: [S/V]; it tells one polarity from the other.
-    - `g_3`: [S/V^2].
-    - `v_max`: largest voltage [V] of either sign that the fit holds for.
+    - `g_2`: quadratic coefficient [S/V]; makes the two polarities differ.
+    - `g_3`: cubic coefficient [S/V^2].
+    - `v_max`: largest voltage [V] of either sign in the range of the fit; inf by default.
 
-    A cubic may fall again: where it does, the read is flagged for its negative resistance.
+    The slope of a cubic may become negative. A read that meets a negative slope is flagged. Raises
+    `ValueError` for a negative `g` or `v_max`, or a coefficient that is not finite.
     """
 
     g: Float[Array, "..."] = eqx.field(converter=physical("g"))

@@ -7,23 +7,25 @@ from jaxtyping import Array, Float
 from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractCell
 
-V_SMOOTH = 1e-3  # [V] below which the square root of the voltage is rounded off
+V_SMOOTH = 1e-3  # [V] rounding of the square root of the voltage near 0 V
 
 
 class PooleFrenkel(AbstractCell):
-    """Carriers that the field helps out of traps: `I = g v exp(sqrt(|v| / v_pf))`.
+    """Poole-Frenkel emission from traps: `I = g v exp(sqrt(|v| / v_pf))`.
 
-    With `v = v_row - v_col`: the field lowers the depth of a charged trap by
-    `q sqrt(q |v| / (pi eps d))` in a film of permittivity `eps` and thickness `d`, which makes
-    `v_pf = pi eps d (k T)^2 / q^3`. The root is infinitely steep at 0 V: `|v|` stands for
-    `sqrt(v^2 + (1 mV)^2)`, and the exponent is counted from its value there, so that `g` is the
-    conductance at 0 V. Source: J. Frenkel, Phys. Rev. 54, 647 (1938),
+    With `v = v_row - v_col`. The field lowers the depth of a charged trap by
+    `q sqrt(q |v| / (pi eps d))` in a film of permittivity `eps` and thickness `d`; hence
+    `v_pf = pi eps d (k T)^2 / q^3`. The square root is infinitely steep at 0 V. Therefore `|v|`
+    stands for `sqrt(v^2 + (1 mV)^2)`, and the exponent is counted from its value at 0 V, so that
+    `g` is the conductance there. Source: J. Frenkel, Phys. Rev. 54, 647 (1938),
     doi:10.1103/PhysRev.54.647.
 
     **Arguments:** scalars or `(rows, cols)`.
 
     - `g`: conductance at 0 V [S], at least 0.
-    - `v_pf`: the voltage [V] that lowers the traps by `k T`, above 0.
+    - `v_pf`: voltage [V] that lowers the traps by `k T`, above 0.
+
+    Raises `ValueError` for a parameter that is negative or not finite.
     """
 
     g: Float[Array, "..."] = eqx.field(converter=physical("g"))

@@ -10,21 +10,24 @@ from .exponential import sinhc, usual
 
 
 class Rectifying(AbstractRangedCell):
-    """A self-rectifying cell: a hyperbolic sine forwards, `ratio` times less backwards.
+    """Self-rectifying cell: a hyperbolic sine forwards, `ratio` times less backwards.
 
     With `v = v_row - v_col` and `s(v) = (g / b) sinh(b v)`,
 
         I = s(v) / ratio + (1 - 1 / ratio) s(h),    h = v^3 / (v^2 + v_knee^2) for v > 0, else 0.
 
-    So it opens within some `v_knee` of 0 V, with a continuous slope, and no current leaks backwards
-    but that of the ratio.
+    The cell opens within about `v_knee` of 0 V, with a continuous slope. Backwards, only
+    `s(v) / ratio` flows.
 
     **Arguments:** scalars or `(rows, cols)`.
 
     - `g`: forward conductance [S] beyond the knee, at least 0.
     - `b`: nonlinearity [1/V], at least 0.
-    - `ratio`: rectification, the forward over the backward current at one voltage, at least 1.
+    - `ratio`: rectification ratio, forward over backward current at the same voltage, at least 1.
     - `v_knee`: width of the knee [V], above 0.
+
+    Above `|b v| = 40` the curve continues as its tangent, and the read is flagged as out of range.
+    Raises `ValueError` for a parameter that is negative or not finite.
     """
 
     g: Float[Array, "..."] = eqx.field(converter=physical("g"))

@@ -17,25 +17,25 @@ from .cell import (
 )
 from .threshold import ThresholdSwitch
 
-MAX_STEPS = 100  # of the inner node; 50 halvings alone are the precision of a float64
+MAX_STEPS = 100  # for the inner node; 50 bisections alone reach float64 precision
 
 
 class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
     """Two devices one after the other, `first` on the row side and `second` on the column side.
 
-    The voltage `m` of the node between them, which nothing else hangs on, obeys
+    The voltage `m` of the node between them lies between the terminal voltages and obeys
 
-        I_first(v_row, m) = I_second(m, v_col)
+        I_first(v_row, m) = I_second(m, v_col).
 
-    and lies between the terminals. It is found by Newton's method inside a bracket, and its
-    derivative is that of the solution: with `p = dI/dv_row`, `q = -dI/dv_col` of both devices,
+    Newton's method inside a bracket finds `m`. Derivatives are those of the solution: with
+    `p = dI/dv_row` and `q = -dI/dv_col` of each device,
 
         dI/dv_row = p_1 p_2 / (q_1 + p_2),     -dI/dv_col = q_1 q_2 / (q_1 + p_2).
 
     **Arguments:**
 
-    - `first`, `second`: cells, for example `Mosfet(...)` and `Ohmic(g)`: a transistor on the source
-        line's side. Their parameters broadcast against each other.
+    - `first`, `second`: cells whose parameters broadcast against each other, for example
+        `Mosfet(...)` and `Ohmic(g)`, with the transistor on the side of the source line.
     """
 
     first: AbstractCell
@@ -74,7 +74,7 @@ class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         i_2, p_2, q_2 = self.second.linearise(m, v_col, in_2)
         closed = q_1 + p_2 > 0
         total = jnp.where(closed, q_1 + p_2, 1)
-        # what either says, by the other's weight: an error of m does not show in first order
+        # each current weighted by the other's conductance: an error of m cancels in first order
         by_2, by_1 = lax.stop_gradient((q_1 / total, p_2 / total))
         current = jnp.where(closed, by_2 * i_2 + by_1 * i_1, i_2)
         g_row = p_1 / total * p_2
@@ -98,7 +98,7 @@ class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
 
     def switched(self, v_row: PerDevice, v_col: PerDevice) -> "Series":
         """The devices after a read at terminal voltages [V]: threshold switches in their next
-        state, all others as they are."""
+        state, other devices unchanged."""
         m = self.v_inner(v_row, v_col)
 
         def after(part, v_row, v_col):
@@ -117,10 +117,11 @@ class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
 def _between(
     cell: Series, v_row: PerDevice, v_col: PerDevice, guess: PerDevice | None
 ) -> PerDevice:
-    """The node's voltage by Newton's method, from the middle if there is no better guess.
+    """Voltage [V] of the inner node by Newton's method, from the middle without a guess.
 
-    Every device goes on until a step of its own is small enough for the next to be lost in
-    rounding: it squares what is left, and the current does so once more."""
+    Each device iterates until its own step is so small that the next one is lost in rounding:
+    Newton's method squares the error, and the current squares the error of the voltage once more.
+    """
     enough = 1e-6 if v_row.dtype == jnp.float64 else 1e-4
     enough = enough * jnp.max(jnp.maximum(jnp.abs(v_row), jnp.abs(v_col)))
 
@@ -131,11 +132,11 @@ def _between(
             (m,),
             (-jnp.ones_like(m),),
         )
-        # infinite where there is no slope, and out of the bracket; all that follows takes this
-        # quotient alone, or compilers make the currents again for everything that they go into
+        # without a slope infinite, hence outside the bracket; the code below uses this quotient
+        # alone, because compilers recompute the currents for each of their uses
         newton = excess / jnp.maximum(slope, 0)
         low, high = jnp.where(newton >= 0, m, low), jnp.where(newton <= 0, m, high)
-        # a step that leaves the bracket, or does not halve the last one, gives way to a halving
+        # bisect where the step leaves the bracket or does not halve the last step
         new = m + newton
         good = (new >= low) & (new <= high) & (jnp.abs(newton) <= 0.5 * last)
         new = jnp.where(good, new, (low + high) / 2)

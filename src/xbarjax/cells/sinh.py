@@ -10,18 +10,19 @@ from .exponential import sinhc, usual
 
 
 class Sinh(AbstractRangedCell):
-    """A conductance that grows with voltage: `I = (g / b) sinh(b v)`, `v = v_row - v_col`.
+    """Conductance that grows with voltage: `I = (g / b) sinh(b v)`, `v = v_row - v_col`.
 
-    It is the odd current of tunnelling and hopping through a thin film, and the static part of many
-    compact models. The nonlinearity of a read at `V`, `I(V) / (2 I(V/2)) = cosh(b V / 2)`, gives
-    `b = (2 / V) acosh(nonlinearity)`; the selectivity at half bias is `2 cosh(b V / 2)`.
+    The hyperbolic sine describes tunnelling and hopping through a thin film, and is the static part
+    of many compact models. A read at `V` has the nonlinearity `I(V) / (2 I(V/2)) = cosh(b V / 2)`,
+    so `b = (2 / V) acosh(nonlinearity)`. The selectivity at half bias is `2 cosh(b V / 2)`.
 
     **Arguments:** scalars or `(rows, cols)`.
 
     - `g`: conductance at 0 V [S], at least 0.
-    - `b`: [1/V], at least 0; 0 is an ohmic cell.
+    - `b`: nonlinearity [1/V], at least 0; 0 is an ohmic cell.
 
-    Beyond `|b v| = 40` the curve goes on as its tangent, and the read is flagged as out of range.
+    Above `|b v| = 40` the curve continues as its tangent, and the read is flagged as out of range.
+    Raises `ValueError` for a parameter that is negative or not finite.
     """
 
     g: Float[Array, "..."] = eqx.field(converter=physical("g"))

@@ -8,28 +8,30 @@ from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .cell import AbstractRangedCell
 from .poole_frenkel import PooleFrenkel
 
-V_SMOOTH = 1e-3  # [V] within which a switch that is on begins to conduct
+V_SMOOTH = 1e-3  # [V] rounding of the corner at v_hold
 
 
 class ThresholdSwitch(AbstractRangedCell):
-    """An ovonic threshold switch in a given state: a leak where it is off, a held voltage and a
-    resistance where it is on.
+    """Ovonic threshold switch in a given state: a leak when off, a held voltage when on.
 
-        off:  I = g_off v exp(sqrt(|v| / v_pf))          (as `PooleFrenkel`)
-        on:   that, and (|v| - v_hold) / r_on the same way as v, above v_hold
+        off:  I = g_off v exp(sqrt(|v| / v_pf))                         (as `PooleFrenkel`)
+        on:   the same, plus sign(v) (|v| - v_hold) / r_on above v_hold
 
-    with `v = v_row - v_col` and the corner at `v_hold` rounded within 1 mV. Between the two lies a
-    negative resistance, in which a static read has no single answer: so the state is a parameter,
-    and `switched` says what it will be after a read. Off beyond `v_threshold` or on below `i_hold`
-    is a state that does not last, and is flagged as out of range.
+    with `v = v_row - v_col` and the corner at `v_hold` rounded within 1 mV. Between the states lies
+    a negative resistance, at which a static read has no unique answer. The state is therefore a
+    parameter, and `switched` gives the state after a read. Two states do not last and are flagged
+    as out of range: off above `v_threshold`, and on below `i_hold` or `v_hold`.
 
     **Arguments:** scalars or `(rows, cols)`.
 
-    - `on`: 1 where it is on, 0 where it is off.
-    - `g_off`: leakage conductance at 0 V [S]; `v_pf`: its nonlinearity [V].
-    - `v_threshold`, `v_hold`: [V]; a threshold of 1.26 V for GeTe with carbon (L. Wang et al., IEEE
+    - `on`: state, 1 for on and 0 for off.
+    - `g_off`: leakage conductance at 0 V [S]; `v_pf`: nonlinearity of the leakage [V].
+    - `v_threshold`: threshold voltage [V], 1.26 V for GeTe with carbon (L. Wang et al., IEEE
         Electron Device Lett. 42, 688 (2021), doi:10.1109/LED.2021.3064857).
-    - `r_on`: [ohm]; `i_hold`: [A].
+    - `v_hold`: holding voltage [V], at most `v_threshold`; `i_hold`: holding current [A].
+    - `r_on`: series resistance when on [ohm].
+
+    Raises `ValueError` for a parameter that is negative or not finite.
     """
 
     on: Float[Array, "..."] = eqx.field(converter=physical("on"))
@@ -63,8 +65,10 @@ class ThresholdSwitch(AbstractRangedCell):
         return leak + jnp.where(self.on > 0.5, jnp.where(v >= 0, held, -held), 0)
 
     def switched(self, v_row: PerDevice, v_col: PerDevice) -> "ThresholdSwitch":
-        """The switch after a read at terminal voltages [V]: on above its threshold, off below its
-        holding current, else as before."""
+        """The switch after a read at terminal voltages [V].
+
+        Above `v_threshold` a switch turns on. Below `i_hold` or `v_hold` it turns off. Otherwise it
+        keeps its state."""
         current = jnp.abs(self.current(v_row, v_col))
         fires = jnp.abs(v_row - v_col) > self.v_threshold
         stays = (self.on > 0.5) & (current >= self.i_hold) & (jnp.abs(v_row - v_col) > self.v_hold)
