@@ -1,23 +1,24 @@
-"""Encodings of numbers as voltages on word lines.
+"""Encodings of numbers as word-line voltages.
 
-An encoding turns one number per row into phases: voltages for a stack of reads, and a weight for
-the output of each. Added up, on a capacitor or in a register, the product is
+An encoding turns one number per row into phases: the voltages of a stack of reads, and a weight for
+the output of each read. The weighted sum of the outputs, on a capacitor or in a register, is the
+product
 
     i = sum_k weight_k i_out(v_k),    with    sum_k weight_k v_k = v_max q,    sum_k weight_k = 1,
 
-where `q` is the number that the encoding has for `x`. So in a linear array, wires included, all
-encodings of one `q` give the same product, `v_max q @ transfer(xbar)`. They differ in how many
-reads they take, in what nonlinear cells make of their voltages, and in what converters make of
-their outputs:
+where `q` is `x` rounded to the codes of the encoding. In a linear array, wires included, all
+encodings with the same `q` give the same product, `v_max q @ transfer(xbar)`. They differ in the
+number of reads, in the response of nonlinear cells to their voltages, and in the effect of
+converters on their outputs:
 
     phases = encoding.sliced(x, v_max=0.2, bits=8, slices=(2, 3, 3))
     outputs = jax.vmap(lambda v: xb.read(xbar, v).i_out)(phases.v)
     product = encoding.add_up(phases, outputs)
 
-Numbers lie in -1 to 1; negative ones turn the voltage round, or, `in_two_phases`, are read after
-the positive ones and subtracted. The nearest code stands for a number, halfway between two the
-even one. Gradients go straight through the rounding, evenly into all
-phases (Bengio, Leonard and Courville, 2013, arXiv:1308.3432), and are 0 beyond -1 and 1.
+Numbers lie in -1 to 1. A negative number gives a negative voltage or, with `in_two_phases`, a
+positive voltage in a second set of reads that is subtracted. Numbers are rounded to the nearest
+code, ties to the even one. Gradients pass straight through the rounding, evenly into all phases
+(Bengio, Leonard and Courville, 2013, arXiv:1308.3432), and are 0 beyond -1 and 1.
 """
 
 from collections.abc import Callable
@@ -62,23 +63,26 @@ Numbers = Float[Array, " rows"]
 
 
 class Phases(NamedTuple):
-    """An encoded input: a stack of reads, and how their outputs are combined."""
+    """Encoded input: the voltages of a stack of reads, and the weights of their outputs."""
 
-    v: Float[Array, "phases rows"]  # [V] of the word lines
-    weight: Float[Array, " phases"]  # [1] of the outputs; they sum to 1
+    v: Float[Array, "phases rows"]  # [V] on the word lines
+    weight: Float[Array, " phases"]  # [1] of the outputs; their sum is 1 (0 in two phases)
 
 
 class Dac(eqx.Module):
-    """A converter from codes to voltages, `v = v_max (k + inl_k) / (2^bits - 1)`.
+    """Digital-to-analog converter: `v = v_max (k + inl_k) / (2^bits - 1)`.
 
-    Its output resistance is the line's `Drive.r_source`.
+    The output resistance of the converter is the `r_source` of its line's `Drive`.
 
     **Arguments:**
 
-    - `bits`: how many; the codes `k` are 0 to `2^bits - 1`, the nearest to a number, halfway
-        between two the even one.
-    - `v_max`: [V] at the largest code, without nonlinearity.
-    - `inl`: integral nonlinearity of each code in steps, shape `(2^bits,)`, or a scalar for all.
+    - `bits`: number of bits. Codes `k` are 0 to `2^bits - 1`, the nearest to a number, ties to the
+        even code.
+    - `v_max`: voltage [V] of the largest code, without nonlinearity.
+    - `inl`: integral nonlinearity [steps], one per code, `(2^bits,)`, or a scalar.
+
+    Raises `ValueError` for `bits` outside 1 to 16, a `v_max` that is negative or not finite, and an
+    `inl` of another shape or not finite.
     """
 
     bits: int = eqx.field(static=True)
@@ -91,14 +95,15 @@ class Dac(eqx.Module):
         require_finite(self.inl, "inl", "steps")
         if jnp.shape(self.inl) not in ((), (2**self.bits,)):
             raise ValueError(
-                f"inl has shape {jnp.shape(self.inl)}; a converter of {self.bits} bits has"
-                f" {2**self.bits} codes: it must be ({2**self.bits},), or a scalar."
+                f"inl has shape {jnp.shape(self.inl)}; a {self.bits}-bit converter has"
+                f" {2**self.bits} codes: inl must be ({2**self.bits},) or a scalar."
             )
 
     def __call__(self, x: Numbers) -> Float[Array, " rows"]:
-        """Voltages [V] of numbers from -1 to 1, negative ones by turning the voltage round.
+        """Voltages [V], `(rows,)`, of numbers from -1 to 1, with the sign of the number.
 
-        Their dtype is that of the numbers, or of `inl` where each code has its own."""
+        The dtype is that of `x`, or the wider one of `x` and `inl` if `inl` has one entry per code.
+        """
         last = 2**self.bits - 1
         dtype = widest(x, self.inl) if self.inl.ndim else x.dtype
         size, sign = _size(x), _sign(x)
@@ -110,17 +115,17 @@ class Dac(eqx.Module):
 
 
 def amplitude(x: Values, dac: Dac) -> Phases:
-    """One read at the voltages of a converter."""
+    """Amplitude encoding: one read at the voltages of a converter."""
     v = dac(_numbers(x))
     return Phases(v[None], jnp.ones((1,), v.dtype))
 
 
 def sliced(x: Values, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -> Phases:
-    """A read for each slice of the number's bits, the most significant first: a slice of `s` bits
-    has `2^s` voltages from 0 to `v_max` [V], and 1 bit is on or off.
+    """Bit slicing: one read per slice of the number's bits, the most significant slice first.
 
-    Slices of several sizes, as 2, 3 and 3 bits of 8, trade reads for steps of the converter.
-    Raises `ValueError` if the slices do not add up to the bits.
+    A slice of `s` bits has `2^s` voltages from 0 to `v_max` [V]; a slice of 1 bit is on or off.
+    Longer slices need fewer reads, but a converter with more steps. Slices may differ in length,
+    such as 2, 3 and 3 bits of 8. Raises `ValueError` if the slices do not add up to `bits`.
     """
     require_bits(bits, "bits")
     for s in slices:
@@ -132,32 +137,37 @@ def sliced(x: Values, v_max: ArrayLike, bits: int, slices: tuple[int, ...]) -> P
         )
     x = _numbers(x)
     code = _code(x, bits)
-    below = [sum(slices[k + 1 :]) for k in range(len(slices))]  # bits of less weight
+    below = [sum(slices[k + 1 :]) for k in range(len(slices))]  # bits below each slice
     levels = [(code >> b) % 2**s / (2**s - 1) for b, s in zip(below, slices, strict=True)]
     weight = [2**b * (2**s - 1) / (2**bits - 1) for b, s in zip(below, slices, strict=True)]
     return _phases(x, jnp.stack(levels), v_max, weight)
 
 
 def pulse_width(x: Values, v_max: ArrayLike, bits: int) -> Phases:
-    """A pulse of `v_max` [V] that is as long as the number is large: one read for each of the
-    `2^bits - 1` slots of time, in which fewer and fewer rows are on."""
+    """Pulse-width encoding: one pulse of `v_max` [V] per row, whose length is the number.
+
+    Time is divided into `2^bits - 1` slots of one read each, with fewer rows on from slot to slot.
+    """
     return _pulses(x, v_max, bits, lambda code, slots: code > slots)
 
 
 def pulse_number(x: Values, v_max: ArrayLike, bits: int) -> Phases:
-    """As many pulses of `v_max` [V] as the number says, spread evenly over `2^bits - 1` slots of
-    time, so that about as many rows are on in each."""
+    """Pulse-count encoding: pulses of `v_max` [V] per row, whose count is the number.
+
+    The pulses are spread evenly over `2^bits - 1` time slots of one read each, so that about as
+    many rows are on in every slot."""
 
     def on(code, slots):
-        fired = lambda k: k * code // (2**bits - 1)  # up to slot k
+        fired = lambda k: k * code // (2**bits - 1)  # pulses before slot k
         return fired(slots + 1) > fired(slots)
 
     return _pulses(x, v_max, bits, on)
 
 
 def in_two_phases(encode: Callable[[Numbers], Phases], x: Values) -> Phases:
-    """Positive numbers first, then the negative ones, both as positive voltages, and the outputs
-    subtracted: twice as many reads, with drivers of one sign. Weights then sum to 0."""
+    """Encoding with positive voltages only: positive numbers first, then negative ones, subtracted.
+
+    Drivers need one sign, but there are twice as many reads. The weights sum to 0."""
     x = _numbers(x)
     plus, minus = encode(jnp.maximum(x, 0)), encode(jnp.maximum(-x, 0))
     weight = jnp.concatenate([plus.weight, -minus.weight])
@@ -165,10 +175,12 @@ def in_two_phases(encode: Callable[[Numbers], Phases], x: Values) -> Phases:
 
 
 def few_rows(phases: Phases, most: int) -> Phases:
-    """At most so many neighbouring rows at a time, the others at 0 V: every phase becomes as many
-    as there are such groups, of the same weight."""
+    """Phases split into groups of at most `most` neighbouring rows, with all other rows at 0 V.
+
+    Each phase becomes one read per group, of the same weight. Raises `ValueError` for `most` below
+    1."""
     if most < 1:
-        raise ValueError(f"most is {most}; at least one row has to be active.")
+        raise ValueError(f"most is {most}; at least one row must be active.")
     rows = phases.v.shape[1]
     groups = -(-rows // most)
     active = (jnp.arange(rows) // most)[None] == jnp.arange(groups)[:, None]
@@ -177,7 +189,7 @@ def few_rows(phases: Phases, most: int) -> Phases:
 
 
 def add_up(phases: Phases, outputs: Float[Array, "phases ..."]) -> Float[Array, "..."]:
-    """The product: outputs of all phases, weighted."""
+    """Product: the weighted sum of the outputs of all phases."""
     dtype = widest(phases.weight, outputs)
     return jnp.tensordot(phases.weight.astype(dtype), outputs.astype(dtype), axes=1)
 
@@ -208,7 +220,7 @@ def _numbers(x: Values) -> Numbers:
 
 def _size(x: Numbers) -> Numbers:
     size = _sign(x) * x
-    return jnp.where(size > 1, 1, size)  # all of the slope at 1, which numbers often are
+    return jnp.where(size > 1, 1, size)  # full slope at exactly 1, a common value
 
 
 def _sign(x: Numbers) -> Numbers:

@@ -12,21 +12,20 @@ from .._types import (
 
 
 class Drive(eqx.Module):
-    """Word-line drivers: a voltage source behind a resistance, at one end of each line or both.
+    """Word-line drivers: a voltage source behind a resistance, at one end of each line or at both.
 
     **Arguments:**
 
-    - `r_source`: resistance [ohm] between the source and the lead-in at column 0; inf leaves
-        that end free. A scalar or `(rows,)`, `(cols,)` for source lines along the bit lines.
-    - `r_source_far`: the one more segment beyond the last column: resistance [ohm] of wire and
-        source there; inf (the default) leaves the end free, 0 drives it ideally.
+    - `r_source`: resistance [ohm] between the source and the lead-in at column 0; inf leaves this
+        end open. A scalar or `(rows,)`; `(cols,)` for source lines along the bit lines.
+    - `r_source_far`: resistance [ohm] of the one further wire segment and the source beyond the
+        last column; inf (the default) leaves this end open, 0 drives it ideally.
+    - `r_strap`: resistance [ohm] of straps from the source to single nodes of its line, in parallel
+        with `r_source`: `(rows, cols)` or a scalar; positive, inf where there is no strap.
 
-    - `r_strap`: straps from the source to nodes of its line, beside `r_source`: resistance [ohm] of
-        each, `(rows, cols)` or a scalar; positive, and inf where there is none.
-
-    Both ends of a line are driven with the same voltage unless a `Bias` says otherwise.
-    Straps have the voltage of the near end.
-    Raises `ValueError` for a negative or NaN resistance, and for a strap of 0 ohm.
+    Both ends of a line have the same voltage unless a `Bias` says otherwise. Straps have the
+    voltage of the near end. Raises `ValueError` for a negative or NaN resistance, and for a strap
+    of 0 ohm.
     """
 
     r_source: Float[Array, "*rows"] = eqx.field(converter=physical("r_source"), default=0.0)
@@ -45,21 +44,21 @@ class Drive(eqx.Module):
 
 
 class Bias(eqx.Module):
-    """The voltages at both ends of both line families, and at the gates: the general input of a
-    read.
+    """Voltages at both ends of all lines and at the gates: the general input of a read.
 
-    `read(crossbar, v_in)` is short for `v_in` at both ends of the lines of the row family and the
-    readout's own reference at both ends of the bit lines. An end whose resistance is inf ignores
-    its voltage. Select schemes and transposed reads are biases.
+    `read(crossbar, v_in)` is short for a `Bias` with `v_in` at both ends of the row family's lines
+    and the readout's own reference at both ends of the bit lines. An end whose resistance is inf
+    ignores its voltage. Select schemes and transposed reads are biases.
 
     **Arguments:** voltages [V]; whole numbers and lists are welcome.
 
-    - `v_row`, `v_row_far`: word lines at column 0 and beyond the last column, `(rows,)`; where the
-        lines of the row family run along the bit lines, source lines at row 0 and below the last
-        row, `(cols,)`.
+    - `v_row`, `v_row_far`: word lines at column 0 and beyond the last column, `(rows,)`. For source
+        lines along the bit lines: at row 0 and below the last row, `(cols,)`.
     - `v_col`, `v_col_far`: bit lines below the last row and above row 0, `(cols,)`.
-    - `v_gate`: gates of cells with a transistor, in place of their own `v_gate`: one per row,
-        `(rows,)`, one per column, `(1, cols)`, or one per cell, `(rows, cols)`.
+    - `v_gate`: gate voltages that replace the cells' own `v_gate`: one per row, `(rows,)`, one per
+        column, `(1, cols)`, or one per cell, `(rows, cols)`.
+
+    Raises `ValueError` for a voltage that is not finite.
     """
 
     v_row: Float[Array, " lines"] = eqx.field(converter=physical("v_row", whole=True))
