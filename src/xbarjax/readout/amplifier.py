@@ -1,20 +1,19 @@
-"""An amplifier with a feedback of a resistor beside a capacitor, within a stage of time.
+"""Amplifier with a resistor and a capacitor as parallel feedback, within one stage of a time step.
 
-Its output and the voltage `u = v - v_out` across the feedback are states,
+The output `v_out` and the voltage `u = v - v_out` across the feedback are states,
 
     dv_out/dt = w (e - v) - w / A v_out,        w = 2 pi gbw,
     i = u / r_f + c_f du/dt + c_in dv/dt,
 
-with the current `i` into its input at `v`, its other input and its offset `e`, an open-loop gain
-`A` at DC and the frequency `gbw` where that has fallen to one. At the end of a stage,
-`y = y_h + d dy/dt` for both, with `rho = 1 / (1 / r_f + c_f / d)` and
-`x = 1 / (d w) + 1 / A`,
+with the current `i` into the input, the input voltage `v`, the reference and offset voltage `e`,
+the open-loop gain `A` at DC and the unity-gain frequency `gbw`. A stage ends at `y = y_h + d dy/dt`
+for both states. With `rho = 1 / (1 / r_f + c_f / d)` and `x = 1 / (d w) + 1 / A`,
 
     v = v_s + r i,    r = rho x / (1 + x),
-    v_s = (e + v_out_h / (d w) + x rho c_f / d u_h) / (1 + x),
+    v_s = (e + v_out_h / (d w) + x rho c_f / d u_h) / (1 + x).
 
-and `c_in`, in parallel, is `d / c_in` behind its own `v_h`. An ideal amplifier is `x = 0`; nothing
-is divided by it.
+In parallel lies `c_in`, a resistance `d / c_in` to its own earlier voltage `v_h`. An ideal
+amplifier has `x = 0`; no expression divides by `x`.
 """
 
 import math
@@ -28,24 +27,24 @@ from .readout import Memory
 
 
 class Feedback(eqx.Module):
-    """Parameters of the amplifiers; a scalar or one per column. Infinities are ordinary values."""
+    """Parameters of the amplifiers, scalars or one per column. Infinities are ordinary values."""
 
     e: Array  # [V]
-    gain: Array
+    gain: Array  # [1]
     gbw: Array  # [Hz]
     r_f: Array  # [ohm]
     c_f: Array  # [F]
     c_in: Array  # [F]
 
     def _slow(self, d: Scalar) -> Array:
-        """`1 / (d w)`; so divided, gbw = inf has slopes."""
+        """`1 / (d w)`, divided in an order that has a derivative at `gbw = inf`."""
         return 1 / self.gbw / (2 * math.pi * d)
 
     def _stage(self, d: Scalar, y_h: Memory) -> tuple[Array, Array, Array, Array]:
-        """Voltage and resistance without `c_in`, `rho`, and `rho c_f / d`."""
+        """Voltage [V] and resistance [ohm] without `c_in`, `rho` [ohm], and `rho c_f / d` [1]."""
         slow = self._slow(d)
         x = slow + 1 / self.gain
-        # of r_f = 0 and r_f = inf alike
+        # two forms, so that both r_f = 0 and r_f = inf stay finite
         small = self.r_f < 1
         r = jnp.where(small, self.r_f, 1)
         large = jnp.where(small, 1, self.r_f)

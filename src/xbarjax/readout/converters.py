@@ -1,17 +1,17 @@
-"""Analog to digital: what a converter makes of currents or voltages, with what spoils it.
+"""Analog-to-digital converters of currents or voltages, with their errors.
 
-A converter has codes 0 to `n = 2^bits - 1` over a range from `lo` to `hi`, the first and the last
-code standing for its ends, and gives back what a code stands for,
+A converter has codes 0 to `n = 2^bits - 1` over a range from `lo` to `hi`; the first and the last
+code stand for the ends. The converter returns the value of the code,
 
     y = lo + (hi - lo) k / n,    ideally    k = round(u),    u = n (x - lo) / (hi - lo),
 
-in the unit of `x`. Codes come from comparisons, so that gradients go straight through: `dy/dx` is 1
-within the range and 0 beyond. What the ends gain follows from the same rule, `dy/dlo = (u - k) / n`
-within and 1 below (learned step sizes: Esser et al., ICLR 2020, arXiv:1902.08153), so that ranges
-are learned like any other parameter.
+in the unit of `x`. Codes come from comparisons, so gradients pass straight through: `dy/dx` is 1
+within the range and 0 beyond. The gradients of the ends follow from the same rule,
+`dy/dlo = (u - k) / n` within the range and 1 below (learned step sizes: Esser et al., ICLR 2020,
+arXiv:1902.08153), so that ranges are learned like any other parameter.
 
-Parameters are scalars or broadcast against `x`: a range a column is an array `(cols,)`, and what is
-a list, of bits or thresholds, is its last axis.
+Parameters are scalars or broadcast against `x`: one range per column is an array `(cols,)`. A
+parameter with one entry per bit, threshold or level has these entries along its last axis.
 """
 
 import abc
@@ -39,17 +39,15 @@ Code = Int[Array, "..."]
 
 
 class AbstractConverter(eqx.Module):
-    """An analog-to-digital converter: from a signal to codes, and to the values that codes stand
-    for."""
+    """Analog-to-digital converter: from a signal to codes, and to the values of these codes."""
 
     @abc.abstractmethod
     def code(self, x: Signal) -> Code:
-        """Codes of a signal, from 0 on."""
+        """Codes of a signal, from 0."""
 
     @abc.abstractmethod
     def __call__(self, x: Signal) -> Signal:
-        """Values that the codes of a signal stand for, in its unit, with a gradient straight
-        through."""
+        """Values of the codes of a signal, in its unit; gradients pass straight through."""
 
 
 class AbstractUniformConverter(AbstractConverter):
@@ -60,32 +58,31 @@ class AbstractUniformConverter(AbstractConverter):
     hi: eqx.AbstractVar[Signal]
 
     def __call__(self, x: Signal) -> Signal:
-        """Values that the codes of a signal stand for, in its unit, with a gradient straight
-        through.
+        """Values of the codes of a signal, in its unit; gradients pass straight through.
 
-        On concrete values raises `ValueError` where the whole signal lies beyond the range."""
+        Raises `ValueError` if all entries of a concrete signal lie beyond the range."""
         u = self.scaled(x)
         last = 2**self.bits - 1
         if is_concrete((x, u)) and np.all((np.asarray(u) < 0) | (np.asarray(u) > last)):
             raise ValueError(
                 f"the whole signal lies beyond the converter's range, {self.lo} to {self.hi}:"
-                " nothing is left of it. Move lo and hi to where the signal is."
+                " choose lo and hi around the signal."
             )
         within = jnp.where(u < 0, 0, jnp.where(u > last, last, u))
         code = jnp.add(*alike(self.code(x), straight_through(within)))
         return between(self.lo, self.hi, code / last)
 
     def scaled(self, x: Signal) -> Signal:
-        """The signal in steps from `lo`."""
+        """Signal in steps above `lo`: `u = n (x - lo) / (hi - lo)`."""
         x, lo, hi = alike(x, self.lo, self.hi)
         return (2**self.bits - 1) * (x - lo) / (hi - lo)
 
 
 class Adc(AbstractUniformConverter):
-    """An ideal converter: the nearest code, halfway between two of them the even one.
+    """Ideal converter: the nearest code, ties to the even code.
 
-    **Arguments:** `bits`, and the range from `lo` to `hi` in the unit of the signal. Raises
-    `ValueError` for a range without a width.
+    **Arguments:** `bits`: number of bits, 1 to 16; `lo`, `hi`: ends of the range, in the unit of
+    the signal. Raises `ValueError` for other `bits` and for a range without width.
     """
 
     bits: int = eqx.field(static=True)
@@ -100,19 +97,22 @@ class Adc(AbstractUniformConverter):
 
 
 class Sar(AbstractUniformConverter):
-    """Successive approximation by capacitors that do not match.
+    """Successive-approximation converter with capacitor mismatch.
 
-    Bit after bit, from the most significant one, the sum of the capacitors kept so far and of the
-    next is compared with the signal: `kept + C_b <= u + 1/2`, with `C_b` in proportion to
-    `2^b (1 + mismatch_b)` and all of them together `n`. The register takes the bits at their
-    nominal weights.
+    From the most significant bit down, the converter keeps bit `b` if `kept + C_b <= u + 1/2`,
+    where `kept` is the sum of the capacitors kept so far. Capacitor `C_b` is proportional to
+    `2^b (1 + mismatch_b)`, and all capacitors sum to `n`. The register adds up the kept bits at
+    their nominal weights.
 
     **Arguments:**
 
-    - `bits`, `lo`, `hi`: as of `Adc`.
-    - `mismatch`: relative errors of the capacitors, shape `(..., bits)`, the least significant bit
-        first. For unit capacitors of deviation `sigma` that of bit `b` is `sigma / sqrt(2^b)`.
-    - `offset`: of the comparator, in the unit of the signal.
+    - `bits`, `lo`, `hi`: as in `Adc`.
+    - `mismatch`: relative errors of the capacitors, above -1, `(..., bits)`, the least significant
+        bit first. Made of unit capacitors of deviation `sigma`, bit `b` has the deviation
+        `sigma / sqrt(2^b)`.
+    - `offset`: comparator offset, in the unit of the signal.
+
+    Raises `ValueError` for other shapes and values.
     """
 
     bits: int = eqx.field(static=True)
@@ -127,7 +127,7 @@ class Sar(AbstractUniformConverter):
         _require_last(self.mismatch, "mismatch", self.bits, "one error per capacitor")
         if not everywhere(lambda x: x > -1, self.mismatch):
             worst = float(np.min(self.mismatch))
-            raise ValueError(f"mismatch has an entry of {worst}; no capacitor is negative or none.")
+            raise ValueError(f"mismatch has an entry of {worst}; every entry must be above -1.")
 
     def code(self, x: Signal) -> Code:
         last = 2**self.bits - 1
@@ -145,13 +145,16 @@ class Sar(AbstractUniformConverter):
 
 
 class Flash(AbstractUniformConverter):
-    """As many comparators as there are steps, each with a threshold that is off by its own offset.
-    The code is how many of them are passed, so that thresholds out of order give no wild codes.
+    """Flash converter: one comparator per step, each with an offset of its threshold.
+
+    The code is the number of thresholds passed, so thresholds out of order cause no large errors.
 
     **Arguments:**
 
-    - `bits`, `lo`, `hi`: as of `Adc`.
-    - `offset`: of the comparators, in the unit of the signal, shape `(..., 2^bits - 1)`.
+    - `bits`, `lo`, `hi`: as in `Adc`.
+    - `offset`: comparator offsets, in the unit of the signal, `(..., 2^bits - 1)`.
+
+    Raises `ValueError` for other shapes and values.
     """
 
     bits: int = eqx.field(static=True)
@@ -173,21 +176,26 @@ class Flash(AbstractUniformConverter):
 
 
 class Ramp(AbstractConverter):
-    """A ramp that all columns share: a comparator a column stops a counter when the ramp passes its
-    signal. The ramp need not be straight: its `levels` are what the codes stand for, so that a
-    learned ramp is a learned quantiser, and one that begins at 0 is a rectifier.
+    """Ramp converter: one ramp for all columns, and per column a comparator that stops a counter.
 
-    The code is that of the nearest level, halfway between two that of the lower. Gradients go
-    straight through, as those of `Adc`, whose gradients an even ramp has: that of the signal is 1
-    between the first and the last level. A level's is 1 for the signals that it is nearest to, less
-    its part in a signal that lies between two levels, `x = (1 - p) L_j + p L_{j+1}`, since codes
-    change as it moves. Without that part a mean over many signals has a gradient of the wrong size,
-    and learning diverges.
+    A ramp may have any rising shape; its `levels` are the values of the codes. A learned ramp is
+    therefore a learned quantiser, and a ramp that starts at 0 is a rectifier. The code is that of
+    the nearest level, ties to the lower level.
+
+    Gradients pass straight through. For evenly spaced levels they are those of `Adc`:
+
+    - The gradient of the signal is 1 between the first and the last level.
+    - The gradient of a level is 1 for each signal nearest to the level, minus the level's weight in
+        each signal between two levels, `x = (1 - p) L_j + p L_{j+1}`. The second part counts
+        because codes change as levels move: without it, a mean over many signals has a gradient of
+        the wrong size, and learning diverges.
 
     **Arguments:**
 
-    - `levels`: the ramp at every count, rising, in the unit of the signal, shape `(2^bits,)`.
-    - `offset`: of the comparators, in the unit of the signal, a scalar or one per column.
+    - `levels`: the ramp at every count, rising, in the unit of the signal, `(2^bits,)`.
+    - `offset`: comparator offsets, in the unit of the signal, a scalar or one per column.
+
+    Raises `ValueError` for fewer than two levels, or levels that do not rise.
     """
 
     levels: Float[Array, " codes"] = eqx.field(converter=physical("levels", whole=True))
@@ -198,31 +206,31 @@ class Ramp(AbstractConverter):
         require_finite(self.offset, "offset", "")
         if jnp.ndim(self.levels) != 1 or jnp.size(self.levels) < 2:
             raise ValueError(
-                f"levels have shape {jnp.shape(self.levels)}; a ramp needs two or more."
+                f"levels has shape {jnp.shape(self.levels)}; a ramp needs two or more in a list."
             )
         if not everywhere(lambda x: np.diff(x) > 0, self.levels):
             at = int(np.argmin(np.diff(np.asarray(self.levels)) > 0))
-            raise ValueError(f"levels do not rise after the one at {at}; a ramp has to.")
+            raise ValueError(f"levels do not rise after the one at {at}; a ramp must rise.")
 
     def code(self, x: Signal) -> Code:
-        """Codes of a signal, 0 to one less than there are levels."""
+        """Codes of a signal, 0 to one less than the number of levels."""
         compared, levels = self._compared(x)
         return jnp.searchsorted((levels[1:] + levels[:-1]) / 2, compared, side="left")
 
     def _compared(self, x: Signal) -> tuple[Signal, Float[Array, " codes"]]:
-        """Signal at the comparators, and their levels."""
+        """Signal plus comparator offset, and the levels, in one dtype."""
         x, offset = alike(x, self.offset)
         dtype = widest(x, self.levels)
         return (x + offset).astype(dtype), self.levels.astype(dtype)
 
     def __call__(self, x: Signal) -> Signal:
-        """The levels nearest to a signal."""
+        """Nearest level for each entry of a signal; gradients pass straight through."""
         compared, levels = self._compared(x)
         beyond = (compared < levels[0]) | (compared > levels[-1])
         above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
         low, high = levels[above - 1], levels[above]
         part = lax.stop_gradient(jnp.clip((compared - low) / (high - low), 0, 1))
-        passed = compared - ((1 - part) * low + part * high)  # 0, but for its slopes
+        passed = compared - ((1 - part) * low + part * high)  # 0, but with gradients
         return levels[self.code(x)] + jnp.where(beyond, 0, straight_through(passed))
 
 

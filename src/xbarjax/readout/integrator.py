@@ -20,32 +20,33 @@ from .readout import AbstractReadoutInTime, Memory
 
 
 class Integrator(AbstractReadoutInTime):
-    """An amplifier with a capacitor in its feedback, which collects the column's charge.
+    """Integrator: an amplifier whose feedback capacitor collects the column's charge.
 
-    Of an ideal amplifier the input is a virtual ground, and after a time `t` at a constant current
-    from a reset on the output has moved by
+    The input of an ideal amplifier is a virtual ground. At a time `t` after the reset, with a
+    constant current, the output is
 
         v_out = v - i r_leak (1 - exp(-t / (r_leak c))) - q_injected / c exp(-t / (r_leak c)),
 
-    `i t / c` without a leak. What else is on the capacitor is noise: `reset_noise`. An amplifier of
-    finite gain moves its input as it charges, so that the current is not constant: `integrate` has
-    its output, and a read, which knows no time, refuses it.
+    or `v - i t / c` without leak and injected charge. `reset_noise` is the noise of the reset. With
+    a finite gain the input voltage changes as the capacitor charges, and so does the current:
+    `integrate` gives the output, and `read`, which has no time, raises an error.
 
     **Arguments:** each a scalar or `(cols,)`.
 
-    - `c`: capacitance [F]. - `t_int`: how long it integrates [s].
-    - `r_leak`: resistance [ohm] beside the capacitor; inf by default.
+    - `c`: feedback capacitance [F].
+    - `t_int`: integration time [s] of a read; `simulate` ignores it.
+    - `r_leak`: resistance [ohm] in parallel with the capacitor; inf by default.
     - `q_injected`: charge [C] that the reset switch leaves.
     - `gain`: open-loop gain of the amplifier; None (the default) is an ideal one.
-    - `v_ref`, `v_offset`: [V], as of a `VirtualGround`.
-    - `gbw`: gain-bandwidth product [Hz], where `simulate` is to know of it; `c_in`: capacitance [F]
-        from the input to ground, as well.
+    - `v_ref`, `v_offset`: [V], as in `VirtualGround`.
+    - `gbw`: gain-bandwidth product [Hz]; `c_in`: capacitance [F] from the input to ground. Both are
+        for `simulate`; None by default.
 
-    `simulate` takes its reset to end at the first time, and the amplifier to have answered to what
-    the switch leaves; `t_int` is for a read.
+    In `simulate` the reset ends at the first time, when the amplifier has already responded to the
+    injected charge.
 
-    Its output is a voltage [V]. Raises `ValueError` for a capacitance, a time or a gain that is
-    not positive.
+    The output is a voltage [V]. Raises `ValueError` for a capacitance, a time or a gain that is not
+    positive.
     """
 
     c: Float[Array, "*cols"] = eqx.field(converter=physical("c"))
@@ -102,7 +103,7 @@ class Integrator(AbstractReadoutInTime):
         return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))
 
     def output(self, i: PerCol, v: PerCol) -> PerCol:
-        decades = self.t_int / self.r_leak / self.c  # so divided, r_leak = inf has slopes
+        decades = self.t_int / self.r_leak / self.c  # has a derivative at r_leak = inf
         leaks = decades > 0
         lost = jnp.where(leaks, decades, 1)
         kept = jnp.where(leaks, -jnp.expm1(-lost) / lost, 1)
@@ -116,7 +117,7 @@ class Integrator(AbstractReadoutInTime):
         return Feedback(e, gain, given(gbw, jnp.inf), self.r_leak, self.c, c_in)
 
     def _input(self) -> Array:
-        """[V] where it is once the reset is over."""
+        """Input voltage [V] after the reset."""
         x = 0.0 if self.gain is None else 1 / self.gain
         return (self.v_ref + self.v_offset + x * self.q_injected / self.c) / (1 + x)
 
@@ -146,8 +147,11 @@ class Integrator(AbstractReadoutInTime):
 
 
 def reset_noise(c: ArrayLike, temperature: ArrayLike = 300.0) -> Float[Array, "..."]:
-    """Standard deviation [V] of the voltage that a switch leaves on a capacitor `c` [F],
-    `sqrt(k T / c)`: 64 uV at 1 pF. Raises `ValueError` for a capacitance that is not positive."""
+    """Reset noise: standard deviation `sqrt(k T / c)` [V] of the voltage that a switch leaves on a
+    capacitor, 64 uV at 1 pF and 300 K.
+
+    **Arguments:** `c`: capacitance [F]; `temperature`: [K]. Raises `ValueError` for a capacitance
+    that is not positive."""
     c, temperature = as_physical(c, "c"), as_physical(temperature, "temperature")
     require_positive(c, "c", "F")
     return jnp.sqrt(BOLTZMANN * temperature / c)

@@ -9,23 +9,26 @@ from .readout import AbstractIdealReadout, AbstractNearReadout
 class CurrentConveyor(  # pyright: ignore[reportIncompatibleVariableOverride]
     AbstractNearReadout, AbstractIdealReadout
 ):
-    """A regulated current conveyor: an amplifier holds the bit line through a transistor whose
-    current is mirrored out.
+    """Regulated current conveyor: an amplifier holds the bit line through a transistor, and a
+    current mirror copies the transistor's current to the output.
 
-    The line sees `r_in = 1 / (g_m (1 + A))`, and the output is `ratio (1 + mismatch) i`. The
-    mismatch of a mirror of area `W L` at the overdrive `v_ov` has a deviation of
+    The line sees `r_in = 1 / (g_m (1 + gain))`, and the output is `ratio (1 + mismatch) i` [A]. The
+    mismatch of a mirror of area `W L` at the overdrive `v_ov` has the standard deviation
 
         sqrt(((2 A_vt / v_ov)^2 + A_beta^2) / (W L))
 
     (M. J. M. Pelgrom, A. C. J. Duinmaijer, A. P. G. Welbers, IEEE J. Solid-State Circuits 24, 1433
-    (1989), doi:10.1109/JSSC.1989.572629): `mirror_mismatch`.
+    (1989), doi:10.1109/JSSC.1989.572629), which `mirror_mismatch` computes.
 
     **Arguments:** each a scalar or `(cols,)`.
 
-    - `g_m`: transconductance [S] of the transistor. - `gain`: of the amplifier that regulates it.
-    - `ratio`, `mismatch`: of the mirror [1]. - `v_ref`, `v_offset`: [V], as of a `VirtualGround`.
+    - `g_m`: transconductance [S] of the transistor.
+    - `gain`: gain [1] of the regulating amplifier; 0 by default.
+    - `ratio`, `mismatch`: current ratio and its relative error [1].
+    - `v_ref`, `v_offset`: [V], as in `VirtualGround`.
 
-    Its output is a current [A].
+    Raises `ValueError` for a negative or NaN `g_m` or `gain`, and for other values that are not
+    finite.
     """
 
     g_m: Float[Array, "*cols"] = eqx.field(converter=physical("g_m"))
@@ -58,7 +61,7 @@ class CurrentConveyor(  # pyright: ignore[reportIncompatibleVariableOverride]
 def mirror_mismatch(
     area: ArrayLike, v_ov: ArrayLike, a_vt: ArrayLike, a_beta: ArrayLike
 ) -> Float[Array, "..."]:
-    """Standard deviation [1] of a mirror's mismatch, by the law in `CurrentConveyor`.
+    """Standard deviation [1] of a current mirror's mismatch, by the equation in `CurrentConveyor`.
 
     **Arguments:** `area`: `W L` of each transistor [m^2]; `v_ov`: overdrive [V]; `a_vt`: [V m];
     `a_beta`: [m].

@@ -1,4 +1,4 @@
-"""Between amplifier and converter: sampling, holding, counting, sharing charge."""
+"""Circuits between amplifier and converter: sample-and-hold, counter, charge sharing."""
 
 import equinox as eqx
 import jax
@@ -13,11 +13,11 @@ Signal = Float[Array, "..."]
 
 
 class SampleHold(eqx.Module):
-    """A voltage on a capacitor, until its converter comes round.
+    """Sample-and-hold: a voltage on a capacitor until its converter is free,
 
-        v(t) = v exp(-t / (r_leak c)) + sqrt(k T / c) xi,    xi normal.
+        v(t) = v exp(-t / (r_leak c)) + sqrt(k T / c) xi,    xi standard normal.
 
-    **Arguments:** `c`: capacitance [F]; `r_leak`: what it leaks through [ohm], inf by default;
+    **Arguments:** `c`: capacitance [F]; `r_leak`: leakage resistance [ohm], inf by default;
     `temperature`: [K]. Raises `ValueError` for a capacitance or a leak that is not positive.
     """
 
@@ -33,7 +33,7 @@ class SampleHold(eqx.Module):
     def __call__(
         self, v: Signal, t_hold: Signal | float = 0.0, *, key: Key[Array, ""] | None = None
     ) -> Signal:
-        """The voltage [V] after a time [s]; with a `key`, with the noise of its sampling."""
+        """Held voltage [V] after a time `t_hold` [s]; a `key` adds the sampling noise."""
         held = v * jnp.exp(-jnp.asarray(t_hold) / self.r_leak / self.c)
         if key is None:
             return held
@@ -42,26 +42,35 @@ class SampleHold(eqx.Module):
 
 
 def turns(cols: int, shared_by: int, t_conversion: float) -> Float[Array, " cols"]:
-    """Waiting time [s] of each column for a converter that serves `shared_by` neighbouring columns
-    in turn, at `t_conversion` a conversion."""
+    """Waiting time [s] of each column, `(cols,)`, for a converter that serves `shared_by`
+    neighbouring columns in turn.
+
+    **Arguments:** `t_conversion`: time [s] per conversion. Raises `ValueError` for `shared_by`
+    below 1."""
     if shared_by < 1:
-        raise ValueError(f"shared_by is {shared_by}; a converter serves one column at least.")
+        raise ValueError(f"shared_by is {shared_by}; a converter serves at least one column.")
     return (jnp.arange(cols) % shared_by).astype(float) * t_conversion
 
 
 class Cco(eqx.Module):
-    """A current-controlled oscillator whose periods are counted: a converter of time.
+    """Current-controlled oscillator with a counter of its periods, an analog-to-digital converter:
 
         f = min(k i, f_max), 0 below 0 A,    code = floor(f t + phase).
 
-    A code stands for `y = (code + 1/2) / (k t)`. What is left of a period stays in the oscillator:
-    given to the next conversion as its `phase`, codes add up without an error but that of the last
-    one, and each stands for `y = code / (k t)`. Gradients go straight through, and are 0 beyond the
-    range. (The core of R. Khaddam-Aljameh et al., IEEE J. Solid-State
-    Circuits 57, 1027 (2022), doi:10.1109/JSSC.2022.3140414, converts in this way.)
+    A code stands for the current `y = (code + 1/2) / (k t)`. The fraction of a period that is not
+    counted stays in the oscillator. When each conversion gets this fraction as its `phase`, the sum
+    of the codes has the error of the last conversion alone, and a code stands for
+    `y = code / (k t)`. Gradients pass straight through, and are 0 beyond the range. (The core of R.
+    Khaddam-Aljameh et al., IEEE J. Solid-State Circuits 57, 1027 (2022),
+    doi:10.1109/JSSC.2022.3140414, converts in this way.)
 
-    **Arguments:** `k`: [Hz/A], a scalar or one per column; `t_count`: how long it counts [s];
-    `f_max`: [Hz], inf by default. Raises `ValueError` for one that is not positive.
+    **Arguments:**
+
+    - `k`: frequency per current [Hz/A], a scalar or one per column.
+    - `t_count`: counting time `t` [s].
+    - `f_max`: highest frequency [Hz], inf by default.
+
+    Raises `ValueError` for an argument that is not positive.
     """
 
     k: Float[Array, "..."] = eqx.field(converter=physical("k"))
@@ -74,17 +83,17 @@ class Cco(eqx.Module):
         require_positive(self.f_max, "f_max", "Hz", open_allowed=True)
 
     def periods(self, i: Signal, phase: Signal | float = 0.0) -> Signal:
-        """Number of periods [1] that have passed, whole and part."""
+        """Number of periods [1], with its fraction, at a current [A] and from a `phase` [1] on."""
         f = self.k * jnp.where(i <= 0, 0, i)
         return jnp.where(f > self.f_max, self.f_max, f) * self.t_count + phase
 
     def code(self, i: Signal, phase: Signal | float = 0.0) -> Int[Array, "..."]:
-        """Whole periods of a current [A]."""
+        """Number of whole periods at a current [A]."""
         return jnp.floor(self.periods(i, phase)).astype(int)
 
     def __call__(self, i: Signal, phase: Signal | float | None = None) -> Signal:
-        """The current [A] that a code stands for; without a phase, of an oscillator that begins
-        anew."""
+        """Current [A] that the code of a current [A] stands for; without a `phase`, the oscillator
+        starts afresh."""
         begun, half = (0.0, 0.5) if phase is None else (phase, 0.0)
         periods = self.periods(i, begun)
         code = jnp.floor(periods) + straight_through(periods)
@@ -94,14 +103,15 @@ class Cco(eqx.Module):
 def share_charge(
     outputs: Float[Array, "phases ..."], c_sample: Signal | float, c_hold: Signal | float
 ) -> Float[Array, "..."]:
-    """Phases added up by charge sharing, the least significant first.
+    """Sum of phases by charge sharing, the least significant phase first:
 
-        v <- (c_hold v + c_sample x) / (c_hold + c_sample),    from 0 V on:
+        v <- (c_hold v + c_sample x) / (c_hold + c_sample),    from 0 V on.
 
-    with equal capacitors every step halves what is there, so that `n` bits come out as
-    `sum_k 2^(k - n) x_k` without a register. Capacitors that do not match bend the weights.
+    With equal capacitors every step halves the voltage held, so that `n` bits give
+    `sum_k 2^(k - n) x_k` without a register. Mismatched capacitors distort the weights.
 
-    **Arguments:** `outputs`: voltages [V], phases in front; `c_sample`, `c_hold`: [F].
+    **Arguments:** `outputs`: voltages [V], `(phases, ...)`; `c_sample`, `c_hold`: [F]. Raises
+    `ValueError` for a capacitance that is not positive.
     """
     c_sample, c_hold = jnp.asarray(c_sample, float), jnp.asarray(c_hold, float)
     require_positive(c_sample, "c_sample", "F")

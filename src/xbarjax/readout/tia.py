@@ -20,43 +20,47 @@ from .readout import AbstractClampedReadout, AbstractReadoutInTime, Memory, cond
 
 
 class Tia(AbstractClampedReadout, AbstractReadoutInTime):
-    """A transimpedance amplifier at the end of every bit line, with what makes it a real one.
+    """Transimpedance amplifier at the end of every bit line, with finite gain, swing and bandwidth.
 
-    The bit line ends in its inverting input at `v`, from which `r_f` leads to the output,
+    The bit line ends at the inverting input, at the voltage `v`. The resistor `r_f` joins the input
+    to the output,
 
         v_out = A (v_ref + v_offset - v),    i = (v - v_out) / r_f,
 
-    so that the array sees no ground but, exactly,
+    so that the array sees, in place of a ground,
 
-        r_in = r_f / (1 + A)    to    v_source = A / (1 + A) (v_ref + v_offset),
+        r_in = r_f / (1 + A)    to    v_source = A / (1 + A) (v_ref + v_offset)
 
-    and `v_out = v - r_f i`. With a swing the output saturates,
+    exactly, and `v_out = v - r_f i`. With a swing the output saturates,
 
         v_out = c + h tanh((A (v_ref + v_offset - v) - c) / h),    c, h = (v_high +- v_low) / 2,
 
-    the read is not linear any more, and where the output is at its end, the bit line is no virtual
-    ground: it rises, and disturbs the other columns through the word lines.
+    and the read is nonlinear. At an end of the swing the bit line is no longer a virtual ground:
+    its voltage rises and disturbs the other columns through the word lines.
 
-    In time (`simulate`), its gain falls beyond `gbw / A`, so that its input is inductive, and
-    capacitors join its input to its output and to ground; a read knows none of the three,
+    In time (`simulate`) the gain falls beyond `gbw / A`, which makes the input inductive.
+    Capacitors join the input to the output (`c_f`) and to ground (`c_in`),
 
         dv_out/dt = 2 pi gbw (v_ref + v_offset - v - v_out / A),
         i = (v - v_out) / r_f + c_f d(v - v_out)/dt + c_in dv/dt.
 
-    With the capacitance `C` of line and input, `c_f = sqrt(C / (pi r_f gbw))` keeps it from ringing
-    (a quality factor of 0.7 for `c_f << C`).
+    A static read ignores these three parameters. With the capacitance `C` of line and input,
+    `c_f = sqrt(C / (pi r_f gbw))` prevents ringing (a quality factor of 0.7 for `c_f << C`).
 
     **Arguments:** each a scalar or `(cols,)`.
 
     - `r_f`: feedback resistance [ohm].
     - `gain`: open-loop gain `A` at DC; inf (the default) is an ideal amplifier.
-    - `v_ref`, `v_offset`: voltage [V] of the other input and the amplifier's own offset.
-    - `v_low`, `v_high`: ends of the output's swing [V], both or none.
+    - `v_ref`, `v_offset`: voltage [V] of the other input, and offset voltage [V] of the amplifier.
+    - `v_low`, `v_high`: ends of the output's swing [V], both or neither.
     - `gbw`: gain-bandwidth product [Hz]; `c_f`: feedback capacitance [F]; `c_in`: capacitance [F]
-        from its input to ground. None of them by default.
+        from the input to ground. None of the three by default.
 
-    Its output is `v_out` [V]. Raises `ValueError` for a resistance that is negative or not finite,
-    a gain that is not positive, a swing of no width or with one end only, or of an ideal amplifier.
+    The output is `v_out` [V]. Raises `ValueError` for:
+
+    - a resistance or capacitance that is negative or not finite, a gain or `gbw` that is not
+        positive;
+    - a swing without width, with one end only, of an ideal amplifier or with `r_f = 0`.
     """
 
     r_f: Float[Array, "*cols"] = eqx.field(converter=physical("r_f"))
@@ -88,9 +92,9 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         require_finite(self.v_ref, "v_ref", "V")
         require_finite(self.v_offset, "v_offset", "V")
         if not everywhere(lambda gain: gain > 0, self.gain):
-            raise ValueError(f"gain is {np.min(self.gain)}; it must be positive, inf if ideal.")
+            raise ValueError(f"gain is {np.min(self.gain)}; it must be positive, or inf if ideal.")
         if (self.v_low is None) != (self.v_high is None):
-            raise ValueError("a swing has two ends: give both v_low and v_high, or neither.")
+            raise ValueError("a swing needs two ends: give both v_low and v_high, or neither.")
         if self.v_low is None or self.v_high is None:
             return
         require_finite(self.v_low, "v_low", "V")
@@ -99,10 +103,12 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
             raise ValueError(f"v_low = {self.v_low} must lie below v_high = {self.v_high}.")
         if not everywhere(lambda gain: ~np.isinf(gain), self.gain):
             raise ValueError(
-                "gain is inf, but an amplifier with a swing needs a finite one: 1e5 if in doubt."
+                "gain is inf, but an amplifier with a swing needs a finite gain, such as 1e5."
             )
         if not everywhere(lambda r: r != 0, self.r_f):
-            raise ValueError("r_f is 0 ohm, but an amplifier with a swing needs a feedback.")
+            raise ValueError(
+                "r_f is 0 ohm, but an amplifier with a swing needs a feedback, r_f > 0."
+            )
 
     @property
     def r_in(self) -> Float[Array, "*cols"]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -127,13 +133,14 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         return v - self.r_f * i
 
     def held(self, v_source: PerCol) -> tuple[PerCol, PerCol]:
-        """The feedback resistor, to where the output is when no current flows."""
+        """Output voltage [V] at zero input current, behind the feedback resistor [ohm]."""
         return jnp.clip(v_source, self.v_low, self.v_high), jnp.broadcast_to(
             self.r_f, v_source.shape
         )
 
     def current(self, v: PerCol, v_source: PerCol) -> PerCol:
-        """Current [A] that the output takes through that resistor as it moves away from there."""
+        """Current [A] through the feedback resistor as the output departs from the voltage of
+        `held`."""
         center, half = self._swing()
         wanted = v_source + self.gain * (v_source - v)  # A (v_ref + v_offset - v)
         v_out = center + half * jnp.tanh((wanted - center) / half)
@@ -173,7 +180,7 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         return self.voltage(cols), jnp.broadcast_to(self.r_in, (cols,))
 
     def begin(self, i: PerCol, v: PerCol) -> Memory:
-        """At rest, as a read has it."""
+        """State at rest, as in a static read."""
         return Memory(v - self.r_f * i, self.r_f * i, v)
 
     def companion(self, d: Scalar, y_h: Memory) -> tuple[PerCol, PerCol]:
@@ -183,11 +190,11 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         return self._feedback().end(d, y_h, i, v)
 
     def saturated(self, v_out: PerCol) -> Bool[Array, " cols"]:
-        """Within a hundredth of the swing from either end."""
+        """Mask of outputs [V] within a hundredth of the swing from either end."""
         center, half = self._swing()
         return jnp.abs(v_out - center) > 0.98 * half
 
     def _swing(self) -> tuple[Array, Array]:
-        """Its center and half its width [V]."""
+        """Centre and half width [V] of the output's swing."""
         assert self.v_low is not None and self.v_high is not None
         return (self.v_high + self.v_low) / 2, (self.v_high - self.v_low) / 2

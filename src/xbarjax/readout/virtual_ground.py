@@ -14,23 +14,22 @@ from .readout import AbstractIdealReadout
 
 
 class VirtualGround(AbstractIdealReadout):
-    """A bit line that ends in a current sense: `v_ref + v_offset` behind an input resistance.
+    """Current sense: the bit line ends at `v_ref + v_offset` behind an input resistance.
 
-    Its output is the current [A] that enters it at both ends.
+    The output is the current [A], `(cols,)`, into the sense from both ends and all straps.
 
     **Arguments:** each a scalar or `(cols,)`.
 
-    - `r_in`: input resistance [ohm] below the lead-out at the last row; inf leaves it free.
-    - `r_in_far`: the one more segment above row 0: resistance [ohm] of wire and sense input
-        there; inf (the default) leaves the end free. The output current is the sum of both ends.
-    - `r_strap`: straps from nodes of the line to the same sense, beside `r_in`: resistance [ohm] of
-        each, `(rows, cols)` or a scalar; positive, and inf where there is none. The output current
-        takes them in.
+    - `r_in`: input resistance [ohm] below the lead-out at the last row; inf leaves this end open.
+    - `r_in_far`: resistance [ohm] of the one further wire segment and the sense input above row 0;
+        inf (the default) leaves this end open.
+    - `r_strap`: resistance [ohm] of straps from single nodes of the line to the same sense, in
+        parallel with `r_in`: `(rows, cols)` or a scalar; positive, inf where there is no strap.
     - `v_ref`: reference voltage [V].
     - `v_offset`: offset voltage [V] of the amplifier, added to the reference.
 
-    Raises `ValueError` for a negative or NaN resistance, a strap of 0 ohm, or a voltage
-    that is not finite.
+    Raises `ValueError` for a negative or NaN resistance, a strap of 0 ohm, or a voltage that is not
+    finite.
     """
 
     r_in: Float[Array, "*cols"] = eqx.field(converter=physical("r_in"), default=0.0)
@@ -54,7 +53,7 @@ class VirtualGround(AbstractIdealReadout):
         require_finite(self.v_offset, "v_offset", "V")
 
     def voltage(self, cols: int) -> PerCol:
-        """Voltage [V] that the input holds, shape `(cols,)`."""
+        """Voltage [V] of the input, `(cols,)`."""
         return jnp.broadcast_to(self.v_ref + self.v_offset, (cols,))
 
     def output(self, i: PerCol, v: PerCol) -> PerCol:

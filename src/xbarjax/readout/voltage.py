@@ -17,28 +17,30 @@ from .readout import AbstractReadoutInTime, Memory, conductance_of
 
 
 class VoltageSense(AbstractReadoutInTime):
-    """Bit lines that float: their voltage is sampled, not their current.
+    """Voltage sense: bit lines float, and their voltage is sampled in place of their current.
 
-    Without wires a column settles where no current is left,
+    Without wires a column settles at the voltage of zero net current,
 
         v_j = sum_i G_ij v_i / (sum_i G_ij + 1 / r_load),
 
-    an average of the inputs: the product is `v_j` times the column's sum, which a chip keeps in a
-    register (`normalised`). With wires, word lines drop voltage as ever, and so do bit lines:
-    no current leaves them, but some flows along them, from rows of more voltage to rows of less.
-    A chip that senses this way is that of W. Wan et al., Nature 608, 504 (2022),
-    doi:10.1038/s41586-022-04992-8.
+    an average of the inputs. The product is `v_j` times the column's sum, which a chip keeps in a
+    register (`normalised`). With wires both line families have IR drop: no current leaves a bit
+    line, but current flows along it, from rows of higher voltage to rows of lower voltage. W. Wan
+    et al., Nature 608, 504 (2022), doi:10.1038/s41586-022-04992-8, built a chip that senses
+    voltages.
 
     **Arguments:** each a scalar or `(cols,)`.
 
-    - `r_load`: what the sampling circuit puts on the line [ohm], to `v_ref`; inf by default.
-    - `v_ref`: [V] where the load ends.
-    - `c_sample`: capacitance [F] of a sampling capacitor; none by default. `simulate` charges it
-        through a switch of `r_switch` [ohm], which closes at the first time, from `v_sampled` [V]
-        on; both are 0 by default.
+    - `r_load`: load resistance [ohm] of the sampling circuit, to `v_ref`; inf by default.
+    - `v_ref`: voltage [V] at the other end of the load.
+    - `c_sample`: sampling capacitance [F]; none by default. In `simulate`, a switch of `r_switch`
+        [ohm] closes at the first time and charges the capacitor from `v_sampled` [V]; both are 0 by
+        default.
 
-    Its output is the voltage [V] of the line's end; in time, that of the capacitor,
-    `c_sample dv_out/dt = (v - v_out) / r_switch`.
+    The output is the voltage [V] at the line's end; in time, with a capacitor, the voltage of the
+    capacitor, `c_sample dv_out/dt = (v - v_out) / r_switch`. Raises `ValueError` for a negative or
+    NaN load, a negative or infinite `r_switch`, a `c_sample` that is not positive, a load of 0 ohm
+    beside a capacitor, and a voltage that is not finite.
     """
 
     r_load: Float[Array, "*cols"] = eqx.field(converter=physical("r_load"), default=float("inf"))
@@ -99,7 +101,7 @@ class VoltageSense(AbstractReadoutInTime):
         return Memory(out, jnp.zeros_like(v), v)
 
     def _branch(self, d: Scalar) -> Array:
-        """[ohm] of the capacitor and its switch."""
+        """Resistance [ohm] that stands for the switch and the capacitor in a stage of `d` [s]."""
         assert self.c_sample is not None
         return self.r_switch + d / self.c_sample
 
@@ -128,6 +130,8 @@ class VoltageSense(AbstractReadoutInTime):
 
 
 def normalised(v_out: Float[Array, "*batch cols"], g_sum: PerCol) -> Float[Array, "*batch cols"]:
-    """Currents [A] that a virtual ground would have had, of voltages [V] on floating bit lines and
-    the columns' sums `sum_i G_ij + 1 / r_load` [S]: exact without wires."""
+    """Currents [A] that virtual grounds would have sensed, `v_out g_sum`; exact without wires.
+
+    **Arguments:** `v_out`: voltages [V] of floating bit lines, `(..., cols)`; `g_sum`: the columns'
+    sums `sum_i G_ij + 1 / r_load` [S], `(cols,)`."""
     return v_out * g_sum
