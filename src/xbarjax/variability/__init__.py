@@ -1,7 +1,7 @@
-"""Effects of fabrication, programming, time and reading on circuits: functions `(x, key) -> x`.
+"""Perturbations of circuits by fabrication, programming, time and reading, `(x, key) -> x`.
 
-Each acts on an array, of conductances or of segments' resistances, and is a pytree of physical
-numbers. `Chain` puts them one after another, `At` applies one to a leaf of a circuit, so that a die
+Each perturbation acts on an array, of conductances or of segment resistances, and is a pytree of
+physical numbers. `Chain` applies several in order; `At` applies one to a leaf of a circuit. A die
 is a chain applied to a `Crossbar` under a key, and thousands of dies are its `jax.vmap` over keys.
 """
 

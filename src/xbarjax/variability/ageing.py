@@ -22,9 +22,12 @@ Conductances = Float[Array, "..."]
 
 
 class ClippedLog(eqx.Module):
-    """A number that depends on a conductance: `clip(slope ln(g/g_max) + offset, low, high)`.
+    """Parameter that depends on a conductance: `clip(slope ln(g/g_max) + offset, low, high)`.
 
-    **Arguments:** `slope`, `offset`, `low`, `high`: [unit of the number]; `g_max`: [S].
+    At `g = 0` the logarithm counts as 0.
+
+    **Arguments:** `slope`, `offset`, `low`, `high`: [unit of the parameter]; `g_max`: [S]. Raises
+    `ValueError` for `low` above `high` and for a `g_max` that is not positive.
     """
 
     slope: Scalar = eqx.field(converter=physical("slope"))
@@ -49,13 +52,16 @@ def _exponent(name: str) -> Any:
 
 
 class Drift(AbstractPerturbation):
-    """Structural relaxation of phase-change cells: `g (t/t_0)^-nu`, `nu = mean + spread xi` with a
-    standard normal `xi` a cell (Ielmini et al., IEEE Trans. Electron Devices 54, 308, 2007). The
-    logarithm is normal: mean of `ln g` down by `mean ln(t/t_0)`, deviation `spread ln(t/t_0)`.
-    One key at two times is the same cells later.
+    """Conductance drift of phase-change cells by structural relaxation: `g (t/t_0)^-nu`,
+    `nu = mean + spread xi`, with a standard normal `xi` per cell (Ielmini et al., IEEE Trans.
+    Electron Devices 54, 308, 2007).
 
-    **Arguments:** `t`, `t_0`: [s], time of this read and of the first one, since programming;
-    `mean`, `spread`: of the exponent `nu`, numbers or functions of `g` (`ClippedLog`).
+    `ln g` is normal: its mean falls by `mean ln(t/t_0)`, and its standard deviation is
+    `spread ln(t/t_0)`. One key at two times gives the same cells at two times.
+
+    **Arguments:** `t`, `t_0`: times [s] of this read and of the first read, since programming;
+    `mean`, `spread`: mean and standard deviation of the exponent `nu`, numbers or functions of `g`
+    (`ClippedLog`). Raises `ValueError` for times that are not positive.
     """
 
     t: Scalar = eqx.field(converter=physical("t"))
@@ -80,12 +86,12 @@ class Drift(AbstractPerturbation):
 
 
 class Relaxation(AbstractPerturbation):
-    """Relaxation of cells after write-verify: `g + age (shift(g) + size(g) xi)`, not below 0, with
-    a standard normal `xi` per cell.
+    """Conductance relaxation after write-verify: `g + age (shift(g) + size(g) xi)`, not below 0,
+    with a standard normal `xi` per cell.
 
-    `shift` and `size` (at least 0) are polynomials in `g/g_max` that hold at some reference time
-    and temperature, where `age` is 1. Filaments relax about with the logarithm of time, each on its
-    own way, so that one key at two ages is the same cells later: `logarithmic` and
+    `shift` and `size` (at least 0) are polynomials in `g/g_max`, measured at a reference time and
+    temperature, where `age` is 1. Filaments relax roughly with the logarithm of time, each at its
+    own pace; hence one key at two ages gives the same cells at two times. `logarithmic` and
     `equivalent_time` give the `age`.
 
     **Arguments:** `shift`, `size`: coefficients [S], lowest power first; `g_max`: [S]; `age`: [1].
@@ -113,11 +119,12 @@ class Relaxation(AbstractPerturbation):
 
 
 def logarithmic(t: ArrayLike, t_ref: ArrayLike, t_0: ArrayLike) -> Array:
-    """Age of what grows with the logarithm of time: `ln(1 + t/t_0)/ln(1 + t_ref/t_0)`, 0 at `t = 0`
-    and 1 at the reference.
+    """Age of a process that grows with the logarithm of time: `ln(1 + t/t_0)/ln(1 + t_ref/t_0)`.
 
-    **Arguments:** `t`: [s] since programming; `t_ref`: [s], where the reference was measured;
-    `t_0`: [s], where relaxation sets in.
+    The age is 0 at `t = 0` and 1 at the reference time.
+
+    **Arguments:** `t`: time [s] since programming; `t_ref`: time [s] of the reference measurement;
+    `t_0`: time [s] at which relaxation sets in.
     """
     t, t_ref, t_0 = (jnp.asarray(x, float) for x in (t, t_ref, t_0))
     return jnp.log1p(t / t_0) / jnp.log1p(t_ref / t_0)
@@ -126,8 +133,8 @@ def logarithmic(t: ArrayLike, t_ref: ArrayLike, t_0: ArrayLike) -> Array:
 def equivalent_time(
     t: ArrayLike, temperature: ArrayLike, temperature_ref: ArrayLike, e_a: ArrayLike
 ) -> Array:
-    """The time at the reference temperature that does what `t` does at this one, by Arrhenius:
-    `t exp(e_a/k (1/temperature_ref - 1/temperature))`.
+    """Time [s] at a reference temperature with the same effect as `t` at `temperature`, by
+    Arrhenius: `t exp(e_a/k (1/temperature_ref - 1/temperature))`.
 
     **Arguments:** `t`: [s]; `temperature`, `temperature_ref`: [K]; `e_a`: activation energy [eV].
     """

@@ -9,16 +9,17 @@ from .perturbation import AbstractPerturbation, normals, of_finite
 
 
 class Correlated(AbstractPerturbation):
-    """Spread that neighbours share: `x exp(sigma F)` with a normal field `F` of mean 0, variance 1
+    """Spatially correlated spread: `x exp(sigma F)` with a normal field `F` of mean 0, variance 1
     and covariance `exp(-|i - i'|/length_row - |j - j'|/length_col)` over rows `i` and columns `j`.
-    Distances are in cells: `length_row` along a column, from row to row, `length_col` along a row.
 
-    A length of 0 leaves the entries independent (`Lognormal`); inf in both gives one number for the
-    whole die. A decay with distance is what within-die variation is measured to have (Xiong,
-    Zolotov and He, IEEE TCAD 26(4), 2007). This one is separable, so that its factor is known in
-    closed form and a draw costs two products of matrices.
+    A length of 0 makes the entries independent (`Lognormal`); inf for both gives one number for the
+    whole die. Measured within-die variation decays with distance (Xiong, Zolotov and He, IEEE TCAD
+    26(4), 2007). The covariance here is separable, so its factor is known in closed form and a draw
+    costs two matrix products.
 
-    **Arguments:** `sigma`: standard deviation of `ln x`; `length_row`, `length_col`: [cells].
+    **Arguments:** `sigma`: standard deviation of `ln x`; `length_row`: correlation length [cells]
+    from row to row; `length_col`: from column to column. Raises `ValueError` for a negative
+    argument, and for an `x` that is not `(rows, cols)`.
     """
 
     sigma: Scalar = eqx.field(converter=physical("sigma"))
@@ -33,7 +34,7 @@ class Correlated(AbstractPerturbation):
     def draw(self, x: Any, key: PRNGKeyArray) -> PerCell:
         if len(x.shape) != 2:
             raise ValueError(
-                f"x has the shape {x.shape}; neighbours need (rows, cols): give At a shape."
+                f"x has the shape {x.shape}; Correlated needs (rows, cols): pass shape to At."
             )
         return normals(x, key)
 

@@ -12,15 +12,17 @@ Parts = Float[Array, "..."]
 
 
 class Stuck(AbstractPerturbation):
-    """Cells that do not answer: with probability `p_on` a cell is stuck at `g_on`, with `p_off` at
-    `g_off`, with `p_open` it is absent (0 S), each cell on its own.
+    """Stuck-at faults: each cell is independently stuck at `g_on` with probability `p_on`, stuck at
+    `g_off` with `p_off`, or absent (0 S) with `p_open`.
 
-    One number a cell decides, so that the dies of two settings are the same but for the cells in
-    between: those of low numbers are absent or stuck off, those of high ones stuck on.
-    Which cells are stuck has no derivative by the probabilities (it jumps); `g_on` and `g_off` have
-    theirs, and so have the cells that work.
+    One random number per cell decides: cells of low numbers are absent or stuck off, cells of high
+    numbers stuck on. Two settings under one key thus differ only in the cells whose number lies
+    between the two thresholds. The choice of cells jumps with the probabilities and has no
+    derivative; `g_on`, `g_off` and working cells have theirs.
 
     **Arguments:** `p_on`, `p_off`, `p_open`: probabilities, in all at most 1; `g_on`, `g_off`: [S].
+    Raises `ValueError` for other probabilities, for a negative conductance, and for `g_on = 0` with
+    `p_on > 0`.
     """
 
     p_on: Scalar = eqx.field(converter=physical("p_on"), default=0.0)
@@ -37,7 +39,7 @@ class Stuck(AbstractPerturbation):
         if not everywhere(
             lambda on, off, gone: on + off + gone <= 1, self.p_on, self.p_off, self.p_open
         ):
-            raise ValueError("p_on, p_off and p_open add up to more than 1; a cell has one fate.")
+            raise ValueError("p_on, p_off and p_open add up to more than 1: lower one of them.")
         if not everywhere(lambda p, g: (p == 0) | (g > 0), self.p_on, self.g_on):
             raise ValueError("g_on is 0 S, but p_on is not 0: give the conductance of stuck cells.")
 
@@ -53,10 +55,11 @@ class Stuck(AbstractPerturbation):
 
 
 class Broken(AbstractPerturbation):
-    """Broken wires: every segment is open (inf ohm) with probability `p`, each on its own. Goes on
-    `wires.r_row` or `wires.r_col`, one number for each segment (`At(..., shape=...)`).
+    """Broken wires: each segment is independently open (inf ohm) with probability `p`.
 
-    **Arguments:** `p`: probability that a segment is broken.
+    Applies to `wires.r_row` or `wires.r_col` with one number per segment (`At(..., shape=...)`).
+
+    **Arguments:** `p`: probability that a segment is broken. Raises `ValueError` outside 0 to 1.
     """
 
     p: Scalar = eqx.field(converter=physical("p"))

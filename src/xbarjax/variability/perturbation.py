@@ -9,52 +9,57 @@ from jaxtyping import Array, PRNGKeyArray
 
 
 class AbstractPerturbation(eqx.Module):
-    """An effect of fabrication, programming, time or reading on a part of a circuit: `(x, key) ->
-    x`.
+    """Effect of fabrication, programming, time or reading on a part of a circuit: `(x, key) -> x`.
 
-    `x` is an array of conductances [S] or of segments' resistances [ohm], or (`At`) a circuit. One
-    key is one die. It happens in two steps: `draw` knows the key but no sizes and gives standard
-    normal numbers; `apply` knows the sizes but no key. So two settings under one key are compared
-    on the same random numbers, the derivative by a size is that of this very die (the
-    reparameterisation of Kingma and Welling, 2013, arXiv:1312.6114), and rare dies can be looked
-    for by moving what was drawn. What differs from cycle to cycle is the same thing under a fresh
-    key each cycle.
+    `x` is an array of conductances [S] or of segment resistances [ohm] or, with `At`, a circuit.
+    One key is one die. A perturbation has two steps: `draw` takes the key and returns standard
+    normal numbers, whatever the parameters; `apply` takes the parameters and these numbers. As a
+    result
 
-    Sizes that cannot be (negative spreads, no probabilities, not finite) raise `ValueError` when a
-    perturbation is made of plain numbers; under tracing nothing can be raised, and `sweep` makes
-    each from plain numbers first.
+    - two settings under one key are compared on the same random numbers;
+    - the derivative by a parameter is that of one given die (the reparameterisation of Kingma and
+        Welling, 2013, arXiv:1312.6114);
+    - rare dies can be searched for by moving the drawn numbers.
+
+    Cycle-to-cycle variation is the same perturbation under a fresh key per cycle.
+
+    Concrete parameters that are impossible (a negative spread, a value that is no probability, not
+    finite) raise `ValueError`. Traced parameters cannot raise; `sweep` therefore makes each
+    perturbation of concrete numbers first.
     """
 
     @abc.abstractmethod
     def draw(self, x: Any, key: PRNGKeyArray) -> Any:
-        """Standard normal numbers, a pytree, for an `x` of which only shape and dtype count."""
+        """Standard normal numbers, a pytree; depends on the shape and dtype of `x` alone."""
 
     @abc.abstractmethod
     def apply(self, x: Any, drawn: Any) -> Any:
-        """`x` as it is on the die for which `drawn` was drawn."""
+        """`x` on the die whose random numbers are `drawn`."""
 
     def __call__(self, x: Any, key: PRNGKeyArray) -> Any:
-        """`x` as it is on the die of `key`."""
+        """`x` on the die of `key`."""
         return self.apply(x, self.draw(x, key))
 
 
 def normals(x: Any, key: PRNGKeyArray) -> Array:
-    """A standard normal number for every entry of `x`, in its dtype."""
+    """Standard normal numbers, one per entry of `x`, in its dtype."""
     return jax.random.normal(key, x.shape, x.dtype)
 
 
 def of_finite(f: Callable[[Array], Array], x: Array) -> Array:
-    """`f(x)` in the dtype of `x`, where `x` is finite: what is open or broken (inf) stays so, and
-    has no part in a derivative."""
+    """`f(x)` of finite entries, in the dtype of `x`. An infinite entry (open, broken) stays
+    infinite and has no gradient."""
     finite = jnp.isfinite(x)
     return jnp.where(finite, f(jnp.where(finite, x, 0)), x).astype(x.dtype)
 
 
 class Chain(AbstractPerturbation):
-    """One perturbation after another. What is drawn for a stage depends on the key and on how many
-    stages stand before it, so that what comes later can be changed without changing it.
+    """Perturbations in order, one after another.
 
-    **Arguments:** `stages`, perturbations.
+    The random numbers of a stage depend on the key and on the number of stages before it, so later
+    stages can change without any effect on them.
+
+    **Arguments:** `stages`: perturbations.
     """
 
     stages: tuple[AbstractPerturbation, ...]
@@ -76,15 +81,17 @@ class Chain(AbstractPerturbation):
 
 
 class At(AbstractPerturbation):
-    """A perturbation of one leaf of a circuit, the others as they are:
+    """Perturbation of one leaf of a circuit; the other leaves stay.
     `At(lambda crossbar: crossbar.cell.g, Lognormal(0.1))` takes a `Crossbar` to a `Crossbar`.
 
     **Arguments:**
 
-    - `where`: the leaf of the circuit. Define it once: a new function compiles anew.
-    - `perturbation`: what happens to that leaf.
-    - `shape`: what a leaf is broadcast to before: `(rows, cols)` for a segment resistance that
-        is one number, so that every segment has its own draw.
+    - `where`: function from the circuit to the leaf. Define it once: a new function compiles anew.
+    - `perturbation`: perturbation of the leaf.
+    - `shape`: shape to which the leaf is broadcast first, such as `(rows, cols)` for a scalar
+        segment resistance, so that every segment has its own random number.
+
+    Raises `TypeError` if the leaf is not an array.
     """
 
     where: Callable[[Any], Any] = eqx.field(static=True)

@@ -18,15 +18,18 @@ from .._types import (
 from .perturbation import AbstractPerturbation, normals
 
 Conductances = Float[Array, "..."]
-FEW = 64  # levels, up to which comparing with all of them is quicker than halving
+FEW = 64  # up to so many levels, comparing with all is faster than bisection
 
 
 class Programming(AbstractPerturbation):
-    """Error of write-verify: `g + sigma(g) xi`, not below 0, with a standard normal `xi` per cell
-    and `sigma(g) = sum_k coefficients[k] (g/g_max)^k`, at least 0. `presets` has published ones.
+    """Write-verify error: `g + sigma(g) xi`, not below 0, with a standard normal `xi` per cell.
 
-    **Arguments:** `coefficients`: [S], lowest power first; `g_max`: [S], where the polynomial's
-    argument is 1.
+    `sigma(g) = sum_k coefficients[k] (g/g_max)^k`, at least 0. `presets` has published
+    coefficients.
+
+    **Arguments:** `coefficients`: [S], lowest power first; `g_max`: conductance [S] that scales the
+    polynomial's argument. Raises `ValueError` for coefficients that are no list of finite numbers,
+    and for a `g_max` that is not positive.
     """
 
     coefficients: Float[Array, " powers"] = eqx.field(converter=physical("coefficients"))
@@ -37,7 +40,7 @@ class Programming(AbstractPerturbation):
         require_positive(self.g_max, "g_max", "S")
 
     def size(self, g: Conductances) -> Conductances:
-        """`sigma(g)` [S]."""
+        """Standard deviation `sigma(g)` [S]."""
         return jnp.maximum(polynomial(self.coefficients, g / self.g_max), 0)
 
     def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
@@ -49,10 +52,12 @@ class Programming(AbstractPerturbation):
 
 
 class Saturating(AbstractPerturbation):
-    """Errors that grow with the conductance and saturate: `g + size (1 - exp(-g/g_0)) xi`, not
-    below 0, with a standard normal `xi` a cell, as charge-trap cells show them.
+    """Error that grows with the conductance and saturates, as in charge-trap cells:
+    `g + size (1 - exp(-g/g_0)) xi`, not below 0, with a standard normal `xi` per cell.
 
-    **Arguments:** `size`: deviation of large conductances [S]; `g_0`: where it saturates [S].
+    **Arguments:** `size`: standard deviation at large conductances [S]; `g_0`: conductance [S] at
+    which the error saturates. Raises `ValueError` for a negative `size` and a `g_0` that is not
+    positive.
     """
 
     size: Scalar = eqx.field(converter=physical("size"))
@@ -71,12 +76,13 @@ class Saturating(AbstractPerturbation):
 
 
 class Levels(AbstractPerturbation):
-    """The nearest of `count` levels, equally spaced from `g_min` to `g_max` [S].
+    """Quantisation to the nearest of `count` levels, equally spaced from `g_min` to `g_max` [S].
 
-    Every conductance becomes one of `grid`, in its own dtype: the first is exactly `g_min`, the
-    last exactly `g_max`, and what lies beyond them takes the nearer one. Halfway between two levels
-    it takes the lower. The gradient by the conductance is 1 everywhere, straight through (Bengio,
-    Leonard and Courville, 2013, arXiv:1308.3432); the bounds have none.
+    Every conductance becomes an entry of `grid`, in its own dtype. The first level is exactly
+    `g_min`, the last exactly `g_max`. Conductances beyond the range take the nearer end; ties take
+    the lower level. The gradient by the conductance is 1 everywhere, straight through (Bengio,
+    Leonard and Courville, 2013, arXiv:1308.3432); the bounds have no gradient. Raises `ValueError`
+    for fewer than two levels, or `g_min` not below `g_max`.
     """
 
     count: int = eqx.field(static=True)
@@ -93,7 +99,7 @@ class Levels(AbstractPerturbation):
     def grid(self) -> Float[Array, " count"]:
         """The levels [S]: `g_min + k step` with `step = (g_max - g_min)/(count - 1)`."""
         low, high = lax.stop_gradient((self.g_min, self.g_max))
-        # under jit a product fused with the sum, or a quotient by a constant, would round otherwise
+        # jit would fuse the product with the sum, or divide by a constant, and so round differently
         last = lax.optimization_barrier(jnp.asarray(self.count - 1, low.dtype))
         step = (high - low) / last
         above = lax.map(lambda k: k * step, jnp.arange(self.count, dtype=low.dtype))
@@ -115,7 +121,7 @@ def polynomial(coefficients: Float[Array, " powers"], x: Array) -> Array:
 
 
 def require_polynomial(x: Array, name: str) -> None:
-    """Raises `ValueError` for what are no coefficients [S] of a polynomial."""
+    """Raises `ValueError` unless `x` is a list of finite polynomial coefficients [S]."""
     if jnp.ndim(x) != 1 or 0 in jnp.shape(x):
         raise ValueError(
             f"{name} has shape {jnp.shape(x)}; it must be a list of numbers, lowest power first."

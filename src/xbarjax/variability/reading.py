@@ -13,13 +13,15 @@ Conductances = Float[Array, "..."]
 
 
 class Flicker(AbstractPerturbation):
-    """1/f noise of the conductance as one read sees it: `g (1 + s xi)`, not below 0, with a normal
-    `xi` a cell. Its density is `K g^2/f` (Hooge, IEEE Trans. Electron Devices 41, 1926, 1994,
-    10.1109/16.333808), and a read takes what lies between two frequencies:
-    `s^2 = K ln(f_high/f_low)`. About `f_low` is one over the time since the cells were written or
-    calibrated, `f_high` one over the time that a read averages. `trace` is the same noise in time.
+    """1/f noise of a conductance in one read: `g (1 + s xi)`, not below 0, standard normal `xi`.
 
-    **Arguments:** `k`: density of `g` relative to its square at 1 Hz [1]; `f_low`, `f_high`: [Hz].
+    The spectral density is `K g^2/f` (Hooge, IEEE Trans. Electron Devices 41, 1926, 1994,
+    10.1109/16.333808). A read sees the band between two frequencies: `s^2 = K ln(f_high/f_low)`,
+    with `f_low` about one over the time since writing or calibration, `f_high` about one over the
+    averaging time of the read. `trace` gives the same noise over time.
+
+    **Arguments:** `k`: spectral density at 1 Hz relative to `g^2` [1]; `f_low`, `f_high`: [Hz].
+    Raises `ValueError` for a negative `k`, and unless `0 < f_low <= f_high`.
     """
 
     k: Scalar = eqx.field(converter=physical("k"))
@@ -35,7 +37,7 @@ class Flicker(AbstractPerturbation):
 
     @property
     def relative(self) -> Scalar:
-        """Standard deviation as a part of `g`."""
+        """Standard deviation `s` as a fraction of `g`."""
         power = self.k * jnp.log(self.f_high / self.f_low)
         return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), 0)
 
@@ -49,13 +51,17 @@ class Flicker(AbstractPerturbation):
     def trace(
         self, x: Conductances, ts: Float[Array, " times"], key: PRNGKeyArray, modes: int = 24
     ) -> Float[Array, "times ..."]:
-        """The conductances [S] at the times `ts` [s], which do not decrease: each the sum of
-        independent fluctuations that decay with rates evenly spaced in their logarithm, from
-        `2 pi f_low` to `2 pi f_high` (Milotti, 2002, arXiv:physics/0204033), each exact at any
-        times (Gillespie, Phys. Rev. E 54, 2084, 1996, 10.1103/PhysRevE.54.2084). Two modes a
-        decade give `K/f` within 0.1 % far from both ends, 6 % a decade from one, half of it there.
+        """Conductances [S], `(times, ...)`, at the times `ts` [s], which must not decrease.
 
-        **Arguments:** `modes`: how many rates; memory is this times `x`."""
+        The noise is a sum of independent fluctuations whose decay rates are evenly spaced in their
+        logarithm, from `2 pi f_low` to `2 pi f_high` (Milotti, 2002, arXiv:physics/0204033). Each
+        fluctuation is exact at any times (Gillespie, Phys. Rev. E 54, 2084, 1996,
+        10.1103/PhysRevE.54.2084). With two modes per decade the density is `K/f` within 0.1 % far
+        from both ends, within 6 % one decade from an end, and half of it at an end.
+
+        **Arguments:** `modes`: number of rates; memory grows as `modes` times `x`. Raises
+        `ValueError` for times that decrease and for `modes` below 1.
+        """
         ts = jnp.asarray(ts)
         _require_order(ts)
         if modes < 1:
@@ -70,7 +76,7 @@ class Flicker(AbstractPerturbation):
         keep = lambda passed: of_mode(jnp.exp(-rates * passed))
 
         def renew(passed):
-            """`sqrt(1 - keep^2)`, whose slope where no time passed is that of nothing."""
+            """`sqrt(1 - keep^2)`, with slope 0 where no time has passed."""
             power = -jnp.expm1(-2 * rates * passed)
             some = power > 0
             return of_mode(jnp.where(some, jnp.sqrt(jnp.where(some, power, 1)), 0))
@@ -87,16 +93,18 @@ class Flicker(AbstractPerturbation):
 
 
 class RandomTelegraphNoise(AbstractPerturbation):
-    """Random telegraph noise: one trap a cell, which lowers the conductance to `g (1 - amplitude)`
-    while it is full. It stays empty for `tau_capture` on average and full for `tau_emission`; both
-    times are exponentially distributed (Kirton and Uren, Adv. Phys. 38, 367, 1989,
-    10.1080/00018738900101122). Full with probability
-    `tau_emission/(tau_capture + tau_emission)`; the covariance decays as `exp(-t/tau)`,
+    """Random telegraph noise of one trap per cell: `g (1 - amplitude)` while full, else `g`.
+
+    The trap stays empty for `tau_capture` and full for `tau_emission` on average, both
+    exponentially distributed (Kirton and Uren, Adv. Phys. 38, 367, 1989,
+    10.1080/00018738900101122). The trap is full with probability
+    `tau_emission/(tau_capture + tau_emission)`. The covariance decays as `exp(-t/tau)`,
     `1/tau = 1/tau_capture + 1/tau_emission`.
 
-    Called, it is one read of a die at rest. `trace` is the same cells at given times.
+    A call gives one read of a die in equilibrium; `trace` follows the cells over time.
 
-    **Arguments:** `amplitude`: part of `g`, 0 to 1; `tau_capture`, `tau_emission`: [s].
+    **Arguments:** `amplitude`: fraction of `g`, 0 to 1; `tau_capture`, `tau_emission`: [s]. Raises
+    `ValueError` for another amplitude and for times that are not positive.
     """
 
     amplitude: Scalar = eqx.field(converter=physical("amplitude"))
@@ -111,7 +119,7 @@ class RandomTelegraphNoise(AbstractPerturbation):
 
     @property
     def occupancy(self) -> Scalar:
-        """Part of the time that a trap is full."""
+        """Fraction of the time in which a trap is full."""
         return self.tau_emission / (self.tau_capture + self.tau_emission)
 
     def draw(self, x: Any, key: PRNGKeyArray) -> Conductances:
@@ -125,9 +133,11 @@ class RandomTelegraphNoise(AbstractPerturbation):
     def trace(
         self, x: Conductances, ts: Float[Array, " times"], key: PRNGKeyArray
     ) -> Float[Array, "times ..."]:
-        """The conductances [S] at the times `ts` [s], which do not decrease: exact, however far
-        apart they lie, since a trap forgets: from one time to the next it keeps its state with
-        probability `exp(-t/tau)` and takes one at rest otherwise."""
+        """Conductances [S], `(times, ...)`, at the times `ts` [s], which must not decrease.
+
+        The trace is exact at any spacing of the times: from one time to the next, a trap keeps its
+        state with probability `exp(-t/tau)`, and otherwise takes a new state in equilibrium. Raises
+        `ValueError` for times that decrease."""
         ts = jnp.asarray(ts)
         _require_order(ts)
         self = in_dtype(self, x.dtype)
@@ -147,4 +157,4 @@ class RandomTelegraphNoise(AbstractPerturbation):
 
 def _require_order(ts: Float[Array, " times"]) -> None:
     if not everywhere(lambda ts: ts[1:] >= ts[:-1], ts):
-        raise ValueError("ts decreases; give times in order.")
+        raise ValueError("ts decreases; give the times in order.")

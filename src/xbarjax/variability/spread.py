@@ -12,11 +12,12 @@ PerPart = Float[Array, "..."]
 
 
 class Spread(AbstractPerturbation):
-    """Normal spread: `x (1 + relative xi) + absolute xi'` with standard normal `xi` for every
-    entry, not below 0. Without the limit at 0, mean `x`, variance `(relative x)^2 + absolute^2`.
+    """Normal spread: `x (1 + relative xi) + absolute xi'`, not below 0, with standard normal `xi`
+    and `xi'` per entry. Without the limit at 0 the mean is `x`, the variance
+    `(relative x)^2 + absolute^2`.
 
-    **Arguments:** `relative`: standard deviation as a part of `x`; `absolute`: in the unit of `x`,
-    [S] or [ohm].
+    **Arguments:** `relative`: standard deviation as a fraction of `x`; `absolute`: standard
+    deviation in the unit of `x`, [S] or [ohm]. Raises `ValueError` for a negative one.
     """
 
     relative: Scalar = eqx.field(converter=physical("relative"), default=0.0)
@@ -38,11 +39,13 @@ class Spread(AbstractPerturbation):
 
 
 class Lognormal(AbstractPerturbation):
-    """Lognormal spread: `x exp(sigma xi)` with a standard normal `xi` for every entry. Median `x`,
-    mean `x exp(sigma^2/2)`, variance `x^2 exp(sigma^2) (exp(sigma^2) - 1)`: what resistances of
-    filaments are found to follow, high-resistance states above all.
+    """Lognormal spread: `x exp(sigma xi)` with a standard normal `xi` per entry.
 
-    **Arguments:** `sigma`: standard deviation of `ln x`.
+    The median is `x`, the mean `x exp(sigma^2/2)`, the variance
+    `x^2 exp(sigma^2) (exp(sigma^2) - 1)`. Measured resistances of filaments follow this
+    distribution, above all in the high-resistance state.
+
+    **Arguments:** `sigma`: standard deviation of `ln x`. Raises `ValueError` for a negative one.
     """
 
     sigma: Scalar = eqx.field(converter=physical("sigma"))

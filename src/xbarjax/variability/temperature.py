@@ -12,11 +12,14 @@ PerPart = Float[Array, "..."]
 
 
 class Metallic(AbstractPerturbation):
-    """Resistance that rises with temperature: `r (1 + alpha (temperature - temperature_ref))`, not
-    below 0; of wires, or of cells in their low-resistance state (then `x` is a resistance).
-    Nothing is drawn.
+    """Metallic resistance, rising with temperature:
+    `r (1 + alpha (temperature - temperature_ref))`, not below 0.
+
+    Applies to wires, and to cells in the low-resistance state whose `x` is a resistance. Nothing is
+    random.
 
     **Arguments:** `alpha`: temperature coefficient [1/K]; `temperature`, `temperature_ref`: [K].
+    Raises `ValueError` for a temperature that is not positive.
     """
 
     alpha: Scalar = eqx.field(converter=physical("alpha"))
@@ -37,10 +40,11 @@ class Metallic(AbstractPerturbation):
 
 
 class Activated(AbstractPerturbation):
-    """Conductance that hops over a barrier:
-    `g exp(-(e_a/k) (1/temperature - 1/temperature_ref))`. Nothing is drawn.
+    """Thermally activated conductance, hopping over a barrier:
+    `g exp(-(e_a/k) (1/temperature - 1/temperature_ref))`. Nothing is random.
 
-    **Arguments:** `e_a`: activation energy [eV]; `temperature`, `temperature_ref`: [K].
+    **Arguments:** `e_a`: activation energy [eV]; `temperature`, `temperature_ref`: [K]. Raises
+    `ValueError` for a temperature that is not positive.
     """
 
     e_a: Scalar = eqx.field(converter=physical("e_a"))

@@ -21,29 +21,35 @@ Conductances = Float[Array, "..."]
 
 
 class OpenLoopWrite(AbstractPerturbation):
-    """Writing by pulses that are counted and not verified, from `g_min` upwards. With
-    `x = (g - g_min)/(g_max - g_min)`, a pulse adds `step (1 - slope x)`, so that a target takes
-    `n = -ln(1 - slope x)/(step slope)` of them, `x/step` where `slope` is 0. A cell at which every
-    pulse does `rate` of what it should ends at
+    """Open-loop write: a counted number of pulses from `g_min` upwards, without verification.
 
-        1 - slope x' = (1 - slope x)^rate,    rate = max(strength (1 + device xi), 0),
+    With `x = (g - g_min)/(g_max - g_min)`, a pulse adds `step (1 - slope x)` to `x`. A target needs
+    `n = -ln(1 - slope x)/(step slope)` pulses, or `x/step` at `slope = 0`, not rounded to whole
+    pulses. If every pulse does `rate` times its nominal step, the cell ends at
 
-    and what differs from pulse to pulse adds a random walk of deviation
-    `cycle rate step (1 - slope x') sqrt(n)`; the cell stays between `g_min` and `g_max`. `xi` is
-    one standard normal number a cell, the walk another. `n` is not rounded to whole pulses. This is
-    the linear step with multiplicative noise of IBM's AIHWKit (Rasch et al., IEEE AICAS, 2021,
-    10.1109/AICAS51828.2021.9458494), many small steps taken as one; soft bounds (Fusi and Abbott,
-    Nat. Neurosci. 10, 485, 2007, 10.1038/nn1859) are its limit of `slope` to 1.
+        1 - slope x' = (1 - slope x)^rate,    rate = max(strength (1 + device xi), 0).
 
-    Wires take a part of the write voltage, the more the farther a cell: `schemes.pulse_strength` is
-    what that leaves of a pulse at every cell of an array.
+    Pulse-to-pulse variation adds a random walk of standard deviation
+    `cycle rate step (1 - slope x') sqrt(n)`. The cell stays between `g_min` and `g_max`. Per cell,
+    `xi` is one standard normal number and the walk another.
+
+    The model is the linear step with multiplicative noise of IBM's AIHWKit (Rasch et al., IEEE
+    AICAS, 2021, 10.1109/AICAS51828.2021.9458494), with many small steps taken as one. Soft bounds
+    (Fusi and Abbott, Nat. Neurosci. 10, 485, 2007, 10.1038/nn1859) are the limit of `slope` to 1.
+
+    IR drop lowers the write voltage, most at cells far from the drivers: `schemes.pulse_strength`
+    gives the `strength` of a pulse at every cell of an array.
 
     **Arguments:**
 
-    - `step`: what the first pulse adds, as a part of `g_max - g_min`; `slope`: 0 to below 1 [1].
+    - `step`: increment of the first pulse, as a fraction of `g_max - g_min`; `slope`: relative
+        decrease of the increment up to `g_max` [1], at least 0 and below 1.
     - `g_min`, `g_max`: [S].
     - `device`, `cycle`: relative deviations of a step from cell to cell, from pulse to pulse [1].
-    - `strength`: what a pulse does as a part of what it should [1]: one number, or one per cell.
+    - `strength`: a pulse's effect as a fraction of its nominal step [1], a scalar or one per cell.
+
+    Raises `ValueError` for other `step` or `slope`, `g_min` not below `g_max`, and negative
+    deviations or strengths.
     """
 
     step: Scalar = eqx.field(converter=physical("step"))
@@ -64,7 +70,7 @@ class OpenLoopWrite(AbstractPerturbation):
             raise ValueError(f"g_min is {self.g_min} S; it must lie below g_max, {self.g_max} S.")
 
     def count(self, g: Conductances) -> Conductances:
-        """Number of pulses that a conductance [S] takes."""
+        """Number of pulses to a target conductance [S]."""
         self = in_dtype(self, g.dtype)
         x = self._share(g)
         return x * _log_ratio(self.slope * x) / self.step
@@ -88,8 +94,9 @@ class OpenLoopWrite(AbstractPerturbation):
 
 
 def _within_one(x: Array) -> Array:
-    """0 to 1, with the whole gradient at either end and a rounding beyond it: half of the cells of
-    a pair are at one."""
+    """`x` clipped to 0 and 1, with full gradients at the ends and within rounding beyond them.
+
+    Half the cells of a differential pair are at an end."""
     near = jnp.where(x < -1e-6, 0, jnp.where(x > 1 + 1e-6, 1, x))
     return lax.stop_gradient(jnp.clip(near, 0, 1)) + straight_through(near)
 
