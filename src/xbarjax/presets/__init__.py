@@ -1,7 +1,7 @@
-"""Published numbers as parts of a circuit, each with its source: starting points, not truths.
+"""Published device numbers as parts of a circuit, with sources: starting points, not truths.
 
-`xbarjax presets` lists them. Every function returns an ordinary noun or perturbation, whose numbers
-can be replaced and differentiated.
+`xbarjax presets` lists them. Every function returns an ordinary cell, readout, wires or
+perturbation, whose numbers can be replaced and differentiated.
 """
 
 from .devices import (

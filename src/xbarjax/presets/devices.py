@@ -1,7 +1,7 @@
-"""Published numbers as parts of a circuit, each with its source: starting points, not truths.
+"""Published device numbers as parts of a circuit, with sources: starting points, not truths.
 
-`xbarjax presets` lists them. Every function returns an ordinary noun or perturbation, whose numbers
-can be replaced and differentiated.
+`xbarjax presets` lists them. Every function returns an ordinary cell, readout, wires or
+perturbation, whose numbers can be replaced and differentiated.
 """
 
 import math
@@ -14,7 +14,7 @@ from ..readout import Cco
 from ..variability import ClippedLog, Drift, OpenLoopWrite, Programming, Relaxation, Saturating
 from ..wires import Wires
 
-# node [nm]: width [nm], aspect ratio, resistivity [uohm cm], what the barrier of the copper adds
+# node [nm]: width [nm], aspect ratio, resistivity [uohm cm], factor of the copper's barrier
 _COPPER = {
     130: (175, 1.6, 2.01, 1.18),
     90: (110, 1.6, 2.20, 1.31),
@@ -30,16 +30,16 @@ _COPPER = {
 
 
 def copper_wires(node: int, along_row: float = 2.0, along_col: float = 2.0) -> Wires:
-    """Copper lines of half pitch `F` at a technology node: `r = b rho/(AR F^2)` times the pitch of
-    a cell, with the barrier's factor `b`, and 0.2 fF/um to ground.
+    """Copper wires of half pitch `F` at a technology node: `r = b rho/(AR F^2)` times the cell
+    pitch, with the barrier's factor `b`, and 0.2 fF/um to ground.
 
     Widths, aspect ratios, resistivities and the capacitance are those of NeuroSim V1.4 (Peng et
-    al., IEEE TCAD 40, 2306, 2021, 10.1109/TCAD.2020.3043731; `Param.cpp`), whose code leaves the
-    barrier that it declares without effect; here it counts. Another table of the same authors gives
-    14 to 40 % more: take `r` as known within 40 %.
+    al., IEEE TCAD 40, 2306, 2021, 10.1109/TCAD.2020.3043731; `Param.cpp`). NeuroSim's code declares
+    the barrier's factor but never applies it; here the factor applies. Another table of the same
+    authors gives 14 to 40 % more: `r` is known within about 40 %.
 
     **Arguments:** `node`: 130, 90, 65, 45, 32, 22, 14, 10, 7 or 5 [nm]; `along_row`, `along_col`:
-    the pitch of a cell in `F`: 2 by 2 for a crosspoint, about 4 by 12 for a 1T1R cell.
+    cell pitch in units of `F`: 2 by 2 for a crosspoint, about 4 by 12 for a 1T1R cell.
 
     Raises `ValueError` for another node.
     """
@@ -53,11 +53,11 @@ def copper_wires(node: int, along_row: float = 2.0, along_col: float = 2.0) -> W
 
 
 def rram_milo(g: Values) -> Polynomial:
-    """The read nonlinearity of a HfO2 RRAM device: a cubic whose coefficients depend on `g` [S].
+    """Read nonlinearity of a HfO2 RRAM device up to 0.5 V: a cubic that depends on `g` [S].
 
-    The coefficients are cubic and quadratic in `log10(g)`, up to 0.5 V; they are fitted to four
-    devices of 62.5 to 110 uS and to an ohmic one assumed at 225 uS. Source: V. Milo et al., IRPS
-    2021, doi:10.1109/IRPS46558.2021.9405119, as digitised in CrossSim (`RRAM_Milo`).
+    In `log10(g)`, `g_2` is a cubic and `g_3` a quadratic, fitted to four devices of 62.5 to 110 uS
+    and to an ohmic device assumed at 225 uS. Source: V. Milo et al., IRPS 2021,
+    doi:10.1109/IRPS46558.2021.9405119, as digitised in CrossSim (`RRAM_Milo`).
     """
     g = si(g, "g")
     x = jnp.log10(g)
@@ -67,10 +67,10 @@ def rram_milo(g: Values) -> Polynomial:
 
 
 def rram_programming_wan(days: int = 0) -> Programming:
-    """Error of HfOx cells up to 40 uS, 1 s, 1 day and 2 days after write-verify (Wan et al., Nature
+    """Write-verify error of HfOx cells up to 40 uS, after 1 s, 1 day or 2 days (Wan et al., Nature
     608, 504, 2022, 10.1038/s41586-022-04992-8, as fitted in IBM's AIHWKit).
 
-    **Arguments:** `days`: 0 (1 s), 1 or 2.
+    **Arguments:** `days`: 0 (1 s), 1 or 2 after programming. Raises `ValueError` for others.
     """
     fits = {
         0: [0.348, 16.030, -43.853, 45.393, -16.815],
@@ -78,57 +78,61 @@ def rram_programming_wan(days: int = 0) -> Programming:
         2: [0.782, 20.274, -43.507, 37.062, -11.934],
     }
     if days not in fits:
-        raise ValueError(f"days is {days}; it was measured after 0 (1 s), 1 and 2.")
+        raise ValueError(f"days is {days}; it must be 0 (1 s), 1 or 2, as measured.")
     return Programming(1e-6 * jnp.asarray(fits[days]), g_max=si(40e-6))
 
 
 def rram_programming_milo() -> Programming:
-    """Error of HfOx cells of 50 to 225 uS after the algorithm IGVVA-100: 4.78 uS less 0.0091 a uS
-    (Milo et al., IEEE IRPS 2021; the line through its figure 4 is that of Sandia's CrossSim)."""
+    """Programming error of HfOx cells of 50 to 225 uS by the IGVVA-100 algorithm: a standard
+    deviation of `4.78 uS - 0.0091 g` (Milo et al., IEEE IRPS 2021; the line through its figure 4 is
+    that of Sandia's CrossSim)."""
     return Programming(jnp.asarray([4.782321e-6, -0.009107 * 225e-6]), g_max=si(225e-6))
 
 
 def pcm_programming() -> Programming:
-    """Error of phase-change cells up to 25 uS after write-verify (Joshi et al., Nat. Commun. 11,
-    2473, 2020, 10.1038/s41467-020-16108-9, as fitted in IBM's AIHWKit)."""
+    """Write-verify error of phase-change cells up to 25 uS (Joshi et al., Nat. Commun. 11, 2473,
+    2020, 10.1038/s41467-020-16108-9, as fitted in IBM's AIHWKit)."""
     return Programming(1e-6 * jnp.asarray([0.26348, 1.9650, -1.1731]), g_max=si(25e-6))
 
 
 def pcm_programming_hermes(devices: int = 2) -> Programming:
-    """Error of phase-change cells of the chip HERMES, of one device (to 10.35 uS; Le Gallo et al.,
-    Nat. Electron. 6, 680, 2023, 10.1038/s41928-023-01010-1) or of two in parallel (to 20.7 uS;
-    Vasilopoulos et al., IEEE Trans. Electron Devices, 2023), as fitted in IBM's AIHWKit.
+    """Programming error of phase-change cells on the HERMES chip, of one device up to 10.35 uS (Le
+    Gallo et al., Nat. Electron. 6, 680, 2023, 10.1038/s41928-023-01010-1) or of two in parallel up
+    to 20.7 uS (Vasilopoulos et al., IEEE Trans. Electron Devices, 2023), as fitted in IBM's
+    AIHWKit.
 
-    **Arguments:** `devices`: 1 or 2 a cell.
+    **Arguments:** `devices`: 1 or 2 per cell. Raises `ValueError` for others.
     """
     fits = {
         1: ([0.15781817, 2.32443916, -2.16310839, 0.68841818], 10.35e-6),
         2: ([0.16603222, 4.71806468, -8.48101252, 4.68961419], 20.7e-6),
     }
     if devices not in fits:
-        raise ValueError(f"devices is {devices}; cells of 1 and of 2 were measured.")
+        raise ValueError(f"devices is {devices}; it must be 1 or 2 per cell, as measured.")
     coefficients, g_max = fits[devices]
     return Programming(1e-6 * jnp.asarray(coefficients), g_max=si(g_max))
 
 
 def rram_programming_falcone(acceptance: float = 2.0) -> Programming:
-    """Error of CMO/HfOx cells of 9 to 88 uS after program-and-verify, in `g` linear: about half of
-    what is accepted (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's AIHWKit).
+    """Program-and-verify error of CMO/HfOx cells of 9 to 88 uS, linear in `g`: about half the
+    acceptance range (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's AIHWKit).
 
-    **Arguments:** `acceptance`: where verification stops, 0.2 or 2 [% of the target].
+    **Arguments:** `acceptance`: tolerance of verification, 0.2 or 2 [% of the target]. Raises
+    `ValueError` for others.
     """
     fits = {0.2: [0.00081107, 0.00106879], 2.0: [0.0112185391, 0.01129027418]}
     if acceptance not in fits:
-        raise ValueError(f"acceptance is {acceptance} %; 0.2 and 2 % were measured.")
+        raise ValueError(f"acceptance is {acceptance} %; it must be 0.2 or 2 %, as measured.")
     constant, linear = fits[acceptance]
     return Programming(jnp.asarray([constant * 1e-6, linear * 1e-6]), g_max=si(1e-6))
 
 
 def rram_relaxation_falcone(t: float) -> Relaxation:
-    """Relaxation of CMO/HfOx cells after programming, at any conductance: a shift and a spread that
-    grow with `ln t` (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's AIHWKit).
+    """Relaxation of CMO/HfOx cells after programming, the same at any conductance: a shift and a
+    spread that grow with `ln t` (Falcone et al., 2025, arXiv:2502.04524, as fitted in IBM's
+    AIHWKit).
 
-    **Arguments:** `t`: [s] since programming, 1 or more.
+    **Arguments:** `t`: time [s] since programming, at least 1, else `ValueError`.
     """
     if not (math.isfinite(t) and t >= 1):
         raise ValueError(f"t is {t} s; it counts from programming and must be at least 1 s.")
@@ -137,11 +141,12 @@ def rram_relaxation_falcone(t: float) -> Relaxation:
 
 
 def sonos_programming(v_read: float, days: int = 0) -> Saturating:
-    """Deviation of charge-trap cells in 40 nm SONOS after programming (up to 3.2 uA) and days later
-    (up to 1.8 uA): up to 20 to 35 nA (Agrawal et al., IEEE IEDM 2022, 21.7, as fitted in Sandia's
-    CrossSim, whose fits of how means drift are not here).
+    """Programming error of charge-trap cells in 40 nm SONOS: a deviation that saturates at 20 to 35
+    nA, for currents up to 3.2 uA after programming and up to 1.8 uA days later (Agrawal et al.,
+    IEEE IEDM 2022, 21.7, as fitted in Sandia's CrossSim, without its fits of the drift of means).
 
-    **Arguments:** `v_read`: [V] at which a conductance stands for a current; `days`: 0 to 5.
+    **Arguments:** `v_read`: read voltage [V] that turns currents into conductances; `days`: 0 to 5
+    after programming. Raises `ValueError` for others.
     """
     fits = [
         (19.88665, 176.3115),
@@ -152,45 +157,46 @@ def sonos_programming(v_read: float, days: int = 0) -> Saturating:
         (34.57909, 207.34309),
     ]
     if days not in range(len(fits)):
-        raise ValueError(f"days is {days}; it was measured after 0 to 5.")
+        raise ValueError(f"days is {days}; it must be from 0 to 5, as measured.")
     return _saturating(*fits[days], v_read)
 
 
 def sonos_read_noise(v_read: float) -> Saturating:
-    """Read noise of the cells of `sonos_programming`: up to 13 nA; a fresh key per read. Source and
-    arguments are the same."""
+    """Read noise of charge-trap cells in 40 nm SONOS, up to 13 nA; a fresh key per read. The source
+    and `v_read` are those of `sonos_programming`."""
     return _saturating(12.58037, 215.36557, v_read)
 
 
 def _saturating(size: float, i_0: float, v_read: float) -> Saturating:
-    """Spread of currents [nA] that stand for conductances at `v_read` [V]."""
+    """Error in conductance [S] from a size and a scale in current [nA], at `v_read` [V]."""
     v = si(v_read)
     require_positive(v, "v_read", "V")
     return Saturating(1e-9 * size / v, 1e-9 * i_0 / v)
 
 
 def ecram_pulses_lithium(g_min: float, g_max: float) -> OpenLoopWrite:
-    """Pulses that raise a lithium ECRAM cell: about 1000 of them from end to end, 30 % of a step
-    from pulse to pulse and 10 % from cell to cell (Tang et al., IEEE IEDM 2018,
+    """Pulses that raise a lithium ECRAM cell: about 1000 from end to end. A step varies by 30 %
+    from pulse to pulse and by 10 % from cell to cell (Tang et al., IEEE IEDM 2018,
     10.1109/IEDM.2018.8614551, as fitted in IBM's AIHWKit).
 
-    **Arguments:** `g_min`, `g_max`: the ends of the range [S], which the fit leaves open.
+    **Arguments:** `g_min`, `g_max`: ends of the range [S], which the fit does not give.
     """
     return _linear_step(0.002, 0.1153, -0.8276, 1.1724, 0.1, 0.3, g_min, g_max)
 
 
 def ecram_pulses_metal_oxide(g_min: float, g_max: float) -> OpenLoopWrite:
-    """Pulses that raise a metal-oxide ECRAM cell: about 8000 of them from end to end, 200 % of a
-    step from pulse to pulse and 10 % from cell to cell (Kim et al., IEEE IEDM 2019, as fitted in
-    IBM's AIHWKit).
+    """Pulses that raise a metal-oxide ECRAM cell: about 8000 from end to end. A step varies by
+    200 % from pulse to pulse and by 10 % from cell to cell (Kim et al., IEEE IEDM 2019, as fitted
+    in IBM's AIHWKit).
 
-    **Arguments:** `g_min`, `g_max`: the ends of the range [S], which the fit leaves open.
+    **Arguments:** `g_min`, `g_max`: ends of the range [S], which the fit does not give.
     """
     return _linear_step(2.8214e-4, 0.4152, -0.8286, 1.1714, 0.1, 2.0, g_min, g_max)
 
 
 def _linear_step(dw, gamma, w_min, w_max, device, cycle, g_min, g_max) -> OpenLoopWrite:
-    """Steps `dw (1 - gamma w/w_max)` of weights, as a part of their range, from its lower end."""
+    """AIHWKit's steps `dw (1 - gamma w/w_max)` of a weight, rescaled to its range `w_min` to
+    `w_max`."""
     first = dw * (1 - gamma * w_min / w_max)
     slope = gamma * (w_max - w_min) / (w_max - gamma * w_min)
     step = first / (w_max - w_min)
@@ -198,12 +204,12 @@ def _linear_step(dw, gamma, w_min, w_max, device, cycle, g_min, g_max) -> OpenLo
 
 
 def cco_hermes(i_max: float, bits: int = 8) -> Cco:
-    """The oscillator of the core HERMES as a converter: 300 ps a count at the largest current
-    (Khaddam-Aljameh et al., IEEE J. Solid-State Circuits 57, 1027, 2022,
-    10.1109/JSSC.2022.3140414), without its errors.
+    """Oscillator of the HERMES core as a converter, without its errors: 300 ps per count at the
+    largest current (Khaddam-Aljameh et al., IEEE J. Solid-State Circuits 57, 1027, 2022,
+    10.1109/JSSC.2022.3140414).
 
-    **Arguments:** `i_max`: the largest current [A], which the source leaves open; `bits`: it counts
-    to `2^bits` there.
+    **Arguments:** `i_max`: largest current [A], which the source does not give; `bits`: the count
+    at `i_max` is `2^bits`. Raises `ValueError` for an `i_max` that is not positive.
     """
     require_bits(bits, "bits")
     largest, period = si(i_max), 300e-12
@@ -213,10 +219,10 @@ def cco_hermes(i_max: float, bits: int = 8) -> Cco:
 
 def pcm_drift(t: float) -> Drift:
     """Drift of phase-change cells up to 25 uS, from 20 s after programming (Joshi et al., Nat.
-    Commun. 11, 2473, 2020, 10.1038/s41467-020-16108-9, as fitted in IBM's AIHWKit, where a
-    negative exponent counts as positive; here it stays what it is).
+    Commun. 11, 2473, 2020, 10.1038/s41467-020-16108-9, as fitted in IBM's AIHWKit). AIHWKit takes a
+    negative exponent as positive; here its sign stays.
 
-    **Arguments:** `t`: [s] since programming, 20 or more.
+    **Arguments:** `t`: time [s] since programming, at least 20, else `ValueError`.
     """
     if not (math.isfinite(t) and t >= 20):
         raise ValueError(f"t is {t} s; it counts from programming and must be at least 20 s.")
@@ -226,17 +232,20 @@ def pcm_drift(t: float) -> Drift:
 
 
 def hfox_bake(celsius: int) -> Relaxation:
-    """Relaxation of cells of a 64k 1T1R HfOx chip of up to 150 uS in a bake (measurements of Levy,
-    2021, MIT licence; fitted to half of the cells by experiments/relaxation, which checks the
-    others). Larger conductances lie outside of the fit.
+    """Relaxation of HfOx cells up to 150 uS on a 64k 1T1R chip in a bake (measurements of Levy,
+    2021, MIT licence; fitted to half of the cells by experiments/relaxation, which checks the other
+    half).
 
-    **Arguments:** `celsius`: 110 or 130.
+    The fit does not cover larger conductances.
+
+    **Arguments:** `celsius`: temperature of the bake, 110 or 130 [C]. Raises `ValueError` for
+    others.
     """
     fits = {
         110: ([1.772e-06, -1.431e-05, 1.255e-05], [1e-06, 6.594e-05, -0.000125, 6.196e-05]),
         130: ([2.082e-06, -1.19e-05, 9.56e-06], [9.662e-07, 7.209e-05, -0.0001431, 7.349e-05]),
     }
     if celsius not in fits:
-        raise ValueError(f"celsius is {celsius}; bakes at 110 and 130 C were measured.")
+        raise ValueError(f"celsius is {celsius}; it must be 110 or 130 C, as measured.")
     shift, size = fits[celsius]
     return Relaxation(jnp.asarray(shift), jnp.asarray(size), g_max=si(150e-6))
