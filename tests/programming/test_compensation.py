@@ -136,7 +136,9 @@ def test_a_missed_tolerance_is_explained_by_what_happened():
     bound = said(w, 60.0, free_gain=False)
     assert "at their bounds: lower the scale, free the gains" in bound
     noisy = xb.Descent(programming=xb.Spread(0.05), max_steps=3, start=xb.FixedPoint(max_steps=3))
-    assert "What programming leaves" in xb.compensate(w, PAIR, build(20.0), method=noisy).summary()
+    assert (
+        "contains programming errors" in xb.compensate(w, PAIR, build(20.0), method=noisy).summary()
+    )
     still = Tried(1e-9, [1e-3] * 20, 20, free_gain=True, programmed=False, saturated=False)
     assert "No cell is at a bound, and more steps no longer help" in advice(still, w.dtype)
 

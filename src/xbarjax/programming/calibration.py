@@ -1,4 +1,4 @@
-"""The digital correction that every chip has: a gain and an offset per column."""
+"""Digital calibration of the outputs: a gain and an offset per column."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from .._types import PerCol, alike, require_bits, straight_through
 
 
 class Calibration(eqx.Module):
-    """`y = gain y_measured + offset`, column by column; `gain` and `offset` of shape `(cols,)`."""
+    """Digital correction `y = gain y_measured + offset`; `gain` and `offset` are `(cols,)`."""
 
     gain: PerCol
     offset: PerCol
@@ -20,16 +20,16 @@ class Calibration(eqx.Module):
 
 
 def quantised(calibration: Calibration, bits: int) -> Calibration:
-    """Coefficients as a chip keeps them: integers of `bits` bits, sign included, in steps that all
-    columns share,
+    """Calibration with signed integer coefficients of `bits` bits, in steps that all columns share,
 
         c = step round(c / step),    step = max |c| / (2^(bits - 1) - 1),
 
-    for gains and for offsets; halfway between two integers `round` takes the even one. Gradients go
-    straight through. Raises `ValueError` for less than two bits."""
+    separately for gains and for offsets; `round` takes ties to even. Gradients pass straight
+    through. Raises `ValueError` for fewer than two bits.
+    """
     require_bits(bits, "bits")
     if bits < 2:
-        raise ValueError(f"bits is {bits}; a coefficient with a sign has two at least.")
+        raise ValueError(f"bits is {bits}; a coefficient with a sign needs at least two.")
 
     def rounded(c: PerCol) -> PerCol:
         last = 2 ** (bits - 1) - 1
@@ -41,12 +41,13 @@ def quantised(calibration: Calibration, bits: int) -> Calibration:
 
 
 def calibrate(measured: Array, wanted: Array) -> Calibration:
-    """The gain and offset per column that bring measured products closest to wanted ones, both of
-    shape `(samples, cols)`.
+    """Gain and offset per column that bring measured products closest to wanted products.
 
-    `gain = cov(measured, wanted) / var(measured)` and `offset = mean(wanted - gain measured)`,
-    least squares over the samples (random inputs of the kind the array will see). A column whose
-    products do not vary keeps gain 1.
+    `gain = cov(measured, wanted) / var(measured)` and `offset = mean(wanted - gain measured)`:
+    least squares over the samples, which should be random inputs of the kind that the array will
+    see. A column whose products do not vary keeps gain 1.
+
+    **Arguments:** `measured`, `wanted`: products, `(samples, cols)`.
 
     Raises `ValueError` for shapes that differ or fewer than two samples.
     """
@@ -60,6 +61,6 @@ def calibrate(measured: Array, wanted: Array) -> Calibration:
     spread = jnp.sum(away**2, axis=0)
     along = jnp.sum(away * (wanted - target[None]), axis=0)
     rounding = jnp.finfo(spread.dtype).eps * jnp.max(jnp.abs(measured), axis=0)
-    varies = spread > (measured.shape[0] * rounding) ** 2  # a mean of n rounds to sqrt(n) steps
+    varies = spread > (measured.shape[0] * rounding) ** 2  # a mean is off by sqrt(n) roundings
     gain = jnp.where(varies, along / jnp.where(varies, spread, 1), 1)
     return Calibration(gain, target - gain * center)

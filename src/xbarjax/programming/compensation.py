@@ -1,14 +1,13 @@
-"""Conductances that make the real array multiply by the matrix that was meant.
+"""Compensation of IR drop: conductances with which the real array multiplies by the wanted matrix.
 
-With wires, programming `g` gives an effective matrix `T(g)` that is not `g`. Compensation looks
-for bounded conductances and one digital gain per column with
+With wires, an array of conductances `g` has an effective matrix `T(g)` that differs from `g`.
+Compensation finds conductances within bounds and one digital gain per column such that
 
-    combine(T(g))[i, j] = gain[j] (zero + k weights[i, j]),
+    combine(T(g))[i, j] = gain[j] (zero + k weights[i, j]).
 
-so that `weights` is what a product computes after `gain` and `k` are divided out, and before that
-`zero`, of a `DigitalOffset`, taken off. A gain below 1
-gives up a part of a column's range: any column whose full-scale target is out of reach has a
-smaller one that is not.
+Outputs divided by `gain`, less the share of `zero` (of a `DigitalOffset`), and divided by `k` are
+then products with `weights`. A gain below 1 gives up a part of a column's range: a column that
+cannot reach its full-scale target can reach a smaller one.
 """
 
 import abc
@@ -42,23 +41,28 @@ OnStep = Callable[[int, float], None]
 
 
 class AbstractMethod(eqx.Module):
-    """A compensation method: from a problem to conductances, gains and the error at each step."""
+    """Compensation method: from a problem to conductances, gains and the error at each step."""
 
     rtol: eqx.AbstractVar[float]
 
     @abc.abstractmethod
     def run(self, problem: Problem, on_step: OnStep) -> tuple[Stack, PerCol, list[float]]:
-        """Conductances, gains, and the error after every step."""
+        """Conductances [S] `(arrays, rows, physical)`, gains `(cols,)`, and the error after each
+        step."""
 
 
 class Compensation(eqx.Module):
-    """Compensated conductances and what they achieve.
+    """Compensated conductances and their accuracy.
 
-    **Attributes:** `g`: conductances [S] of the physical arrays, `(arrays, rows, physical)`;
-    `gain` `(cols,)` and `k` [S per unit of weight]: a product is
-    `(mapping.combine(i_out) / gain - mapping.zero sum(v_in)) / k`; `before`, `after`: a `Report`
-    for the plain mapping and for `g`; `history`: relative rms error (or loss) after each step;
-    `reached`: whether the tolerance of the method was met; `advice`: if not, why, and what helps.
+    **Attributes:**
+
+    - `g`: conductances [S] of the physical arrays, `(arrays, rows, physical)`.
+    - `gain`, `(cols,)`, and `k` [S per unit of weight]: a product is
+        `(mapping.combine(i_out) / gain - mapping.zero sum(v_in)) / k`.
+    - `before`, `after`: `Report` of the plain mapping, and of `g`.
+    - `history`: relative rms error (or loss) after each step.
+    - `reached`: whether the tolerance of the method was met.
+    - `advice`: if not, the cause and its remedy.
     """
 
     g: Stack
@@ -71,7 +75,7 @@ class Compensation(eqx.Module):
     advice: str = eqx.field(static=True, default="")
 
     def summary(self) -> str:
-        """The report in words."""
+        """Summary of both reports in words."""
         before, after = self.before, self.after
         lines = [
             f"relative rms error of the weights: {float(before.rms):.2e} before,"
@@ -91,16 +95,16 @@ class Compensation(eqx.Module):
 
 
 class FixedPoint(AbstractMethod):
-    """A quasi-Newton fixed point on the effective matrix.
+    """Quasi-Newton fixed point on the effective matrix.
 
-    Each cell moves by the error of its weight over its own attenuation, `slope = T / g` (what is
-    left of a cell after the wires), which is the diagonal of the Jacobian `dT/dg` up to sneak
-    paths. With free gains, each column is scaled so that its largest cell just fits.
+    Each cell moves by the error of its weight divided by its attenuation `slope = T / g`, the
+    fraction of its conductance that the wires leave. Up to sneak paths, `slope` is the diagonal of
+    the Jacobian `dT/dg`. With free gains, each column is scaled so that its largest cell just fits.
 
     **Arguments:**
 
     - `rtol`: relative rms error of the weights at which to stop.
-    - `max_steps`: most steps; each is one `transfer` an array.
+    - `max_steps`: largest number of steps; each step is one `transfer` per array.
     - `free_gain`: whether columns may have a gain below 1; if not, cells are clipped.
     """
 
@@ -129,16 +133,16 @@ class FixedPoint(AbstractMethod):
         return best[0], best[1], history
 
 
-SETTLE = 12  # steps after which gains no longer grow, if they have not come to rest before
-MARGIN = 0.999  # of the range, so that the last cell of a column stays free to move
+SETTLE = 12  # steps after which gains may only shrink, unless they come to rest before
+MARGIN = 0.999  # fraction of the range, so that a column's largest cell stays free to move
 
 
 @eqx.filter_jit
 def _fixed_point_step(mapping, wanted, transfers, g: Stack, gain: PerCol, settled, free_gain: bool):
-    """The next conductances and gains, and the relative rms error of the present ones."""
+    """Next conductances and gains, and the relative rms error of the present ones."""
     effective = mapping.combine(transfers)
     rms = jnp.linalg.norm(effective / gain[None] - wanted) / jnp.linalg.norm(wanted - mapping.zero)
-    # sneak paths can carry more than a cell that is nearly off
+    # sneak paths can carry more current than a cell that is nearly off
     slope = jnp.clip(jnp.where(g > 0, transfers / jnp.where(g > 0, g, 1), 1), 1e-3, 1)
     if free_gain:
         used = mapping.used(mapping.move(g, gain[None] * wanted - effective, slope)) / MARGIN
@@ -151,20 +155,20 @@ def _fixed_point_step(mapping, wanted, transfers, g: Stack, gain: PerCol, settle
 class Descent(AbstractMethod):
     """Gradient descent through the exact arrays, with optax.
 
-    Conductances are `g_min + (g_max - g_min) sigmoid(z)`, so that the bounds hold by construction,
-    and gains `exp(theta)`. Both sides of a pair move on their own: the common mode is free.
+    Conductances are `g_min + (g_max - g_min) sigmoid(z)`, which keeps the bounds by construction,
+    and gains are `exp(theta)`. The two sides of a pair move independently: the common mode is free.
 
     **Arguments:**
 
-    - `loss`: of the weights that the arrays compute with, `(rows, cols)`, to a scalar; by default
-        their relative rms error.
-    - `programming`: `(g, key) -> g`, what programming does to the conductances (`Spread`, `Levels`,
-        or a composition): the answer is then one that can be programmed.
-    - `draws`: how many programmings a step averages over; `fresh_draws`: whether they are drawn
-        anew at every step. The last step is then the answer, otherwise the best one.
-    - `start`: the method whose answer it starts from, and never falls behind; by default 20 steps
-        of a `FixedPoint`.
-    - `optimiser`, `max_steps`, `key`.
+    - `loss`: function from the weights that the arrays compute with, `(rows, cols)`, to a scalar;
+        by default their relative rms error.
+    - `programming`: `(g, key) -> g`, the effect of programming on conductances (`Spread`, `Levels`,
+        or a composition). The result then fits what programming can write.
+    - `draws`: number of programmings over which a step averages; `fresh_draws`: whether each step
+        draws new ones. With fresh draws the last step is the result, otherwise the best step.
+    - `start`: method that gives the starting point, by default 20 steps of a `FixedPoint`. The
+        result is never worse than the starting point.
+    - `optimiser`: optax transformation; `max_steps`: step limit; `seed`: seed of the draws.
     - `rtol`: loss at which to stop.
     - `free_gain`: whether columns may have a gain of their own.
     """
@@ -197,7 +201,7 @@ class Descent(AbstractMethod):
             )
             history.append(float(loss))
             on_step(step, history[-1])
-            # a loss with fresh draws at every step does not tell which step was the best
+            # losses on different draws do not tell which step was the best
             if history[-1] < best[2] or fresh:
                 best = *_from_free(problem.mapping, parameters), history[-1]
             if history[-1] <= self.rtol or stalled(history, 0, window=50):
@@ -210,7 +214,7 @@ class Descent(AbstractMethod):
 
 def _to_free(mapping: AbstractMapping, g: Stack) -> Stack:
     part = (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
-    return jax.scipy.special.logit(jnp.clip(part, 1e-3, 1 - 1e-3))  # a bound itself is at infinity
+    return jax.scipy.special.logit(jnp.clip(part, 1e-3, 1 - 1e-3))  # bounds are at infinity
 
 
 def _from_free(mapping: AbstractMapping, parameters) -> tuple[Stack, PerCol]:
@@ -267,30 +271,30 @@ def compensate(
     solver: lx.AbstractLinearSolver = AutoLadder(),
     on_step: OnStep | None = None,
 ) -> Compensation:
-    """Conductances with which the arrays, wires and all, compute with `weights`.
+    """Compensated conductances, with which the arrays, wires included, compute with `weights`.
 
     **Arguments:**
 
-    - `weights`: the matrix that is meant, `(rows, cols)`.
-    - `mapping`: how weights are carried, for example `DifferentialPair(g_min, g_max)`.
-    - `build`: makes an array of conductances `(rows, physical)`, for example
+    - `weights`: wanted matrix, `(rows, cols)`.
+    - `mapping`: mapping of weights to conductances, for example `DifferentialPair(g_min, g_max)`.
+    - `build`: function from conductances `(rows, physical)` to an array, for example
         `lambda g: Crossbar(Ohmic(g), Wires(1.0, 1.0))`.
-    - `scale`: the part of the range that the largest weight takes, in (0, 1].
+    - `scale`: fraction of the range for the largest weight, in (0, 1].
     - `method`: `FixedPoint()` (the default) or `Descent()`.
-    - `solver`: of the networks; by default what `transfer` finds fastest.
-    - `on_step`: called with the step and its error, for progress.
+    - `solver`: linear solver of the networks; the default is that of `transfer`.
+    - `on_step`: function called with each step's number and error, for progress.
 
-    **Returns:** a `Compensation`; where the target cannot be reached it says so and holds the best
-    answer within the bounds.
+    **Returns:** a `Compensation`. If the target cannot be reached, the result says so and holds the
+    best answer within the bounds.
 
-    **Errors:** `ValueError` for weights that are not a finite matrix, or a scale outside (0, 1].
+    **Errors:** `ValueError` for weights that are no finite matrix or all 0, or another scale.
     """
     weights = as_physical(weights, "weights", whole=True)
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"weights has shape {weights.shape}; it must be (rows, cols).")
     require_finite(weights, "weights", "")
     if not 0 < scale <= 1:
-        raise ValueError(f"scale is {scale}; it must be in (0, 1], a part of the range.")
+        raise ValueError(f"scale is {scale}; it must be in (0, 1], a fraction of the range.")
     if not bool(jnp.any(weights != 0)):
         raise ValueError("weights are all 0; there is nothing to compensate.")
     method = FixedPoint() if method is None else method

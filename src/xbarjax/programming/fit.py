@@ -1,4 +1,4 @@
-"""Fits a cell to a measured current-voltage curve, with the uncertainty of what it finds."""
+"""Fit of a cell to a measured current-voltage curve, with the parameters' uncertainty."""
 
 import warnings
 from collections.abc import Callable
@@ -19,17 +19,17 @@ Cell = TypeVar("Cell", bound=AbstractCell)
 
 
 class Fit(eqx.Module):
-    """A fitted cell and how well it is known.
+    """Fitted cell, with the uncertainty of its parameters.
 
     **Attributes:**
 
     - `cell`: the cell with the fitted parameters.
-    - `i_offset`: current [A] that the instrument adds, 0 if it was not fitted.
-    - `std`: a cell whose parameters are the standard deviations of the fitted ones, in their units;
-        0 where a parameter was kept, inf where the data does not determine it.
-    - `i_offset_std`: that of the offset [A].
-    - `rms`: of what is left, in units of `sigma` where that was given, else [A].
-    - `converged`: whether the search came to rest.
+    - `i_offset`: current offset [A] of the instrument, 0 if not fitted.
+    - `std`: a cell whose parameters are the standard deviations of the fitted ones, in their units:
+        0 for a fixed parameter, inf for a parameter that the data does not determine.
+    - `i_offset_std`: standard deviation of the offset [A].
+    - `rms`: rms of the residuals, in units of `sigma` where given, else [A].
+    - `converged`: whether the search converged.
     """
 
     cell: Any
@@ -40,7 +40,7 @@ class Fit(eqx.Module):
     converged: Bool[Array, ""]
 
     def current(self, v: ArrayLike) -> Array:
-        """Current [A] that the instrument reads at voltages [V] across the device."""
+        """Current [A] that the instrument reads, offset included, at device voltages [V]."""
         return _current(self.cell, jnp.asarray(v)) + self.i_offset
 
 
@@ -55,38 +55,38 @@ def fit(
     rtol: float | None = None,
     max_steps: int = 256,
 ) -> Fit:
-    """Finds the parameters with which a cell passes the measured currents: least squares,
+    """Least-squares fit of a cell's parameters to measured currents,
 
         min sum_k ((I(v_k) + i_offset - i_k) / sigma_k)^2,
 
     by the Levenberg-Marquardt method (D. W. Marquardt, J. Soc. Ind. Appl. Math. 11, 431, 1963,
-    doi:10.1137/0111030). One device a call; many go through `jax.vmap`.
+    doi:10.1137/0111030). One call fits one device; many go through `jax.vmap`.
 
     **Arguments:**
 
-    - `cell`: the model and where to begin, with scalar parameters. One that begins above 0 stays
-        above 0; one that begins at 0 or below may take either sign. What was in series with the
-        device, a shunt or a switch, belongs into the model: `Series(cell, Ohmic(1 / r))`.
-    - `v`, `i`: voltages [V] across the device, current [A] through it, `(points,)`. Only finite
-        points count.
-    - `free`: which parameters are fitted, for example `lambda cell: (cell.g, cell.b)`; all by
+    - `cell`: model and starting point, with scalar parameters. A parameter that starts above 0
+        stays above 0; a parameter that starts at 0 or below may take either sign. A shunt or a
+        switch in series with the device belongs in the model: `Series(cell, Ohmic(1 / r))`.
+    - `v`, `i`: voltages [V] across the device, currents [A] through it, `(points,)`. Points that
+        are not finite are left out.
+    - `free`: picks the fitted parameters, for example `lambda cell: (cell.g, cell.b)`; all by
         default.
-    - `offset`: whether a constant current of the instrument is fitted too.
-    - `sigma`: standard deviation [A] of each current, scalar or `(points,)`. Without it all are
-        taken to be equal, and estimated from what is left.
-    - `rtol`, `max_steps`: when the search ends; 1e-8 by default, in float32 1e-5.
+    - `offset`: whether to fit a constant current of the instrument too.
+    - `sigma`: standard deviation [A] of each current, scalar or `(points,)`. Without `sigma` all
+        are equal, and estimated from the residuals.
+    - `rtol`: tolerance of the search, 1e-8 by default, in float32 1e-5; `max_steps`: step limit.
 
-    **Returns:** a `Fit`. Its standard deviations are those of a linearised model with independent
-    errors; what they do not know of is how wrong the model is.
+    **Returns:** a `Fit`. The standard deviations are those of a linearised model with independent
+    errors. They do not contain errors of the model itself.
 
     **Errors:** `ValueError` for shapes that do not fit, fewer points than parameters or a `sigma`
-    that is not above 0; on concrete values it warns where the search did not converge.
+    that is not above 0. Concrete fits warn if the search does not converge.
     """
     v, i = as_physical(v, "v", whole=True), as_physical(i, "i")
     if v.ndim != 1 or v.shape != i.shape:
         raise ValueError(
-            f"v has shape {v.shape} and i {i.shape}; both must be (points,), one device a call"
-            " (several go through jax.vmap)."
+            f"v has shape {v.shape} and i {i.shape}; both must be (points,), one device per"
+            " call (several go through jax.vmap)."
         )
     start = [jnp.asarray(x, v.dtype) for x in jax.tree.leaves(free(cell))]
     if any(x.ndim for x in start):
@@ -97,7 +97,7 @@ def fit(
         sigma = as_physical(sigma, "sigma")
         if sigma.shape not in ((), v.shape):
             raise ValueError(
-                f"sigma has shape {sigma.shape}; it must be a scalar or as v, {v.shape}."
+                f"sigma has shape {sigma.shape}; it must be a scalar or {v.shape}, as v."
             )
         if is_concrete(sigma) and not np.all(np.asarray(sigma) > 0):
             raise ValueError(f"the smallest sigma is {np.min(sigma)} A; it must be above 0.")
@@ -106,15 +106,15 @@ def fit(
         points = int(np.sum(np.isfinite(v) & np.isfinite(i)))
     if points < len(start) + offset:
         raise ValueError(
-            f"there are {points} points for {len(start) + offset} parameters: measure more, or"
-            " choose fewer with free=."
+            f"there are {points} points for {len(start) + offset} parameters: measure more,"
+            " or fit fewer with free=."
         )
     if rtol is None:
         rtol = 1e-8 if v.dtype == jnp.float64 else 1e-5
     found = _fit(cell, v, i, free, offset, sigma, rtol, max_steps)
     if is_concrete(found.converged) and not np.all(np.asarray(found.converged)):
         warnings.warn(
-            "fit did not converge: begin nearer, free fewer parameters, or allow more max_steps.",
+            "fit did not converge: start closer, free fewer parameters, or raise max_steps.",
             stacklevel=2,
         )
     return found
@@ -135,10 +135,10 @@ def _fit(cell, v, i, free, offset: bool, sigma, rtol: float, max_steps: int) -> 
         return eqx.tree_at(free, cell, jax.tree.unflatten(structure, list(p[: start.size])))
 
     def left(p):
-        """Residuals at every point, for all parameters and the offset."""
+        """Residuals at every point, of all parameters and the offset."""
         return weight * (_current(filled(p), v) + p[start.size] - i)
 
-    # Above 0 in logarithms; else in units that change the currents by as much as they are.
+    # Logarithms of parameters above 0; others in units that change currents by their own size.
     begin = jnp.append(start, 0.0)
     size = jnp.sqrt(jnp.sum(jax.jacfwd(left)(begin) ** 2, axis=0))
     total = jnp.sqrt(jnp.sum((weight * i) ** 2))
@@ -149,9 +149,9 @@ def _fit(cell, v, i, free, offset: bool, sigma, rtol: float, max_steps: int) -> 
     at = lambda x: jnp.where(positive, begin * exponent(x), begin + scale * x)
 
     solver = optx.LevenbergMarquardt(rtol=rtol, atol=rtol)
-    x0 = jnp.zeros(begin.shape)  # optimistix searches in the default float alone
+    x0 = jnp.zeros(begin.shape)  # optimistix searches in the default float only
     objective = lambda x, _: left(at(x.astype(begin.dtype))).astype(x0.dtype)
-    # a singular value decomposition: what is kept or undetermined has no derivative of its own
+    # SVD, since parameters that are kept or undetermined make the Jacobian singular
     adjoint = optx.ImplicitAdjoint(lx.SVD())
     end = optx.least_squares(
         objective, solver, x0, max_steps=max_steps, adjoint=adjoint, throw=False

@@ -1,9 +1,9 @@
-"""Weights to conductances and back.
+"""Mappings of weights to conductances and back.
 
-A weight may be negative, a conductance may not. A mapping decides which cells stand for which
-weight: `program` gives the conductances of one or more physical arrays, stacked in front, and
-`combine` turns what those arrays put out (currents, or effective conductances) into the logical
-columns again. The arrays all see the same inputs.
+A weight may be negative; a conductance may not. A mapping decides which cells stand for which
+weight. `program` gives the conductances of one or more physical arrays, stacked in front. `combine`
+turns the outputs of these arrays (currents, or effective conductances) back into logical columns.
+All arrays see the same inputs.
 
 `k` [S per unit of weight] ties the two: `combine(program(w, k)) = zero + k w` for ideal wires.
 `zero` [S] is 0 for all but `DigitalOffset`.
@@ -31,11 +31,13 @@ Stack = Float[Array, "arrays rows physical"]
 
 
 class AbstractMapping(eqx.Module):
-    """A mapping of weights of shape `(rows, cols)` to conductances between two bounds.
+    """Mapping of weights, `(rows, cols)`, to conductances between two bounds.
 
-    **Attributes:** `g_min`, `g_max`: bounds [S] of every cell, `0 <= g_min < g_max`, or
-    `ValueError`; `reach`: the largest negative and positive weight that fit, as parts of
-    `(g_max - g_min) / k`.
+    **Attributes:**
+
+    - `g_min`, `g_max`: bounds [S] of every cell, `0 <= g_min < g_max`, else `ValueError`.
+    - `reach`: largest negative and largest positive weight that fit, in units of
+        `(g_max - g_min) / k`.
     """
 
     g_min: eqx.AbstractVar[Scalar]
@@ -45,8 +47,8 @@ class AbstractMapping(eqx.Module):
         g_min, g_max = self.g_min, self.g_max
         if is_concrete((g_min, g_max)) and not 0 <= float(g_min) < float(g_max) < float("inf"):
             raise ValueError(
-                f"g_min is {float(g_min)} S and g_max {float(g_max)} S: bounds must satisfy"
-                " 0 <= g_min < g_max, finite."
+                f"g_min is {float(g_min)} S and g_max {float(g_max)} S: they must be finite, with"
+                " 0 <= g_min < g_max."
             )
 
     @property
@@ -55,8 +57,8 @@ class AbstractMapping(eqx.Module):
 
     @property
     def zero(self) -> Scalar:
-        """Result of `combine` for a weight of 0 [S]. It is taken off digitally: `zero sum(v_in)`
-        from every current."""
+        """Value [S] of `combine` for a weight of 0, subtracted digitally as `zero sum(v_in)` from
+        every current."""
         return self.combine(self.program(jnp.zeros((1, 1), self.g_min.dtype), 0.0))[0, 0]
 
     @abc.abstractmethod
@@ -66,36 +68,40 @@ class AbstractMapping(eqx.Module):
 
     @abc.abstractmethod
     def combine(self, physical: Float[Array, "arrays *other physical"]) -> Float[Array, "..."]:
-        """Logical columns from those of the physical arrays; linear."""
+        """Logical columns from the physical arrays' columns; linear."""
 
     @abc.abstractmethod
     def move(self, g: Stack, change: PerCell, slope: Stack) -> Stack:
-        """Conductances [S] that change `combine` by `change` [S], if that of every cell changes
-        by `slope` times its own. May go beyond the bounds where the weight does not fit."""
+        """Conductances [S] that change `combine` by `change` [S], if each cell's effective
+        conductance changes by `slope` times its own. They may exceed the bounds for a weight that
+        does not fit."""
 
     @abc.abstractmethod
     def used(self, g: Stack) -> PerCol:
-        """The largest part of the range that the cells of each logical column need."""
+        """Largest fraction of the range that the cells of each logical column need, `(cols,)`."""
 
     @abc.abstractmethod
     def saturated(self, g: Stack) -> Bool[Array, "arrays rows physical"]:
-        """Cells at a bound that keeps a weight from growing."""
+        """Mask of cells at a bound that keeps a weight from growing."""
 
     def siemens_per_weight(self, weights: PerCell, scale: Scalar | float = 1.0) -> Scalar:
-        """`k` [S] at which the weight that needs most takes `scale` of what it may; weights that
-        are all 0 count as one of 1. Raises `ValueError` where a sign has no room at all."""
+        """Scale `k` [S per unit of weight] at which the most demanding weight takes `scale` of the
+        range.
+
+        Weights that are all 0 count as a weight of 1. Raises `ValueError` if a sign has no range.
+        """
         k, low, high = _fitting(self, weights, scale)
         if is_concrete(k) and not float(k) > 0:
             raise ValueError(
-                f"weights go from {float(-low)} to {float(high)}, and cells have no room for one of"
-                f" the signs: reach is {tuple(map(float, self.reach))}. Move g_zero."
+                f"weights go from {float(-low)} to {float(high)}, but cells have no room for one of"
+                f" the signs (reach is {tuple(map(float, self.reach))}): move g_zero."
             )
         return k
 
 
 @eqx.filter_jit
 def _fitting(mapping: AbstractMapping, weights: PerCell, scale: Scalar | float):
-    """`k` [S] that just fits, and the largest weights of either sign, 1 where all are 0."""
+    """Largest `k` that fits, then the largest negative and positive weight; 1 where all are 0."""
     (down, up), span = mapping.reach, mapping.g_max - mapping.g_min
     low, high = jnp.max(-weights), jnp.max(weights)
     high = jnp.where((low <= 0) & (high <= 0), 1, high)
@@ -105,8 +111,8 @@ def _fitting(mapping: AbstractMapping, weights: PerCell, scale: Scalar | float):
 
 @eqx.filter_jit
 def _at_bounds(mapping: AbstractMapping, g: Stack) -> Stack:
-    """Conductances [S], those that rounding took beyond a bound at that bound. What lies farther
-    beyond is a weight that does not fit, and stays."""
+    """Conductances [S], moved to a bound where rounding exceeds it. Entries farther beyond, of
+    weights that do not fit, stay."""
     low, high = mapping.g_min.astype(g.dtype), mapping.g_max.astype(g.dtype)
     rounding = 4 * jnp.finfo(g.dtype).eps * high
     held = jnp.where((g < low) & (g >= low - rounding), low, g)
@@ -170,14 +176,14 @@ class ConstantSumPair(AbstractPair):
 
         g_plus, g_minus = (g_min + g_max +- k w) / 2.
 
-    Every column of an array has the same sum then, so that floating bit lines (`VoltageSense`)
-    settle at voltages whose differences are products, all with the same factor
-    `rows (g_min + g_max) / 2`: no column needs a register for its own. Errors of conductances of
-    deviation `sigma` change the sums by `sigma / (sqrt(rows) g)` of theirs, with `g` the mean
-    conductance. (W. Wan et al., Nature 608, 504 (2022), doi:10.1038/s41586-022-04992-8, sense
-    voltages of pairs.)
+    With both sides of each pair on one bit line (`pairs.in_cell`), every column has the same sum,
+    `rows (g_min + g_max)`. A floating bit line (`VoltageSense`) then settles at its product divided
+    by this one factor: no column needs a register of its own. Conductance errors of deviation
+    `sigma` change a sum by the fraction `sigma / (sqrt(2 rows) g)`, with the mean conductance `g`.
+    (W. Wan et al., Nature 608, 504 (2022), doi:10.1038/s41586-022-04992-8, sense voltages of
+    pairs.)
 
-    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
+    **Arguments:** `g_min`, `g_max`: bounds [S], `0 <= g_min < g_max`, else `ValueError`.
     """
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
@@ -228,8 +234,12 @@ class InterleavedPair(AbstractPair):
 
 
 class OffsetColumn(AbstractMapping):
-    """One array with a reference column in the middle of the range, subtracted from all others:
-    `k w = g - g_mid`. Half the cells of a pair, at half its span."""
+    """Reference column at mid-range, subtracted from all others of its array: `k w = g - g_mid`.
+
+    The mapping takes half the cells of a pair, and has half the span.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S], `0 <= g_min < g_max`, else `ValueError`.
+    """
 
     g_min: Scalar = eqx.field(converter=physical("g_min"))
     g_max: Scalar = eqx.field(converter=physical("g_max"))
@@ -255,17 +265,18 @@ class OffsetColumn(AbstractMapping):
         return (jnp.abs(self._part(g)) >= 1).at[:, :, -1].set(False)
 
     def _part(self, g: Array) -> Array:
-        """From -1 at `g_min` to 1 at `g_max`."""
+        """Position in the range, from -1 at `g_min` to 1 at `g_max`."""
         return (2 * g - self.g_max - self.g_min) / (self.g_max - self.g_min)
 
 
 class DigitalOffset(AbstractMapping):
-    """One array and one cell a weight, `g = g_zero + k w`. What `g_zero` adds is the same for every
-    column, `g_zero sum(v_in)`, and is subtracted digitally: there is no second cell to subtract it
-    where it flows, so that the wires carry all of it.
+    """Digital offset, one array with one cell per weight: `g = g_zero + k w`.
 
-    **Arguments:** `g_min`, `g_max`: bounds [S]; `g_zero`: the conductance of a weight of 0 [S],
-    between them. `spanning` chooses it for weights. Raises `ValueError` for others.
+    The contribution of `g_zero` is the same for every column, `g_zero sum(v_in)`, and is subtracted
+    digitally. The wires carry all of it, because no second cell subtracts it in the array.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S]; `g_zero`: conductance [S] of a weight of 0, between
+    the bounds, else `ValueError`. `spanning` chooses `g_zero` for given weights.
     """
 
     g_min: Scalar = eqx.field(converter=physical("g_min"))
@@ -288,8 +299,8 @@ class DigitalOffset(AbstractMapping):
     def spanning(
         cls, weights: PerCell, g_min: Scalar | float, g_max: Scalar | float
     ) -> tuple["DigitalOffset", Scalar]:
-        """The mapping that takes the smallest weight to `g_min` and the largest to `g_max`, and its
-        `k` [S per unit of weight]."""
+        """Mapping that takes the smallest weight to `g_min` and the largest to `g_max`, and its `k`
+        [S per unit of weight]."""
         low, high = jnp.maximum(jnp.max(-weights), 0), jnp.maximum(jnp.max(weights), 0)
         down = low / jnp.where(low + high > 0, low + high, 1)
         g_zero = g_min + down * (g_max - g_min)

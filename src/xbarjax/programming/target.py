@@ -1,4 +1,4 @@
-"""Target of a compensation, and how well arrays reach it."""
+"""Target of a compensation, and the accuracy with which arrays reach it."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from .mapping import AbstractMapping, Stack
 
 
 class Problem(eqx.Module):
-    """A compensation problem: `weights` on the arrays that `build` makes of conductances."""
+    """Compensation problem: `weights` on the arrays that `build` makes of conductances."""
 
     weights: PerCell
     k: Scalar  # [S per unit of weight]
@@ -24,28 +24,32 @@ class Problem(eqx.Module):
     solver: lx.AbstractLinearSolver = eqx.field(static=True)
 
     def transfers(self, g: Stack) -> Stack:
-        """Effective matrix [S] of every physical array."""
+        """Effective matrix [S] of every physical array, `(arrays, rows, physical)`."""
         one = lambda g: transfer(self.build(g), solver=self.solver)
         if is_concrete(g):  # one compilation serves every array, step and report
             return jnp.stack([one(array) for array in g])
         return lax.map(one, g)
 
     def products(self, g: Stack, gain: PerCol) -> PerCell:
-        """The weights that the arrays compute with."""
+        """Weights that the arrays compute with, `(rows, cols)`."""
         return _products(self.mapping, self.k, self.transfers(g), gain)
 
     @property
     def wanted(self) -> PerCell:
-        """Target of `combine` where every gain is 1 [S]."""
+        """Target [S] of `combine` at gains of 1."""
         return self.mapping.zero + self.k * self.weights
 
 
 class Report(eqx.Module):
     """Accuracy of the weights that arrays compute with.
 
-    **Attributes:** `error` `(cols,)`: rms error of each column's weights over the rms of all
-    weights; `rms`: that of all; `worst`: largest error over the largest weight; `used` `(cols,)`:
-    the largest part of the conductance range each column takes; `saturated`: cells at a bound.
+    **Attributes:**
+
+    - `error`: rms error of each column's weights, relative to the rms of all weights, `(cols,)`.
+    - `rms`: rms error of all weights, relative to their rms.
+    - `worst`: largest error, relative to the largest weight.
+    - `used`: largest fraction of the conductance range that each column takes, `(cols,)`.
+    - `saturated`: mask of cells at a bound.
     """
 
     error: PerCol
@@ -62,7 +66,7 @@ class Report(eqx.Module):
 
 @eqx.filter_jit
 def _report(mapping: AbstractMapping, weights: PerCell, k: Scalar, g: Stack, gain: PerCol, found):
-    """The parts of a report, for the effective matrices `found` [S]."""
+    """Fields of a `Report` for the effective matrices `found` [S]."""
     off = _products(mapping, k, found, gain) - weights
     size = jnp.sqrt(jnp.mean(weights**2))
     return (
