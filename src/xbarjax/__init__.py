@@ -135,7 +135,7 @@ from .transient.simulate import (
 from .variability import Levels as Levels, Spread as Spread
 from .wires import Wires as Wires
 
-_WHEN_USED = ("plot", "spice")  # what takes long to import, or needs what may not be installed
+_WHEN_USED = ("plot", "spice")  # slow to import, or with optional dependencies
 
 
 def __getattr__(name: str) -> _Any:

@@ -1,9 +1,9 @@
-"""The kernel in C++ for CPUs: what it is called with, and what stands in its place elsewhere.
+"""Compiled kernel in C++ for CPUs: its calls, and the pure JAX form that replaces it elsewhere.
 
-Its sources are in solvers/native. A call is one primitive of JAX: on a CPU it is a custom call,
-where the kernel was built, and elsewhere it lowers to a pure form in JAX, which is not traced
-before that. A batch stays one call: its systems are shared out among the threads that XLA has, and
-each is solved as if it were alone.
+The sources are in solvers/native. A call is one JAX primitive. On a CPU with the kernel, the
+primitive lowers to a custom call. Elsewhere it lowers to a pure form in JAX, which is traced only
+then. A batch stays one call: the threads of XLA share its systems, and each system is solved as if
+alone.
 """
 
 import ctypes
@@ -42,15 +42,17 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _path() -> Path | None:
-    """Path of the compiled kernel: in this package, or, in an editable installation, where the
-    package would be. `XBARJAX_KERNEL` in the environment names another."""
+    """Path of the compiled kernel, or None.
+
+    `XBARJAX_KERNEL` in the environment names one. Otherwise the kernel is in this package or, in an
+    editable installation, where the installed package would be."""
     if named := os.environ.get("XBARJAX_KERNEL"):
         return Path(named)
     places = [Path(__file__).parent / LIBRARY]
     try:
         places.append(Path(str(distribution("xbarjax").locate_file("xbarjax"))) / LIBRARY)
     except PackageNotFoundError:
-        pass  # a copy of the sources that was never installed
+        pass  # sources that were never installed
     return next((path for path in places if path.exists()), None)
 
 
@@ -60,14 +62,15 @@ def built() -> bool:
 
 
 def available() -> bool:
-    """Whether the kernel was built, and is not switched off by `XBARJAX_NATIVE=0` in the
-    environment."""
+    """Whether the kernel was built and `XBARJAX_NATIVE=0` in the environment does not switch it
+    off."""
     return _library() is not None
 
 
 def width() -> str | None:
-    """The vector width that the kernel uses on this machine: `plain`, `avx2` or `avx512`, at most
-    what `XBARJAX_WIDTH` in the environment says; None without it."""
+    """Vector width of the kernel here, `plain`, `avx2` or `avx512`; None without the kernel.
+
+    `XBARJAX_WIDTH` in the environment sets an upper limit."""
     if (library := _library()) is None:
         return None
     library.xbarjax_width.restype = ctypes.c_char_p
@@ -84,12 +87,17 @@ def call(
     written: int = 0,
     **attributes: Any,
 ) -> list[Array]:
-    """A call of the kernel.
+    """Results of a call of the kernel.
 
-    **Arguments:** `name`: what is called, in its form for `dtype`; `operands`: those that are None
-    are left out; `results`: their shapes and dtypes; `pure`: from all operands to the results, the
-    same in JAX, hashable; `written`: how many of the last operands the first results are written
-    over; `attributes`: numbers and flags for the kernel."""
+    **Arguments:**
+
+    - `name`: function of the kernel, called in its form for `dtype`.
+    - `operands`: inputs; those that are None are left out.
+    - `results`: shape and dtype of each result.
+    - `pure`: the same function in JAX, from all operands to the results; hashable.
+    - `written`: number of last operands whose memory the first results take over.
+    - `attributes`: numbers and flags for the kernel.
+    """
     given = sum(1 << k for k, x in enumerate(operands) if x is not None)
     return _call.bind(
         *(x for x in operands if x is not None),
@@ -110,7 +118,7 @@ _call.multiple_results = True
 
 @_call.def_abstract_eval
 def _(*operands, results, lead, **_):
-    # 1 is shared, and anything else, 0 too, is the batch's own
+    # size 1 is shared by the batch; any other size, even 0, is the batch's own
     leading = zip(*(x.shape[:lead] for x in operands), strict=True)
     batch = tuple(next((n for n in sizes if n != 1), 1) for sizes in leading)
     return [jax.core.ShapedArray((*batch, *shape), dtype) for shape, dtype in results]
@@ -137,7 +145,7 @@ batching.primitive_batchers[_call] = _batched
 
 
 def _without(*operands, lead: int, **params):
-    """The pure form, of a batch at once."""
+    """Pure form of a call, over all `lead` batch axes."""
     if lead:
         axes = [None if x.shape[0] == 1 else 0 for x in operands]
         if all(axis is None for axis in axes):
@@ -155,7 +163,7 @@ _purely = mlir.lower_fun(_without, multiple_results=True)
 
 def _as_call(ctx, *operands, **params):
     if ctx.module_context.lowering_parameters.for_export:
-        return _purely(ctx, *operands, **params)  # where it will run there may be no kernel
+        return _purely(ctx, *operands, **params)  # the kernel may be absent where the export runs
     return _by_kernel(ctx, *operands, **params)
 
 
@@ -163,7 +171,7 @@ def _by_kernel(ctx, *operands, target, lead, given, written, attributes, **_):
     values = {name: _attribute(x) for name, x in attributes}
     values |= {"lead": np.int64(lead), "given": np.int64(given)}
     first = len(operands) - written
-    fits = lambda k: ctx.avals_in[first + k].shape == ctx.avals_out[k].shape  # not of a shared one
+    fits = lambda k: ctx.avals_in[first + k].shape == ctx.avals_out[k].shape  # no shared operand
     aliases = {first + k: k for k in range(written) if fits(k)}
     lower = jax.ffi.ffi_lowering(target, operand_output_aliases=aliases)
     return lower(ctx, *operands, **values)

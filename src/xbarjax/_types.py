@@ -1,16 +1,16 @@
-"""The one table of units, signs and shapes, and the conversion of what holds a physical number.
+"""Units, signs and shapes of all quantities, and the conversion of arguments to physical arrays.
 
 | quantity     | prefix | unit  | shape and sign                                              |
 |--------------|--------|-------|-------------------------------------------------------------|
 | conductance  | `g_`   | S     | `(rows, cols)`, row to column, at least 0                   |
-| resistance   | `r_`   | ohm   | scalar, a line, or a segment; 0 (ideal) to inf (open)       |
+| resistance   | `r_`   | ohm   | scalar, per line or per segment; 0 (ideal) to inf (open)    |
 | voltage      | `v_`   | V     | against the common ground                                   |
 | current      | `i_`   | A     | positive from row to column to readout                      |
 | drop         | `drop_`| V     | row: source minus node; column: node minus readout          |
 | power        | `p_`   | W     | positive when dissipated (`p_delivered`: when delivered)    |
 
-Rows are word lines and inputs, columns bit lines and outputs; arrays are `(rows, cols)`.
-Word lines are driven at column 0, bit lines sensed below the last row. SI without prefixes.
+Rows are word lines and inputs, columns bit lines and outputs; arrays are `(rows, cols)`. Word lines
+are driven at column 0, bit lines sensed below the last row. SI without prefixes.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,15 +31,15 @@ PerCol: TypeAlias = Float[Array, " cols"]
 PerRowSegment: TypeAlias = Float[Array, "rows cols+1"]
 PerColSegment: TypeAlias = Float[Array, "rows+1 cols"]
 CellMask: TypeAlias = Bool[Array, "rows cols"]
-PerDevice: TypeAlias = Float[Array, "..."]  # devices, in an array of them or not
+PerDevice: TypeAlias = Float[Array, "..."]  # one device or an array of devices
 DeviceMask: TypeAlias = Bool[Array, "..."]
-Inner: TypeAlias = PyTree[PerDevice]  # nodes inside devices; None where none are known
+Inner: TypeAlias = PyTree[PerDevice]  # nodes inside devices; None if unknown
 Scalar: TypeAlias = Float[Array, ""]
 
 
 @runtime_checkable
 class Table(Protocol):
-    """A frame or series of numbers, as those of pandas."""
+    """A frame or series of numbers, such as those of pandas."""
 
     def to_numpy(self) -> np.ndarray: ...
 
@@ -50,21 +50,23 @@ Values: TypeAlias = ArrayLike | list | tuple | Table  # where whole numbers and 
 def as_physical(
     x: Any, name: str = "value", *, whole: bool = False, boolean: bool = False
 ) -> Array:
-    """`x` as a floating array: float32 and float64 are kept, a number and a list of numbers take
-    the default float, another NumPy dtype of floats (big-endian, extended) becomes float64. A frame
-    or series of pandas is the array that it holds.
+    """`x` as a floating JAX array.
 
-    `whole`, `boolean`: whether whole numbers are welcome, as they are for voltages, codes and
-    weights, and booleans, as they are for what is on or off; they take the default float. Raises
-    `TypeError` for other integer arrays, which JAX gives no gradient, and for complex and
-    half-precision numbers and masked entries.
+    - float32 and float64 stay; big-endian arrays become native, extended precision becomes float64.
+    - A number or a list of numbers takes the default float.
+    - A frame or series of pandas becomes the array that it holds.
+    - Integers (for voltages, codes and weights) take the default float if `whole`, booleans (for on
+        and off) if `boolean`.
+
+    Raises `TypeError` for other integers, to which JAX gives no gradient, other booleans, complex
+    and half-precision numbers, and masked entries.
     """
     if _is_number(x):
         return jnp.asarray(float(x), dtype=_default())
     if isinstance(x, (list, tuple)) and all(map(_is_number, jax.tree.leaves(x))):
-        x = jax.tree.map(float, x)  # whole numbers have one meaning here
+        x = jax.tree.map(float, x)  # a whole number in a list is meant as a float
     if isinstance(x, jax.ShapeDtypeStruct):
-        return cast(Array, x)  # JAX asks for shapes alone
+        return cast(Array, x)  # only shapes are known, as under eval_shape
     array = _as_array(x, name)
     dtype = array.dtype
     if (whole and jnp.issubdtype(dtype, jnp.integer)) or (boolean and dtype == jnp.bool_):
@@ -78,8 +80,8 @@ def as_physical(
 
 
 def described(x: Any) -> str:
-    """A value in the words of an error message: `an array of shape (3, 2)`, `a Drive`, `the number
-    2.0`."""
+    """A value in the words of an error message, such as `an array of shape (3, 2)`, `a Drive` or
+    `the number 2.0`."""
     if x is None or isinstance(x, bool):
         return str(x)
     if isinstance(x, str):
@@ -95,16 +97,15 @@ def described(x: Any) -> str:
 
 
 def require_enough(dtype: Any, name: str) -> None:
-    """Raises `TypeError` for a floating dtype that is not enough for a circuit."""
+    """Raises `TypeError` for a floating dtype that is too short for a circuit."""
     if dtype not in (jnp.float32, jnp.float64):
         raise TypeError(
-            f"{name} is {dtype}: neither float16 nor bfloat16 nor less is enough for a circuit."
-            " Pass float32 or float64."
+            f"{name} is {dtype}, which is too imprecise for a circuit: pass float32 or float64."
         )
 
 
 def _is_number(x: Any) -> bool:
-    """Whether `x` is one number of Python, or a whole one of NumPy."""
+    """Whether `x` is a Python number or a NumPy integer."""
     return isinstance(x, (int, float, np.integer)) and not isinstance(x, (bool, np.floating))
 
 
@@ -113,13 +114,13 @@ def _default() -> Any:
 
 
 def _as_array(x: Any, name: str) -> Any:
-    """A JAX array as it is, a NumPy array of anything else that is one."""
+    """`x` if a JAX array, else `x` as a NumPy array."""
     if isinstance(x, np.ma.MaskedArray):
         if np.ma.is_masked(x):
             raise TypeError(
-                f"{name} is a masked array with {np.ma.count_masked(x)} masked entries, and what"
-                f" they stand for is not known: pass {name}.filled(...), for conductances of cells"
-                " that are not there .filled(0.0)."
+                f"{name} is a masked array with {np.ma.count_masked(x)} masked entries, whose"
+                f" values are unknown: pass {name}.filled(...), such as .filled(0.0) for cells that"
+                " are absent."
             )
         x = x.data
     if isinstance(x, jax.Array):
@@ -129,7 +130,7 @@ def _as_array(x: Any, name: str) -> Any:
     if not isinstance(x, (bool, np.ndarray, np.generic, list, tuple)):
         raise TypeError(f"{name} is {described(x)}; pass a number or a floating array.")
     if any(isinstance(entry, jax.Array) for entry in jax.tree.leaves(x)):
-        return jnp.asarray(x)  # a list of traced numbers, too
+        return jnp.asarray(x)  # also a list of traced numbers
     try:
         array = np.asarray(x)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -140,7 +141,7 @@ def _as_array(x: Any, name: str) -> Any:
 
 
 def _no_floats(x: Any, dtype: Any, name: str) -> str:
-    """Message about an array without floating numbers."""
+    """Message about an array whose dtype is not floating."""
     if isinstance(x, (bool, np.bool_)):
         return f"{name} is a boolean; pass a floating number."
     what = "a list" if isinstance(x, (list, tuple)) else "an array"
@@ -148,7 +149,7 @@ def _no_floats(x: Any, dtype: Any, name: str) -> str:
         return f"{name} is {what} of {dtype}; it must be real, with a floating dtype."
     if jnp.issubdtype(dtype, jnp.integer):
         is_list = isinstance(x, (list, tuple))
-        cure = "write its numbers with a point" if is_list else f"pass {name}.astype(float)"
+        cure = "write its numbers with a decimal point" if is_list else f"pass {name}.astype(float)"
         return (
             f"{name} is {what} of {dtype}; it needs a floating dtype so that it has a gradient:"
             f" {cure}."
@@ -157,8 +158,7 @@ def _no_floats(x: Any, dtype: Any, name: str) -> str:
 
 
 def physical(name: str, *, whole: bool = False) -> Callable[[Values], Array]:
-    """The converter of a field that holds a physical number: to a floating array leaf, as
-    `as_physical` makes it. `name` is that of the field, for its error messages."""
+    """Converter of a field called `name` to a floating array leaf, by `as_physical`."""
 
     def convert(x: Any) -> Array:
         return as_physical(x, name, whole=whole)
@@ -167,7 +167,7 @@ def physical(name: str, *, whole: bool = False) -> Callable[[Values], Array]:
 
 
 def optional(name: str, *, whole: bool = False) -> Callable[[Values | None], Array | None]:
-    """The converter of a `physical` field that may be left out, None."""
+    """Converter of a `physical` field that may be None."""
 
     def convert(x: Any) -> Array | None:
         return None if x is None else as_physical(x, name, whole=whole)
@@ -177,8 +177,9 @@ def optional(name: str, *, whole: bool = False) -> Callable[[Values | None], Arr
 
 @jax.custom_jvp
 def straight_through(x: Array) -> Array:
-    """0, with the gradient of `x`: what carries a gradient past a comparison. `level + 0` is
-    exactly the level, whatever `x` is; NaN where `x` is."""
+    """0 with the gradient of `x`, which carries a gradient past a comparison.
+
+    `level + straight_through(x)` is exactly `level` for any `x`, except NaN for NaN."""
     return jnp.where(jnp.isnan(x), x, 0)
 
 
@@ -189,32 +190,34 @@ def _(primals, tangents):
 
 @contextmanager
 def promoting() -> Iterator[None]:
-    """Context for code of other libraries that promotes dtypes and ranks, as optax does."""
+    """Context for code of other libraries, such as optax, that promotes dtypes and ranks."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
 
 def widest(*arrays: Any) -> Any:
-    """The dtype that holds all of them, whatever promotion JAX is set to: here it is a choice."""
+    """Promoted dtype of all arrays, however JAX is set: here promotion is deliberate."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(*arrays)
 
 
 def in_dtype(tree: Any, dtype: Any) -> Any:
-    """A tree with its floating arrays in one dtype."""
+    """Pytree with all its floating arrays in one dtype."""
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
 
 
 def alike(*arrays: Any) -> list[Array]:
-    """Arrays in one dtype and one shape, as NumPy would promote and broadcast them."""
+    """Arrays in one dtype and one shape, promoted and broadcast as in NumPy."""
     dtype, shape = widest(*arrays), np.broadcast_shapes(*map(jnp.shape, arrays))
     return [jnp.broadcast_to(x, shape).astype(dtype) for x in arrays]
 
 
 @jax.jit
 def between(low: Array, high: Array, part: Array) -> Array:
-    """`low + part (high - low)`, exactly `low` where the part is 0 and `high` where it is 1 or a
-    rounding off: compiled, `n / n` is `n (1 / n)`."""
+    """`low + part (high - low)`, exactly `low` at part 0 and exactly `high` at part 1.
+
+    A part that is 1 up to rounding counts as 1, because compiled code computes `n / n` as
+    `n (1 / n)`."""
     low, high, part = alike(low, high, part)
     x = low + part * (high - low)
     end = jnp.abs(part - 1) <= 2 * float(jnp.finfo(part.dtype).eps)
@@ -222,7 +225,7 @@ def between(low: Array, high: Array, part: Array) -> Array:
 
 
 def is_concrete(tree: Any) -> bool:
-    """Whether every leaf holds numbers, so that they may be looked at in Python."""
+    """Whether every leaf holds known numbers, which Python code may look at."""
     return not any(
         isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct)) or not eqx.is_array(leaf)
         for leaf in jax.tree.leaves(tree)
@@ -230,17 +233,20 @@ def is_concrete(tree: Any) -> bool:
 
 
 def everywhere(test: Callable[..., Any], *arrays: Any) -> bool:
-    """Whether a test of NumPy arrays holds for all entries; True while tracing, where a verb
-    returns the status instead. (NumPy: under `jit` JAX traces operations on constants too.)"""
+    """Whether a test of NumPy arrays holds for all entries; True for traced arrays.
+
+    For traced arrays a verb returns a status instead. The test is one of NumPy because JAX traces
+    even operations on constants under `jit`."""
     return not is_concrete(arrays) or bool(np.all(test(*map(np.asarray, arrays))))
 
 
 def require_nonnegative(
     x: Any, name: str, unit: str, *, open_allowed: bool, ends: str = "0 (ideal) to inf (open)"
 ) -> None:
-    """Raises `ValueError` on the first entry that is NaN, negative, or infinite where it may
-    not be; `ends` says what 0 and inf mean where they may be. Says nothing while tracing: there a
-    verb returns the status instead."""
+    """Raises `ValueError` for the first entry that is NaN, negative or, unless `open_allowed`, inf.
+
+    `ends` says what 0 and inf mean. Traced arrays raise nothing: a verb returns a status instead.
+    """
     if not is_concrete(x):
         return
     values = np.asarray(x)
@@ -253,7 +259,7 @@ def require_nonnegative(
 
 
 def require_finite(x: Any, name: str, unit: str) -> None:
-    """Raises `ValueError` on the first entry that is not finite; says nothing while tracing."""
+    """Raises `ValueError` for the first entry that is not finite; traced arrays raise nothing."""
     if not is_concrete(x):
         return
     values = np.asarray(x)
@@ -265,7 +271,7 @@ def require_finite(x: Any, name: str, unit: str) -> None:
 
 
 def require_positive(x: Any, name: str, unit: str, *, open_allowed: bool = False) -> None:
-    """Raises `ValueError` as `require_nonnegative` does, and on the first entry that is 0."""
+    """Raises `ValueError` as `require_nonnegative` does, and for the first entry that is 0."""
     require_nonnegative(x, name, unit, open_allowed=open_allowed)
     if is_concrete(x) and bool((np.asarray(x) == 0).any()):
         at = tuple(int(k) for k in np.argwhere(np.asarray(x) == 0)[0])
@@ -274,10 +280,10 @@ def require_positive(x: Any, name: str, unit: str, *, open_allowed: bool = False
 
 
 def as_index(k: Any, count: int, name: str) -> Any:
-    """The position `k` among `count`, from 0 up; negative ones count from the end, as in NumPy.
+    """Position `k` among `count`, from 0 up; negative positions count from the end, as in NumPy.
 
-    Raises `TypeError` for what is no whole number and `IndexError` for one that lies outside. A
-    traced one that lies outside comes back as `count`, of which `is_inside` is false."""
+    Raises `TypeError` unless `k` is one whole number, and `IndexError` outside the range. A traced
+    position outside the range becomes `count`, for which `is_inside` is false."""
     kind = jnp.result_type(k) if eqx.is_array_like(k) else None
     if kind is None or not jnp.issubdtype(kind, jnp.integer) or jnp.ndim(k) != 0:
         what = repr(k) if kind is None or jnp.ndim(k) == 0 else f"an array of shape {jnp.shape(k)}"
@@ -290,17 +296,17 @@ def as_index(k: Any, count: int, name: str) -> Any:
     if not -count <= int(k) < count:
         raise IndexError(
             f"{name} is {int(k)}; there are {count}: it must be from {-count} to"
-            f" {count - 1}, where negative ones count from the end."
+            f" {count - 1}, and negative numbers count from the end."
         )
     return int(k) % count
 
 
 def is_inside(k: Any, count: int) -> Bool[Array, ""]:
-    """Whether a position from `as_index` lies among `count`: known ones do."""
+    """Whether a position from `as_index` lies among `count`; true for a concrete position."""
     return (0 <= jnp.asarray(k)) & (jnp.asarray(k) < count)
 
 
 def require_bits(bits: int, name: str) -> None:
-    """Raises `ValueError` for what is no number of bits of a converter."""
+    """Raises `ValueError` unless `bits` is a whole number from 1 to 16."""
     if not (isinstance(bits, int) and 1 <= bits <= 16):
         raise ValueError(f"{name} is {bits}; it must be a whole number of bits from 1 to 16.")

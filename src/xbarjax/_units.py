@@ -1,5 +1,4 @@
-"""Units of conductances: one table of those that files are written in, and the doubt of numbers
-that no cell has in siemens."""
+"""Units of conductances in files, and warnings about conductances that no cell has in siemens."""
 
 import re
 import sys
@@ -14,7 +13,7 @@ from ._types import is_concrete
 
 
 class Unit(NamedTuple):
-    """A unit: its number per siemens or ohm, and whether it is one of resistance."""
+    """A unit: its number per siemens or ohm, and whether the unit is one of resistance."""
 
     per: float
     of_resistance: bool = False
@@ -32,7 +31,7 @@ UNITS = {
     "Mohm": Unit(1e-6, True),
     "Gohm": Unit(1e-9, True),
 }
-# As people write them, capitals or not; m and M alone are told apart.
+# Spellings in any case, except that m and M differ.
 PREFIXES = {
     **{"": "", "m": "m", "M": "M", "milli": "m", "u": "u", "μ": "u", "micro": "u"},
     **{"n": "n", "nano": "n", "p": "p", "pico": "p", "k": "k", "kilo": "k", "kil": "k"},
@@ -43,16 +42,18 @@ BASES = {
     **dict.fromkeys(("ohm", "ohms", "ω"), "ohm"),
 }
 INSIDE = re.compile(r"(xbarjax|equinox|jaxtyping|beartype|jax|functools|contextlib)\b")
-UNLIKELY = 0.1  # S, 10 ohm: more than a cell has
-LARGE = 1e3  # numbers that are at least as large are no microsiemens of a cell, but its ohms
+UNLIKELY = 0.1  # [S], 10 ohm: more than any cell has
+LARGE = 1e3  # numbers from here up are a cell's ohms, not its microsiemens
 
 
 class UnitWarning(UserWarning):
-    """Conductances larger than cells have: are they in another unit?"""
+    """Conductances larger than any cell has: they may be in another unit."""
 
 
 def unit_named(text: str, name: str) -> str:
-    """The unit of `UNITS` that a text spells; `ValueError` with the argument's `name` for none."""
+    """Unit of `UNITS` that a text spells.
+
+    Raises `ValueError`, with the argument's `name`, for an unknown spelling."""
     spelled = unicodedata.normalize("NFKC", text).strip()
     for prefix, short in PREFIXES.items():
         start, base = spelled[: len(prefix)], spelled[len(prefix) :].strip().casefold()
@@ -66,9 +67,9 @@ def unit_named(text: str, name: str) -> str:
 
 
 def siemens(values: np.ndarray, unit: str, name: str) -> np.ndarray:
-    """Conductances [S] of numbers in a unit of `UNITS`: 0 ohm is inf, inf ohm is 0.
+    """Conductances [S] of numbers in a unit of `UNITS`: 0 ohm becomes inf, inf ohm becomes 0.
 
-    Raises `ValueError` on the first that is negative or no number, where it is not in siemens."""
+    Raises `ValueError` for the first entry that is negative or NaN, unless the unit is siemens."""
     per, of_resistance = UNITS[unit]
     bad = ~(values >= 0)
     if unit != "S" and bad.any():
@@ -78,14 +79,16 @@ def siemens(values: np.ndarray, unit: str, name: str) -> np.ndarray:
     if not of_resistance:
         return np.asarray(values / per)
     with np.errstate(divide="ignore", over="ignore"):
-        return np.asarray(per / np.abs(values))  # a zero may have a sign
+        return np.asarray(per / np.abs(values))  # 1 / -0.0 would be -inf
 
 
 def doubt(values: np.ndarray) -> tuple[str, float] | None:
-    """The unit that conductances larger than cells have in siemens look like, and the largest of
-    these; None for those that cells have. Infinite ones are shorts and say nothing. Where a few are
-    too large, and far above all others, the unit is `S`: these are meant for shorts."""
-    if not np.any(values > UNLIKELY):  # most often, and in one pass
+    """Likely unit of conductances [S] that no cell has, and the largest of them; None if all are
+    usual.
+
+    Infinite entries are shorts and do not count. If a few entries are too large, and far above all
+    others, the unit is `S`: they are meant as shorts."""
+    if not np.any(values > UNLIKELY):  # the usual case, in one pass
         return None
     finite = values[np.isfinite(values) & (values > 0)].astype(float)
     large = finite[finite > UNLIKELY]
@@ -100,22 +103,23 @@ def doubt(values: np.ndarray) -> tuple[str, float] | None:
 
 
 def doubt_said(g: np.ndarray, name: str, unit: str | None, option: str) -> str | None:
-    """The doubt of conductances [S] that were given in a `unit` (None: none was named), as a
-    sentence that says how the `option` would name another; None where there is no doubt, and where
-    siemens were named."""
+    """Doubt about conductances [S] as a sentence, or None.
+
+    `unit` is the unit that was named, or None. `option` is the text that names a unit, for example
+    of a command. There is no doubt where siemens were named."""
     seen = doubt(g)
     if seen is None or unit == "S":
         return None
     likely, largest = seen
     said = f"{name} reaches {largest:.4g} S, and cells have less than {UNLIKELY} S (10 ohm):"
     if likely == "S":
-        return f"{said} write inf for a short, or 0 where the unit is one of resistance."
+        return f"{said} write inf for a short, or 0 in a unit of resistance."
     if unit is not None:
         return f"{said} is {unit} the unit?"
     would = float(siemens(np.array(largest), likely, name))
     return (
-        f"{said} {option.format(likely)} would make that {would:.4g} S,"
-        f" {option.format('S')} says that it is meant."
+        f"{said} {option.format(likely)} would make that {would:.4g} S;"
+        f" {option.format('S')} confirms siemens."
     )
 
 
@@ -128,8 +132,9 @@ ADVICE = {
 
 
 def warn_of_units(g: object, name: str) -> None:
-    """Warns of concrete conductances [S] that no cell has, on behalf of the first caller outside
-    the package. The words are the same each time, so that Python shows them once a place."""
+    """Warns of concrete conductances [S] that no cell has, at the first caller outside the package.
+
+    The text is the same for all numbers, so that Python shows it once per place."""
     if not is_concrete(g):
         return
     seen = doubt(np.asarray(g))
@@ -139,8 +144,9 @@ def warn_of_units(g: object, name: str) -> None:
 
 
 def say(sentence: str) -> None:
-    """Warns (`UnitWarning`) on behalf of the first caller outside the package: modules check their
-    fields from calls of equinox, and what is traced from calls of JAX."""
+    """Warns (`UnitWarning`) at the first caller outside the package.
+
+    Callers within equinox, which checks fields, and within JAX, which traces, do not count."""
     frame: FrameType | None = sys._getframe()
     level = 1
     while frame is not None and INSIDE.match(frame.f_globals.get("__name__", "")):

@@ -11,17 +11,17 @@ from .wires import Wires
 
 
 class Crossbar(eqx.Module):
-    """A crossbar array: cells at the crosspoints of word and bit lines, and what they end in.
+    """Crossbar array: cells where word lines and bit lines cross, with wires, drivers and readout.
 
     **Arguments:**
 
-    - `cell`: the devices, for example `Ohmic(g)`; their shape `(rows, cols)` is the array's.
-    - `wires`: segment resistances; ideal by default.
-    - `drive`: the sources of the word lines; ideal and at column 0 by default.
-    - `readout`: what the bit lines end in; an ideal ground below the last row by default.
+    - `cell`: devices, for example `Ohmic(g)`; their shape `(rows, cols)` is the array's.
+    - `wires`: wire segments; ideal by default.
+    - `drive`: sources of the word lines; ideal and at column 0 by default.
+    - `readout`: readout of the bit lines; an ideal ground below the last row by default.
 
-    Raises `TypeError` for a part of another kind, and `ValueError` where the shape of a part does
-    not fit the cells.
+    Raises `TypeError` for a part of another kind, and `ValueError` for a part whose shape does not
+    fit the cells.
     """
 
     cell: AbstractCell
@@ -49,7 +49,7 @@ class Crossbar(eqx.Module):
         if len(self.cell.shape) != 2 or 0 in self.cell.shape:
             raise ValueError(
                 f"cell has the shape {self.cell.shape}; it must be (rows, cols) with at least one"
-                " of each: give one of its parameters that shape (batches go through jax.vmap)."
+                " row and column: give a parameter that shape (batches go through jax.vmap)."
             )
         rows, cols = self.shape
         for part, line in (("wires", ()), ("drive", (self.lines,)), ("readout", (cols,))):
@@ -70,13 +70,13 @@ class Crossbar(eqx.Module):
 
     @property
     def lines(self) -> int:
-        """Number of lines of the row family: one per row, or one per column where they run along
+        """Number of lines of the row family: one per row, or one per column for source lines along
         the bit lines."""
         rows, cols = self.shape
         return cols if self.wires.parallel else rows
 
 
-# What a part must be, and what to pass where numbers are meant.
+# Type of each part, and what to pass for numbers.
 PARTS = {
     "cell": (AbstractCell, "pass a cell, xb.Ohmic(g) for conductances g [S] of shape (rows, cols)"),
     "wires": (Wires, "pass xb.Wires(r_row, r_col), resistances [ohm] of a segment"),
@@ -88,17 +88,17 @@ PARTS = {
 def _instead(part: Any, cure: str) -> str:
     """Advice on an argument that is no such part."""
     if isinstance(part, type):
-        return f"call it, {part.__name__}(...)"
+        return f"make an instance, {part.__name__}(...)"
     for name, (kind, _) in PARTS.items():
         if isinstance(part, kind):
             return f"pass it by name, xb.Crossbar(..., {name}=...)"
     if isinstance(part, AbstractConverter):
-        return f"{cure}, and convert what it puts out: adc(xb.read(...).output)"
+        return f"{cure}, and convert its output: adc(xb.read(...).output)"
     return cure
 
 
 def require_crossbar(crossbar: Any) -> None:
-    """Raises `TypeError` for what is no `Crossbar`, and says how one is made of it."""
+    """Raises `TypeError` for a value that is no `Crossbar`, with the way to make one."""
     if isinstance(crossbar, Crossbar):
         return
     made = "crossbar" if isinstance(crossbar, AbstractCell) else "crossbar of conductances g [S]"

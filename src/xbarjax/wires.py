@@ -5,27 +5,26 @@ from ._types import optional, physical, require_nonnegative
 
 
 class Wires(eqx.Module):
-    """Resistance of the wire segments of both line families.
+    """Wire segments of both line families: resistance and capacitance.
 
-    Each line has as many segments as cells: `r_row[i, j]` is the wire that enters cell `(i, j)`
-    from the driver's side (`j = 0` is the lead-in), `r_col[i, j]` the wire that leaves it
-    towards the sense side (`i = rows - 1` is the lead-out). Source and input resistances come
-    on top, in `Drive` and in the readout, which also own the one more segment beyond the far
-    end of each line.
+    Each line has one segment per cell. `r_row[i, j]` is the wire that enters cell `(i, j)` from the
+    driver's side (`j = 0` is the lead-in), `r_col[i, j]` the wire that leaves the cell towards the
+    sense side (`i = rows - 1` is the lead-out). `Drive` and the readout add source and input
+    resistances, and hold the one further segment beyond the far end of each line.
 
-    In arrays with a selector at every cell, the lines of the row family are source lines, and the
-    word lines are the gates. Source lines may run along the bit lines: then `r_row[i, j]` enters
-    cell `(i, j)` of source line `j` from row 0, where it is driven.
+    In arrays with a selector in every cell, the lines of the row family are source lines, and the
+    word lines are the gates. Source lines may run along the bit lines: `r_row[i, j]` then enters
+    cell `(i, j)` of source line `j` from row 0, where the line is driven.
 
     **Arguments:**
 
-    - `r_row`, `r_col`: [ohm per segment], a scalar or an array `(rows, cols)`; 0 is an ideal wire,
-        inf a broken one.
-    - `parallel`: whether the lines of the row family run along the bit lines, one per column. Then
-        whatever belongs to one of them has the shape `(cols,)`.
-    - `c_row`, `c_col`: capacitance [F] from every node of a line to ground, that of its segment of
-        wire and of the devices on it; `c_cell`: across every cell. Scalars or `(rows, cols)`; none
-        by default. Only what happens in time depends on them (`simulate`).
+    - `r_row`, `r_col`: resistance [ohm] per segment, a scalar or `(rows, cols)`; 0 is an ideal
+        wire, inf a broken one.
+    - `parallel`: whether the lines of the row family run along the bit lines, one per column.
+        Values per line, such as `Drive.r_source`, then have the shape `(cols,)`.
+    - `c_row`, `c_col`: capacitance [F] from every node of a line to ground, of its wire segment and
+        of its devices; `c_cell`: capacitance [F] across every cell. Scalars or `(rows, cols)`; none
+        by default. Only analyses in time (`simulate`) use capacitances.
 
     Raises `ValueError` for a negative or NaN resistance or capacitance; `TypeError` for an integer
     array.
