@@ -11,7 +11,7 @@ from .._types import DeviceMask, Inner, PerDevice
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractVar
 else:
-    from equinox import AbstractVar  # type checkers see a class variable, as in most cells
+    from equinox import AbstractVar  # type checkers see class variables
 
 
 class AbstractCell(eqx.Module):

@@ -230,7 +230,7 @@ class Ramp(AbstractConverter):
         above = jnp.clip(jnp.searchsorted(levels, compared), 1, jnp.size(levels) - 1)
         low, high = levels[above - 1], levels[above]
         part = lax.stop_gradient(jnp.clip((compared - low) / (high - low), 0, 1))
-        passed = compared - ((1 - part) * low + part * high)  # 0, but with gradients
+        passed = compared - ((1 - part) * low + part * high)  # 0 in range, with gradients
         return levels[self.code(x)] + jnp.where(beyond, 0, straight_through(passed))
 
 

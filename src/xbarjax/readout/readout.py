@@ -10,7 +10,7 @@ from .._types import PerCol, Scalar
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractVar
 else:
-    from equinox import AbstractVar  # type checkers see no constructor argument
+    from equinox import AbstractVar  # type checkers see class variables
 
 
 class Memory(NamedTuple):

@@ -19,7 +19,7 @@ from .readout import AbstractReadoutInTime, Memory, conductance_of
 class VoltageSense(AbstractReadoutInTime):
     """Voltage sense: bit lines float, and their voltage is sampled in place of their current.
 
-    Without wires a column settles at the voltage of zero net current,
+    Without wires a column settles at the voltage of zero net current, for `v_ref = 0`
 
         v_j = sum_i G_ij v_i / (sum_i G_ij + 1 / r_load),
 

@@ -99,7 +99,7 @@ class Levels(AbstractPerturbation):
     def grid(self) -> Float[Array, " count"]:
         """The levels [S]: `g_min + k step` with `step = (g_max - g_min)/(count - 1)`."""
         low, high = lax.stop_gradient((self.g_min, self.g_max))
-        # jit would fuse the product with the sum, or divide by a constant, and so round differently
+        # jit would fuse product and sum, and multiply by a reciprocal: both round differently
         last = lax.optimization_barrier(jnp.asarray(self.count - 1, low.dtype))
         step = (high - low) / last
         above = lax.map(lambda k: k * step, jnp.arange(self.count, dtype=low.dtype))
