@@ -27,7 +27,7 @@ class AbstractCell(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(rows, cols)`: the shape that all parameters broadcast to."""
+        """`(rows, cols)`, to which all parameters broadcast."""
         if isinstance(self, AbstractNestedCell):
             return self.extent
         return np.broadcast_shapes(*(jnp.shape(x) for x in jax.tree.leaves(self)))
@@ -44,8 +44,10 @@ class AbstractCell(eqx.Module):
         """Mask of cells whose parameters are physically possible."""
 
     def inner(self, v_row: PerDevice, v_col: PerDevice, guess: Inner = None) -> Inner:
-        """Voltages [V] of nodes inside the cell, as a pytree: most have none. A search for them
-        begins at the `guess`, which may save steps and changes nothing else."""
+        """Voltages [V] of the nodes inside the cell, as a pytree; empty for most cells.
+
+        A search for these voltages starts at `guess`, which may save steps and changes nothing
+        else."""
         return self.nodes(v_row, v_col, guess) if isinstance(self, AbstractNestedCell) else ()
 
     def linearise(
@@ -53,8 +55,9 @@ class AbstractCell(eqx.Module):
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
         """`(I, dI/dv_row, -dI/dv_col)` [A], [S], [S] at terminal voltages [V], by differentiation.
 
-        A cell is local, so that one tangent serves all of them. Where it is reciprocal, both
-        conductances are the same array."""
+        `inner` is the result of `self.inner` at these voltages, if known. The current of a cell
+        depends on its own voltages alone, so one tangent serves all cells. A reciprocal cell
+        returns one array for both conductances."""
         if isinstance(self, AbstractNestedCell):
             return self.tangents(v_row, v_col, inner)
         ones = jnp.ones_like(v_row)
@@ -67,27 +70,28 @@ class AbstractCell(eqx.Module):
 
 
 class AbstractNestedCell(AbstractCell):
-    """A cell made of other cells: it states what follows for one device from its current alone."""
+    """A cell made of other cells. The subclass defines the shape, the inner nodes and the
+    linearisation, which other cells derive from their parameters and their current."""
 
     @property
     @abc.abstractmethod
     def parts(self) -> tuple[AbstractCell, ...]:
-        """The cells that it is made of."""
+        """The cells inside this cell."""
 
     @property
     @abc.abstractmethod
     def extent(self) -> tuple[int, ...]:
-        """Its `shape`."""
+        """`(rows, cols)`, returned as `shape`."""
 
     @abc.abstractmethod
     def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
-        """Voltages [V] of nodes inside the cell, as `inner` returns them."""
+        """Voltages [V] of the nodes inside the cell, returned by `inner`."""
 
     @abc.abstractmethod
     def tangents(
         self, v_row: PerDevice, v_col: PerDevice, inner: Inner
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
-        """Current [A] and conductances [S] at terminal voltages [V], as `linearise` does."""
+        """Current [A] and conductances [S] at terminal voltages [V], returned by `linearise`."""
 
 
 class AbstractRangedCell(AbstractCell):
@@ -117,20 +121,20 @@ def in_range(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMa
 
 
 def conducts(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-    """Mask of devices whose gate is above threshold; all of them, where they have no gate."""
+    """Mask of cells whose gate is above threshold; all True for a cell without a gate."""
     everywhere = jnp.ones(jnp.shape(v_row), bool)
     return cell.conducts(v_row, v_col) if isinstance(cell, AbstractGatedCell) else everywhere
 
 
 def has_gate(cell: AbstractCell) -> bool:
-    """Whether gate voltages mean anything to a cell."""
+    """Whether a cell, or a cell inside it, has a gate."""
     if isinstance(cell, AbstractNestedCell):
         return any(has_gate(part) for part in cell.parts)
     return isinstance(cell, AbstractGatedCell)
 
 
 def gated(cell: AbstractCell, v_gate: PerDevice) -> AbstractCell:
-    """The cell at other gate voltages [V]; the same cell, where it has no gate."""
+    """The cell at other gate voltages [V]; a cell without a gate stays the same."""
     if isinstance(cell, AbstractGatedCell) and has_gate(cell):
         return cell.gated(v_gate)
     return cell

@@ -21,7 +21,7 @@ MAX_STEPS = 100  # for the inner node; 50 bisections alone reach float64 precisi
 
 
 class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
-    """Two devices one after the other, `first` on the row side and `second` on the column side.
+    """Two devices in series, `first` on the row side and `second` on the column side.
 
     The voltage `m` of the node between them lies between the terminal voltages and obeys
 
@@ -61,7 +61,7 @@ class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         return jnp.broadcast_shapes(self.first.shape, self.second.shape)
 
     def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
-        """The node between the two devices, and what is inside each of them."""
+        """Voltage [V] of the node between the devices, then the inner voltages of each device."""
         m, in_1, in_2 = (None, None, None) if guess is None else guess
         m = _between(self, v_row, v_col, m)
         return m, self.first.inner(v_row, m, in_1), self.second.inner(m, v_col, in_2)
@@ -108,8 +108,10 @@ class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         return Series(after(self.first, v_row, m), after(self.second, m, v_col))
 
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
-        """Whether both would, with the other one short: what is on the other side of a channel
-        that is off comes down to its source anyway."""
+        """Mask of cells whose gated devices would all conduct at these terminal voltages [V].
+
+        Each test treats the other device as a short. The result is the same: a channel that is off
+        carries no current, so the other device drops no voltage."""
         return conducts(self.first, v_row, v_col) & conducts(self.second, v_row, v_col)
 
 

@@ -136,17 +136,16 @@ class AbstractPair(AbstractMapping):
 
     @abc.abstractmethod
     def sides(self, physical: Array) -> tuple[Array, Array]:
-        """The columns that count as positive and those that count as negative, of arrays
-        `(arrays, ..., physical)`."""
+        """Positive and negative columns of the physical arrays, `(arrays, ..., physical)`."""
 
 
 class DifferentialPair(AbstractPair):
-    """Two arrays whose column currents are subtracted: `k w = g_plus - g_minus`.
+    """Differential pair, two arrays whose column currents are subtracted: `k w = g_plus - g_minus`.
 
-    The side that a weight does not need stays at `g_min`, so that as little current as possible
-    flows in the wires.
+    The side that a weight does not need stays at `g_min`, which keeps the currents in the wires
+    small.
 
-    **Arguments:** `g_min`, `g_max`: bounds [S]; `0 <= g_min < g_max`, or `ValueError`.
+    **Arguments:** `g_min`, `g_max`: bounds [S], `0 <= g_min < g_max`, else `ValueError`.
     """
 
     def program(self, weights: PerCell, k: Scalar | float) -> Stack:
@@ -172,7 +171,7 @@ class DifferentialPair(AbstractPair):
 
 
 class ConstantSumPair(AbstractPair):
-    """A differential pair whose two sides always sum to `g_min + g_max`:
+    """Differential pair whose sides always sum to `g_min + g_max`:
 
         g_plus, g_minus = (g_min + g_max +- k w) / 2.
 
@@ -205,8 +204,12 @@ class ConstantSumPair(AbstractPair):
 
 
 class InterleavedPair(AbstractPair):
-    """A `DifferentialPair` in neighbouring columns of one array, of twice the columns: both sides
-    share their word lines."""
+    """Differential pair in neighbouring columns of one array with twice the columns.
+
+    Conductances are those of `DifferentialPair`, but both sides share their word lines.
+
+    **Arguments:** `g_min`, `g_max`: bounds [S], `0 <= g_min < g_max`, else `ValueError`.
+    """
 
     @property
     def _pair(self) -> DifferentialPair:
