@@ -6,6 +6,7 @@ from typing import Any as _Any
 __version__ = "0.1.0"
 
 from . import (
+    elements as elements,
     nn as nn,
     presets as presets,
     variability as variability,
@@ -19,11 +20,16 @@ from .analyses.cost import (
     Cost as Cost,
     cost as cost,
 )
+from .analyses.dc import (
+    CircuitSolution as CircuitSolution,
+    solve as solve,
+)
 from .analyses.integrate import integrate as integrate
 from .analyses.noise import (
     Noise as Noise,
     noise as noise,
 )
+from .analyses.poles import poles as poles
 from .analyses.ports import (
     Ports as Ports,
     ports as ports,
@@ -64,6 +70,7 @@ from .drive import (
     waveform as waveform,
 )
 from .drive.waveform import Waveform as Waveform
+from .elements.circuit import Circuit as Circuit
 from .kirchhoff.advice import explain as explain
 from .kirchhoff.solution import (
     Solution as Solution,

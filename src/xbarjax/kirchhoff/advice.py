@@ -1,6 +1,7 @@
 """Advice on a status, in words, and the end of every verb: an error, a warning, or its value."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,6 +38,10 @@ ADVICE = {
     " the product any more: lower the feedback resistance or the inputs",
     Status.OUT_OF_STEPS: "max_steps were not enough to come to the last time: raise it, or rtol",
     Status.TIME_NOT_RISING: "times or the corners of a line do not rise: time runs forward only",
+    Status.SINGULAR: "the circuit determines no unique solution: look for ideal sources or wires in"
+    " a loop, for nodes that no current reaches, and for a matrix without an inverse",
+    Status.UNSTABLE: "the loop is unstable, so that its operating point is never reached: look for"
+    " an amplifier in positive feedback, and change the signs of its inputs",
 }
 
 
@@ -107,29 +112,42 @@ def _unsolved(solution: Solution) -> str:
     )
 
 
-def raise_if_bad(status: Status, solution: Solution | None = None) -> None:
+def general(status: Status) -> str:
+    """Advice on the faults of a status."""
+    return "; ".join(ADVICE[flag] for flag in ADVICE if flag in status and flag.is_error)
+
+
+def raise_if_bad(
+    status: Status, solution: Any = None, words: Callable[[Status], str] | None = None
+) -> None:
     """Raises what a status of concrete values calls for: `ValueError` for the input's faults,
     `RuntimeError` for the solver's. The solution comes along as an attribute of the error."""
     faults = [flag for flag in ADVICE if flag in status and flag.is_error]
     if faults:
-        said = "; ".join(ADVICE[flag] for flag in faults) if solution is None else explain(solution)
+        if words is not None:
+            said = words(status)
+        else:
+            said = general(status) if solution is None else explain(solution)
         error = (RuntimeError if faults == [Status.NOT_CONVERGED] else ValueError)(said)
         error.solution = solution  # pyright: ignore[reportAttributeAccessIssue]
         raise error
 
 
-def finish(value: Any, status: Int[Array, "*batch"]) -> Any:
+def finish(
+    value: Any, status: Int[Array, "*batch"], said: Callable[[Status], str] | None = None
+) -> Any:
     """The value of a verb, if its status allows it.
 
     Concrete values raise what the status calls for, that of a batch as a whole; a single `Solution`
     also warns of nodes that float, of gates that are all off and of amplifiers that all saturate.
-    Traced values are returned as they are, and their status beside them."""
+    Traced values are returned as they are, and their status beside them. `said` has the sentence of
+    an error, where the general one can be bettered."""
     solution = value if isinstance(value, Solution) else None
     if not is_concrete(status if solution is None else solution):
         return value
     known = Status(int(np.bitwise_or.reduce(np.asarray(status), axis=None)))
     single = solution if solution is not None and solution.status.ndim == 0 else None
-    raise_if_bad(known, single)
+    raise_if_bad(known, single if said is None else value, said)
     if single is not None and known & (Status.FLOATING | Status.GATES_OFF | Status.SATURATED):
         warnings.warn(explain(single), stacklevel=3)
     return value

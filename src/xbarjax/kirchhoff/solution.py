@@ -29,6 +29,8 @@ class Status(enum.IntFlag):
     SATURATED = 1024
     OUT_OF_STEPS = 2048
     TIME_NOT_RISING = 4096
+    SINGULAR = 8192
+    UNSTABLE = 16384
 
     @property
     def is_error(self) -> bool:

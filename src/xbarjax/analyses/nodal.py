@@ -1,0 +1,123 @@
+"""Kirchhoff's law of a circuit with its arrays, and its Jacobian."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import in_dtype, require_enough, widest
+from ..elements.circuit import Circuit
+from ..kirchhoff.solution import Solution
+from ..kirchhoff.terminals import (
+    Layout,
+    Unknowns,
+    arrays_of,
+    bias_of,
+    currents_of,
+    nodes_of,
+    stated,
+)
+from ..solvers import Solver, linear_of
+from .admittance import admittance
+from .read import _read
+
+
+def in_one_dtype(circuit: Circuit) -> Circuit:
+    """A circuit, every number in the dtype of its arrays."""
+    leaves = [x for x in jax.tree.leaves(circuit) if eqx.is_inexact_array(x)]
+    wide = [x for x in leaves if x.ndim > 0] or leaves
+    dtype = widest(*wide) if wide else jnp.asarray(0.0).dtype
+    require_enough(dtype, "an element of the circuit")
+    return in_dtype(circuit, dtype)
+
+
+def dtype_of(circuit: Circuit) -> Any:
+    """The dtype of a circuit whose numbers have one."""
+    leaves = [x for x in jax.tree.leaves(circuit) if eqx.is_inexact_array(x)]
+    return leaves[0].dtype if leaves else jnp.asarray(0.0).dtype
+
+
+def kirchhoff(
+    circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns
+) -> tuple[Unknowns, dict[str, Solution]]:
+    """What Kirchhoff's law and the laws of elements miss at some voltages, and the arrays there."""
+    total, arrays = stated(circuit, layout, z), {}
+    for name, array in arrays_of(circuit).items():
+        nodes = nodes_of(array, layout)
+        arrays[name] = _read(array.crossbar, bias_of(array, at_nodes(z, nodes)), solver, None)
+        total = added(total, nodes, currents_of(array, arrays[name]))
+    return total, arrays
+
+
+def at_nodes(z: Unknowns, nodes) -> Array:
+    """Voltages [V] of nodes; that of ground is 0."""
+    return jnp.append(z, jnp.zeros((), z.dtype))[nodes]
+
+
+def added(total: Unknowns, nodes, i: Array) -> Unknowns:
+    """Sums with more currents [A] at some nodes, without those of ground."""
+    return jnp.append(total, jnp.zeros((), total.dtype)).at[nodes].add(i)[:-1]
+
+
+def admittances(circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns, *, linear: bool):
+    """Admittances [S] of the arrays whose cells are linear, or of the others at a point."""
+    return {
+        name: admittance(array, at_nodes(z, nodes_of(array, layout)), linear_of(solver))
+        for name, array in arrays_of(circuit).items()
+        if array.is_linear == linear
+    }
+
+
+def with_arrays(circuit: Circuit, layout: Layout, jacobian: Array, y: dict[str, Array]) -> Array:
+    """A Jacobian with the admittances of arrays."""
+    wide = jnp.pad(jacobian, ((0, 1), (0, 1)))
+    for name, y_array in y.items():
+        nodes = nodes_of(arrays_of(circuit)[name], layout)
+        wide = wide.at[nodes[:, None], nodes[None, :]].add(y_array)
+    return wide[:-1, :-1]
+
+
+def jacobian_of(circuit: Circuit, layout: Layout, z: Unknowns, y: dict[str, Array]) -> Array:
+    """Jacobian of Kirchhoff's law and the laws of elements, with the arrays' admittances."""
+    own = jax.jacfwd(lambda z: stated(circuit, layout, z))(z)
+    return with_arrays(circuit, layout, own, y)
+
+
+class Equilibrated(NamedTuple):
+    """A matrix scaled to entries of at most 1, in LU factors."""
+
+    lu: tuple[Array, Array]
+    rows: Array
+    cols: Array
+
+    def solve(self, b: Array) -> Array:
+        """`A^-1 b`."""
+        return self.cols * jax.scipy.linalg.lu_solve(self.lu, self.rows * b)
+
+    @property
+    def is_singular(self) -> Array:
+        """Whether a pivot is lost in rounding."""
+        pivots = jnp.abs(jnp.diagonal(self.lu[0]))
+        rounding = pivots.size * jnp.finfo(pivots.dtype).eps
+        return ~(jnp.min(pivots) > rounding * jnp.max(pivots))
+
+
+def scales(matrix: Array) -> tuple[Array, Array, Array]:
+    """Factors of rows and columns, and a matrix in A and V with them: entries of at most 1."""
+    inverse = lambda x: 1 / jnp.where(x > 0, x, 1)
+    rows = inverse(jnp.max(jnp.abs(matrix), axis=1))
+    cols = inverse(jnp.max(jnp.abs(rows[:, None] * matrix), axis=0))
+    return rows, cols, rows[:, None] * matrix * cols[None, :]
+
+
+def equilibrated(matrix: Array) -> Equilibrated:
+    """LU factors of a matrix in A and V, scaled."""
+    rows, cols, scaled = scales(matrix)
+    return Equilibrated(jax.scipy.linalg.lu_factor(scaled), rows, cols)
+
+
+def is_linear(circuit: Circuit) -> bool:
+    """Whether all elements of a circuit are linear."""
+    return all(element.is_linear for element in circuit.elements.values())

@@ -1,0 +1,28 @@
+"""Elements of circuits (`xb.Circuit`): arrays, resistors, sources, amplifiers and devices between
+named buses."""
+
+from .array import Array as Array
+from .device import AntiparallelDiodes as AntiparallelDiodes, Device as Device, Diode as Diode
+from .element import AbstractElement as AbstractElement, Pick as Pick
+from .opamp import OpAmp as OpAmp
+from .passive import Capacitor as Capacitor, Resistor as Resistor, Switch as Switch
+from .sources import CurrentSource as CurrentSource, VoltageSource as VoltageSource
+
+__all__ = [
+    "AbstractElement",
+    "AntiparallelDiodes",
+    "Array",
+    "Capacitor",
+    "CurrentSource",
+    "Device",
+    "Diode",
+    "OpAmp",
+    "Pick",
+    "Resistor",
+    "Switch",
+    "VoltageSource",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,61 @@
+"""Devices between two buses: any two-terminal cell."""
+
+from typing import ClassVar
+
+from jaxtyping import Array, ArrayLike
+
+from .. import cells
+from ..cells import AbstractCell
+from ..cells.constants import ROOM
+from .element import AbstractElement, Lanes, Terminal, none
+
+
+class Device(AbstractElement):
+    """A cell as an element: its current flows from `a` to `b`.
+
+    **Arguments:** `cell`: any cell, with parameters that are scalars or `(lanes,)`; `a`, `b`:
+    buses. It may be a transistor with its gate voltage, or two devices in `Series`.
+    """
+
+    cell: AbstractCell
+    a: Terminal
+    b: Terminal
+    unknowns: ClassVar[int] = 0
+    holds: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    @property
+    def terminals(self) -> dict[str, Terminal]:
+        return {"a": self.a, "b": self.b}
+
+    @property
+    def is_linear(self) -> bool:
+        return self.cell.is_linear
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ()
+
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        i = self.cell.current(*v)
+        return (i, -i), ()
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        return none(v, 2), ()
+
+    def through(self, v: Lanes, x: Lanes) -> Array:
+        return self.cell.current(*v)
+
+
+def Diode(
+    a: Terminal, b: Terminal, i_s: ArrayLike, n: ArrayLike = 1.0, temperature: ArrayLike = ROOM
+) -> Device:
+    """A diode that conducts from `a` to `b`: a `Device` with the cell `xb.Diode(i_s [A], n,
+    temperature [K])`."""
+    return Device(cells.Diode(i_s, n, temperature), a, b)
+
+
+def AntiparallelDiodes(
+    a: Terminal, b: Terminal, i_s: ArrayLike, n: ArrayLike = 1.0, temperature: ArrayLike = ROOM
+) -> Device:
+    """Two diodes side by side, one each way: a `Device` with the cell `xb.AntiparallelDiodes`."""
+    return Device(cells.AntiparallelDiodes(i_s, n, temperature), a, b)

@@ -1,0 +1,107 @@
+"""Elements of a circuit: what connects buses, stated by its currents and charges."""
+
+import abc
+from typing import TYPE_CHECKING, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractClassVar
+else:
+    from equinox import AbstractClassVar
+
+GROUND = "0"
+
+Lanes: TypeAlias = tuple[Float[Array, " lanes"], ...]
+
+
+class Pick(eqx.Module):
+    """Some nodes of a bus, by their index: `Pick("levels", codes)` connects lane `k` to node
+    `codes[k]`. Several lanes may share a node.
+
+    **Arguments:** `bus`: its name; `index`: `(lanes,)` whole numbers from 0.
+
+    Raises `TypeError` for indices that are not whole numbers, `ValueError` for negative ones.
+    """
+
+    bus: str = eqx.field(static=True)
+    index: Int[Array, " lanes"] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        if not jnp.issubdtype(self.index.dtype, jnp.integer) or self.index.ndim != 1:
+            raise TypeError(
+                f"index of the nodes of {self.bus!r} is an array of {self.index.dtype} and shape"
+                f" {self.index.shape}; it must be (lanes,) whole numbers."
+            )
+
+
+Terminal: TypeAlias = str | Pick
+
+
+class AbstractElement(eqx.Module):
+    """An element between buses: lane `k` connects node `k` of each.
+
+    A bus is a vector of nodes with a name; "0" is ground. A bus with one node is shared by all
+    lanes. Every parameter is a scalar or one number per lane, `(lanes,)`.
+
+    An element states, for the voltages `v` [V] of its terminals and unknowns `x` of its own,
+
+    - the currents [A] that flow from its terminals into it, and its own laws, 0 at a solution;
+    - the charges [C] that its terminals have put into it, and those of its laws, whose change in
+        time adds to both: `current + d charge / dt`.
+
+    All analyses read these two statements alone.
+    """
+
+    unknowns: AbstractClassVar[int]  # of its own, per lane
+    holds: AbstractClassVar[tuple[str, ...]]  # terminals whose voltage it can determine at DC
+
+    @property
+    @abc.abstractmethod
+    def terminals(self) -> dict[str, Terminal]:
+        """The buses of its terminals, by the names of the arguments."""
+
+    @property
+    @abc.abstractmethod
+    def is_linear(self) -> bool:
+        """Whether currents and charges are linear in voltages and unknowns, constants apart."""
+
+    @property
+    @abc.abstractmethod
+    def stores(self) -> tuple[str | int, ...]:
+        """Terminals, by name, and own unknowns, by position, that its charges depend on and belong
+        to."""
+
+    @abc.abstractmethod
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        """Currents [A] into the element, and what its own laws miss."""
+
+    @abc.abstractmethod
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        """Charges [C] of the terminals, and of its own laws."""
+
+    @abc.abstractmethod
+    def through(self, v: Lanes, x: Lanes) -> Float[Array, " lanes"]:
+        """The current [A] that a solution shows for the element: from its first terminal through
+        it, out of a source or an amplifier."""
+
+    @property
+    def width(self) -> int | None:
+        """Number of lanes that the parameters have; None where all of them are scalars."""
+        shapes = [jnp.shape(x) for x in jax.tree.leaves(self)]
+        shape = np.broadcast_shapes(*shapes)
+        if len(shape) > 1:
+            raise ValueError(
+                f"{type(self).__name__} has parameters of shape {shape}; each must be a scalar or"
+                " (lanes,), one per node (batches go through jax.vmap)."
+            )
+        return shape[0] if shape else None
+
+
+def none(values: Lanes, count: int) -> Lanes:
+    """So many zeros, as the first of some values."""
+    return (jnp.zeros_like(values[0]),) * count

@@ -1,0 +1,123 @@
+"""Operational amplifiers."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import (
+    everywhere,
+    optional,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
+from .element import GROUND, AbstractElement, Lanes, Terminal, none
+
+
+class OpAmp(AbstractElement):
+    """An operational amplifier of one pole, with offset, swing and output resistance.
+
+    Its inputs draw no current. With `x = v_plus - v_minus + v_offset` and the drive `p` [V],
+
+        p / gain + (1 / (2 pi gbw)) d y(p)/dt = x,    v_out = y(p) - r_out i,
+
+    where `i` is the current that it delivers and `y(p) = p` without a swing. With one
+
+        y(p) = c + h tanh((p - c) / h),    c, h = (v_high +- v_low) / 2,
+
+    so that at DC `v_out = c + h tanh((gain x - c) / h)` as that of a `Tia`. In time the output
+    moves at `2 pi gbw x` until it comes to an end of its swing, and leaves it as soon as `x`
+    changes its sign: the amplifier does not wind up.
+
+    **Arguments:** each number a scalar or `(lanes,)`.
+
+    - `minus`, `out`, `plus`: buses of the inputs and the output; `plus` is ground by default.
+    - `gain`: open-loop gain at DC; inf is an ideal amplifier.
+    - `gbw`: gain-bandwidth product [Hz]; None (the default) has no pole.
+    - `v_offset`: input offset voltage [V].
+    - `v_low`, `v_high`: ends of the swing [V], both or none.
+    - `r_out`: output resistance [ohm].
+    - `e_n`: noise voltage at its input [V/sqrt(Hz)].
+
+    Raises `ValueError` for a gain that is not positive, a swing with one end or no width, or of an
+    amplifier of infinite gain.
+    """
+
+    minus: Terminal
+    out: Terminal
+    plus: Terminal = GROUND
+    gain: Float[Array, "..."] = eqx.field(
+        converter=physical("gain", whole=True), default=float("inf")
+    )
+    gbw: Float[Array, "..."] | None = eqx.field(converter=optional("gbw", whole=True), default=None)
+    v_offset: Float[Array, "..."] = eqx.field(
+        converter=physical("v_offset", whole=True), default=0.0
+    )
+    v_low: Float[Array, "..."] | None = eqx.field(
+        converter=optional("v_low", whole=True), default=None
+    )
+    v_high: Float[Array, "..."] | None = eqx.field(
+        converter=optional("v_high", whole=True), default=None
+    )
+    r_out: Float[Array, "..."] = eqx.field(converter=physical("r_out", whole=True), default=0.0)
+    e_n: Float[Array, "..."] = eqx.field(converter=physical("e_n"), default=0.0)
+    unknowns: ClassVar[int] = 2
+    holds: ClassVar[tuple[str, ...]] = ("out",)
+
+    def __check_init__(self):
+        if not everywhere(lambda gain: gain > 0, self.gain):
+            raise ValueError(f"gain is {np.min(self.gain)}; it must be positive, inf if ideal.")
+        if self.gbw is not None:
+            require_positive(self.gbw, "gbw", "Hz")
+        require_finite(self.v_offset, "v_offset", "V")
+        require_nonnegative(self.r_out, "r_out", "ohm", open_allowed=False)
+        require_nonnegative(self.e_n, "e_n", "V/sqrt(Hz)", open_allowed=False)
+        if (self.v_low is None) != (self.v_high is None):
+            raise ValueError("a swing has two ends: give both v_low and v_high, or neither.")
+        if self.v_low is None or self.v_high is None:
+            return
+        require_finite(self.v_low, "v_low", "V")
+        require_finite(self.v_high, "v_high", "V")
+        if not everywhere(lambda low, high: low < high, self.v_low, self.v_high):
+            raise ValueError(f"v_low = {self.v_low} must lie below v_high = {self.v_high}.")
+        if not everywhere(lambda gain: ~np.isinf(gain), self.gain):
+            raise ValueError(
+                "gain is inf, but an amplifier with a swing needs a finite one: 1e5 if in doubt."
+            )
+
+    @property
+    def terminals(self) -> dict[str, Terminal]:
+        return {"minus": self.minus, "plus": self.plus, "out": self.out}
+
+    def limited(self, p: Array) -> Array:
+        """Output [V] without a load, for the drive [V]."""
+        if self.v_low is None or self.v_high is None:
+            return p
+        middle, half = (self.v_high + self.v_low) / 2, (self.v_high - self.v_low) / 2
+        return middle + half * jnp.tanh((p - middle) / half)
+
+    @property
+    def is_linear(self) -> bool:
+        return self.v_low is None
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return () if self.gbw is None else (0,)
+
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        (minus, plus, out), (p, i) = v, x
+        inputs = p / self.gain - (plus - minus + self.v_offset)
+        zero = jnp.zeros_like(i)
+        return (zero, zero, -i), (inputs, out - self.limited(p) + self.r_out * i)
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        p, i = x
+        stored = 0 * p if self.gbw is None else self.limited(p) / (2 * np.pi * self.gbw)
+        return none(v, 3), (stored, jnp.zeros_like(i))
+
+    def through(self, v: Lanes, x: Lanes) -> Array:
+        return x[1]

@@ -1,0 +1,153 @@
+"""Elements with two terminals and a linear law: resistors, capacitors and switches."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import everywhere, physical, require_nonnegative
+from .element import AbstractElement, Lanes, Terminal, none
+
+R_BROKEN = 1e6  # [ohm] from where on a resistor's law is rescaled, so that inf stays finite
+
+
+def _ohm(r: Array, v: Lanes, y: Array) -> tuple[Array, Array]:
+    """Current [A] of a resistance [ohm], and what its law misses [V], for its unknown `y` [A].
+
+    The law is `v_a - v_b = r y` up to `R_BROKEN`. Beyond it is `s (v_a - v_b) = R_BROKEN y` with
+    `s = sqrt(R_BROKEN / r)`, and the current is `s y`. So `r = 0` and `r = inf` are ordinary
+    values, with ordinary derivatives."""
+    broken = r > R_BROKEN
+    scale = jnp.sqrt(jnp.where(broken, R_BROKEN / jnp.where(broken, r, 1), 1))
+    return scale * y, scale * (v[0] - v[1]) - jnp.where(broken, R_BROKEN, r) * y
+
+
+class Resistor(AbstractElement):
+    """A resistor: `v_a - v_b = r i`.
+
+    **Arguments:** `a`, `b`: buses; `r`: resistance [ohm] from 0 (ideal wire) to inf (open).
+    Raises `ValueError` for a negative or NaN resistance.
+    """
+
+    a: Terminal
+    b: Terminal
+    r: Float[Array, "..."] = eqx.field(converter=physical("r", whole=True))
+    unknowns: ClassVar[int] = 1
+    holds: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    def __check_init__(self):
+        require_nonnegative(self.r, "r", "ohm", open_allowed=True)
+
+    @property
+    def terminals(self) -> dict[str, Terminal]:
+        return {"a": self.a, "b": self.b}
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ()
+
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        i, law = _ohm(self.r, v, x[0])
+        return (i, -i), (law,)
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        return none(v, 2), none(v, 1)
+
+    def through(self, v: Lanes, x: Lanes) -> Array:
+        return _ohm(self.r, v, x[0])[0]
+
+
+class Switch(AbstractElement):
+    """A switch: a resistor of `r_on` where it is closed and of `r_off` where it is open. Its state
+    is data: no change of it compiles anything again.
+
+    **Arguments:** `a`, `b`: buses; `closed`: 1 or 0 (or a boolean) per lane; `r_on`, `r_off`:
+    resistances [ohm] from 0 to inf. Raises `ValueError` for other states and for negative or NaN
+    resistances.
+    """
+
+    a: Terminal
+    b: Terminal
+    closed: Float[Array, "..."] = eqx.field(converter=lambda x: jnp.asarray(x, float))
+    r_on: Float[Array, "..."] = eqx.field(converter=physical("r_on", whole=True), default=0.0)
+    r_off: Float[Array, "..."] = eqx.field(
+        converter=physical("r_off", whole=True), default=float("inf")
+    )
+    unknowns: ClassVar[int] = 1
+    holds: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    def __check_init__(self):
+        require_nonnegative(self.r_on, "r_on", "ohm", open_allowed=True)
+        require_nonnegative(self.r_off, "r_off", "ohm", open_allowed=True)
+        if not everywhere(lambda x: (x == 0) | (x == 1), self.closed):
+            raise ValueError(f"closed is {self.closed}; it must be 1 (closed) or 0 (open).")
+
+    @property
+    def terminals(self) -> dict[str, Terminal]:
+        return {"a": self.a, "b": self.b}
+
+    @property
+    def r(self) -> Array:
+        """Resistance [ohm] in its state."""
+        return jnp.where(self.closed > 0.5, self.r_on, self.r_off)
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ()
+
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        i, law = _ohm(self.r, v, x[0])
+        return (i, -i), (law,)
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        return none(v, 2), none(v, 1)
+
+    def through(self, v: Lanes, x: Lanes) -> Array:
+        return _ohm(self.r, v, x[0])[0]
+
+
+class Capacitor(AbstractElement):
+    """A capacitor: `i = c d(v_a - v_b)/dt`. It passes no current at DC.
+
+    **Arguments:** `a`, `b`: buses; `c`: capacitance [F], finite and not negative.
+    """
+
+    a: Terminal
+    b: Terminal
+    c: Float[Array, "..."] = eqx.field(converter=physical("c"))
+    unknowns: ClassVar[int] = 0
+    holds: ClassVar[tuple[str, ...]] = ()
+
+    def __check_init__(self):
+        require_nonnegative(self.c, "c", "F", open_allowed=False)
+
+    @property
+    def terminals(self) -> dict[str, Terminal]:
+        return {"a": self.a, "b": self.b}
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ("a", "b")
+
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        return none(v, 2), ()
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        q = self.c * (v[0] - v[1])
+        return (q, -q), ()
+
+    def through(self, v: Lanes, x: Lanes) -> Array:
+        return jnp.zeros_like(v[0])

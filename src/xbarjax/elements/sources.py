@@ -1,0 +1,91 @@
+"""Ideal sources."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import physical, require_finite, require_nonnegative
+from .element import GROUND, AbstractElement, Lanes, Terminal, none
+
+
+class VoltageSource(AbstractElement):
+    """A voltage source behind a resistance: `v_to - v_back = v - r i`, with `i` the current that it
+    delivers.
+
+    **Arguments:** `to`: the bus that it drives; `v`: voltage [V]; `r`: resistance [ohm], 0 if
+    ideal; `back`: the bus that the current returns to, ground by default.
+    """
+
+    to: Terminal
+    v: Float[Array, "..."] = eqx.field(converter=physical("v", whole=True))
+    r: Float[Array, "..."] = eqx.field(converter=physical("r", whole=True), default=0.0)
+    back: Terminal = GROUND
+    unknowns: ClassVar[int] = 1
+    holds: ClassVar[tuple[str, ...]] = ("to", "back")
+
+    def __check_init__(self):
+        require_finite(self.v, "v", "V")
+        require_nonnegative(self.r, "r", "ohm", open_allowed=False)
+
+    @property
+    def terminals(self) -> dict[str, Terminal]:
+        return {"to": self.to, "back": self.back}
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ()
+
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        (i,) = x
+        return (-i, i), (v[0] - v[1] - self.v + self.r * i,)
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        return none(v, 2), none(v, 1)
+
+    def through(self, v: Lanes, x: Lanes) -> Array:
+        return x[0]
+
+
+class CurrentSource(AbstractElement):
+    """A current source.
+
+    **Arguments:** `to`: the bus that it drives current into; `i`: current [A]; `back`: the bus
+    that it takes the current from, ground by default.
+    """
+
+    to: Terminal
+    i: Float[Array, "..."] = eqx.field(converter=physical("i"))
+    back: Terminal = GROUND
+    unknowns: ClassVar[int] = 0
+    holds: ClassVar[tuple[str, ...]] = ()
+
+    def __check_init__(self):
+        require_finite(self.i, "i", "A")
+
+    @property
+    def terminals(self) -> dict[str, Terminal]:
+        return {"to": self.to, "back": self.back}
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ()
+
+    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        i = jnp.broadcast_to(self.i, v[0].shape)
+        return (-i, i), ()
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        return none(v, 2), ()
+
+    def through(self, v: Lanes, x: Lanes) -> Array:
+        return jnp.broadcast_to(self.i, v[0].shape)
