@@ -1,4 +1,4 @@
-"""A matrix as arrays compute with it: the one thing that every layer is made of."""
+"""A weight matrix on tiles of crossbar arrays: the product from which every layer is made."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,38 +38,41 @@ Digital = Float[Array, "#down #across #cols"]
 
 
 class Arrays(eqx.Module):
-    """A matrix of weights on tiles of physical arrays, with wires, converters and variation.
+    """A weight matrix on tiles of crossbar arrays, with wires, converters and variation.
 
-    A product of inputs `x` is
+    The product of inputs `x`, `(inputs,)`, read with the voltages `v = v_read x`, is
 
-        i = combine(array currents for v = v_read x),      of every tile, converted if asked to,
+        i = combine(array currents),      per tile, after `noise` and `converter`,
         y[o] = sum over tiles of (gain i / k - offset sum(v)) / v_read.
 
-    Currents are those into the readouts: amplifiers act on them by what they are at their inputs
-    (finite gain, references, offsets, limits), and what they make of them is for `converter`.
-    Linear arrays compute it by a read for every input or by their exact effective matrices, which
-    cost the same whatever the batch: both are exact, and `route` says which. Others read.
+    Array currents are the currents into the readouts. An amplifier changes them through its input
+    alone (finite gain, references, offsets, limits); its output stage belongs in `converter`.
+    Linear arrays compute the currents by one read per input, or by their effective matrices, whose
+    cost does not depend on the batch. Both are exact, and `route` chooses. Nonlinear arrays are
+    read.
 
     **Attributes:**
 
-    - `g_relative`: conductance of every cell relative to its range, which is what is trained:
+    - `g_relative`: position of every cell in its conductance range [1], the trained parameter:
         `g = g_min + g_relative (g_max - g_min)`, `(down, across, arrays, rows, physical)`.
-    - `gain` [1] and `offset` [unit of weight]: digital, of every column of every tile, `(down,
-        across, cols)`, or one for all, `(1, 1, 1)`; at first 1 and what the mapping takes for a
-        weight of 0. `calibrated` fits them to the wires.
+    - `gain` [1] and `offset` [unit of weight]: digital, one per column of each tile, `(down,
+        across, cols)`, or one for all, `(1, 1, 1)`. `tile` sets a gain of 1 and the offset
+        `mapping.zero / k`; `calibrated` fits both to the wires.
     - `k`: [S per unit of weight]; `v_read`: [V per unit of input].
-    - `mapping`, `tiling`; `build`: makes the array of conductances `(rows, physical)`.
-    - `converter`: of the combined currents [A] of a tile, or none.
-    - `noise`: deviation of every combined current at every read [A], if a key is given.
-    - `vary`, `die`: what happens to the conductances (`xb.variability`), and the key of the die,
-        the same in every pass until it is replaced.
-    - `solver`: how networks are solved; by default what `transfer` takes, and `read` where cells
-        are not linear.
-    - `still`: the `build` whose columns are known to put out nothing where inputs are 0, since
-        readouts hold them at 0 V; otherwise that current is computed, too (`tile` finds it out).
-    - `route`: how linear arrays find their currents, `nn.by_matrix`, `nn.by_reads`, or by default
-        `nn.cheapest`, what takes less time for the batch at hand. `nn.frozen` keeps the matrices
-        of a model for inference.
+    - `mapping`, `tiling`: see `xb.DifferentialPair` and `nn.Tiling`.
+    - `build`: function from conductances `(rows, physical)` [S] to a `Crossbar`.
+    - `converter`: applied to the combined currents [A] of each tile; `None` for no converter.
+    - `noise`: standard deviation of every combined current per read [A], drawn if a call has a key.
+    - `vary`, `die`: perturbation of the conductances (`xb.variability`) and the key of the die. The
+        die is the same in every pass until the key is replaced.
+    - `solver`: network solver. The default is that of `transfer` for linear arrays and that of
+        `read` for the others.
+    - `still`: equal to `build` if zero inputs are known to give zero currents, because the readouts
+        hold every column at 0 V; otherwise `None`, and the currents at zero input are computed.
+        `tile` sets it.
+    - `route`: how linear arrays find their currents: `nn.by_matrix`, `nn.by_reads`, or
+        `nn.cheapest` (default), the faster one for the batch. `nn.frozen` keeps the matrices of a
+        model for inference.
     """
 
     g_relative: Cells
@@ -90,7 +93,7 @@ class Arrays(eqx.Module):
 
     @property
     def conductances(self) -> Cells:
-        """[S], on the present die; 0 where a row is left over."""
+        """Conductances [S] on the present die; 0 in unused rows."""
         return self._conductances()
 
     @eqx.filter_jit
@@ -99,22 +102,22 @@ class Arrays(eqx.Module):
         g = between(low, high, self.g_relative)
         if self.vary is not None and self.die is not None:
             g = self.vary(g, self.die)
-        return jnp.where(self.tiling.filled[:, :, None] > 0, g, 0)  # of a choice: no gradient there
+        return jnp.where(self.tiling.filled[:, :, None] > 0, g, 0)  # no gradient in unused rows
 
     @property
     def is_linear(self) -> bool:
-        """Whether products are those of a matrix."""
+        """Whether the product is linear in the inputs: cells and readout are linear."""
         array = jax.eval_shape(lambda: self.build(self.conductances[0, 0, 0]))
         return array.cell.is_linear and array.readout.is_linear
 
     @property
     def linear_solver(self) -> lx.AbstractLinearSolver:
-        """Solver of linear networks."""
+        """The solver for linear networks: that within `solver`, if `solver` is a Newton method."""
         return linear_of(self.solver)
 
     def effective(self) -> Blocks:
-        """Effective matrix [S] of every tile, both arrays of a pair combined. Raises `RuntimeError`
-        for a tile that is not solved; under `jit` that is NaN."""
+        """Effective matrix [S] of every tile, with the arrays of a pair combined, `(down, across,
+        rows, cols)`. A tile that is not solved raises `RuntimeError`, or is NaN under `jit`."""
         return _solved(self._effective())
 
     @eqx.filter_jit
@@ -125,14 +128,18 @@ class Arrays(eqx.Module):
         return jax.vmap(jax.vmap(self.mapping.combine))(found.reshape(g.shape))
 
     def weights(self) -> Matrix:
-        """The weights that the arrays compute with, gains included."""
+        """Effective weights of the arrays, digital gains and offsets included, `(inputs,
+        outputs)`."""
         gain, offset = self.gain[:, :, None], self.offset[:, :, None]
         return self.tiling.join(gain * self.effective() / self.k - offset)
 
     def calibrated(self, weights: Matrix, *, columns: bool = True) -> "Arrays":
-        """The arrays with the gain and the offset that bring what they compute with closest to
-        `weights`, by least squares: for every column over the rows of its tile, or one for the
-        whole matrix where `columns` is false. Where no two conductances differ, the gain is 1.
+        """The same arrays with the digital gain and offset that bring their effective weights
+        closest to `weights`, `(inputs, outputs)`, by least squares.
+
+        With `columns=True` each column of each tile has a gain and an offset of its own, fitted
+        over the rows of the tile; with `columns=False` the whole matrix shares one of each. The
+        gain is 1 where all effective conductances are equal.
         """
         tiling = self.tiling
         filled = tiling.split(jnp.ones((tiling.inputs, tiling.outputs), self.g_relative.dtype))
@@ -149,19 +156,20 @@ class Arrays(eqx.Module):
         return eqx.tree_at(lambda a: (a.gain, a.offset), self, digital)
 
     def currents(self, x: Float[Array, " inputs"]) -> Float[Array, "down across cols"]:
-        """Output currents [A] of every tile, both arrays of a pair combined. Raises `RuntimeError`
-        for a tile that is not solved; under `jit` that is NaN."""
+        """Output currents [A] of every tile, with the arrays of a pair combined. A tile that is not
+        solved raises `RuntimeError`, or is NaN under `jit`."""
         v = self.v_read * self.tiling.inputs_of(x)
         return self.route(self, v) if self.is_linear else self.read(v)
 
     def __call__(
         self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
     ) -> Float[Array, " outputs"]:
-        """A product. `key`: of the noise; without one there is none."""
+        """The product `y`, `(outputs,)`, for one input `x`. `key`: for noise; no key, no noise."""
         return digital(self, x, self.currents(x), key)
 
     def read(self, v: Float[Array, "down rows"]) -> Float[Array, "down across cols"]:
-        """The currents by a read of every tile for what every block row gets, `v` [V]."""
+        """Output currents [A] by one read per tile; `v`: word-line voltages [V] of each block
+        row."""
         return _solved(self._read(v))
 
     @eqx.filter_jit
@@ -180,8 +188,8 @@ class Arrays(eqx.Module):
 def digital(
     of: Any, x: Float[Array, " inputs"], i: Array, key: PRNGKeyArray | None
 ) -> Float[Array, " outputs"]:
-    """The product that the periphery makes of the currents of tiles: noise, codes, gains, offsets
-    and sums, of `Arrays` or of `Frozen` ones."""
+    """The digital side of a product, `(outputs,)`: noise, converter, gains, offsets and sums over
+    tiles. `of`: `Arrays` or `Frozen`; `i`: combined currents [A] of every tile."""
     if key is not None:
         i = i + of.noise * jax.random.normal(key, i.shape, i.dtype)
     if of.converter is not None:
@@ -203,23 +211,26 @@ def tile(
     noise: Any = 0.0,
     **rest: Any,
 ) -> Arrays:
-    """A matrix on as many arrays of a given size as it takes, whose partial sums are added: those
-    that compute with it where wires are ideal.
+    """A weight matrix on tiles of at most `max_tile`, programmed for ideal wires. Partial sums of
+    the tiles are added digitally.
 
     **Arguments:**
 
     - `weights`: `(inputs, outputs)`.
-    - `mapping`: how weights are carried, for example `DifferentialPair(g_min, g_max)`.
-    - `build`: makes an array of conductances `(rows, physical)`, with wires, drive and readout.
-    - `max_tile`: rows and columns of an array at most, or one number for both.
-    - `k`: [S per unit of weight]; by default such that the largest weight takes `scale` of the
-        range.
+    - `mapping`: from weights to conductances, for example `DifferentialPair(g_min, g_max)`.
+    - `build`: function from conductances `(rows, physical)` [S] to a `Crossbar`, with wires, drive
+        and readout.
+    - `max_tile`: most rows and columns of an array, or one number for both.
+    - `k`: [S per unit of weight]. By default the largest weight takes the part `scale` of the
+        conductance range.
     - `v_read`, `noise` and the `rest` (`converter`, `vary`, `die`, `solver`, `route`): as in
         `Arrays`.
 
-    **Errors:** `ValueError` for weights that are no finite matrix or do not fit with `k`, for a
-    `k`, `scale` or `v_read` that no weight can be read with, and for arrays whose columns take no
-    current.
+    **Errors:** `ValueError` for
+
+    - weights that are not a finite matrix, or that leave the conductance range at this `k`;
+    - a `k`, `scale` or `v_read` that is not positive, or a negative `noise`;
+    - a readout that takes no current.
     """
     weights = as_physical(weights, "weights", whole=True)
     if weights.ndim != 2 or 0 in weights.shape:
@@ -235,41 +246,41 @@ def tile(
     g, share = _programmed(tiling, mapping, weights, k)
     if not everywhere(lambda x: (x >= -1e-6) & (x <= 1 + 1e-6), share):
         raise ValueError(
-            f"k is {k} S per unit of weight: cells would lie beyond their bounds,"
-            f" {mapping.g_min} to {mapping.g_max} S. Lower k or scale."
+            f"k is {k} S per unit of weight, which puts cells beyond their bounds of"
+            f" {mapping.g_min} to {mapping.g_max} S; lower k or scale."
         )
     gain = jnp.ones((tiling.down, tiling.across, tiling.cols), weights.dtype)
     v_read, noise = v_read.astype(weights.dtype), noise.astype(weights.dtype)
     offset = mapping.zero / k * gain
-    with jax.ensure_compile_time_eval():  # where weights are traced, a readout may be known
+    with jax.ensure_compile_time_eval():  # weights may be traced while the readout is concrete
         rest["still"] = build if _puts_out_nothing(build(g[0, 0, 0])) else None
     return Arrays(share, gain, offset, k, v_read, noise, mapping, tiling, build, **rest)
 
 
 @eqx.filter_jit
 def _programmed(tiling: Tiling, mapping: AbstractMapping, weights: Matrix, k: Any):
-    """Conductances [S] of tiles, and their parts of the range."""
+    """Conductances [S] of the tiles, and their relative positions in the range [1]."""
     g = jax.vmap(jax.vmap(lambda w: mapping.program(w, k)))(tiling.split(weights))
     return g, (g - mapping.g_min) / (mapping.g_max - mapping.g_min)
 
 
 def _puts_out_nothing(array: Crossbar) -> bool:
-    """Whether no current is known to flow where inputs are 0. Raises `ValueError` for columns that
-    take none whatever the inputs are."""
+    """Whether zero inputs are known to give zero currents. Raises `ValueError` for a readout that
+    takes no current at all."""
     if not array.readout.takes_current:
         raise ValueError(
-            f"build makes columns that float ({type(array.readout).__name__}): they put out no"
-            " current. Use a readout that takes it, such as VirtualGround or Tia."
+            f"build makes columns that float ({type(array.readout).__name__}) and give no output"
+            " current; use a readout that takes current, such as VirtualGround or Tia."
         )
     held = array.readout.voltage(array.shape[1])
     return is_concrete(held) and not bool(jnp.any(held != 0))
 
 
 def _solved(x: Array) -> Array:
-    """A result of arrays; raises where it is known to be wrong."""
+    """The result itself; raises `RuntimeError` where a concrete one is not finite."""
     if is_concrete(x) and not bool(jnp.all(jnp.isfinite(x))):
         raise RuntimeError(
-            "A tile is not solved: look at its conductances and inputs, of which read and transfer"
-            " of build(g) say what is wrong, or name another solver."
+            "A tile is not solved: call read or transfer on build(g) to see what is wrong with its"
+            " conductances or inputs, or choose another solver."
         )
     return x

@@ -1,4 +1,4 @@
-"""The state of a training in a file."""
+"""Checkpoints: the state of a training in a file."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from .analog import Arrays
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A file with a first line of JSON, which says what model it is of, and the numbers after it
+    """A checkpoint file: one line of JSON with the identity of the model, then the numbers
     (`equinox.tree_serialise_leaves`: arrays, no pickles)."""
 
     path: Path
@@ -26,11 +26,12 @@ class Checkpoint:
 
     @classmethod
     def of(cls, path: Path, state: Any, model: Any, fixed: Any) -> "Checkpoint":
-        """For states like this one, of a model of which training leaves `fixed` as it is."""
+        """The checkpoint at `path` for states of this structure. `fixed`: the part of the model
+        that is not trained."""
         return cls(path, _form(state, model, fixed))
 
     def save(self, state: Any) -> None:
-        """Writes a state, whole or not at all."""
+        """Writes a state, completely or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
         def write(stream: BinaryIO) -> None:
@@ -40,8 +41,8 @@ class Checkpoint:
         write_whole({self.path: write})
 
     def load(self, like: Any) -> Any:
-        """The state, in the form of `like`. Raises `ValueError` for a file of another model, or of
-        another kind."""
+        """The stored state, with the structure of `like`. Raises `ValueError` for a checkpoint of
+        another model and for a file that is no checkpoint."""
         with self.path.open("rb") as file:
             try:
                 said = json.loads(file.readline())["model"]
@@ -52,14 +53,14 @@ class Checkpoint:
             if said != self.form:
                 raise ValueError(
                     f"{self.path} is of another model, hardware, die or optimiser; name another"
-                    " file, or remove it to begin anew."
+                    " file, or remove this one to begin anew."
                 )
             numbers = eqx.tree_deserialise_leaves(file, _plain(like))
             return jax.tree.map(_as, like, numbers, is_leaf=lambda x: x is None)
 
 
 def _plain(state: Any) -> Any:
-    """The numbers of a state, with keys as numbers."""
+    """The arrays of a state, with JAX keys as plain integers."""
     arrays = eqx.filter(state, eqx.is_array)
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, arrays)
 
@@ -69,7 +70,7 @@ def _is_key(x: Any) -> bool:
 
 
 def _as(like: Any, number: Any) -> Any:
-    """A number in the place of another, or what is none as it is."""
+    """The stored leaf in place of `like`; a leaf that is no array stays."""
     if not eqx.is_array(like):
         return like
     if _is_key(like):
@@ -78,9 +79,12 @@ def _as(like: Any, number: Any) -> Any:
 
 
 def _form(state: Any, model: Any, fixed: Any) -> str:
-    """Identity of a model: its structure, with names, shapes and dtypes, all numbers that are not
-    trained (hardware and dies among them), and the array that each `build` makes of the middle of
-    the range."""
+    """Identity of a model, a SHA-256 of
+
+    - its structure: names, shapes and dtypes;
+    - all numbers that are not trained, hardware and dies among them;
+    - the array that each `build` makes of cells in the middle of the conductance range.
+    """
     form = [re.sub(r"weak_| at 0x[0-9a-f]+", "", eqx.tree_pformat(state))]
     is_arrays = lambda x: isinstance(x, Arrays)
     for arrays in filter(is_arrays, jax.tree.leaves(model, is_leaf=is_arrays)):

@@ -1,5 +1,8 @@
-"""Products of a matrix that arrays compute: called with inputs (and a key, for noise), with the
-`weights()` that they compute with. `Arrays` is one; others are made of several."""
+"""Products made of several products.
+
+A product is called with inputs `(inputs,)` and, for noise, a key, and has `weights()`, its
+effective weights `(inputs, outputs)`. `Arrays` is a single product.
+"""
 
 import functools
 from typing import Any
@@ -13,7 +16,7 @@ from .tiling import Matrix
 
 
 class Chain(eqx.Module):
-    """Two products one after the other."""
+    """Two products in series: `y = second(first(x))`."""
 
     first: Any
     second: Any
@@ -30,7 +33,7 @@ class Chain(eqx.Module):
 
 
 class Sum(eqx.Module):
-    """Products of the same inputs, added."""
+    """A sum of products of the same inputs: `y = parts[0](x) + parts[1](x) + ...`."""
 
     parts: tuple[Any, ...]
 
@@ -47,8 +50,8 @@ class Sum(eqx.Module):
 
 
 class Permuted(eqx.Module):
-    """A product whose inputs and outputs lie in another order: input `rows[i]` on row `i`, output
-    `cols[j]` from column `j`."""
+    """A product with reordered lines: input `rows[i]` drives row `i`, and column `j` gives output
+    `cols[j]`."""
 
     inner: Any
     rows: Int[Array, " inputs"]

@@ -1,4 +1,4 @@
-"""A network of equinox onto arrays."""
+"""Conversion of an equinox network to crossbar arrays."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from .._types import everywhere
 from .analog import Arrays
 from .layers import MLP, Conv2d, Linear
 
-# What holds no matrix, or one that is used as numbers and not as a product.
+# Layers without a matrix, or whose matrix is looked up instead of multiplied.
 KEPT = (
     eqx.nn.Lambda,
     eqx.nn.Dropout,
@@ -32,23 +32,26 @@ def convert(
     *,
     where: Callable[[Any], bool] = lambda layer: True,
 ) -> Any:
-    """The same model with its `equinox.nn.Linear` and `Conv2d` on arrays, and all else as it is; an
-    `equinox.nn.MLP` becomes one that hands on its key, for noise.
+    """The same model with every `equinox.nn.Linear` and `Conv2d` on arrays. An `equinox.nn.MLP`
+    becomes an `nn.MLP`, which passes a key to its layers for noise. Other layers stay.
 
-    Weights are trained as conductances where the converted model is trained, and as weights where
-    it is converted in the loss: `convert` and `tile` are functions with gradients.
+    Training the converted model trains conductances. To train weights instead, call `convert`
+    inside the loss: `convert` and `tile` have gradients.
 
     **Arguments:**
 
     - `model`: any pytree of equinox layers.
-    - `make`: arrays, or another product (`methods`), for a matrix of weights `(inputs, outputs)`,
+    - `make`: function from weights `(inputs, outputs)` to arrays or another product (`methods`),
         for example `lambda w: tile(w, DifferentialPair(1e-6, 1e-4), build, max_tile=64)`.
-    - `where`: which layers are converted, all by default; the others stay as they are.
+    - `where`: predicate of a layer; layers for which it is false stay as they are. By default all
+        layers are converted.
 
-    **Errors:** `ValueError` for a layer whose matrix has no arrays that compute with it (another
-    convolution, a recurrent cell, weights that are shared or normalised): leave it out by `where`;
-    for noise in an attention, which gives its projections no key; and for a model without any layer
-    that could be converted.
+    **Errors:** `ValueError` for
+
+    - a layer that cannot be put on arrays (another convolution, a recurrent cell, shared or
+        normalised weights): exclude it by `where`;
+    - noise in an attention layer, which gives its projections no key;
+    - a model without any layer to convert.
     """
     count = 0
 
@@ -69,7 +72,7 @@ def convert(
         if isinstance(layer, eqx.nn.Conv2d):
             return _conv2d(layer, make)
         raise ValueError(
-            f"model has a {type(layer).__name__}, which has no counterpart on arrays; leave it out"
+            f"model has a {type(layer).__name__}, which has no counterpart on arrays; exclude it"
             " by where, or replace it."
         )
 
@@ -83,7 +86,7 @@ PROJECTIONS = ("query_proj", "key_proj", "value_proj", "output_proj")
 
 
 def _is_layer(x: Any) -> bool:
-    """Whether a module is converted, kept or refused as a whole."""
+    """Whether `convert` handles a module as a whole, instead of its parts."""
     kinds = (
         eqx.nn.Linear,
         eqx.nn.MLP,
@@ -113,17 +116,17 @@ def _without_noise(attention: eqx.nn.MultiheadAttention) -> eqx.nn.MultiheadAtte
     ]
     if noisy:
         raise ValueError(
-            f"noise is {float(noisy[0].noise)} A, and a MultiheadAttention gives its projections no"
-            " key to draw it from: leave noise at 0, or write the attention as a module that does."
+            f"noise is {float(noisy[0].noise)} A, but a MultiheadAttention gives its projections no"
+            " key to draw noise from; set noise to 0, or write an attention that passes a key."
         )
     return attention
 
 
 def _linear(layer: eqx.nn.Linear, make: Callable[[jax.Array], Any]) -> Linear:
     if layer.in_features == "scalar" or layer.out_features == "scalar":
-        raise ValueError("model has a Linear of scalars; give it vectors of length 1.")
+        raise ValueError("model has a Linear of scalars; use vectors of length 1.")
     if layer.weight.ndim != 2:
-        raise ValueError("model has an MLP whose layers are stacked; make it with scan=False.")
+        raise ValueError("model has an MLP with stacked layers; make the MLP with scan=False.")
     return Linear(make(layer.weight.T), layer.bias)
 
 

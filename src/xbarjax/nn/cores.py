@@ -1,4 +1,4 @@
-"""Stacks of arrays on all the cores that JAX was given as devices."""
+"""Stacks of arrays spread over the CPU cores that JAX has as devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,8 @@ OVER = PartitionSpec("arrays")
 
 
 def on_every_core(f: Callable[[Array], Array], stack: Array) -> Array:
-    """`f` of each entry: on a CPU one after the other on each of its devices, elsewhere at once."""
+    """`f` applied to each entry of `stack`. CPU devices share the entries and take theirs one after
+    the other; an accelerator takes all at once."""
     mesh = _mesh()
     if mesh is None or len(stack) == 1:
         on_cpu = jax.local_devices()[0].platform == "cpu"
@@ -31,8 +32,8 @@ def on_every_core(f: Callable[[Array], Array], stack: Array) -> Array:
 
 
 def replicate(tree: Any) -> Any:
-    """A tree whose arrays lie on every core, before a step as after it: a step that found them
-    elsewhere than it leaves them would be compiled twice."""
+    """The pytree with its arrays replicated on every CPU device. A training step returns its state
+    in this placement; a state placed otherwise would make JAX compile the step twice."""
     mesh = _mesh()
     if mesh is None:
         return tree
@@ -44,7 +45,7 @@ def replicate(tree: Any) -> Any:
 
 
 def _mesh() -> Mesh | None:
-    """Mesh of the devices of a CPU, if there are several."""
+    """Mesh of the CPU devices; `None` for a single device or an accelerator."""
     devices = jax.local_devices()
     if devices[0].platform != "cpu" or len(devices) == 1:
         return None

@@ -1,4 +1,4 @@
-"""Arrays as they are now, for inference: their products without another solve."""
+"""Frozen arrays for inference: products by stored effective matrices, without another solve."""
 
 from typing import Any
 
@@ -15,11 +15,17 @@ from .tiling import Blocks, Matrix, Tiling
 
 
 class Frozen(eqx.Module):
-    """The product that `Arrays` compute on their present die, with the effective matrices that
-    they had when they were frozen. Nothing of it has a gradient; its inputs do.
+    """The product of `Arrays` on one die, by effective matrices computed when they were frozen:
 
-    **Attributes:** `matrix` [S]: of every tile; `rest` [A]: currents where inputs are 0;
-    `gain`, `offset`, `k`, `v_read`, `noise`, `tiling`, `converter`: as of `Arrays`.
+        i = v_read x @ matrix + rest,      per tile; the digital side is that of `Arrays`.
+
+    Only the inputs have a gradient, the stored numbers have none.
+
+    **Attributes:**
+
+    - `matrix`: effective matrix [S] of every tile, `(down, across, rows, cols)`.
+    - `rest`: currents [A] at zero input, `(down, across, cols)`.
+    - `gain`, `offset`, `k`, `v_read`, `noise`, `tiling`, `converter`: as in `Arrays`.
     """
 
     matrix: Blocks
@@ -33,7 +39,7 @@ class Frozen(eqx.Module):
     converter: AbstractConverter | None
 
     def weights(self) -> Matrix:
-        """The weights that it computes with, gains included."""
+        """Effective weights, digital gains and offsets included, `(inputs, outputs)`."""
         kept = lax.stop_gradient(self)
         gain, offset = kept.gain[:, :, None], kept.offset[:, :, None]
         return kept.tiling.join(gain * kept.matrix / kept.k - offset)
@@ -49,22 +55,23 @@ class Frozen(eqx.Module):
     def __call__(
         self, x: Float[Array, " inputs"], key: PRNGKeyArray | None = None
     ) -> Float[Array, " outputs"]:
-        """A product. `key`: of the noise; without one there is none."""
+        """The product `y`, `(outputs,)`, for one input `x`. `key`: for noise; no key, no noise."""
         return digital(lax.stop_gradient(self), x, self.currents(x), key)
 
 
 def frozen(model: Any) -> Any:
-    """The same model for inference, with the same calls: every `Arrays` in it gives way to a
-    `Frozen`, whose matrices are computed here, once. Converters, noise, gains and offsets stay.
+    """The same model for inference, called in the same way, with every `Arrays` replaced by a
+    `Frozen`. The effective matrices are computed once, here. Converters, noise, gains and offsets
+    stay.
 
-    Dies and conductances are those of now: freeze again after training, or on another die.
-    Training changes nothing of what is frozen.
+    A frozen model keeps the present die and conductances: freeze again after training or for
+    another die. Training leaves frozen parts unchanged.
 
-    **Arguments:** `model`: any pytree with `Arrays` in it: layers, a converted model, `Chain`,
-    `Sum` and `Permuted`, or `Arrays` alone.
+    **Arguments:** `model`: any pytree that contains `Arrays`: layers, a converted model, `Chain`,
+    `Sum`, `Permuted`, or `Arrays` alone.
 
-    **Errors:** `ValueError` for arrays that are not linear, whose product is no matrix, and for a
-    model without arrays; `RuntimeError` for a tile that is not solved.
+    **Errors:** `ValueError` for nonlinear arrays, whose product is no matrix, and for a model
+    without arrays; `RuntimeError` for a tile that is not solved.
     """
     is_arrays = lambda x: isinstance(x, Arrays)
     leaves, structure = jax.tree.flatten_with_path(model, is_leaf=is_arrays)
@@ -77,8 +84,8 @@ def _frozen(arrays: Arrays, path: tuple[Any, ...]) -> Frozen:
     if not arrays.is_linear:
         where = jax.tree_util.keystr(path).lstrip(".") or "model"
         raise ValueError(
-            f"{where} has cells or a readout that are not linear: its product is no matrix, which"
-            " could be kept. Leave it as it is, and freeze the layers before and behind it."
+            f"{where} has cells or a readout that are not linear, so that its product is no matrix"
+            " to keep; leave this part as it is, and freeze the layers before and behind it."
         )
     tiling, matrix = arrays.tiling, arrays.effective()
     if arrays.still == arrays.build:

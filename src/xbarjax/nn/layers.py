@@ -9,10 +9,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 
 class Linear(eqx.Module):
-    """`y = product(x) + bias`: `equinox.nn.Linear` on arrays. One example a call.
+    """Counterpart of `equinox.nn.Linear` on arrays: `y = arrays(x) + bias`. One example per call.
 
-    **Arguments:** `arrays`: `Arrays`, or another product (`methods`); `bias`: `(outputs,)`,
-    digital, or none.
+    **Arguments:** `arrays`: `Arrays` or another product (`methods`); `bias`: `(outputs,)`,
+    digital, or `None`.
     """
 
     arrays: Any
@@ -26,12 +26,12 @@ class Linear(eqx.Module):
 
 
 class Conv2d(eqx.Module):
-    """`equinox.nn.Conv2d` on arrays: every patch of the image is one input of one product (im2col),
-    rows of the matrix in the order channel, height, width. One example `(channels, height, width)`
-    a call.
+    """Counterpart of `equinox.nn.Conv2d` on arrays. Every patch of the image is one input of the
+    product (im2col); rows of the matrix run over channel, height and width, the last fastest. One
+    example `(channels, height, width)` per call.
 
-    **Arguments:** `arrays`; `bias`: `(out_channels, 1, 1)`, digital, or none; `kernel`, `stride`,
-    `dilation`, `padding`: of height and width.
+    **Arguments:** `arrays`: as in `Linear`; `bias`: `(out_channels, 1, 1)`, digital, or `None`;
+    `kernel`, `stride`, `padding`, `dilation`: per axis, height and width.
     """
 
     arrays: Any
@@ -50,7 +50,7 @@ class Conv2d(eqx.Module):
             self.stride,
             self.padding,
             rhs_dilation=self.dilation,
-            precision=lax.Precision.HIGHEST,  # it is a convolution that picks
+            precision=lax.Precision.HIGHEST,  # patches are cut by a convolution
         )[0]
         inputs, height, width = patches.shape
         each = patches.reshape(inputs, height * width).T
@@ -61,12 +61,15 @@ class Conv2d(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """`equinox.nn.MLP` on arrays, except that each layer is given a key of its own where there is
-    one: that of equinox gives its layers none, and arrays then have no noise.
+    """Counterpart of `equinox.nn.MLP` on arrays. A key given to the call is split among the layers,
+    which draw noise from it; `equinox.nn.MLP` passes no key on.
 
-    **Arguments:** `layers`: from the first to the last; `activation`: of every neuron of every
-    hidden layer, in front two axes of its numbers if it has any; `final_activation`: of the
-    outputs.
+    **Arguments:**
+
+    - `layers`: from the first to the last.
+    - `activation`: of the hidden layers. Its arrays, if it has any, have two leading axes: hidden
+        layer and neuron.
+    - `final_activation`: of the outputs.
     """
 
     layers: tuple[Any, ...]
@@ -86,5 +89,5 @@ class MLP(eqx.Module):
 
 
 def _each(f: Any, x: Float[Array, " n"]) -> Float[Array, " n"]:
-    """A function of its own of every entry."""
+    """`f` applied to every entry of `x`, with leading axes of `f` mapped along."""
     return eqx.filter_vmap(lambda f, x: f(x))(f, x)

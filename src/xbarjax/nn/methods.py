@@ -1,13 +1,13 @@
-"""IR-drop mitigation: ways to put a matrix on arrays, each a function `(weights, hardware) ->
-product`.
+"""IR-drop mitigation: methods of putting a weight matrix on arrays.
 
-Weights are `(inputs, outputs)`, a product is `Arrays` or what is made of several (products.py), and
-`ValueError` of `tile` is that of any method. So each puts a network on arrays,
+A method has the signature `(weights, hardware) -> product`. Weights are `(inputs, outputs)`; a
+product is `Arrays` or a combination of several (products.py). Every method raises the errors of
+`tile`. A method puts a whole network on arrays by
 
     convert(model, lambda w: compensated(w, hardware)),
 
-and where methods say `then`, what is left is for another one. Training on the task itself is `fit`,
-from whatever a method gives.
+and methods with an argument `then` pass their matrices on to another method. `fit` trains on the
+task, starting from the result of any method.
 """
 
 import dataclasses
@@ -49,10 +49,10 @@ def __dir__() -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """The arrays that a matrix is put on.
+    """Hardware for a weight matrix: the arguments of `tile` without the weights.
 
-    **Arguments:** `mapping`, `build`, `max_tile`, `scale`: those of `tile`; `rest`: what else it
-    takes, by name (`v_read`, `noise`, `converter`, `vary`, `solver`, `route`).
+    **Arguments:** `mapping`, `build`, `max_tile`, `scale`: as in `tile`; `rest`: further arguments
+    of `tile` by name (`v_read`, `noise`, `converter`, `vary`, `die`, `solver`, `route`).
     """
 
     mapping: AbstractMapping
@@ -62,7 +62,8 @@ class Hardware:
     rest: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def program(self, weights: Matrix) -> Arrays:
-        """Arrays for ideal wires, where the largest weight takes `scale` of the range."""
+        """Arrays programmed for ideal wires. The largest weight takes the part `scale` of the
+        conductance range."""
         of = dict(max_tile=self.max_tile, scale=self.scale)
         return tile(weights, self.mapping, self.build, **of, **self.rest)
 
@@ -71,19 +72,19 @@ Method = Callable[[Matrix, Hardware], Any]
 
 
 def plain(weights: Matrix, hardware: Hardware) -> Arrays:
-    """Nothing: programmed for ideal wires."""
+    """No mitigation: arrays programmed for ideal wires."""
     return hardware.program(weights)
 
 
 def calibrated(weights: Matrix, hardware: Hardware) -> Arrays:
-    """Linear calibration: a digital gain and offset for every column of every tile, least
-    squares."""
+    """Linear calibration: a digital gain and offset per column of each tile, by least squares."""
     return hardware.program(weights).calibrated(weights)
 
 
 def one_factor(weights: Matrix, hardware: Hardware, x: Array | None = None) -> Arrays:
-    """One factor for all currents, from a single read with inputs `x`, by default all 1: the `s`
-    with which `s y(x)` is closest to the product that was meant."""
+    """One digital factor on the gains of all columns, from one calibration read with inputs `x`,
+    `(inputs,)`, by default all 1. The factor brings the product closest to `x @ weights` by least
+    squares."""
     arrays = hardware.program(weights)
     x = jnp.ones(weights.shape[0], weights.dtype) if x is None else x
     taken = arrays.tiling.outputs_of(
@@ -97,14 +98,16 @@ def one_factor(weights: Matrix, hardware: Hardware, x: Array | None = None) -> A
 
 
 def two_ended(weights: Matrix, hardware: Hardware, then: Method = plain) -> Any:
-    """Word lines driven and bit lines sensed at both ends, the far ones as the near ones. Raises
-    `TypeError` for a readout that has no far end (it needs a `VirtualGround`)."""
+    """Two-ended arrays: word lines driven and bit lines sensed at both ends, with the same source
+    and input resistances at the far ends as at the near ones. Raises `TypeError` for a readout
+    other than a `VirtualGround`, since it has no far end."""
     return then(weights, dataclasses.replace(hardware, build=_BothEnds(hardware.build)))
 
 
 @dataclasses.dataclass(frozen=True)
 class _BothEnds:
-    """A `build` that is equal to another of the same arrays, so that both are compiled once."""
+    """A `build` with two-ended arrays. It compares equal for equal `build`s (a closure would not),
+    so that JAX compiles once."""
 
     build: Callable[[PerCell], Crossbar]
 
@@ -113,7 +116,7 @@ class _BothEnds:
         if not isinstance(array.readout, VirtualGround):
             raise TypeError(
                 f"build ends columns in a {type(array.readout).__name__}, which senses one end;"
-                " both need a VirtualGround."
+                " use a VirtualGround to sense both."
             )
         far = lambda a: (a.drive.r_source_far, a.readout.r_in_far)
         return eqx.tree_at(far, array, (array.drive.r_source, array.readout.r_in))
@@ -122,14 +125,18 @@ class _BothEnds:
 def compensated(
     weights: Matrix, hardware: Hardware, method: AbstractMethod | None = None
 ) -> Arrays:
-    """Every tile compensated on its own, at its own scale and with a digital gain for every column
-    of it. `method`: `FixedPoint(rtol=1e-4)` by default, or a `Descent`, the exact gradient on the
-    effective matrix, which knows what programming leaves if it is given one.
+    """Compensation of every tile on its own, at a scale of its own and with a digital gain per
+    column.
 
-    Warns of tiles that miss the tolerance of the method, unless it is one of what programming
-    leaves, which no tolerance knows: they are as near as it came. Raises
-    `ValueError` where the first tile has fewer rows than the others and bit lines end in a second
-    terminal, behind rows without cells: choose `max_tile` such that tiles are even."""
+    `method`: `FixedPoint(rtol=1e-4)` by default, or a `Descent` along the exact gradient of the
+    effective matrix, which can expect programming errors or levels (`programming`).
+
+    Warns if tiles miss the tolerance of the method, and keeps their best conductances. A `Descent`
+    with `programming` gives no warning: programming errors keep it from any tolerance.
+
+    Raises `ValueError` if the first tile has fewer rows than the others and bit lines are sensed at
+    both ends, since rows without cells would lie before the far end: choose `max_tile` such that
+    tiles are even."""
     method = FixedPoint(rtol=1e-4) if method is None else method
     arrays = hardware.program(weights)
     low, span = arrays.mapping.g_min, arrays.mapping.g_max - arrays.mapping.g_min
@@ -139,15 +146,16 @@ def compensated(
     far = arrays.build(arrays.conductances[0, 0, 0]).readout.r_in_far
     if tiling.left and not bool(jnp.all(jnp.isinf(far))):
         raise ValueError(
-            f"{tiling.inputs} rows leave {tiling.left} of the first tile without cells, and bit"
-            " lines are sensed behind them: choose max_tile such that tiles are even."
+            f"{tiling.inputs} rows leave {tiling.left} of the first tile without cells, and the far"
+            " ends of the bit lines are sensed behind them; choose max_tile such that tiles are"
+            " even."
         )
     missed: list[Compensation] = []
     for down in range(tiling.down):
         left = tiling.left if down == 0 else 0  # rows without cells
         for across in range(tiling.across):
             at, block = (down, across), blocks[down, across, left:]
-            if not bool(jnp.any(block != 0)):  # what stands for nothing is left out of the sum
+            if not bool(jnp.any(block != 0)):  # a tile of zeros adds no current to the sum
                 gain, offset = gain.at[at].set(0), offset.at[at].set(0)
                 continue
             answer = compensate(block, arrays.mapping, arrays.build, **how)
@@ -169,12 +177,15 @@ def compensated(
 
 
 def truncated(weights: Matrix, hardware: Hardware, rank: int, then: Method = plain) -> Chain:
-    """The best product of two matrices of a `rank` (C. Eckart and G. Young, Psychometrika 1, 211,
-    1936, doi:10.1007/BF02288367), each on smaller arrays of its own: less wire, and an error of its
-    own. The first has columns of length 1, so that the norm of what is between is at most that of
-    the inputs; an entry of it may be as large as that.
+    """Truncated singular value decomposition `weights ~ u_r (s_r v_r)` of the given `rank`, the
+    closest of this rank (C. Eckart and G. Young, Psychometrika 1, 211, 1936,
+    doi:10.1007/BF02288367).
 
-    Raises `ValueError` for a rank that is none."""
+    Each factor has smaller arrays of its own, with less wire; the truncation adds an error. The
+    columns of the first factor have length 1: the norm of the vector between the factors is at most
+    that of the inputs, but one of its entries may be as large as this norm.
+
+    Raises `ValueError` for a rank outside of 1 to the shorter side of `weights`."""
     if not 1 <= rank <= min(weights.shape):
         raise ValueError(f"rank is {rank}; it must be 1 to {min(weights.shape)}, the shorter side.")
     u, s, v = jnp.linalg.svd(weights, full_matrices=False)
@@ -184,10 +195,12 @@ def truncated(weights: Matrix, hardware: Hardware, rank: int, then: Method = pla
 def permuted(
     weights: Matrix, hardware: Hardware, then: Method = plain, size: Matrix | None = None
 ) -> Permuted:
-    """Rows and columns in an order that leaves what matters most the least wire: in every block
-    row, rows of more `size` nearer to the sense side, in every block column, columns of more nearer
-    to the drivers. Inputs and outputs are sorted digitally. `size`: how much each weight matters,
-    by default its absolute value; times the deviations of the inputs, if these are known."""
+    """Rows and columns sorted such that the most important weights have the least wire. Within a
+    block row, rows with a larger sum of `size` lie nearer to the sense side; within a block column,
+    columns with a larger sum lie nearer to the drivers. Inputs and outputs are reordered digitally.
+
+    `size`: importance of each weight, `(inputs, outputs)`, by default its absolute value. If the
+    standard deviations of the inputs are known, multiply by them."""
     tiling = hardware.program(weights).tiling
     size = jnp.abs(weights) if size is None else size
     rows = _sorted_within(jnp.sum(size, axis=1), tiling.rows, tiling.left, ascending=True)
@@ -196,7 +209,7 @@ def permuted(
 
 
 def _sorted_within(size: Array, block: int, left: int, *, ascending: bool) -> Int[Array, " n"]:
-    """Order by size within blocks, of which the first one is shorter by `left`."""
+    """Permutation that sorts by size within blocks; the first block is shorter by `left`."""
     which = (jnp.arange(len(size)) + left) // block
     return jnp.lexsort((size if ascending else -size, which))
 
@@ -208,13 +221,17 @@ def sliced(
     key: PRNGKeyArray | None = None,
     then: Method = compensated,
 ) -> Sum:
-    """`count` slices that are added digitally: each stands for what those before it, as they are
-    measured, leave of the weights, at a scale of its own. What programming (`vary` of the hardware,
-    on dies of `key`) and wires do to a slice is made good by the next one, so that each takes the
-    error down by about the spread of programming, times the largest over the rms residual.
-    (W. Song et al., Science 383, 903, 2024, doi:10.1126/science.adi9405, slice so.)
+    """Slices whose products are added digitally. Slice `k` is programmed, at a scale of its own,
+    with the residual that the measured effective weights of the slices before it leave:
 
-    Raises `ValueError` for a count below 1."""
+        residual_0 = weights,   residual_(k+1) = residual_k - effective weights of slice k.
+
+    Each slice corrects the errors that wires and programming (`vary` of the hardware, one die per
+    slice, drawn from `key`) left in the slices before it. It reduces the error by about the spread
+    of programming, times the largest over the rms residual. The scheme is that of W. Song et al.,
+    Science 383, 903, 2024, doi:10.1126/science.adi9405.
+
+    Raises `ValueError` for a `count` below 1."""
     if count < 1:
         raise ValueError(f"count is {count}; there must be at least 1 slice.")
     parts, left = [], weights

@@ -1,7 +1,8 @@
-"""Two ways to the currents of arrays, which give the same, and a choice between them.
+"""Routes to the output currents of linear arrays: by effective matrices, by reads, or by the
+cheaper of the two. All give the same currents.
 
-A route is a function `(arrays, v) -> currents` [A] of every column of every tile, for what every
-block row gets, `v` [V].
+A route is a function `(arrays, v) -> currents`: from the word-line voltages of each block row,
+`(down, rows)` [V], to the currents of every column of every tile, `(down, across, cols)` [A].
 """
 
 from typing import Any
@@ -20,23 +21,24 @@ Currents = Float[Array, "down across cols"]
 
 
 def by_matrix(arrays: Any, v: Inputs) -> Currents:
-    """By the exact effective matrices of linear arrays, which cost the same whatever the batch:
-    `jax.vmap` over inputs computes them once."""
+    """Currents by the exact effective matrices of linear arrays. Under `jax.vmap` over inputs the
+    matrices are computed once for the whole batch."""
     i = jnp.einsum("dr,darc->dac", v, arrays.effective(), precision=lax.Precision.HIGHEST)
     return i if arrays.still == arrays.build else i + arrays.read(jnp.zeros_like(v))
 
 
 def by_reads(arrays: Any, v: Inputs) -> Currents:
-    """By a read of every tile for every input."""
+    """Currents by one read per tile and input."""
     return arrays.read(v)
 
 
 def cheapest(arrays: Any, v: Inputs) -> Currents:
-    """By reads for few inputs, by effective matrices for many (`crossover`).
+    """Currents by reads for few inputs and by effective matrices for many (`crossover`).
 
-    How many there are is what `jax.vmap` says, levels in levels multiplied; inputs of a batch of
-    arrays count for each. Under `jit` outside of any `vmap` the batch is not known while tracing,
-    since the compiled function may be mapped itself: both routes are then compiled, and one runs.
+    The number of inputs is the product of the batch sizes of all enclosing `jax.vmap`s over inputs.
+    For a batch of arrays it is counted per array. Under `jit` outside of any `vmap` it is unknown
+    while tracing, since the compiled function may itself be mapped; both routes are then compiled,
+    and one of them runs.
     """
     crossbar = arrays.build(arrays.conductances[0, 0, 0])
     limit = crossover(*arrays.g_relative.shape[-2:])
@@ -47,8 +49,9 @@ def cheapest(arrays: Any, v: Inputs) -> Currents:
 
 
 def _at_least(limit: int, known: int) -> custom_vmap:
-    """Whether one array has at least `limit` inputs, where `known` levels of `vmap` have said of
-    so many: a function of inputs and arrays that looks at nothing but how they are mapped."""
+    """A function `(inputs, arrays) -> bool`: whether each array has at least `limit` inputs. The
+    function uses only the batching of its arguments, not their values; `known` is the number of
+    inputs per array counted in enclosing `vmap`s."""
 
     @custom_vmap
     def many(v: Any, of: Any) -> Bool[Array, ""]:
@@ -66,12 +69,12 @@ def _at_least(limit: int, known: int) -> custom_vmap:
 
 
 def crossover(rows: int, cols: int) -> int:
-    """From how many inputs on the effective matrix of a tile is taken: as many as its shorter side
-    has lines.
+    """Number of inputs from which on `cheapest` uses the effective matrix: the number of lines on
+    the shorter side of a tile.
 
-    By solves a matrix is a read for each of these lines. By elimination of blocks it cost 16, 42,
-    177, 143, 155 and 206 reads of a batch at 16, 32, 64, 128, 250 and 500 rows and columns, on two
-    cores that were not idle (experiments/routes): by those numbers, what is taken costs three times
-    the other at worst.
+    By solves, a matrix costs one read per line of the shorter side. By block elimination it cost
+    16, 42, 177, 143, 155 and 206 reads of a batch at 16, 32, 64, 128, 250 and 500 rows and columns,
+    on two cores that were not idle (experiments/routes). By these numbers, the chosen route costs
+    at most three times as much as the other.
     """
     return min(rows, cols)

@@ -1,4 +1,4 @@
-"""Training through the circuit: one loop, whatever is in the forward pass."""
+"""Training through the circuit: one loop for any model and loss."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ Loss = Callable[[Any, Any, PRNGKeyArray], Array]
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on. `state` is the last good one."""
+    """Raised for a training that cannot go on; `state` is the last good state."""
 
     def __init__(self, message: str, state: "State"):
         super().__init__(message)
@@ -30,7 +30,7 @@ class TrainingError(RuntimeError):
 
 
 class State(eqx.Module):
-    """State of a training: the model, the optimiser's memory, and the number of steps."""
+    """State of a training: the model, the state of the optimiser, and the number of steps done."""
 
     model: Any
     optimiser: Any
@@ -38,7 +38,8 @@ class State(eqx.Module):
 
 
 class _Progress(eqx.Module):
-    """Content of a checkpoint: the state, the best one, its value, and validations since."""
+    """Content of a checkpoint: the present state, the best validated state, its validation value,
+    and the number of validations since."""
 
     state: State
     best: State
@@ -52,14 +53,14 @@ class Training:
 
     **Arguments:**
 
-    - `loss`: `(model, batch, key) -> scalar`. The key is for noise; what is drawn from it is the
-        same in the forward and in the backward pass.
-    - `optimiser`: of optax.
-    - `train`: which numbers are trained, a function of the model giving booleans of its form;
-        by default `trainable`, of parts alone `only(where)`.
-    - `fresh_dies`: whether every step sees a die of its own (of arrays with a `vary`): training
-        against what dies may have. Otherwise each keeps the die that it has.
-    - `seed`: of noise and dies.
+    - `loss`: `(model, batch, key) -> scalar`. The key is for noise, one per step; forward and
+        backward pass see the same noise.
+    - `optimiser`: an optax gradient transformation.
+    - `train`: function from the model to a pytree of booleans of the same structure, true for
+        trained leaves; by default `trainable`, for parts of a model `only(where)`.
+    - `fresh_dies`: whether every step draws a new die for arrays with a `vary`, which makes the
+        training robust against variation. Otherwise arrays keep their die.
+    - `seed`: of the keys for noise and dies.
     """
 
     loss: Loss
@@ -69,7 +70,7 @@ class Training:
     seed: int = 0
 
     def begin(self, model: Any) -> State:
-        """Before the first step."""
+        """The state before the first step."""
         begun = State(model, self.optimiser.init(self._parts(model)[0]), jnp.asarray(0))
         return _placed(begun, model)
 
@@ -78,8 +79,9 @@ class Training:
 
 
 def trainable(model: Any) -> Any:
-    """True where numbers are trained by default: conductances, gains and offsets of arrays, biases,
-    and all floating numbers of layers that are not on arrays. Of frozen arrays it is nothing."""
+    """The leaves that are trained by default, as a pytree of booleans: conductances, gains and
+    offsets of arrays, biases, and all floating-point leaves of layers that are not on arrays.
+    Nothing of frozen arrays is trained."""
 
     def one(part: Any) -> Any:
         if not isinstance(part, (Arrays, Frozen)):
@@ -93,9 +95,9 @@ def trainable(model: Any) -> Any:
 
 
 def only(where: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Selection of the part of a model that is trained, for `Training`; the rest stays as it is.
-    `only(lambda model: model.layers[-1])` trains the last layer. `where` gives the part, or
-    several."""
+    """Selection of the trained part of a model, for `Training(train=...)`. `where` returns one
+    part of the model or a tuple of several, and the rest stays unchanged:
+    `only(lambda model: model.layers[-1])` trains the last layer."""
 
     def train(model: Any) -> Any:
         nothing = jax.tree.map(lambda _: False, model)
@@ -105,14 +107,15 @@ def only(where: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def within_bounds(model: Any) -> Any:
-    """The model with every conductance between its bounds."""
+    """The model with every conductance clipped to its bounds."""
     return _over_arrays(
         lambda a: eqx.tree_at(lambda a: a.g_relative, a, jnp.clip(a.g_relative, 0, 1)), model
     )
 
 
 def on_die(model: Any, key: PRNGKeyArray) -> Any:
-    """The model on the die of a key: every stack of arrays that varies draws its own from it."""
+    """The model on the die of `key`: every `Arrays` with a `vary` gets a key of its own, split from
+    it."""
     arrays = [a for a in jax.tree.leaves(model, is_leaf=_is_arrays) if _is_arrays(a)]
     keys = iter(jax.random.split(key, max(len(arrays), 1)))
 
@@ -126,17 +129,17 @@ def on_die(model: Any, key: PRNGKeyArray) -> Any:
 
 
 def varying(model: Any, vary: AbstractPerturbation | None) -> Any:
-    """The model on arrays whose conductances vary so, on no die yet (`on_die`)."""
+    """The model with the perturbation `vary` on all arrays. No die is chosen yet: call `on_die`."""
     of, none = (lambda a: (a.vary, a.die)), (lambda x: x is None)
     return _over_arrays(lambda a: eqx.tree_at(of, a, (vary, None), is_leaf=none), model)
 
 
 @eqx.filter_jit
 def step(training: Training, state: State, batch: Any) -> tuple[State, Array, Array]:
-    """One step: gradients through the circuit, the optimiser's update, bounds.
+    """One training step: gradients through the circuit, the optimiser's update, clipping to bounds.
 
-    **Returns:** the state after it, the loss before it, and whether that, what is trained and what
-    the optimiser remembers are finite."""
+    **Returns:** the state after the step; the loss before it; and a boolean, whether the loss, the
+    trained leaves and the state of the optimiser are all finite."""
     noise, dies = jax.random.split(jax.random.fold_in(jax.random.key(training.seed), state.step))
     free, fixed = training._parts(state.model)
     seen = training._parts(on_die(state.model, dies))[1] if training.fresh_dies else fixed
@@ -163,30 +166,31 @@ def fit(
     checkpoint: str | Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> State:
-    """Trains a model on batches until they end.
+    """Trains a model, one step per batch, until the batches end.
 
     **Arguments:**
 
-    - `training`: loss, optimiser and what is drawn anew.
-    - `model`: of layers on arrays, or any other.
-    - `batches`: of whatever the loss takes, all of one shape.
-    - `validate`: of a model, the lower the better, asked `every` so many steps and after the last;
-        the best model is what is returned.
-    - `patience`: validations without a better one after which training stops, for good where
-        there is a checkpoint.
-    - `checkpoint`: a file that holds the state, written at every validation and at the end, whole
-        or not at all. If it is there, training goes on from it, and as many batches are skipped.
+    - `training`: settings: loss, optimiser, trained leaves, dies.
+    - `model`: any pytree, with or without arrays.
+    - `batches`: iterable of batches for the loss, all of one shape.
+    - `validate`: function from a model to a number, lower is better. It is called every `every`
+        steps and after the last one.
+    - `patience`: number of validations without improvement after which training stops. A checkpoint
+        stores this count: a stopped training does not go on.
+    - `checkpoint`: file for the state, written every `every` steps and at the end, completely or
+        not at all. If the file exists, training resumes from it and skips the batches already done.
     - `on_step`: called with the number of the step and its loss, for progress.
 
-    **Returns:** the state: the best model that was validated, or the last one.
+    **Returns:** the state with the best validated model, or the last state without `validate`.
 
-    **Errors:** `TrainingError` where the loss or a number of the model is not finite; it holds the
-    last good state, and so does the checkpoint. `ValueError` for a checkpoint of another model.
+    **Errors:** `TrainingError`, with the last good state, if the loss, a trained leaf or the state
+    of the optimiser is not finite; the checkpoint keeps that state. `ValueError` for `every` or
+    `patience` below 1, for `patience` without `validate`, and for a checkpoint of another model.
     """
     if every < 1 or (patience is not None and patience < 1):
         raise ValueError(f"every is {every} and patience {patience}; both must be at least 1.")
     if patience is not None and validate is None:
-        raise ValueError(f"patience is {patience}, and nothing is validated: give validate, too.")
+        raise ValueError(f"patience is {patience}, but nothing is validated; give validate, too.")
     begun, fixed = training.begin(model), training._parts(model)[1]
     now = _Progress(begun, begun, jnp.asarray(jnp.inf), jnp.asarray(0))
     file = None if checkpoint is None else Checkpoint.of(Path(checkpoint), now, model, fixed)
@@ -204,9 +208,9 @@ def fit(
         if not bool(fine):
             keep()
             raise TrainingError(
-                f"The loss is {float(loss)} at step {number}, and it or what the step makes of"
-                " the model is not finite; the state before it is kept. Lower the learning rate, or"
-                " look at this batch, or at the arrays: one that is not solved computes NaN.",
+                f"The loss is {float(loss)} at step {number}, and it or the updated model is not"
+                " finite; the state before the step is kept. Lower the learning rate, or check this"
+                " batch and the arrays: a tile that is not solved gives NaN.",
                 now.state,
             )
         now = dataclasses.replace(now, state=moved)
@@ -218,7 +222,7 @@ def fit(
     keep()
     if validate is None:
         return now.state
-    if int(now.state.step) % every != 0:  # not kept: with more batches it would be no validation
+    if int(now.state.step) % every != 0:  # not in the checkpoint: a resumed run validates elsewhere
         now = _judged(now, float(validate(now.state.model)))
     return now.best if bool(jnp.isfinite(now.least)) else now.state
 
@@ -230,8 +234,8 @@ def _judged(now: _Progress, value: float) -> _Progress:
 
 
 def _placed(x: Any, model: Any) -> Any:
-    """A state or a batch where the arrays of a model are computed: on several cores a step finds it
-    as it leaves it, and what lies on a single one could not be computed with."""
+    """A state or a batch, replicated on all CPU devices if the model has arrays. The tiles are
+    computed on all of them, and JAX cannot mix these arrays with those on a single device."""
     held = any(map(_is_arrays, jax.tree.leaves(model, is_leaf=_is_arrays)))
     return replicate(x) if held else x
 
