@@ -1,4 +1,4 @@
-"""Monte Carlo over many dies: a grid of settings, sharded over devices, resumable, stored.
+"""Monte Carlo sweeps over many dies: a grid of settings, sharded over devices, resumable, stored.
 
 Reading and writing stores needs `pip install -e '.[sweep]'` (xarray and Zarr).
 """

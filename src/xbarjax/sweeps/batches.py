@@ -1,4 +1,4 @@
-"""Batches of dies of a sweep, one on each device at a time."""
+"""Batches of dies of a sweep, computed one per device at a time."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,17 @@ from .plan import Sweep, require_name
 
 
 class Batch(NamedTuple):
-    """Some dies at one setting: a chunk of the store, and what a device computes at a time."""
+    """A batch of dies at one setting: a device computes it in one call, and the store holds it in
+    one chunk.
+
+    **Attributes:** `point`: of the grid of settings; `number`: of the batch at this point.
+    """
 
     point: int
     number: int
 
     def place(self, plan: Sweep) -> tuple[Any, ...]:
-        """Position of its results in those of the sweep."""
+        """Index of the batch in the result arrays of the sweep."""
         at = np.unravel_index(self.point, plan.shape[:-1]) if plan.axes else ()
         start = self.number * plan.batch
         return (*map(int, at), slice(start, min(start + plan.batch, plan.dies)))
@@ -31,19 +35,21 @@ class Batch(NamedTuple):
 def one_batch(
     plan: Sweep, settings: Settings, start: UInt32[Array, ""], *, singly: bool
 ) -> Metrics:
-    """The metrics of `plan.batch` dies from `start` on.
+    """The metrics of `plan.batch` dies from number `start` on, `(batch,)` each.
 
-    Singly, one die after another: what a core does fastest, since then a die's arrays stay in its
-    cache and no die waits for the slowest. Otherwise all at once, as an accelerator wants it.
+    With `singly` the dies run one after another, which is fastest on a CPU core: the arrays of a
+    die stay in cache and no die waits for the slowest. Otherwise all dies run at once, which is
+    fastest on an accelerator.
     """
     numbers = start + jnp.arange(plan.batch, dtype=jnp.uint32)
-    status = {"status": jnp.zeros((), jnp.int32)}  # says that a die was computed
+    status = {"status": jnp.zeros((), jnp.int32)}  # marks a computed die
     measure = lambda n: _numbers(status | plan.die(settings, plan.key(n)))
     return lax.map(measure, numbers) if singly else jax.vmap(measure)(numbers)
 
 
 def _numbers(found: Metrics) -> Metrics:
-    """Metrics as floating numbers, so that one that is missing is NaN; the status as it is."""
+    """Metrics as floating-point numbers, in which NaN can mark a missing value; the status stays an
+    integer."""
     floating = lambda x: x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
     found = {name: jnp.asarray(x) for name, x in found.items()}
     status = found.pop("status").astype(jnp.int32)
@@ -51,8 +57,9 @@ def _numbers(found: Metrics) -> Metrics:
 
 
 def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of what a die returns. Raises `TypeError` and `ValueError` for what cannot
-    be stored."""
+    """Shapes and dtypes of the status and the metrics of a die. Raises `TypeError` if `die` returns
+    no dict, and `ValueError` for metrics that cannot be stored (an array, the name of an axis) and
+    for limits of an unknown metric."""
     found = jax.eval_shape(lambda: plan.die(plan.settings(0), plan.key(0)))
     if not isinstance(found, dict) or not found:
         raise TypeError(f"die returns {found!r}; it must return a dict of scalars by name.")
@@ -61,7 +68,7 @@ def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
         if name == "die" or name in plan.axes:
             raise ValueError(f"die returns a {name!r}, which is an axis; give it another name.")
         if value.shape != ():
-            raise ValueError(f"the metric {name!r} has the shape {value.shape}; give one number.")
+            raise ValueError(f"the metric {name!r} has the shape {value.shape}; return a scalar.")
     if unknown := set(plan.limits) - set(found):
         raise ValueError(
             f"limits has {sorted(unknown)[0]!r}, which die does not return; it returns"
@@ -72,8 +79,8 @@ def shapes(plan: Sweep) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def fingerprint(plan: Sweep, devices: Sequence[Any]) -> str:
-    """Identity of the computation of a batch on this kind of device, numbers that the functions
-    close over included: SHA-256 of its StableHLO."""
+    """Identity of the computation of a batch on this kind of device: SHA-256 of its StableHLO,
+    which includes all numbers that the functions of the plan close over."""
     one = devices[:1]
     text = _compiled(plan, one).lower(*_arguments(plan, [Batch(0, 0)], one)).as_text()
     return hashlib.sha256(text.encode()).hexdigest()
@@ -82,8 +89,8 @@ def fingerprint(plan: Sweep, devices: Sequence[Any]) -> str:
 def compute(
     plan: Sweep, batches: Sequence[Batch], devices: Sequence[Any]
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-    """The batches in order, as NumPy arrays, one on each of the `devices` at a time. The next ones
-    are under way while these are looked at."""
+    """The results of the batches in order, as NumPy arrays; each device computes one batch at a
+    time. The next batches run while the caller handles the present ones."""
     run = _compiled(plan, devices)
     pending: tuple[Sequence[Batch], dict[str, Array]] | None = None
     for k in range(0, len(batches), len(devices)):
@@ -97,8 +104,9 @@ def compute(
 
 
 def _compiled(plan: Sweep, devices: Sequence[Any]) -> jax.stages.Wrapped:
-    """Settings and first dies `(devices,)` to metrics `(devices, batch)`. Every device runs the
-    same program whatever their number, so that results do not depend on it."""
+    """The compiled function from settings and first dies, `(devices,)`, to metrics, `(devices,
+    batch)`. Each device runs the same program for any number of devices, so that results do not
+    depend on this number."""
     singly = devices[0].platform == "cpu"
 
     def on_one(settings: Settings, start: UInt32[Array, "1"]) -> Metrics:

@@ -1,4 +1,4 @@
-"""Measurement of a die: a pure function of settings and a key."""
+"""The measurement of a die: a pure function of settings and a key."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -21,22 +21,21 @@ Metric: TypeAlias = Callable[[Solution, Crossbar], Array]
 
 @dataclasses.dataclass(frozen=True)
 class Die:
-    """A die, `(settings, key) -> metrics`: build the array as designed, let fabrication happen to
-    it, read it, and measure.
+    """The measurement of a die, a function `(settings, key) -> metrics`: build the designed array,
+    perturb it, read it, and evaluate metrics of the solution.
 
     **Arguments:**
 
     - `build`: `settings -> Crossbar`, the design; `settings` is a dict of scalars.
-    - `v_in`: what every die is read with, `(rows,)` [V].
-    - `metrics`: by name, `(solution, design) -> scalar`: any function of the solution of this die's
-        read and of the array as it was designed.
-    - `vary`: `settings -> perturbation` of a `Crossbar`; nothing by default.
+    - `v_in`: word-line voltages of the read, `(rows,)` [V], the same for every die.
+    - `metrics`: by name, `(solution, design) -> scalar`: functions of the solution of the perturbed
+        array and of the designed array.
+    - `vary`: `settings -> perturbation` of a `Crossbar`; by default nothing varies.
     - `solver`: as in `read`.
 
-    The metrics come with the solution's `status`; where that says that the numbers cannot be used,
-    they are NaN.
+    The returned dict also holds the `status` of the solution. Metrics of a failed read are NaN.
 
-    Raises `ValueError` where `metrics` is empty or names a `status`.
+    Raises `ValueError` if `metrics` is empty or contains the name `status`.
     """
 
     build: Callable[[Settings], Crossbar]
@@ -47,21 +46,21 @@ class Die:
 
     def __post_init__(self):
         if not self.metrics:
-            raise ValueError("metrics is empty; name at least one thing to measure.")
+            raise ValueError("metrics is empty; give at least one metric.")
         if "status" in self.metrics:
-            raise ValueError("metrics has a 'status'; that name is taken by the solver's.")
+            raise ValueError("metrics has a 'status', the name of the solver's status; rename it.")
 
     def crossbar(self, settings: Settings, key: PRNGKeyArray) -> Crossbar:
-        """The array of one die, to be looked at: a sweep names dies by their key."""
+        """The perturbed array of one die, for example of a bad one that a sweep found."""
         design = self.build(settings)
         return design if self.vary is None else self.vary(settings)(design, key)
 
     def draw(self, settings: Settings, key: PRNGKeyArray) -> Any:
-        """The standard normal numbers of one die, a pytree."""
+        """The random numbers of one die, a pytree of standard normal ones."""
         return () if self.vary is None else self.vary(settings).draw(self.build(settings), key)
 
     def measure(self, settings: Settings, drawn: Any) -> Metrics:
-        """The metrics of the die for which `drawn` was drawn."""
+        """The metrics of the die with the random numbers `drawn` (from `draw`)."""
         design = self.build(settings)
         die = design if self.vary is None else self.vary(settings).apply(design, drawn)
         solution = read(die, self.v_in, solver=self.solver)

@@ -1,4 +1,4 @@
-"""A sweep as a TOML file: what `xbarjax sweep` reads."""
+"""Sweeps in TOML files, as `xbarjax sweep` reads them."""
 
 import dataclasses
 import importlib
@@ -42,14 +42,15 @@ PLACES: dict[str, Callable[[Any], Any]] = {
 TOP = ("about", "dies", "seed", "batch", "metrics")
 TABLES = ("array", "wires", "ends", "vary", "axes", "limits")
 ARRAY = ("rows", "cols", "g", "g_min", "g_max", "unit", "pattern", "v_in")
-MOST = 2**26  # cells; more than any array has, and half a gigabyte
+MOST = 2**26  # cells: more than any array has, and half a gigabyte of conductances
 UNITS = {"error": "1", "error_rms": "1", "i_max": "A", "p": "W"}
 WIRES = ("r_row", "r_col")
 ENDS = ("r_source", "r_in")
 
 
 class Described(NamedTuple):
-    """A sweep, what of its file of conductances was skipped, and doubts of their unit."""
+    """A sweep from a file; phrases for the skipped parts of the file of conductances; and sentences
+    of doubt about the unit of the conductances."""
 
     plan: Sweep
     skipped: tuple[str, ...]
@@ -57,24 +58,27 @@ class Described(NamedTuple):
 
 
 def load(path: str | Path) -> Sweep:
-    """The sweep that a TOML file describes.
+    """The sweep that a TOML file describes. A number in `[wires]`, `[ends]` or `[[vary]]` may be
+    the name of an axis instead, unless it must be whole.
 
-    A number may be replaced by the name of an axis. Top level: `dies`, and `seed`, `batch`,
-    `about`, `metrics`. `[array]`: `g`, a file of conductances (rows, cols) [S] as `files.load`
-    takes it, or `rows`, `cols`, `g_min`, `g_max` [S] for uniform ones of the seed `pattern`;
-    `unit`, of these conductances if not S; `v_in` [V]. `[wires]`: `r_row`,
-    `r_col` [ohm per segment]. `[ends]`: `r_source`, `r_in` [ohm]. `[[vary]]`, one for each
-    perturbation, in order: `kind`, a class of `xbarjax.variability`, its arguments, and `at`:
-    `cell` (the default), `r_row` or `r_col`. `[axes]`: lists of values. `[limits]`: by metric,
-    `[low, high]`.
+    - Top level: `dies`; optional `seed`, `batch`, `about`, `metrics`.
+    - `[array]`: either `g`, a file of conductances `(rows, cols)` [S], as `xbarjax read` takes it;
+        or `rows`, `cols`, `g_min`, `g_max` [S] for uniformly distributed conductances drawn from
+        the seed `pattern`. Optional: `unit` of the conductances, by default S; `v_in` [V].
+    - `[wires]`: `r_row`, `r_col` [ohm per segment].
+    - `[ends]`: `r_source`, `r_in` [ohm].
+    - `[[vary]]`, one per perturbation, applied in order: `kind`, a class of `xbarjax.variability`;
+        the arguments of the class; `at`: `cell` (default), `r_row` or `r_col`.
+    - `[axes]`: lists of values. `[limits]`: `[low, high]` by metric.
 
-    Metrics: `error` (largest deviation of an output current from that on ideal wires as designed,
-    over the largest of these), `error_rms` (root mean square of the same), `i_max` [A], `p` [W]
-    dissipated; or `package.module:function` of `(solution, design)`.
+    Metrics: `error`, the largest deviation of an output current from that of the designed array on
+    ideal wires, over the largest of the latter [1]; `error_rms`, the root mean square of these
+    deviations [1]; `i_max`, the largest output current [A]; `p`, the dissipated power [W]; or
+    `package.module:function` of `(solution, design)`.
 
-    Raises `ValueError` with one sentence for what is unknown, missing or of another kind;
-    `FileNotFoundError` where there is no such file. Warns (`UnitWarning`) of conductances that no
-    cell has.
+    Raises `ValueError` with one sentence for an entry that is unknown, missing or of the wrong
+    type; `FileNotFoundError` for a file that does not exist. Warns (`UnitWarning`) of conductances
+    larger than those of any cell.
     """
     plan, _, doubts = load_said(path)
     for said in doubts:
@@ -83,8 +87,8 @@ def load(path: str | Path) -> Sweep:
 
 
 def load_said(path: str | Path) -> Described:
-    """As `load`, with what was skipped of the file of conductances and doubts of their unit as
-    sentences, in place of warnings."""
+    """The sweep of `load`, with skipped parts and doubts about units returned instead of warned
+    of."""
     path = Path(path)
     content = _content(path)
     known(content, (*TOP, *TABLES), str(path))
@@ -103,10 +107,10 @@ def load_said(path: str | Path) -> Described:
     end = {name: number(ends.get(name, 0.0), axes, name) for name in ENDS}
     v_in = array.get("v_in", 0.2)
     if not is_number(v_in) or not abs(v_in) < float("inf"):
-        raise ValueError(f"v_in is {v_in!r}; give volts, a finite number, the same for every die.")
+        raise ValueError(f"v_in is {v_in!r}; it must be a finite number [V].")
     entries = content.get("vary", [])
     if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
-        raise ValueError("vary is no list of tables; begin each perturbation with [[vary]].")
+        raise ValueError("vary is not a list of tables; begin each perturbation with [[vary]].")
     vary = [_perturbation(entry, axes, g.shape) for entry in entries]
 
     def build(settings: Settings) -> Crossbar:
@@ -135,11 +139,11 @@ def _content(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give a TOML file.")
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a TOML file that does.")
+        raise FileNotFoundError(f"{path} does not exist; give an existing TOML file.")
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8; save it so.") from error
+        raise ValueError(f"{path} is not text in UTF-8; save it in UTF-8.") from error
     except RecursionError as error:
         raise ValueError(f"{path} is not valid TOML: it is nested too deep.") from error
     except ValueError as error:  # tomllib's own, and Python's of numbers of thousands of digits
@@ -147,9 +151,9 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _counts(content: Mapping[str, Any], path: Path) -> tuple[int, dict[str, Any]]:
-    """Number of dies, and seed, batch and description where they are given."""
+    """Number of dies, and the given ones of seed, batch and description."""
     if "dies" not in content:
-        raise ValueError(f"{path} has no dies; say how many.")
+        raise ValueError(f"{path} has no dies; give their number, as dies = 1000.")
     dies = whole(content["dies"], "dies", 1, 2**32)  # a die's number is a word of its key
     rest: dict[str, Any] = {}
     for name, least, below in (("seed", 0, 2**63), ("batch", 1, 2**32)):
@@ -157,7 +161,7 @@ def _counts(content: Mapping[str, Any], path: Path) -> tuple[int, dict[str, Any]
             rest[name] = whole(content[name], name, least, below)
     if "about" in content:
         if not isinstance(content["about"], str):
-            raise ValueError(f"about is {content['about']!r}; it must be words in quotes.")
+            raise ValueError(f"about is {content['about']!r}; it must be a text in quotes.")
         rest["about"] = content["about"]
     return dies, rest
 
@@ -165,11 +169,12 @@ def _counts(content: Mapping[str, Any], path: Path) -> tuple[int, dict[str, Any]
 def _conductances(
     array: Mapping[str, Any], folder: Path
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Conductances [S], what was skipped of their file, and doubts of their unit."""
+    """Conductances [S], phrases for the skipped parts of their file, and doubts about their
+    unit."""
     unit = array.get("unit")
     if unit is not None:
         if not isinstance(unit, str):
-            raise ValueError(f'unit is {unit!r}; it must be a name, as "uS".')
+            raise ValueError(f'unit is {unit!r}; it must be a name in quotes, as "uS".')
         unit = unit_named(unit, "unit in [array]")
     if "g" in array:
         file = array["g"]
@@ -183,14 +188,14 @@ def _conductances(
     else:
         g, skipped = _uniform(array, unit or "S"), ()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnitWarning)  # said here
-        Ohmic(jnp.asarray(g))  # refuses what no array has
+        warnings.simplefilter("ignore", UnitWarning)  # the caller reports doubts about units
+        Ohmic(jnp.asarray(g))  # raises for negative or NaN conductances
     doubted = doubt_said(g, "g in [array]", unit, 'unit = "{}"')
     return g, skipped, () if doubted is None else (doubted,)
 
 
 def _uniform(array: Mapping[str, Any], unit: str) -> np.ndarray:
-    """Conductances [S] between bounds, of a seed."""
+    """Conductances [S] drawn uniformly between `g_min` and `g_max`."""
     missing = [name for name in ("rows", "cols", "g_min", "g_max") if name not in array]
     if missing:
         raise ValueError(f"[array] has no {missing[0]}; give rows, cols, g_min, g_max, or g.")
@@ -201,8 +206,8 @@ def _uniform(array: Mapping[str, Any], unit: str) -> np.ndarray:
         bounds.append(float(siemens(np.array(float(array[name])), unit, name)))
     if not 0 <= bounds[0] <= bounds[1] < float("inf"):
         raise ValueError(
-            f"g_min is {bounds[0]:g} S and g_max {bounds[1]:g} S; they must be finite, the first"
-            " not above the second."
+            f"g_min is {bounds[0]:g} S and g_max {bounds[1]:g} S; they must be finite, with"
+            " 0 <= g_min <= g_max."
         )
     rows, cols = (whole(array[name], name, 1, MOST + 1) for name in ("rows", "cols"))
     if rows * cols > MOST:
@@ -229,7 +234,7 @@ def _perturbation(
             static = bool(field.metadata.get("static"))
             arguments[name] = _argument(arguments[name], axes, name, static)
         elif field.default is dataclasses.MISSING:
-            raise ValueError(f"[[vary]] {kind} lacks an argument, {name}; give it.")
+            raise ValueError(f"[[vary]] {kind} lacks an argument; give {name}.")
 
     def make(settings: Settings) -> AbstractPerturbation:
         given = {k: settings[x] if isinstance(x, str) else x for k, x in arguments.items()}
@@ -244,8 +249,8 @@ def _perturbation(
 
 
 def _argument(x: Any, axes: Mapping[str, Any], name: str, static: bool) -> Any:
-    """A perturbation's argument: a whole number where it is no part of a derivative, else a number,
-    the name of an axis or a list of numbers."""
+    """An argument of a perturbation: a whole number for a static one, else a number, the name of an
+    axis or a list of numbers."""
     if static:
         return whole(x, name, 0, 2**31)
     if isinstance(x, list):
@@ -256,7 +261,8 @@ def _argument(x: Any, axes: Mapping[str, Any], name: str, static: bool) -> Any:
 
 
 def _metric(name: str, wanted: jax.Array) -> Metric:
-    """By name; `wanted`: currents [A] of the array as designed, on ideal wires."""
+    """The metric of this name; `wanted`: output currents [A] of the designed array on ideal
+    wires."""
     deviation = lambda solution: jnp.abs(solution.i_out - wanted) / jnp.max(jnp.abs(wanted))
 
     known: dict[str, Metric] = {
@@ -270,13 +276,13 @@ def _metric(name: str, wanted: jax.Array) -> Metric:
     module, colon, function = name.partition(":")
     names = [*module.split("."), function]
     if not colon or not all(map(str.isidentifier, names)):
-        raise ValueError(
-            f"metrics has {name!r}; known are {', '.join(known)}, or name module:function."
-        )
+        raise ValueError(f"metrics has {name!r}; use {', '.join(known)}, or module:function.")
     try:
         metric = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"metrics has {name!r}, which cannot be imported: {error}.") from error
     if not callable(metric):
-        raise ValueError(f"metrics has {name!r}, which is no function of (solution, design).")
+        raise ValueError(
+            f"metrics has {name!r}, which is no function; name one of (solution, design)."
+        )
     return cast(Metric, metric)

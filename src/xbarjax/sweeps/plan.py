@@ -1,4 +1,4 @@
-"""The plan of a sweep, as a value: axes, dies, seed and what is measured."""
+"""The plan of a sweep: axes, number of dies, seed, and the measurement of a die."""
 
 import dataclasses
 import math
@@ -18,26 +18,29 @@ from .die import Die, Metrics, Settings
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Dies at every point of a grid of settings.
+    """A Monte Carlo sweep: the same number of dies at every point of a grid of settings.
 
-    Die `n` has the key `fold_in(key(seed), n)` at every setting, so that settings are compared on
-    the same dies (common random numbers), and any die can be made again alone.
+    Die `n` has the key `fold_in(key(seed), n)` at every setting. Settings are therefore compared on
+    the same dies (common random numbers), and any single die can be reproduced.
 
     **Arguments:**
 
-    - `die`: `(settings, key) -> {name: scalar}`, pure: a `Die`, or any function.
-    - `axes`: by name, the values of each setting; every combination is computed. `{}` for one
-        design alone.
-    - `dies`: how many at each setting.
+    - `die`: `(settings, key) -> {name: scalar}`, a `Die` or any pure function.
+    - `axes`: values of each setting by name; every combination is computed. `{}` is a single
+        design.
+    - `dies`: number of dies per setting.
     - `seed`: of the keys.
-    - `limits`: by metric, `(low, high)`: what a good die stays within; inf for no limit.
-    - `units`: of axes and metrics, by name, kept with the results.
-    - `batch`: dies that one device computes at a time, and that lie together in the store. Results
-        do not depend on how many devices there are, but their last bits may depend on this.
-    - `about`: what this is, in words, kept with the results.
+    - `limits`: `(low, high)` by metric; a good die stays within all of them. Use inf for no limit.
+    - `units`: of axes and metrics by name, stored with the results.
+    - `batch`: number of dies per call of a device and per chunk of the store. Results do not depend
+        on the number of devices; their last bits may depend on `batch`.
+    - `about`: a description, stored with the results.
 
-    Raises `ValueError` for numbers that are not whole, axes without values, with one twice or of a
-    name that is taken, and limits that are none.
+    Raises `ValueError` for
+
+    - `dies`, `batch` or `seed` that is not a whole number in range;
+    - an axis without values, with a value that is repeated or not finite, or with a reserved name;
+    - limits that are not `(low, high)` with `low <= high`.
     """
 
     die: Callable[[Settings, PRNGKeyArray], Metrics]
@@ -60,32 +63,35 @@ class Sweep:
         for name, values in self.axes.items():
             require_name(name, "axes")
             if name in ("die", "status"):
-                raise ValueError(f"axes has a {name!r}; that name is taken.")
+                raise ValueError(f"axes has a {name!r}, a name of the results; choose another.")
             values = np.asarray(values, float)
             if values.ndim != 1 or not values.size:
-                raise ValueError(f"axes[{name!r}] has no list of values; give at least one number.")
+                raise ValueError(
+                    f"axes[{name!r}] is not a list of numbers; give at least one number."
+                )
             if not np.isfinite(values).all() or np.unique(values).size != values.size:
                 raise ValueError(
                     f"axes[{name!r}] has a value that is not finite, or one twice; give each once."
                 )
         for name, limit in self.limits.items():
             if len(limit) != 2 or not limit[0] <= limit[1]:
-                raise ValueError(f"limits[{name!r}] is {limit}; give (low, high), low not above.")
+                raise ValueError(f"limits[{name!r}] is {limit}; give (low, high), low <= high.")
         object.__setattr__(self, "batch", min(self.batch, self.dies))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of every metric: one entry for each value of the axes, and for each die."""
+        """Shape of every metric in the results: the lengths of all axes, then the number of
+        dies."""
         return (*map(len, self.axes.values()), self.dies)
 
     @property
     def batches(self) -> int:
-        """Number of batches at one setting; the last may be partly filled."""
+        """Number of batches per setting; the last one may be partly filled."""
         return math.ceil(self.dies / self.batch)
 
     @property
     def points(self) -> int:
-        """Number of settings."""
+        """Number of points of the grid of settings."""
         return math.prod(map(len, self.axes.values()))
 
     def settings(self, point: int) -> dict[str, Array]:
@@ -95,15 +101,15 @@ class Sweep:
         return {name: jnp.asarray(float(values[int(k)])) for (name, values), k in axes}
 
     def key(self, die: Any) -> PRNGKeyArray:
-        """Key of one die, at every setting. Raises `IndexError` for one that is not among `dies`,
-        where it is known; negative ones count from the end."""
+        """The key of die number `die`, the same at every setting. Negative numbers count from the
+        end. Raises `IndexError` for a concrete number out of range."""
         die = die if isinstance(die, jax.core.Tracer) else as_index(die, self.dies, "die")
         return jax.random.fold_in(jax.random.key(self.seed), die)
 
     def check(self) -> None:
-        """Builds designs and their perturbations from plain numbers, for every value of every axis
-        with the others at their first, so that those that cannot be raise what they would alone:
-        under tracing nothing can."""
+        """Builds the design and its perturbation with concrete numbers at every value of every
+        axis, with the other axes at their first values. Invalid values raise their errors here,
+        since traced values raise none in the sweep."""
         if not isinstance(self.die, Die):
             return
         lengths = self.shape[:-1]
@@ -115,8 +121,8 @@ class Sweep:
 
 
 def require_name(name: str, where: str) -> None:
-    """Raises `ValueError` for what cannot be the name of a variable in a store."""
+    """Raises `ValueError` for a name that a variable in a Zarr store cannot have."""
     if not name or "/" in name or set(name) <= {"."} or name.startswith("__"):
         raise ValueError(
-            f"{where} has the name {name!r}; leave out slashes and leading underscores."
+            f"{where} has the name {name!r}; give a name without slashes or a leading __."
         )

@@ -1,4 +1,4 @@
-"""Rates of rare failures by importance sampling around the likeliest failures."""
+"""Rates of rare failures, by importance sampling around the most likely failures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +19,14 @@ Margins = Callable[[Any], Float[Array, "..."]]
 class FailureRate(eqx.Module):
     """Result of `failure_rate`.
 
-    - `probability`: of a failure; `standard_error`: of that, from the spread of the samples.
-    - `distance`: of the likeliest failure of every margin from the die without variation, in
-        standard deviations; `found`: whether the search for it ended there.
-    - `reads`: evaluations of the margins, gradients counted as two more.
-    - `unusable`: part of the samples where a margin was NaN: they count as failures.
+    **Attributes:**
+
+    - `probability`: of a failure [1]; `standard_error`: of the probability, from the spread of the
+        samples.
+    - `distance`: from the die without variation to the most likely failure of each margin
+        [standard deviations]; `found`: whether the search for this failure converged.
+    - `reads`: number of evaluations of the margins; a gradient counts as two more.
+    - `unusable`: fraction of the samples in which a margin was NaN; they count as failures.
     """
 
     probability: Float[Array, ""]
@@ -43,30 +46,34 @@ def failure_rate(
     steps: int = 40,
     chunk: int = 256,
 ) -> FailureRate:
-    """The probability that any of the `margins` of a die is below 0.
+    """The failure rate of a die: the probability that any of its `margins` is below 0.
 
-    For every margin `h` the likeliest failure is sought: the point `u` nearest to the origin of
-    the standard normal numbers with `h(u) = 0`, by `u <- u + s (u' - u)`,
-    `u' = (grad h . u - h) grad h/|grad h|^2`, with `s` halved as often as a merit function asks
-    (Zhang and Der Kiureghian, 1995: the improved method of Hasofer, Lind, Rackwitz and Fiessler).
-    Samples are drawn from a mixture of standard normals about these points, in proportion to
-    `Phi(-|u|)`, and a tenth of them about the origin (nine tenths where the die without variation
-    fails already), and weighed by the likelihood ratio (balance heuristic; Veach and Guibas, 1995,
-    10.1145/218380.218498). The estimate has no bias wherever the points are; how good they are
-    decides its error, and where failures lie far from all of them, `standard_error` does not know.
-    So give each way to fail a smooth margin of its own: for an error with a sign, two for each
-    output, and neither their minimum nor an absolute value.
+    The most likely failure of a margin `h` is the point `u` with `h(u) = 0` nearest to the origin
+    in the space of the standard normal numbers of a die. The search iterates
+    `u <- u + s (u' - u)`, `u' = (grad h . u - h) grad h/|grad h|^2`, and halves `s` until a merit
+    function decreases (Zhang and Der Kiureghian, 1995: the improved method of Hasofer, Lind,
+    Rackwitz and Fiessler).
+
+    Samples are drawn from a mixture of standard normals centred on these points, with weights in
+    proportion to `Phi(-|u|)`, and on the origin, with a weight of 0.1 (0.9 if the die without
+    variation already fails). Each sample is weighed by its likelihood ratio (balance heuristic;
+    Veach and Guibas, 1995, 10.1145/218380.218498).
+
+    The estimate is unbiased for any points, but its error depends on them: failures far from all
+    points are rarely sampled, and `standard_error` does not show the loss. Give each failure mode a
+    smooth margin of its own. An error with a sign needs two margins per output, not their minimum
+    and not an absolute value.
 
     **Arguments:**
 
-    - `margins`: `drawn -> (modes,)` or a scalar, what a die has left until it fails, smooth:
+    - `margins`: `drawn -> (modes,)` or a scalar: smooth functions, positive for a good die, as
         `lambda drawn: die.measure(settings, drawn)["i"] - i_least`.
-    - `like`: what a die draws, as `die.draw(settings, key)` gives it.
+    - `like`: random numbers of any die, from `die.draw(settings, key)`, for their shapes.
     - `key`: of the samples.
-    - `samples`: how many; `steps`: of the search for each margin at most; `chunk`: samples at a
-        time.
+    - `samples`: their number; `steps`: most steps of the search per margin; `chunk`: samples
+        computed at a time.
 
-    Raises `RuntimeError` where neither the search nor a sample finds a failure, on concrete values.
+    Raises `RuntimeError` if neither the search nor a sample finds a failure (concrete values only).
     """
     origin, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, like))
     flat = lambda u: jnp.ravel(margins(unravel(u)))
@@ -74,7 +81,7 @@ def failure_rate(
     points, found, reads = _likeliest(flat, origin, at_rest, steps)
     distance = jnp.linalg.norm(points, axis=1)
     at_origin = jnp.where(jnp.all(at_rest >= 0), 0.1, 0.9)
-    # By logarithms: Phi(-d) is 0 in float32 from d = 14 on.
+    # Logarithms, since Phi(-d) underflows to 0 in float32 from d = 14 on.
     likely = jax.nn.softmax(jnp.where(found, log_ndtr(-distance), -jnp.inf))
     likely = jnp.where(jnp.any(found), likely, 0)
     share = jnp.append((1 - at_origin) * likely, at_origin)
@@ -103,8 +110,8 @@ def failure_rate(
     )
     if is_concrete(found) and not bool(jnp.any(found) | jnp.any(weights > 0)):
         raise RuntimeError(
-            "No failure was found: margins have no gradient that leads below 0. Let them vary"
-            " smoothly with what is drawn, or raise steps."
+            "No failure was found: margins have no gradient that leads below 0. Make the margins"
+            " smooth functions of the drawn numbers, or raise steps."
         )
     return answer
 
@@ -112,8 +119,8 @@ def failure_rate(
 def _likeliest(
     flat: Callable[[Array], Array], origin: Array, at_rest: Float[Array, " modes"], steps: int
 ) -> tuple[Float[Array, "modes size"], Bool[Array, " modes"], Int[Array, ""]]:
-    """Nearest zero of each margin (`at_rest` at the origin), whether it is one, and how many reads
-    that took."""
+    """The nearest zero of each margin, whether the search converged to it, and the number of reads.
+    `at_rest`: margins at the origin."""
 
     def search(mode):
         of_mode = lambda u: flat(u)[mode]
@@ -136,7 +143,7 @@ def _likeliest(
                 there = u + s / 2 * way
                 return s / 2, merit(there, of_mode(there)), reads + 1
 
-            # The whole step first, by the same lines: each place that reads is compiled apart.
+            # The loop also tries the whole step (s = 2/2): JAX compiles every call of the margins.
             worse = lambda trial: ~(trial[1] < now) & (trial[0] > 1e-3)
             start = (jnp.full_like(h, 2.0), jnp.full_like(h, jnp.inf), reads + 3)
             s, _, reads = lax.while_loop(worse, shorter, start)

@@ -1,4 +1,4 @@
-"""The verb: dies by the batch, on every device, into a store that any later run goes on with."""
+"""Running a sweep: batches of dies on every device, into a store that a later run can resume."""
 
 from __future__ import annotations
 
@@ -27,36 +27,43 @@ def sweep(
     devices: Sequence[Any] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> xarray.Dataset:
-    """Computes what is missing of a sweep and returns all of it.
+    """Computes the missing batches of a sweep and returns all results.
 
-    Results go to a Zarr store at `path`, a batch at a time and whole files at a time. Stopped at
-    any point, by whatever, the same call goes on where it stopped; two runs of one plan give the
-    same bytes on one kind of device, whatever the number of devices and processes. With several
-    processes (`jax.distributed.initialize()` before, and a file system that they share) each
-    computes its share; where one ends early, JAX ends the others within minutes.
+    Results go to a Zarr store at `path`, batch by batch, in whole files. After an interruption of
+    any kind the same call resumes. Two runs of one plan on one kind of device give the same bytes,
+    whatever the number of devices and processes. Several processes (call
+    `jax.distributed.initialize()` first; they need a common file system) compute a share each; if
+    one of them ends early, JAX ends the others within minutes.
 
     **Arguments:**
 
-    - `plan`: what to compute.
-    - `path`: of the store. A new one appears there, or it holds this very sweep.
-    - `devices`: of this process; all by default. Two cores of a CPU are two devices if
-        `jax.config.update("jax_num_cpu_devices", 2)` comes before anything is computed.
-    - `on_batch`: called with how many batches are finished and how many there are, of this
-        process's share, at the start and after every one.
+    - `plan`: the sweep.
+    - `path`: of the store, which is created, or must hold this very sweep.
+    - `devices`: of this process, all by default. Two cores of a CPU are two devices if
+        `jax.config.update("jax_num_cpu_devices", 2)` is called before any computation.
+    - `on_batch`: called with the numbers of finished and of all batches in the share of this
+        process, at the start and after every batch.
 
-    **Returns:** the results as `results(path)` gives them.
+    **Returns:** the results, as from `results(path)`.
 
-    Raises `ValueError` for a design or a perturbation that cannot be at some value of an axis, for
-    devices of several kinds, and (`StoreError`) where `path` holds something else or another run
-    writes there; `OSError` where a batch cannot be written, `RuntimeError` where a device fails
-    (what was finished stays); `ModuleNotFoundError` without the extra `sweep`.
+    **Errors:**
+
+    - `ValueError` for a design or perturbation that is invalid at some value of an axis, and for
+        devices of several kinds; `StoreError`, a `ValueError`, if `path` holds something else or
+        another run writes there.
+    - `OSError` if a batch cannot be written, `RuntimeError` if a device fails; finished batches
+        stay.
+    - `ModuleNotFoundError` without the extra `sweep`.
     """
     store_of = _with_zarr()
-    shapes(plan)  # refuses what cannot be stored, before anything is written
+    shapes(plan)  # raises for metrics that cannot be stored, before anything is written
     path, store = Path(path), None
     devices = list(devices or jax.local_devices())
     if len(kinds := {(one.platform, one.device_kind) for one in devices}) > 1:
-        raise ValueError(f"devices are of several kinds, {sorted(kinds)}; results would differ.")
+        raise ValueError(
+            f"devices are of several kinds, {sorted(kinds)}, whose results would differ; give"
+            " devices of one kind."
+        )
     rank, processes = jax.process_index(), jax.process_count()
     with contextlib.ExitStack() as until_the_end:
         if rank == 0:
@@ -76,7 +83,7 @@ def sweep(
 def _compute_missing(
     plan: Sweep, store: Store, devices: Sequence[Any], on_batch: Callable[[int, int], None]
 ) -> None:
-    """This process's share of the batches that are not there."""
+    """Computes and stores the missing batches in the share of this process."""
     everything = [Batch(point, k) for point in range(plan.points) for k in range(plan.batches)]
     mine = everything[jax.process_index() :: jax.process_count()]
     missing = [batch for batch in mine if not store.finished(plan, batch)]
@@ -100,12 +107,15 @@ def _compute_missing(
 
 
 def results(path: str | Path) -> xarray.Dataset:
-    """The results of a sweep, finished or not: a variable for each metric over the axes and `die`.
+    """The results of a sweep, finished or not: an xarray Dataset with one variable per metric over
+    the axes and `die`.
 
-    A metric is NaN where it was, and where nothing has been computed (there `status` is -1).
-    Attributes: `limits` and `configuration` (JSON), `about`; axes and metrics have their `units`.
+    A metric is NaN if the measurement gave NaN, and for dies not yet computed, whose `status` is
+    -1. Attributes: `limits` and `configuration` (JSON), `about`; axes and metrics carry their
+    `units`.
 
-    Raises `StoreError` (a `ValueError`) where there is no store of a sweep.
+    Raises `StoreError`, a `ValueError`, if `path` is no store of a sweep, and `ModuleNotFoundError`
+    without the extra `sweep`.
     """
     _with_zarr().open_group(Path(path), mode="r")
     import xarray
@@ -114,7 +124,7 @@ def results(path: str | Path) -> xarray.Dataset:
 
 
 def _with_zarr() -> ModuleType:
-    """The module of stores, whose libraries are an extra."""
+    """The module `store`, whose libraries (Zarr and xarray) are an optional extra."""
     try:
         import xarray  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Statistics of a sweep: yield and its confidence, the worst dies, what matters most."""
+"""Statistics of a sweep: yield with confidence intervals, worst dies, sensitivities."""
 
 from __future__ import annotations
 
@@ -23,20 +23,18 @@ Limits = Mapping[str, tuple[float, float]]
 
 
 def good(results: xarray.Dataset, limits: Limits | None = None) -> xarray.DataArray:
-    """Which dies stay within all limits; a metric that is NaN does not.
+    """Good dies: those within all limits. A die with a NaN metric is not good.
 
-    **Arguments:** `results`: of `sweep`; `limits`: by metric, `(low, high)` in its unit, those of
-    the sweep by default.
+    **Arguments:** `results`: of `sweep`; `limits`: `(low, high)` by metric, in its unit; by default
+    the limits of the sweep.
 
     **Returns:** booleans over the axes and `die`.
 
-    Raises `ValueError` without limits, or for one of a metric that the results do not have.
+    Raises `ValueError` without limits, or for a limit of a metric that the results do not have.
     """
     limits = limits_of(results) if limits is None else limits
     if not limits:
-        raise ValueError(
-            "limits is empty: say what a good die stays within, {metric: (low, high)}."
-        )
+        raise ValueError("limits is empty; give the limits of a good die, {metric: (low, high)}.")
     if unknown := set(limits) - set(results.data_vars):
         raise ValueError(
             f"limits has {sorted(unknown)[0]!r}; the results have"
@@ -52,7 +50,7 @@ def good(results: xarray.Dataset, limits: Limits | None = None) -> xarray.DataAr
 
 
 def limits_of(results: xarray.Dataset) -> dict[str, tuple[float, float]]:
-    """The limits of the sweep that results are of, inf where there is none."""
+    """The limits of the sweep that gave these results, by metric; inf for no limit."""
     ends = json.loads(results.attrs.get("limits", "{}"))
     number = lambda x, none: none if x is None else x
     return {name: (number(a, -np.inf), number(b, np.inf)) for name, (a, b) in ends.items()}
@@ -61,11 +59,11 @@ def limits_of(results: xarray.Dataset) -> dict[str, tuple[float, float]]:
 def yields(
     results: xarray.Dataset, limits: Limits | None = None, *, confidence: float = 0.95
 ) -> xarray.Dataset:
-    """Part of the dies that is good at every setting, and what it lies between with `confidence`:
-    Wilson's interval (J. Am. Stat. Assoc. 22, 209, 1927, 10.1080/01621459.1927.10502953).
+    """Yield at every setting, the fraction of good dies, with Wilson's confidence interval
+    (J. Am. Stat. Assoc. 22, 209, 1927, 10.1080/01621459.1927.10502953).
 
-    **Returns:** `good`, `low`, `high` (parts of the dies that were computed), `dies` (how many
-    were) and `failed` (of these, where a metric is NaN: they count as bad), each over the axes.
+    **Returns:** over the axes, `good`: the yield [1]; `low`, `high`: bounds of its interval;
+    `dies`: number of computed dies; `failed`: number of dies with a NaN metric, which count as bad.
 
     Raises `ValueError` as `good` does, and for a `confidence` outside of 0 to 1.
     """
@@ -86,10 +84,11 @@ def yields(
 def worst(
     results: xarray.Dataset, metric: str, count: int = 10, *, largest: bool = True
 ) -> list[dict[str, Any]]:
-    """The dies with the largest (or smallest) values of a metric, the worst first: settings, the
-    number of the die and the value. `plan.key(die)` makes it again: with a `Die`,
-    `plan.die.crossbar(settings, plan.key(die))`. Raises `ValueError` for a metric that the results
-    do not have.
+    """The `count` dies with the largest values of a metric (smallest with `largest=False`), the
+    worst first. Each is a dict of its settings, its number `die` and its value.
+
+    `plan.key(die)` reproduces a die: with a `Die`, `plan.die.crossbar(settings, plan.key(die))` is
+    its array. Raises `ValueError` for a metric that the results do not have.
     """
     if metric not in results.data_vars:
         known = ", ".join(sorted(map(str, results.data_vars)))
@@ -111,17 +110,17 @@ def worst(
 def sensitivity(
     plan: Sweep, settings: Mapping[str, Any], metric: str, *, dies: int = 100
 ) -> dict[str, tuple[float, float]]:
-    """Change of a metric for a relative change of each setting: `s dm/ds`, its mean over dies and
-    the standard error of that, by gradients, the largest first. Dies whose metric is NaN are left
-    out.
+    """Sensitivity of a metric `m` to a relative change of each setting `s`: the mean of `s dm/ds`
+    over dies, by gradients. Dies with a NaN metric are left out.
 
-    **Arguments:** `plan`; `settings`: where, a number for each axis; `metric`: its name; `dies`:
-    how many are averaged.
+    **Arguments:** `plan`: the sweep; `settings`: one number per axis, the point of the gradients;
+    `metric`: its name; `dies`: number of dies averaged.
 
-    **Returns:** by setting, mean and standard error, in the unit of the metric.
+    **Returns:** by setting, mean and standard error in the unit of the metric, the largest mean
+    first.
 
-    Raises `ValueError` for settings that are not the plan's axes or a metric that no die returns,
-    `RuntimeError` where fewer than two dies have a number.
+    Raises `ValueError` for settings that are not the axes of the plan and for an unknown metric;
+    `RuntimeError` if the metric is finite for fewer than two dies.
     """
     if set(settings) != set(plan.axes):
         raise ValueError(f"settings has {sorted(settings)}; give {sorted(plan.axes)}.")
@@ -133,7 +132,10 @@ def sensitivity(
     values, each = slopes(where, jnp.arange(dies, dtype=jnp.uint32))
     fine = np.isfinite(values)
     if fine.sum() < 2:
-        raise RuntimeError(f"{metric} is a number for {fine.sum()} of {dies} dies; look at these.")
+        raise RuntimeError(
+            f"{metric} is finite for only {fine.sum()} of {dies} dies; check the metric and the"
+            " status of the dies."
+        )
     scaled = {name: np.asarray(x)[fine] * float(where[name]) for name, x in each.items()}
     error = lambda x: float(x.std(ddof=1) / np.sqrt(x.size))
     answer = {name: (float(x.mean()), error(x)) for name, x in scaled.items()}
@@ -143,19 +145,24 @@ def sensitivity(
 def soft_yield(
     plan: Sweep, settings: Mapping[str, Any], widths: Mapping[str, float], *, dies: int = 1000
 ) -> Float[Array, ""]:
-    """A yield with a gradient by the settings: the mean over dies of the product over limits of
-    `sigmoid((high - m)/width) sigmoid((m - low)/width)`, which is the yield for `width -> 0`.
+    """A smoothed yield with a gradient with respect to the settings: the mean over dies of the
+    product over limits of `sigmoid((high - m)/width) sigmoid((m - low)/width)`, for a metric `m`.
+    It tends to the yield as `width -> 0`. Dies with a NaN metric are bad.
 
-    **Arguments:** `plan`, with `limits`; `settings`: a number for each axis; `widths`: by metric,
-    in its unit: the smaller the sharper, and the more dies a gradient needs; `dies`: how many, the
-    same ones at every setting. Dies whose metric is NaN are bad.
+    **Arguments:**
 
-    Raises `ValueError` for a plan without limits, or a limit without a width.
+    - `plan`: a sweep with `limits`.
+    - `settings`: one number per axis.
+    - `widths`: by metric, in its unit. A smaller width is closer to the yield and needs more dies
+        for a gradient.
+    - `dies`: number of dies, the same ones at every setting.
+
+    Raises `ValueError` for a plan without limits and for a limit without a width.
     """
     if not plan.limits:
-        raise ValueError("limits of the plan is empty: say what a good die stays within.")
+        raise ValueError("limits of the plan is empty; give the limits of a good die.")
     if missing := set(plan.limits) - set(widths):
-        raise ValueError(f"widths has no {sorted(missing)[0]!r}; give one for each of the limits.")
+        raise ValueError(f"widths has no {sorted(missing)[0]!r}; give one per metric with limits.")
 
     def soft(n):
         found = plan.die(settings, plan.key(n))

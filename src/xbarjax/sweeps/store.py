@@ -1,4 +1,4 @@
-"""Results of a sweep on disk: a Zarr store whose chunks are the batches, whole or not there."""
+"""Stores of sweep results: Zarr stores with one chunk per batch, each complete or absent."""
 
 import contextlib
 import dataclasses
@@ -21,13 +21,14 @@ from .plan import Sweep
 
 
 class StoreError(ValueError):
-    """A store that is not of this sweep, or no store at all."""
+    """Raised for a path that holds no store of a sweep, or the store of another sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """The results of a sweep. A batch is written by renaming whole files, its metrics one after the
-    other; it counts as finished when all of them are there."""
+    """The store of a sweep, one Zarr array per metric. Each metric of a batch is written as one
+    file, which takes its name when complete; a batch is finished when the files of all metrics
+    exist."""
 
     path: Path
     arrays: Mapping[str, zarr.Array]
@@ -40,8 +41,8 @@ class Store:
             array[batch.place(plan)] = values[name]
 
     def tidy(self, plan: Sweep) -> None:
-        """Removes what a write that was killed half way left behind, and says of the results what
-        the plan says: units, limits and words may change, dies do not."""
+        """Removes partial files of a killed run, and updates units, limits and description from the
+        plan: these may change, the dies may not."""
         group = open_group(self.path, mode="r+")
         _say(group, _said(plan))
         for name, array in group.arrays():
@@ -57,9 +58,9 @@ class Store:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Keeps other runs from writing at `path` by a lock, a file `.name.lock` beside it that stays.
-    Raises `StoreError` where another run has it. It holds as far as the locks of the file system
-    do: on some network file systems only between runs of one machine."""
+    """A lock that keeps other runs from writing at `path`: a file `.name.lock` beside it, which
+    remains. Raises `StoreError` if another run holds the lock. On some network file systems locks
+    work only between the runs of one machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
     try:
@@ -75,7 +76,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def configuration(plan: Sweep, devices: Sequence[Any]) -> dict[str, Any]:
-    """Configuration that two runs must share for their results to be the same bytes."""
+    """The configuration of a run. Runs of equal configuration give the same bytes."""
     return {
         "axes": [[name, [float(x) for x in values]] for name, values in plan.axes.items()],
         "dies": plan.dies,
@@ -88,9 +89,9 @@ def configuration(plan: Sweep, devices: Sequence[Any]) -> dict[str, Any]:
 
 
 def open_store(path: Path, plan: Sweep, devices: Sequence[Any], *, create: bool = True) -> Store:
-    """The store of this sweep at `path`: as it was left, or a new one, which appears whole.
+    """The store of this sweep at `path`, opened or, with `create`, made anew in one step.
 
-    Raises `StoreError` where something else is at `path`, or another sweep.
+    Raises `StoreError` if `path` holds another sweep or something else.
     """
     kinds = shapes(plan)
     wanted = configuration(plan, devices)
@@ -104,10 +105,10 @@ def open_store(path: Path, plan: Sweep, devices: Sequence[Any], *, create: bool 
                 f"{path} holds a sweep with another {_difference(name, there.get(name), value)};"
                 " name another store, or remove it."
             )
-    # A batch that is NaN throughout is a result too; by default Zarr would not write it.
+    # A batch of nothing but NaN is a result too, but by default Zarr writes no chunk for it.
     with zarr.config.set({"array.write_empty_chunks": True}):
         arrays = {name: array for name, array in group.arrays() if name not in plan.axes}
-    # The status comes last: where it is, a die is whole.
+    # The status is written last: a die with a status has all its metrics.
     return Store(
         path, {name: arrays[name] for name in sorted(arrays, key=lambda n: (n == "status", n))}
     )
@@ -131,15 +132,15 @@ def open_group(path: Path, *, mode: Literal["r", "r+"]) -> zarr.Group:
 
 def _difference(name: str, there: Any, here: Any) -> str:
     if name == "computation":
-        return "computation: die, or a number that it uses, has changed since"
+        return "computation: die, or a number that die uses, has changed since"
     return f"{name} ({there} there, {here} here)"
 
 
 def _create(
     path: Path, plan: Sweep, kinds: dict[str, jax.ShapeDtypeStruct], wanted: dict[str, Any]
 ) -> None:
-    aside = path.parent / f".{path.name}.new"  # of this run alone, since it has the lock
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed here
+    aside = path.parent / f".{path.name}.new"  # no other run uses it: this run holds the lock
+    shutil.rmtree(aside, ignore_errors=True)  # left by a run that was killed here
     aside.mkdir()
     try:
         group = zarr.create_group(
@@ -181,7 +182,7 @@ def _unit(plan: Sweep, name: str) -> dict[str, Any]:
 
 
 def _said(plan: Sweep) -> dict[str, str]:
-    """Attributes that are kept with the results and do not change them. No limit, inf, is null in
+    """Attributes stored with the results: description and limits. A limit of inf is null in
     JSON."""
     end = lambda x: float(x) if math.isfinite(x) else None
     limits = {name: [end(x) for x in limit] for name, limit in plan.limits.items()}
