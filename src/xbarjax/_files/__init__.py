@@ -1,4 +1,4 @@
-"""Arrays and reports in files: numbers in, whole files out, and no pickles."""
+"""Arrays and reports in files: loaders of numbers, atomic writers, no pickles."""
 
 from .loading import Loaded as Loaded, load as load, load_said as load_said
 from .writing import (

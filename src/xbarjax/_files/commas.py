@@ -1,4 +1,4 @@
-"""Commas of two meanings: what separates numbers, and what stands within them."""
+"""Commas in text: separators of numbers, or marks within them (decimal, thousands)."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from .edges import Row
 from .fields import COMMA_NUMBER, GROUPED, fault, number
 
-# A field that starts with zeros after one of digits alone: 1,000 or 0,05 or 1 000.
+# Digits followed by a field with a leading zero, as in 1,000 or 0,05 or 1 000: one number?
 ZEROS = {
     ",": re.compile(r"(?:^|,)[+-]?\d+,0\d+(?:[eEdD][+-]?\d+)?(?=,|$)", re.ASCII),
     " ": re.compile(r"(?:^| )[+-]?\d{1,3} 0\d+(?= |$)", re.ASCII),
@@ -20,11 +20,11 @@ PART = re.compile(r"\d+(?:[ed][+-]?\d+)?", re.ASCII | re.IGNORECASE)
 def require_one_reading(
     rows: Sequence[Row], lines: Sequence[str], separator: str, headed: bool, loose: bool, file: Path
 ) -> None:
-    """Raises `ValueError` for a table whose separators could as well stand within its numbers.
+    """Raises `ValueError` for a table whose separators could also be marks within its numbers.
 
-    - `rows`, `lines`: the table, as fields and as it was written, without a header.
-    - `headed`: whether names say how many columns there are.
-    - `loose`: whether the kind of file leaves open that commas separate.
+    - `rows`, `lines`: the table without its header, as fields and as written.
+    - `headed`: whether a header fixes the number of columns.
+    - `loose`: whether commas may be decimal marks in this kind of file (`.txt`).
     """
     if zeros := ZEROS.get(separator):
         for row, line in zip(rows, lines, strict=True):
@@ -40,8 +40,9 @@ def require_one_reading(
 
 
 def _could_be_grouped(rows: Sequence[Row], lines: Sequence[str]) -> bool:
-    """Whether every line has separators of thousands if any has, and as many numbers then as the
-    others. Numbers that are all of three digits are a table."""
+    """Whether commas could separate thousands: every line has groups of three digits, and all
+    lines have the same number of numbers if these groups are joined. A table whose numbers all have
+    three digits is excepted."""
     lengths, short = set(), False
     for row, line in zip(rows, lines, strict=True):
         groups = GROUPS.findall(line.strip())
@@ -53,8 +54,9 @@ def _could_be_grouped(rows: Sequence[Row], lines: Sequence[str]) -> bool:
 
 
 def _could_be_decimal(rows: Sequence[Row], loose: bool) -> bool:
-    """Whether all commas could be decimal marks and separators in turns, and something says so:
-    an exponent in every second part, or nothing but 0 before parts of several digits."""
+    """Whether commas could be decimal marks and separators in turns, with evidence for it: an
+    exponent in every second field, or only zeros before fields of several digits. `loose` needs no
+    evidence."""
     powers, zeros, long = True, True, False
     for row in rows:
         before, after = row.fields[0::2], row.fields[1::2]
@@ -71,13 +73,13 @@ def _could_be_decimal(rows: Sequence[Row], loose: bool) -> bool:
 def _two_readings(row: Row, field: str, file: Path) -> ValueError:
     return ValueError(
         f"{file}, line {row.number}: {field!r} is one number or several; write decimal points and"
-        " no separators of thousands, or separate numbers by semicolons."
+        " no separators of thousands, or separate the numbers by semicolons."
     )
 
 
 def decimal_mark(rows: Sequence[Row], file: Path) -> str:
-    """The decimal mark of a table in which commas do not separate; `ValueError` for both marks at
-    once, and for commas that could all separate thousands."""
+    """The decimal mark of a table in which commas are no separators. Raises `ValueError` for a
+    table with both marks, and for commas that could all separate thousands."""
     commas = [(row, k) for row in rows for k, field in enumerate(row.fields) if "," in field]
     if not commas:
         return "."
@@ -89,7 +91,7 @@ def decimal_mark(rows: Sequence[Row], file: Path) -> str:
             if "." in field and number(field) is not None:
                 raise ValueError(
                     f"{row.place(file, k)}: {field!r} has a decimal point, but line"
-                    f" {commas[0][0].number} a decimal comma; write one of them throughout."
+                    f" {commas[0][0].number} a decimal comma; use one mark throughout."
                 )
     if all(GROUPED.fullmatch(row.fields[k]) for row, k in commas):
         row, k = commas[0]

@@ -1,4 +1,4 @@
-"""One field of a table in text: a number, a name, or what stands where a number should be."""
+"""Fields of a table in text: numbers, names, and marks of missing numbers."""
 
 import math
 import re
@@ -13,7 +13,7 @@ SUFFIXED = re.compile(
     re.IGNORECASE,
 )
 WHOLE = re.compile(r"\d+", re.ASCII)
-# What instruments, spreadsheets and programs write where they have no number, letters alone.
+# Marks of a missing number from instruments, spreadsheets and programs, reduced to letters.
 MISSING = frozenset(
     "na nan null none nil nv empty blank missing void unknown undefined undef tbd"
     " nd lod bdl loq invalid bad fail failed failure err error fault broken dead timeout skip"
@@ -25,8 +25,8 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(field: str, mark: str = ".") -> float | None:
-    """The number that a field is, with the decimal `mark`; None where it is none that float64 can
-    hold. Python's own `float` also takes `1_0`, and digits of every script."""
+    """The number in a field, with the decimal `mark`; `None` for a field that is no number within
+    float64. (Python's `float` would also take `1_0` and the digits of every script.)"""
     text = field.replace(MINUS, "-")
     if mark == ",":
         if "." in text or re.search(r",(?!\d)", text):
@@ -40,12 +40,12 @@ def number(field: str, mark: str = ".") -> float | None:
 
 
 def is_whole(field: str) -> bool:
-    """Whether a field is a whole number as a counter writes it: digits alone."""
+    """Whether a field consists of digits alone."""
     return WHOLE.fullmatch(field) is not None
 
 
 def is_missing(field: str) -> bool:
-    """Whether a field stands for a number that is not there: `NA`, `--`, `OVL`, nothing."""
+    """Whether a field marks a missing number: `NA`, `--`, `OVL`, or empty."""
     letters = "".join(c for c in field.casefold() if c.isalpha())
     return field.startswith("#") or not any(c.isalnum() for c in field) or letters in MISSING
 
@@ -58,16 +58,16 @@ def is_name(field: str) -> bool:
 
 
 def fault(field: str) -> str:
-    """Message about a field that is no number: what it is, and what to do."""
+    """Message for a field that is no number: what is wrong, and what to do."""
     said = f"{field!r} is not a number"
     if is_missing(field):
-        return f"{said} and looks like a missing one; give the number, or leave the row out."
+        return f"{said} and looks like a missing one; give the number, or remove the row."
     if len(re.findall("[.,]", field)) > 1 and re.fullmatch(r"[+-]?[\d.,]+", field):
         return f"{said} with one decimal mark; leave out separators of thousands."
     if re.fullmatch(r"[+-]?\d{1,3}(?:[\s'\u2019]\d{3})+(?:[.,]\d*)?", field):
-        return f"{said}; leave out separators of thousands, and separate alike on every line."
+        return f"{said}; leave out separators of thousands, and use one separator throughout."
     if NUMBER.fullmatch(field):
         return f"{said} that float64 can hold; write a smaller one."
     if SUFFIXED.fullmatch(field):
         return f"{said}: it has a unit, a prefix or a remark; write plain numbers, as 5e-6 for 5u."
-    return f"{said}; write one, or start a line that is a comment with #."
+    return f"{said}; write a number, or begin the line with # if it is a comment."

@@ -1,4 +1,4 @@
-"""The one array of numbers in a file, and what of the file is no part of it."""
+"""Loading the array of numbers in a file, with a list of the parts that were skipped."""
 
 import os
 from pathlib import Path
@@ -11,56 +11,57 @@ from .text import SUFFIXES, load_text
 
 
 class Loaded(NamedTuple):
-    """An array, float64, and one phrase for each part of its file that was skipped: a header, an
-    index, empty columns."""
+    """An array, float64, and one phrase per skipped part of its file: a header, an index, empty
+    columns."""
 
     array: np.ndarray
     skipped: tuple[str, ...]
 
 
 def load(path: str | os.PathLike[str]) -> np.ndarray:
-    """The one array of numbers in a file.
+    """The array of numbers in a file.
 
     **Arguments:**
 
     - `path`: a `.npy` file; a `.npz` file of exactly one array, or `file.npz:name` for one of
-        several; or text, `.csv`, `.tsv` or `.txt`, in UTF-8 or marked UTF-16.
+        several; or text (`.csv`, `.tsv` or `.txt`) in UTF-8, or in UTF-16 with a byte-order mark.
 
-    Text is one row of the array a line, with one separator throughout: semicolons, tabs (always in
-    `.tsv`), commas or blanks, the first of these that there is. Numbers may have a decimal comma
-    where commas do not separate, quotes, and Fortran's exponents (`1.0D-5`). Lines that start with
-    `#` are comments. Empty lines are passed over, but not between rows of one number. Skipped are
+    Text has one line per row of the array and one separator throughout: the first of semicolons,
+    tabs (always in `.tsv`), commas and blanks that occurs. Numbers may be quoted, may have Fortran
+    exponents (`1.0D-5`), and may have decimal commas if commas are not the separator. Lines that
+    begin with `#` are comments. Empty lines are ignored, except between rows of one number, where
+    they raise an error. Three parts are skipped, and `load_said` reports them:
 
-    - a header: a first line that has a name for every column, none twice the same throughout, or
-        that counts the columns below an empty corner;
+    - a header: a first line with a name for every column (not one name for all), or one that counts
+        the columns beside an empty or named corner;
     - an index: a first column of names, or one that counts the rows below an empty corner or the
         name of an index;
-    - columns at the end that are empty on every line.
+    - last columns that are empty on every line.
 
-    `load_said` tells which. What could be read in two ways is refused: thousands separators, and
-    numbers that count columns or rows where that could be data.
+    Ambiguous text raises an error: thousands separators, and a first line or column of counting
+    numbers that could be data.
 
-    **Returns:** float64 of the shape that was stored; text is always two-dimensional. Integers
-    are converted. NaN and inf are numbers here: what may be infinite is for others to judge.
+    **Returns:** float64 of the stored shape; text is always two-dimensional. Integers are
+    converted. NaN and inf are kept: the caller decides whether they are allowed.
 
-    **Errors:** `FileNotFoundError` for no such file; `ValueError` for a folder, another kind of
-    file, one that is damaged, empty or pickled, and for anything but real numbers, with the line
-    and the column where it is text.
+    **Errors:** `FileNotFoundError` for a missing file; `ValueError` for a folder, another kind of
+    file, a damaged, empty or pickled one, and for anything but real numbers. Errors in text name
+    the line and the column.
     """
     return load_said(path).array
 
 
 def load_said(path: str | os.PathLike[str]) -> Loaded:
-    """As `load`, with what was skipped."""
+    """The array of `load`, with the parts of the file that were skipped."""
     text = os.fspath(path)
     if not text:
-        raise ValueError("the name of a file is empty; give one.")
+        raise ValueError("the name of the file is empty; give one.")
     stem, has_name, name = text.rpartition(".npz:")
     file = Path(stem + ".npz") if has_name else Path(path)
     if file.is_dir():
         raise ValueError(f"{file} is a folder; give a file.")
     if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist; give a file that does.")
+        raise FileNotFoundError(f"{file} does not exist; give an existing file.")
     kind, skipped = file.suffix.lower(), ()
     if kind == ".npy":
         array = load_npy(file)
@@ -69,7 +70,7 @@ def load_said(path: str | os.PathLike[str]) -> Loaded:
     elif kind in SUFFIXES:
         array, skipped = load_text(file, kind)
     else:
-        raise ValueError(f"{file} is no .npy, .npz, .csv, .tsv or .txt file; convert it to one.")
+        raise ValueError(f"{file} is no .npy, .npz, .csv, .tsv or .txt file; convert the file.")
     return Loaded(_float64(array, file), tuple(skipped))
 
 

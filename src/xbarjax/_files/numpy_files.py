@@ -1,4 +1,4 @@
-"""Arrays in `.npy` and `.npz` files: what the header claims is checked before memory is taken."""
+"""Arrays in `.npy` and `.npz` files. The size in a header is checked before memory is allocated."""
 
 import io
 import math
@@ -14,22 +14,23 @@ HEADERS: dict[tuple[int, ...], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-BOMB = 2**30, 100  # bytes unpacked, and how many of them a packed byte may stand for
+BOMB = 2**30, 100  # allowed: unpacked bytes, or else unpacked bytes per packed byte
 
 
 def load_npy(file: Path) -> np.ndarray:
-    """The array of a `.npy` file, or `ValueError`."""
+    """The array of a `.npy` file. Raises `ValueError` for a file without one plain array."""
     with file.open("rb") as stream:
         return _read(stream, file.stat().st_size, str(file))
 
 
 def load_npz(file: Path, name: str | None) -> np.ndarray:
-    """The array of that name in a `.npz` file, or the only one; `ValueError` for none."""
+    """The array of this name in a `.npz` file, or its only array for `None`. Raises `ValueError` if
+    there is no such array."""
     try:
         archive = zipfile.ZipFile(file)
-    except Exception as error:  # also struct's, and NotImplementedError for a later zip
+    except Exception as error:  # zipfile also raises struct.error and NotImplementedError
         raise ValueError(
-            f"{file} is damaged or no numpy archive; write it with numpy.savez."
+            f"{file} is damaged or no numpy archive; write the file with numpy.savez."
         ) from error
     with archive:
         entries = archive.infolist()
@@ -43,7 +44,7 @@ def load_npz(file: Path, name: str | None) -> np.ndarray:
         if name not in names:
             raise ValueError(f"{file} has no array {name!r}; choose one of: {listed}.")
         if names.count(name) > 1:
-            raise ValueError(f"{file} holds {name!r} twice; write it again, each name once.")
+            raise ValueError(f"{file} holds {name!r} twice; write the file with each name once.")
         return _read_entry(archive, entries[names.index(name)], f"{name} in {file}")
 
 
@@ -51,23 +52,23 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, what: str) -> 
     least, ratio = BOMB
     if entry.file_size > max(least, ratio * entry.compress_size):
         raise ValueError(
-            f"{what} would unpack to {entry.file_size} bytes from {entry.compress_size}; store it"
-            " with numpy.savez, which does not compress."
+            f"{what} would unpack to {entry.file_size} bytes from {entry.compress_size}; store the"
+            " array with numpy.savez, which does not compress."
         )
     try:
         stream = archive.open(entry)
-    except Exception as error:  # encrypted, packed by unknown means, or not where it should be
+    except Exception as error:  # encrypted, of unknown compression, or misplaced
         raise ValueError(_damage(what)) from error
     with stream:
         return _read(stream, entry.file_size, what)
 
 
 def _read(stream: Stream, size: int, what: str) -> np.ndarray:
-    """The array in a stream of `size` bytes, which hold it and nothing else."""
+    """The array in a stream of `size` bytes that holds nothing else."""
     dtype, shape, fortran = _header(stream, what)
     if dtype.hasobject:
         raise ValueError(
-            f"{what} holds pickled Python objects, which are never loaded; store plain numbers."
+            f"{what} holds pickled Python objects, which are not loaded; store plain numbers."
         )
     if dtype.kind not in "iuf":
         raise ValueError(f"{what} holds values of type {dtype}; it must hold real numbers.")
@@ -76,17 +77,17 @@ def _read(stream: Stream, size: int, what: str) -> np.ndarray:
     bytes_there, wanted = size - stream.tell(), math.prod(shape) * dtype.itemsize
     if bytes_there > wanted:
         raise ValueError(
-            f"{what} goes on after its array of shape {shape}; store one array with each save."
+            f"{what} goes on after its array of shape {shape}; store one array per file."
         )
     if bytes_there < wanted:
         raise ValueError(_damage(what))
     if wanted == 0:
         raise ValueError(f"{what} is empty (its shape is {shape}); it must hold numbers.")
     try:
-        content = stream.read(wanted + 1)  # beyond the end an archive compares its checksum
+        content = stream.read(wanted + 1)  # zipfile checks the checksum when read past the end
         flat = np.frombuffer(content, dtype)
         return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-    except Exception as error:  # zlib's, lzma's, a wrong checksum, an end before its time
+    except Exception as error:  # errors of zlib and lzma, wrong checksum, early end
         raise ValueError(_damage(what)) from error
 
 
@@ -96,16 +97,16 @@ def _header(stream: Stream, what: str) -> tuple[np.dtype, tuple[int, ...], bool]
     except Exception as error:
         raise ValueError(_damage(what)) from error
     if start[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"{what} is not a numpy file; write it with numpy.save.")
+        raise ValueError(f"{what} is not a numpy file; write the file with numpy.save.")
     version = tuple(start[len(MAGIC) :])
-    if version not in HEADERS:  # later ones are for names in dtypes
+    if version not in HEADERS:  # later versions are for structured dtypes
         raise ValueError(f"{what} holds no plain numbers, or is damaged; store plain numbers.")
     try:
         shape, fortran, dtype = HEADERS[version](stream)
-    except Exception as error:  # numpy evaluates it: whatever Python's parser raises
+    except Exception as error:  # numpy evaluates the header as a Python literal
         raise ValueError(_damage(what)) from error
     return dtype, shape, fortran
 
 
 def _damage(what: str) -> str:
-    return f"{what} is damaged or cut short; write it again."
+    return f"{what} is damaged or cut short; write the file again."

@@ -1,4 +1,4 @@
-"""Tables of numbers in text: from bytes to lines, to fields, to rows of an array."""
+"""Tables of numbers in text files: bytes to lines, lines to fields, fields to an array."""
 
 import csv
 import math
@@ -17,30 +17,30 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 NO_TEXT = {b"PK\x03\x04": "a workbook or a zip", b"\x1f\x8b": "gzip", b"\xd0\xcf\x11\xe0": "an xls"}
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
 SHEET_ERROR = re.compile(r"#(?:N/?A\b|NV\b|[A-ZÀ-Ý]+(?:/0)?[!?])")  # #N/A, #DIV/0!, #NAME?
-PLAIN = frozenset("0123456789+-.eE")  # of these Python's numbers are everyone's
+PLAIN = frozenset("0123456789+-.eE")  # with these alone Python's float and `number` agree
 QUOTED = re.compile(r'"[^"]*"')
 
 
 class Line(NamedTuple):
-    """A line that may hold a row, and its number in the file."""
+    """A line that may hold a row of the table, with its number in the file."""
 
     number: int
     text: str
 
 
 def load_text(file: Path, suffix: str) -> tuple[np.ndarray, list[str]]:
-    """The array in a file of text, and phrases that say what of it was skipped; `ValueError`, with
-    line and column, for a field that is no number and for what could be read in two ways."""
+    """The array in a text file, and one phrase per skipped part. Raises `ValueError`, with line and
+    column, for a field that is no number and for ambiguous text."""
     lines = _lines(_decoded(file), file)
     if not lines:
-        raise ValueError(f"{file} holds no numbers; write one row of the array a line.")
+        raise ValueError(f"{file} holds no numbers; write one row of the array per line.")
     separator = _separator([line.text for line in lines], suffix)
     rows = [_row(line, separator, file) for line in lines]
     if separator == " " and len(rows) > 1 and all(len(row.fields) == 1 for row in rows[1:]):
-        rows[0] = Row(rows[0].number, [lines[0].text.strip().strip('"')])  # one name, of words
+        rows[0] = Row(rows[0].number, [lines[0].text.strip().strip('"')])  # one name
     table, headed, skipped = cut_edges(rows, file, '"' in lines[0].text)
     if not table:
-        raise ValueError(f"{file} holds no numbers below its header; write one row a line.")
+        raise ValueError(f"{file} holds no numbers below its header; write one row per line.")
     _require_even(table, separator, file)
     written = [line.text for line in lines[-len(table) :]]
     require_one_reading(table, written, separator, headed, suffix == ".txt", file)
@@ -53,7 +53,7 @@ def _decoded(file: Path) -> str:
     for magic, kind in NO_TEXT.items():
         if raw.startswith(magic):
             raise ValueError(f"{file} is {kind}, not text; save it as CSV.")
-    # spreadsheets put a mark in front; UTF-16 is what some of them call Unicode text
+    # spreadsheets write a byte-order mark, and some save "Unicode text" as UTF-16
     marked = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         return raw.decode("utf-16" if marked else "utf-8-sig")
@@ -65,7 +65,7 @@ def _decoded(file: Path) -> str:
 
 
 def _lines(text: str, file: Path) -> list[Line]:
-    """Lines that hold something, without comments."""
+    """The lines that hold fields: no comments, no empty lines."""
     lines = [Line(at, line) for at, line in enumerate(re.split("\r\n|\n|\r", text), start=1)]
     for line in lines:
         if control := CONTROL.search(line.text):
@@ -75,12 +75,12 @@ def _lines(text: str, file: Path) -> list[Line]:
             )
         if SHEET_ERROR.match(line.text.lstrip()):
             raise ValueError(
-                f"{file}, line {line.number} begins with a spreadsheet's error,"
+                f"{file}, line {line.number} begins with a spreadsheet error,"
                 f" {line.text.split()[0]!r}; give a number, or begin a comment with '# '."
             )
     lines = [line for line in lines if not line.text.lstrip().startswith("#")]
     found = [line for line in lines if line.text.strip()]
-    if any("\t" in line.text for line in found):  # tabs alone are then a row of empty fields
+    if any("\t" in line.text for line in found):  # a line of tabs is a row of empty fields
         found = [line for line in lines if line.text.strip() or "\t" in line.text]
     if all(_is_one(line.text) for line in found):
         _require_no_gap(lines, found, file)
@@ -88,23 +88,23 @@ def _lines(text: str, file: Path) -> list[Line]:
 
 
 def _require_no_gap(lines: Sequence[Line], found: Sequence[Line], file: Path) -> None:
-    """Raises `ValueError` for an empty line between lines of one field: nothing else would say
-    that a number is missing."""
+    """Raises `ValueError` for an empty line between lines of one field, which may be a missing
+    number."""
     for line in lines:
         if not line.text.strip() and found and found[0].number < line.number < found[-1].number:
             raise ValueError(
-                f"{file}, line {line.number} is empty, between lines of one field: is a number"
-                " missing? Give it, or remove the line."
+                f"{file}, line {line.number} is empty, between lines of one number each; give the"
+                " missing number, or remove the line."
             )
 
 
 def _is_one(line: str) -> bool:
-    """Whether a line holds one field alone, whatever separates."""
+    """Whether a line holds a single field, for any separator."""
     return not re.search(r"[;,\t ]", QUOTED.sub("", line).strip())
 
 
 def _separator(lines: Sequence[str], suffix: str) -> str:
-    """Separator of fields: the first of semicolons, tabs, commas and blanks that occurs."""
+    """The separator of fields: the first of semicolons, tabs, commas and blanks that occurs."""
     if suffix == ".tsv":
         return "\t"
     bare = [QUOTED.sub('""', line) for line in lines]
@@ -117,7 +117,7 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
 
 
 def _are_decimal_commas(lines: Sequence[str]) -> bool:
-    """Whether commas are marks of numbers between blanks: `1,5 2,5`, but not `1, 5`."""
+    """Whether commas are decimal marks and blanks separate: `1,5 2,5`, but not `1, 5`."""
     some = False
     for line in lines:
         fields = line.split()
@@ -139,26 +139,27 @@ def _row(line: Line, separator: str, file: Path) -> Row:
             fields = next(reader)
         except csv.Error as error:
             raise ValueError(
-                f"{file}, line {line.number} has quotes that do not close, or not at the end of a"
-                " field; remove them."
+                f"{file}, line {line.number} has quotes that do not close at the end of a field;"
+                " remove the quotes."
             ) from error
     return Row(line.number, [field.strip() for field in fields])
 
 
 def _require_even(table: Sequence[Row], separator: str, file: Path) -> None:
-    """Raises `ValueError` on the first row that is not as long as the first one."""
+    """Raises `ValueError` for a row with another number of fields than the first one."""
     first = table[0]
     for row in table:
         if len(row.fields) != len(first.fields):
             name = {";": "semicolons", "\t": "tabs", ",": "commas", " ": "blanks"}[separator]
             raise ValueError(
                 f"{file}, line {row.number} has {counted(row, 'number')}, but line {first.number}"
-                f" has {len(first.fields)}; every line must have as many, separated by {name}."
+                f" has {len(first.fields)}; every line must have the same number of fields,"
+                f" separated by {name}."
             )
 
 
 def _values(row: Row, mark: str, file: Path) -> list[float]:
-    if mark == "." and PLAIN.issuperset("".join(row.fields)):  # most rows, four times as fast
+    if mark == "." and PLAIN.issuperset("".join(row.fields)):  # four times as fast, for most rows
         try:
             values = list(map(float, row.fields))
         except ValueError:

@@ -1,4 +1,4 @@
-"""Results in files, whole or not at all."""
+"""Writing files of results, completely or not at all."""
 
 import contextlib
 import importlib.metadata
@@ -16,28 +16,27 @@ import numpy as np
 def save_results(
     path_prefix: str | os.PathLike[str], arrays: Mapping[str, Any], report: Mapping[str, Any]
 ) -> tuple[Path, Path]:
-    """Writes `PREFIX.npz` (the arrays) and `PREFIX.json` (the report), replacing older ones.
+    """Writes `PREFIX.npz` (the arrays) and `PREFIX.json` (the report), replacing older files.
 
-    Both are complete on the disk before either takes its name, so that a failure leaves what was
-    there before.
+    Both files are complete on disk before either takes its name; a failure leaves the older files.
 
     **Arguments:**
 
     - `path_prefix`: path without a suffix; its folder must exist.
     - `arrays`: by name; real numbers or booleans of any shape.
-    - `report`: what JSON can hold, with numpy numbers and small arrays too. `report["units"]`
-        names the SI unit of every array, `"1"` for a pure number; `report["inputs"]` says what
-        the results were computed from. The version of xbarjax and the shapes are added. Numbers
-        that are not finite become the strings `"inf"`, `"-inf"` and `"nan"`.
+    - `report`: a dict of JSON values, NumPy numbers and small arrays. `report["units"]` has the SI
+        unit of every array, `"1"` for a pure number; `report["inputs"]` has the inputs of the
+        computation. The version of xbarjax and the shapes of the arrays are added. Numbers that are
+        not finite become the strings `"inf"`, `"-inf"` and `"nan"`.
 
     **Returns:** the two paths.
 
-    **Errors:** `ValueError` for a report without inputs or units, or arrays that would be
-    pickled; `OSError` where the folder is missing or cannot be written.
+    **Errors:** `ValueError` for a report without inputs or units, and for arrays of other types;
+    `OSError` for a folder that is missing or not writable.
     """
     stored: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     if "inputs" not in report:
-        raise ValueError("report has no 'inputs'; say what the results were computed from.")
+        raise ValueError("report has no 'inputs'; give the inputs of the computation.")
     for name, array in stored.items():
         if name not in report.get("units", {}):
             raise ValueError(f"report['units'] lacks {name!r}; give its SI unit, or '1'.")
@@ -61,7 +60,7 @@ def save_results(
 
 
 def _plain(value: Any) -> Any:
-    """A value in the types that JSON has."""
+    """A value converted to JSON types."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -74,13 +73,13 @@ def _plain(value: Any) -> Any:
 
 
 def write_whole(writers: Mapping[Path, Callable[[BinaryIO], Any]]) -> None:
-    """Writes files whole or not at all.
+    """Writes files completely or not at all.
 
-    Each is written under another name in its own folder and flushed; only when all are do they
-    take their names, each in one step of the file system. Raises whatever a writer or the file
-    system does, and leaves no temporary file.
+    Every file is first written to a temporary name in its folder and flushed to disk. When all are
+    written, each is renamed in one step of the file system. Errors of a writer or the file system
+    pass through, and no temporary file stays.
     """
-    # tempfile would create them readable by their owner alone, whatever the umask says
+    # tempfile would ignore the umask and make the files readable by their owner alone
     temporary = {
         path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for path in writers
     }
@@ -100,7 +99,7 @@ def write_whole(writers: Mapping[Path, Callable[[BinaryIO], Any]]) -> None:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Has the system's errors name the file that is meant, not the one that stands in for it."""
+    """A context in which system errors name `path` instead of its temporary file."""
     try:
         yield
     except OSError as error:
@@ -110,12 +109,12 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def require_writable(path: Path, name: str) -> None:
-    """Raises `OSError` if `path`, the argument `name`, cannot be written: better before a long
-    solve than after it."""
+    """Raises `OSError` if `path`, given as argument `name`, cannot be written. Called before a long
+    solve, so that the result is not lost after it."""
     folder = path.parent
     if not folder.is_dir():
-        raise FileNotFoundError(f"{name}: the folder {folder} does not exist; make it first.")
+        raise FileNotFoundError(f"{name}: the folder {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{name}: the folder {folder} cannot be written to.")
+        raise PermissionError(f"{name}: the folder {folder} is not writable; name another one.")
     if path.is_dir():
         raise IsADirectoryError(f"{name}: {path} is a folder; give the name of a file.")
