@@ -1,8 +1,8 @@
 """Figures of solved and compensated arrays.
 
 Every function returns a new `matplotlib.figure.Figure` and touches no global state: save it with
-`figure.savefig(...)`, or leave it as the last line of a notebook cell. Colours run from dark to
-light evenly and lines differ by marker, so that a figure survives a print in grey.
+`figure.savefig(...)`, or leave it as the last line of a notebook cell. The colour map is monotonic
+in lightness and lines differ by marker, so that figures can be printed in grey.
 """
 
 from typing import Any
@@ -19,15 +19,15 @@ from ..programming.compensation import Compensation
 CMAP = "cividis"
 PREFIXES = {1.0: "", 1e-3: "m", 1e-6: "µ", 1e-9: "n", 1e-12: "p"}
 DARK, LIGHT = "0.1", "0.55"
-FLOOR = 1e-17  # where a log axis shows an error of exactly 0
-SLENDER = 2.0  # arrays longer than this are drawn with cells that are not square
-MANY = 48  # columns beyond which markers would touch
+FLOOR = 1e-17  # position of an error of exactly 0 on a log axis
+SLENDER = 2.0  # aspect ratio up to which cells are drawn square
+MANY = 48  # number of columns beyond which markers would touch
 
 
 def voltages(solution: Solution) -> Figure:
-    """Maps of the node voltages [V] of word lines and bit lines.
+    """Maps of the node voltages of word lines and bit lines, in V, mV or smaller.
 
-    Nodes that float are hatched. Raises `ValueError` for a batch of solutions.
+    Floating nodes are hatched. Raises `ValueError` for a batch of solutions.
     """
     _require_single(solution)
     figure = Figure(figsize=(9, _height(4.5, solution)), layout="constrained")
@@ -38,11 +38,10 @@ def voltages(solution: Solution) -> Figure:
 
 
 def drops(solution: Solution) -> Figure:
-    """Maps of what the wires take: how far word-line nodes have fallen below their source, how
-    far bit-line nodes have risen above their readout, and the voltage that is left across each
-    cell; in V, mV or smaller, as it fits.
+    """Maps of the IR drop: the drop of word-line nodes below their sources, the rise of bit-line
+    nodes above their readouts, and the remaining voltage across each cell, in V, mV or smaller.
 
-    Nodes that float are hatched. Raises `ValueError` for a batch of solutions.
+    Floating nodes are hatched. Raises `ValueError` for a batch of solutions.
     """
     _require_single(solution)
     figure = Figure(figsize=(12, _height(4.0, solution)), layout="constrained")
@@ -51,14 +50,15 @@ def drops(solution: Solution) -> Figure:
 
 
 def currents(solution: Solution, *, ideal: Any = None) -> Figure:
-    """Output current [A] of every bit line, with `ideal` also what was meant and the difference.
+    """Output current of every bit line, and its deviation from `ideal` if that is given, in A, mA
+    or smaller.
 
     **Arguments:**
 
-    - `solution`: one read.
-    - `ideal`: currents [A] to compare with, `(cols,)`, for example `v_in @ g`.
+    - `solution`: of one read.
+    - `ideal`: currents [A] for comparison, `(cols,)`, for example `v_in @ g`.
 
-    Raises `ValueError` for a batch of solutions or an `ideal` of another shape.
+    Raises `ValueError` for a batch of solutions and for an `ideal` of another shape.
     """
     _require_single(solution)
     figure = Figure(figsize=(7, 3.2 if ideal is None else 5), layout="constrained")
@@ -67,7 +67,7 @@ def currents(solution: Solution, *, ideal: Any = None) -> Figure:
 
 
 def overview(solution: Solution, *, ideal: Any = None) -> Figure:
-    """`drops` above `currents` in one figure, with the same arguments and errors."""
+    """Overview of a read: `drops` above `currents`, with the same arguments and errors."""
     _require_single(solution)
     maps, lines = _height(4.0, solution), 3.8
     figure = Figure(figsize=(12, maps + lines), layout="constrained")
@@ -78,9 +78,9 @@ def overview(solution: Solution, *, ideal: Any = None) -> Figure:
 
 
 def compensation(result: Compensation) -> Figure:
-    """Result of a compensation, in four panels: the relative error of every column's weights before
-    and after, the error at every step, the part of the conductance range that each column takes,
-    and the cells that are stuck at a bound."""
+    """Four panels of a compensation: the relative error of the weights per column, before and
+    after; the error per step; the part of the conductance range that each column uses; and the
+    cells saturated at a bound."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     (errors, steps), (ranges, cells) = figure.subplots(2, 2)
 
@@ -137,7 +137,7 @@ def compensation(result: Compensation) -> Figure:
     )
     _whole_ticks(cells.xaxis, cells.yaxis)
     if saturated.any():
-        cells.legend(fontsize="small")  # framed: it may have to lie over cells
+        cells.legend(fontsize="small")  # framed, since it may cover cells
     else:
         cells.text(0.5, 0.5, "none", transform=cells.transAxes, ha="center", va="center")
     return figure
@@ -163,8 +163,8 @@ def _draw_currents(figure: Figure | SubFigure, solution: Solution, ideal: Any) -
         wanted = np.asarray(ideal)
         if wanted.shape != i_out.shape:
             raise ValueError(
-                f"ideal has shape {wanted.shape}, but the array has {i_out.size} bit lines: it"
-                f" must be {i_out.shape}."
+                f"ideal has shape {wanted.shape}, but the array has {i_out.size} bit lines; ideal"
+                f" must have shape {i_out.shape}."
             )
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 1))
         scale, prefix = _prefix(np.stack([i_out, wanted]))
@@ -183,7 +183,7 @@ def _draw_currents(figure: Figure | SubFigure, solution: Solution, ideal: Any) -
 def _map(
     figure: Figure | SubFigure, axes: Axes, values: Any, of: str, quantity: str, floating: Any
 ) -> None:
-    """One map over the array, with a colour bar in the unit that fits [V]."""
+    """A map over the array, with a colour bar in V or a smaller unit."""
     values, floating = np.asarray(values), np.asarray(floating)
     shown = np.ma.array(values, mask=floating)
     scale, prefix = _prefix(values[~floating])
@@ -196,19 +196,19 @@ def _map(
     note = " (hatched: floating nodes)" if floating.any() else ""
     axes.set(title=f"{of} {quantity}", xlabel=f"bit line{note}", ylabel="word line")
     _whole_ticks(axes.xaxis, axes.yaxis)
-    # as tall as the map, which an axes of its own would not be
+    # inset axes are as tall as the map; separate axes would not be
     beside = axes.inset_axes((1.03, 0, 0.05, 1))
     figure.colorbar(image, cax=beside, label=f"{quantity} [{prefix}V]")
 
 
 def _height(width: float, solution: Solution) -> float:
-    """Height [inch] of a row of maps of a width each, so that little is left white."""
+    """Height [inch] of a row of maps, each `width` [inch] wide, that leaves little white space."""
     rows, cols = solution.drop_row.shape
     return 0.9 + (width - 1.4) * min(max(rows / cols, 1 / SLENDER), SLENDER)
 
 
 def _columns(axes: Axes, values: np.ndarray, marker: str, color: str, label: str | None) -> None:
-    """One value a bit line: markers joined by a thin line, or the line alone where too many."""
+    """A plot of one value per bit line, with markers unless there are too many bit lines."""
     few = len(values) <= MANY
     fill = "none" if marker == "o" else color
     axes.plot(
@@ -237,7 +237,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _prefix(values: np.ndarray) -> tuple[float, str]:
-    """The scale and SI prefix in which the largest value reads as 1 to 1000."""
+    """The scale and SI prefix with which the largest value is 1 to 1000."""
     largest = np.max(np.abs(values), initial=0.0)
     fitting = [(scale, prefix) for scale, prefix in PREFIXES.items() if largest >= scale]
     if largest == 0:
@@ -253,6 +253,6 @@ def _require_single(solution: Solution) -> None:
     if solution.drop_row.ndim != 2:
         batch = solution.drop_row.shape[:-2]
         raise ValueError(
-            f"solution is a batch of shape {batch}; pick one, for example"
+            f"solution is a batch of shape {batch}; pick one solution, for example by"
             " jax.tree.map(lambda x: x[0], solution)."
         )

@@ -1,4 +1,4 @@
-"""Figures of many dies: distributions, yield and maps. As in `plot`, each is a new figure."""
+"""Figures of many dies: distributions, yield and maps. Every function returns a new figure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .arrays import CMAP
 if TYPE_CHECKING:
     import xarray
 
-MOST = 6  # lines that a reader tells apart
+MOST = 6  # lines that a reader can tell apart
 STYLES = [(color, dash) for dash in ("-", "--", ":") for color in ("0.0", "0.55")]
 MARKERS = "osv^Dx"
 
 
 def distributions(results: xarray.Dataset) -> Figure:
-    """Part of the dies up to each value of each metric, for up to six settings, evenly picked;
-    limits are vertical lines. Dies without a number are left out, and counted in the legend."""
+    """Cumulative distributions of every metric over dies, for up to six evenly picked settings.
+    Vertical lines are limits. The legend counts dies without a number, which are left out."""
     limits = limits_of(results)
     names = _metrics(results)
     figure = Figure(figsize=(5.2 * len(names), 3.8), layout="constrained")
@@ -32,11 +32,11 @@ def distributions(results: xarray.Dataset) -> Figure:
 
 
 def yield_curves(results: xarray.Dataset, confidence: float = 0.95) -> Figure:
-    """Yield over the longest axis, a line for up to six settings of the others, with intervals of
-    `confidence`. Raises `ValueError` for a sweep without limits, or without axes."""
+    """Yield over the longest axis, one line for each of up to six settings of the other axes, with
+    confidence intervals. Raises `ValueError` for a sweep without limits or without axes."""
     stated = yields(results, confidence=confidence)
     if not stated.dims:
-        raise ValueError("the sweep has no axes; a yield curve needs one.")
+        raise ValueError("results has no axes; a yield curve needs a sweep with at least one axis.")
     along = max(stated.sizes, key=lambda name: stated.sizes[name])
     figure = Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -54,13 +54,14 @@ def yield_curves(results: xarray.Dataset, confidence: float = 0.95) -> Figure:
 
 
 def dies(results: xarray.Dataset) -> Figure:
-    """`yield_curves` where there are limits and axes, else `distributions`."""
+    """The default figure of a sweep: `yield_curves` if it has limits and axes, else
+    `distributions`."""
     limits = limits_of(results)
     return yield_curves(results) if limits and len(results.dims) > 1 else distributions(results)
 
 
 def die_map(g: Any, g_design: Any) -> Figure:
-    """Map of a die: the conductance of every cell over that of the design, `(rows, cols)` both."""
+    """Map of a die: the ratio of conductances, `g / g_design`, both `(rows, cols)` [S]."""
     ratio = np.asarray(g) / np.asarray(g_design)
     figure = Figure(figsize=(4.6, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -86,7 +87,7 @@ def _draw_distribution(axes: Axes, values: Any, limit: tuple[float, ...]) -> Non
 
 
 def _settings(of: Any, over: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Up to `MOST` settings, evenly picked, with what they are called."""
+    """Up to `MOST` evenly picked settings: a label and the data of each."""
     if not over:
         yield "", of
         return
