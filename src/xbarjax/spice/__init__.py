@@ -1,4 +1,4 @@
-"""Netlists: the circuit that `read` solves, for ngspice and for the design of the periphery."""
+"""ngspice netlists of the circuits that `read` solves, for checks and for periphery design."""
 
 from .elements import element as element
 from .netlist import OperatingPoint as OperatingPoint, netlist as netlist, simulate as simulate

@@ -1,4 +1,4 @@
-"""Devices as lines of a netlist."""
+"""Netlist elements of the cells."""
 
 import functools
 import hashlib
@@ -8,12 +8,12 @@ from .. import cells
 from ..cells.constants import thermal_voltage
 
 GROUND = "0"
-SHORT = "v_cell_"  # names of cells that short
+SHORT = "v_cell_"  # prefix of the names of shorted cells
 
 
 @functools.singledispatch
 def element(cell: cells.AbstractCell, name: str, plus: str, minus: str) -> list[str]:
-    """One device as lines of a netlist. For a cell of your own:
+    """Netlist lines of one device. To support a cell class of your own, register a function:
 
         @xbarjax.spice.element.register(MyCell)
         def _(cell, name, plus, minus):
@@ -21,14 +21,14 @@ def element(cell: cells.AbstractCell, name: str, plus: str, minus: str) -> list[
 
     **Arguments:**
 
-    - `cell`: the device: a cell whose parameters are Python floats.
-    - `name`: of the crosspoint, such as `0_1`: part of the names of elements and inner nodes.
-    - `plus`, `minus`: the nodes on the row and on the column side.
+    - `cell`: one device, a cell whose parameters are Python floats.
+    - `name`: of the crosspoint, for example `0_1`, to be used in names of elements and inner nodes.
+    - `plus`, `minus`: nodes on the row side and on the column side.
 
-    **Returns:** lines; none for a device that never conducts. A line that several cells return,
-    such as a `.model` card or the source of a gate voltage, is written once.
+    **Returns:** a list of lines, empty for a device that never conducts. A line that several cells
+    return, such as a `.model` card or the source of a gate voltage, is written once.
 
-    **Errors:** `TypeError` for a type of cell that is not registered.
+    **Errors:** `TypeError` for a cell class without a registered function.
     """
     kind = type(cell).__name__
     raise TypeError(
@@ -49,22 +49,24 @@ def _(cell: cells.VTEAM, name: str, plus: str, minus: str) -> list[str]:
 
 
 def _resistor(name: str, plus: str, minus: str, r: float) -> list[str]:
-    """A resistance [ohm]. One of 0 is a source of 0 V: of a resistor ngspice makes 1 mohm."""
+    """A resistor [ohm]. For 0 ohm it is a 0 V source, since ngspice turns a resistor of 0 ohm into
+    one of 1 mohm."""
     if r == 0:
         return [f"{SHORT}{name} {plus} {minus} 0"]
     return [f"r_cell_{name} {plus} {minus} {r!r}"] if r < float("inf") else []
 
 
 def constant(x: Any) -> str:
-    """A number in an expression. ngspice keeps 11 digits of one: others are sums of two."""
-    x = min(float(x), 1e300)  # there is no inf
+    """A number in an ngspice expression. ngspice keeps 11 digits per number; a number of more
+    digits is written as a sum of two."""
+    x = min(float(x), 1e300)  # ngspice has no inf
     high = float(f"{x:.10e}")
     text = f"{x:.11g}" if high == x else f"({high:.11g}+({x - high:.11g}))"
     return f"({text})" if text.startswith("-") else text
 
 
-# Currents by the names of parameters, where they depend on the voltage between both terminals, v,
-# alone; u_t is k T / q. Where all of FACTORS are 0, nothing flows.
+# Currents of cells that depend on the voltage v between their terminals alone, by names of
+# parameters; u_t is k T / q. A cell with all of its FACTORS at 0 carries no current.
 FACTORS = ("g", "g_2", "g_3", "g_off", "on", "i_s", "i_0", "x")
 LEAK = "*{v}*exp((sqrt(sqrt({v}*{v}+1e-6))-sqrt(1e-3))/sqrt({v_pf}))"
 HELD = "uramp(abs({v})-{v_hold})"
@@ -91,7 +93,7 @@ def _expression(cell: Any, name: str, plus: str, minus: str) -> list[str]:
     if not any(parameters.get(k) for k in FACTORS):
         return []
     if "/{b}" in form and cell.b == 0:
-        parameters["b"] = 1e-6  # a straight line to 12 digits
+        parameters["b"] = 1e-6  # linear to 12 digits
     constants = {k: constant(x) for k, x in parameters.items()}
     current = form.format(v=f"V({plus},{minus})", **constants)
     return [f"b_cell_{name} {plus} {minus} I={current}"]
@@ -101,12 +103,13 @@ for kind in EXPRESSIONS:
     element.register(kind, _expression)
 
 
-# Far below threshold the logarithm would be of 1 and the rounding of 1.
+# Far below threshold 1 + exp(x/2) rounds to 1, and its logarithm to 0.
 EKV = ".func ekv(x) {x>-23 ? ln(1+exp(x/2))*ln(1+exp(x/2)) : exp(x)*(1-exp(x/2))}"
 
 
 def _rail(what: str, v: Any) -> tuple[str, str]:
-    """A node at a voltage and its source: both are named by it, so that cells share them."""
+    """A node at a fixed voltage, and the line of its source. The voltage is part of both names, so
+    that cells share them."""
     node = f"{what}_{float(v)!r}".replace("-", "m").replace(".", "p")
     return node, f"v_{node} {node} {GROUND} {float(v)!r}"
 
@@ -130,7 +133,7 @@ def _(cell: cells.Level1Mosfet, name: str, plus: str, minus: str) -> list[str]:
     if cell.beta == 0:
         return []
     (gate, source), (bulk, well) = _rail("gate", cell.v_gate), _rail("bulk", cell.v_bulk)
-    # the channel alone, without junctions to the bulk and at the temperature of its parameters
+    # The channel alone: no bulk junctions, and tnom at the temperature of the analysis.
     form = "nmos level=1 is=1e-30 tox=1e-3 tnom=27 kp={} vto={} lambda={} gamma={} phi={}"
     fields = cell.beta, cell.v_t, cell.lam, cell.gamma, cell.phi
     card = form.format(*(repr(float(x)) for x in fields))

@@ -1,20 +1,21 @@
-"""Loops of ideal wires, cells that short and ideal terminals, which no simulator can take."""
+"""Removal of loops of ideal voltage sources (ideal wires, shorted cells, ideal terminals), which no
+circuit simulator accepts."""
 
 from .elements import GROUND
 
-Link = tuple[str, str, list[str]]  # two nodes, and the lines that join them
+Link = tuple[str, str, list[str]]  # two nodes, and the netlist lines of the elements between them
 
 
 def without_loops(links: list[Link]) -> list[Link]:
-    """The links without the 0 V sources that close a loop of ideal sources.
+    """The links without the sources that close a loop of ideal voltage sources.
 
-    A loop of voltage sources leaves the current around it open, so that its matrix is singular,
-    whatever flows elsewhere. A source that closes one says nothing new and is left out: first of
-    all stay those to ground, since currents into terminals are asked for.
+    The current around such a loop is undetermined, and the circuit matrix is singular. A source
+    that closes a loop adds no information if the voltages agree, and is left out. Sources to ground
+    are kept first, since their currents are the terminal currents.
 
-    **Errors:** `ValueError` where the sources of a loop contradict each other.
+    **Errors:** `ValueError` for a loop whose sources contradict each other.
     """
-    tied: dict[str, tuple[str, float]] = {}  # of a node: another, and how far it lies above that
+    tied: dict[str, tuple[str, float]] = {}  # node: (another node, voltage [V] above that node)
 
     def root(node: str) -> tuple[str, float]:
         above = 0.0
@@ -34,14 +35,15 @@ def without_loops(links: list[Link]) -> list[Link]:
         else:
             apart = abs(above_a - above_b)
             raise ValueError(
-                f"{name} joins the nodes {plus} and {minus} without resistance, and ideal terminals"
+                f"{name} joins the nodes {plus} and {minus} without resistance, but ideal terminals"
                 f" hold them {apart:.6g} V apart: give a terminal, a wire or the cell a resistance."
             )
     return [(a, b, [x for x in lines if x.split()[0] not in dropped]) for a, b, lines in links]
 
 
 def _source(line: str) -> tuple[str, str, str, float] | None:
-    """Name, nodes and voltage of a wire, a cell or a terminal that is an ideal source."""
+    """Name, nodes and voltage [V] of a line that is an ideal source (wire, cell or terminal);
+    `None` for other lines."""
     name, *rest = line.split()
     if not name.startswith(("v_wire_", "v_cell_", "v_row_", "v_col_")) or len(rest) != 3:
         return None

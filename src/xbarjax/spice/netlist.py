@@ -1,4 +1,4 @@
-"""Netlists: the circuit that `read` solves, for ngspice and for the design of the periphery."""
+"""ngspice netlists of the circuits that `read` solves, and their operating points by ngspice."""
 
 import shutil
 import subprocess
@@ -25,27 +25,29 @@ from .sense import sense
 
 # The defaults of ngspice would put 1 pS across every junction and stop at 1e-3 of a current.
 OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20 itl1=500"
-# Wires are resistors. They put 1/r into the matrix, in which small conductances drown: harmless on
-# lines that end in a terminal (32 x 32 cells of 10 nS to 1 uS: 5e-14 of the largest output, from
-# 10 ohm down to 1 mohm), but not on lines that float (8e-10 at 1 ohm, 8e-8 at 10 mohm). There a
-# wire is r times the current of an ammeter, with r in the matrix: 2e-13. The ammeter has to come
-# second: in front, ngspice eliminates by r where that is exactly 1 ohm, as bad as 1/r.
+# Wires are resistors, which put 1/r into the matrix, where small cell conductances lose digits.
+# The loss is harmless on lines with a terminal (32 x 32 cells of 10 nS to 1 uS: 5e-14 of the
+# largest output, from 10 ohm down to 1 mohm), but not on floating lines (8e-10 at 1 ohm, 8e-8 at
+# 10 mohm). A floating wire is therefore a source of r times the current of an ammeter, which puts r
+# into the matrix (error 2e-13). The ammeter comes second: if it came first, ngspice would eliminate
+# by r where r is exactly 1 ohm, with an error as large as that of 1/r.
 WIRE = [".subckt wire a b r=1", "h1 a c v1 {r}", "v1 c b 0", ".ends"]
-# What says of a run that it gave nothing, before vectors are asked for that are not there.
+# The message of a failed run, printed before any missing vector is used.
 UNSOLVED = "no operating point: ngspice did not converge"
 CHECK = ("if $?sim_status", "if $sim_status", f"echo {UNSOLVED}", "quit 1", "end", "end")
-# How far what ngspice says may be off before it is refused: voltages beyond all terminals, as a
-# part of the largest, and currents that are missing, as a part of the largest output.
+# Errors above which a result of ngspice is refused: node voltages beyond all terminals, relative to
+# the range of terminal voltages; and missing current, relative to the largest output.
 BEYOND, MISSING = 1e-6, 1e-6
 LIMITS = (
-    " ngspice keeps voltages to 1e-16 of the largest, and currents of wires are differences of"
-    " them: lines that float behind junctions in reverse, and outputs that are small against"
-    " 1e-16 V / r, are beyond it. read solves such arrays."
+    " ngspice keeps voltages to 1e-16 of the largest, and its currents of wires are differences of"
+    " voltages: it cannot resolve lines that float behind junctions in reverse, nor outputs that"
+    " are small against 1e-16 V / r. Use read for such arrays."
 )
 
 
 class OperatingPoint(NamedTuple):
-    """Operating point by ngspice. Nodes of islands are at 0 V."""
+    """Operating point of a crossbar by ngspice. Nodes of islands, with no path to ground, are given
+    as 0 V."""
 
     i_out: np.ndarray  # output currents [A], (cols,)
     v_row: np.ndarray  # node voltages [V], (rows, cols)
@@ -56,29 +58,36 @@ class OperatingPoint(NamedTuple):
 def netlist(
     crossbar: Crossbar, v_in: ArrayLike | Bias, *, title: str = "crossbar", data: str = "out.dat"
 ) -> str:
-    """The circuit that `read(crossbar, v_in)` solves, as a netlist that `ngspice -b` runs.
+    """Netlist of the circuit that `read(crossbar, v_in)` solves, for `ngspice -b`.
 
-    Its nodes are `w_i_j` (word or source lines), `b_i_j` (bit lines) and `m_i_j` (inside a series
-    cell). Islands, broken wires and cells without conductance are left out. Exponentials do not go
-    on as straight lines beyond the range of a model, where `read` raises an error. Wires, and cells
-    that short, are sources of 0 V where they are ideal.
+    Nodes are `w_i_j` (word lines or source lines), `b_i_j` (bit lines) and `m_i_j` (inside a series
+    cell). Islands, broken wires and cells without conductance are left out. Ideal wires and shorted
+    cells are 0 V sources. Exponentials are not continued linearly beyond the range of a model,
+    where `read` raises an error.
 
-    What ngspice cannot: it keeps voltages to 1e-16 of the largest, and currents of wires are
-    differences of them. An output that is small is off by about 1e-16 V / r for wires of r ohm a
-    segment (2e-5 of it in a half-selected array of diodes whose selected cell is in reverse), and
-    lines that float behind junctions in reverse may have no operating point for it, from any start:
-    what holds them is less than a rounding of what flows. `read` solves such arrays.
+    Limits of ngspice: it keeps voltages to 1e-16 of the largest, and its currents of wires are
+    differences of voltages.
+
+    - An output current has an error of about 1e-16 V / r for wires of r ohm per segment. For a
+        small output this can matter: a relative error of 2e-5 in a half-selected array of diodes
+        whose selected cell is in reverse.
+    - Lines that float behind junctions in reverse may have no operating point in ngspice, from any
+        start: the currents that hold these lines are below the rounding of the other currents.
+
+    `read` solves such arrays.
 
     **Arguments:**
 
-    - `crossbar`, `v_in`: as of `read`; one array of concrete numbers.
-    - `title`: the first line. - `data`: the file that ngspice writes: a line of names, and one of
-        all node voltages, branch currents and output currents `i_out_j`.
+    - `crossbar`, `v_in`: as in `read`; one array of concrete numbers.
+    - `title`: the first line of the netlist.
+    - `data`: path of the file that ngspice writes: one line of names, one line of all node
+        voltages, branch currents and output currents `i_out_j`.
 
-    **Returns:** the text.
+    **Returns:** the text of the netlist.
 
-    **Errors:** `ValueError` under a transformation, for a batch, and for input that no circuit can
-    have; `TypeError` for a type of cell that `element` does not know.
+    **Errors:** `ValueError` for traced values (under `jit`, `vmap` or `grad`), for a batch, for
+    parameters that no circuit can have, and for a `title` or `data` that cannot be written;
+    `TypeError` for a cell class that `element` does not know.
     """
     if "\n" in title or "\r" in title:
         raise ValueError(f"title is {title!r}; it must be one line.")
@@ -106,8 +115,8 @@ def netlist(
     kept = iter(without_loops([*word, *bit, *devices]))
     word, bit, devices = ([next(kept) for _ in links] for links in (word, bit, devices))
     if grounded == {GROUND}:
-        raise ValueError("no line of the array ends in a source or ground: give one per terminal.")
-    # what cells share, such as models and sources of gate voltages, stands where it is first used
+        raise ValueError("no line of the array ends in a source or ground; connect at least one.")
+    # Lines that cells share, such as models and sources of gate voltages, are written once.
     word, bit, devices = (
         list(dict.fromkeys(line for a, _, lines in links if a in grounded for line in lines))
         for links in (word, bit, devices)
@@ -137,26 +146,26 @@ def netlist(
 
 
 def simulate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> OperatingPoint:
-    """Runs ngspice on the netlist of `read(crossbar, v_in)`.
+    """The operating point of the circuit of `read(crossbar, v_in)`, by a run of ngspice.
 
-    Its time grows with the fifth power of the side of an array: below a second at 32 x 32, minutes
-    at 128 x 128.
+    The time of a run grows with the fifth power of the side of an array: below a second at 32 x 32,
+    minutes at 128 x 128.
 
-    **Arguments:** as of `netlist`. **Returns:** an `OperatingPoint`.
+    **Arguments:** as in `netlist`. **Returns:** an `OperatingPoint`.
 
-    **Errors:** those of `netlist`; `FileNotFoundError` where ngspice is not installed;
-    `RuntimeError`, with its last lines, where it finds no operating point, and where what it finds
-    is none: a node at a voltage beyond those of all terminals, or currents that do not add up.
+    **Errors:** those of `netlist`; `FileNotFoundError` if ngspice is not installed; `RuntimeError`
+    if ngspice finds no operating point (with its last lines), and if its result breaks the laws of
+    the circuit: a node voltage beyond all terminals, or currents that do not add up.
     """
     text = netlist(crossbar, v_in)
     program = shutil.which("ngspice")
     if program is None:
-        raise FileNotFoundError("ngspice is not installed: install it so that it is on the PATH.")
+        raise FileNotFoundError("ngspice is not installed, or not on the PATH; install it there.")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "in.cir").write_text(text)
         command = [program, "-n", "-b", "in.cir"]  # -n: without the user's start-up file
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        data = Path(folder) / "out.dat"  # the exit status says nothing about convergence
+        data = Path(folder) / "out.dat"  # the exit status does not show convergence
         table = [x.split() for x in data.read_text().splitlines()] if data.exists() else []
     values = dict(zip(table[0], map(float, table[1]))) if len(table) == 2 else {}
     rows, cols = crossbar.shape
@@ -175,7 +184,8 @@ def simulate(crossbar: Crossbar, v_in: ArrayLike | Bias) -> OperatingPoint:
 
 
 def _within_terminals(values: dict[str, float], text: str) -> None:
-    """Raises `RuntimeError` for a node where no array of passive devices can have one."""
+    """Raises `RuntimeError` for a node voltage beyond all terminals: no circuit of passive devices
+    has one."""
     sources = [line.split() for line in text.splitlines() if line.startswith(("v_row", "v_col"))]
     held = [values[x[1]] for x in sources] + [values[x] for x in values if x.startswith("amp_")]
     low, high = min(0.0, *held), max(0.0, *held)
@@ -189,8 +199,9 @@ def _within_terminals(values: dict[str, float], text: str) -> None:
 
 
 def _adds_up(found: OperatingPoint, cell: AbstractCell) -> None:
-    """Raises `RuntimeError` for an output that is not the sum of the currents of its cells, which
-    are not known where they short, and not those of the netlist beyond the range of a model."""
+    """Raises `RuntimeError` for an output current that is not the sum of the currents of its cells.
+    Columns with a shorted cell, whose current is unknown, and with a cell beyond the range of its
+    model, where the netlist differs, are not checked."""
     with jax.enable_x64(True):
         exact = jax.tree.map(lambda x: jnp.asarray(np.asarray(x, float)), cell)
         at = jnp.asarray(found.v_row), jnp.asarray(found.v_col)
@@ -208,12 +219,14 @@ def _adds_up(found: OperatingPoint, cell: AbstractCell) -> None:
 
 
 def _checked(crossbar: Crossbar, v_in: ArrayLike | Bias) -> Bias:
-    """The bias, where all of it is one circuit of concrete numbers."""
+    """The bias; raises `ValueError` unless crossbar and bias are one circuit of valid, concrete
+    numbers."""
     require_crossbar(crossbar)
     traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((crossbar, v_in)))
     if traced or len(crossbar.cell.shape) != 2:
         raise ValueError(
-            "a netlist is of one concrete array, no batch, outside of jit, vmap and grad."
+            "crossbar and v_in must be one array of concrete numbers, no batch: call netlist"
+            " outside of jit, vmap and grad."
         )
     for part in (crossbar.wires, crossbar.drive, crossbar.readout, crossbar):
         getattr(part, "__check_init__", lambda: None)()
@@ -228,7 +241,7 @@ def _floats(x: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _one(readout: AbstractReadout, k: int) -> AbstractReadout:
-    """That of one column, with Python floats."""
+    """The readout of column `k`, with Python floats."""
     return jax.tree.map(lambda x: float(np.asarray(x).ravel()[k if np.ndim(x) else 0]), readout)
 
 
@@ -241,8 +254,8 @@ def _family(
     taps: np.ndarray | None,
     inputs: list | None = None,
 ) -> Iterator[Link]:
-    """All lines of a family, each from its near end to its far one: the sources or grounds, what
-    stands before them, the segments, one into every cell `(i, j)` of the line, and the straps."""
+    """The links of a line family. Each line gives, from its near end to its far end, sources or
+    grounds, their series resistances, one segment into every cell `(i, j)`, and straps."""
     family, resistance, inner, letter = names.split()
     ends, v = ([_floats(x, (len(lines),)).tolist() for x in pair] for pair in (ends, v))
     for k, (line, near, far, v_near, v_far) in enumerate(zip(lines, *ends, *v)):
@@ -251,9 +264,9 @@ def _family(
             if v_near != v_far:
                 raise ValueError(
                     f"line {k} of the {family}s is ideal wire between ideal terminals at different"
-                    " voltages: give the wire or one of the terminals a resistance."
+                    " voltages; give the wire or one of the terminals a resistance."
                 )
-            chain[-1] = np.inf  # nothing changes but the split between both ends, which is open
+            chain[-1] = np.inf  # only the split between both ends changes, which is arbitrary
         start, end = f"{family}_{k}", f"{family}_far_{k}"
         nodes = [start, f"{inner}_{k}" if near else start, *(f"{letter}_{i}_{j}" for i, j in line)]
         tags = [f"{resistance}_{k}", *(f"{family}_{i}_{j}" for i, j in line), end]
@@ -268,9 +281,9 @@ def _family(
             yield start, node, [f"r_tap_{node} {start} {node} {x!r}"]
         for n, (tag, a, b, x) in enumerate(zip(tags, nodes, [*nodes[1:], end], chain)):
             floats = min(max(chain[: n + 1]), max(chain[n:])) == np.inf
-            if x == 0 and a != b:  # of a resistor of 0 ohm ngspice makes one of 1 mohm
+            if x == 0 and a != b:  # ngspice would turn a resistor of 0 ohm into 1 mohm
                 yield a, b, [f"v_wire_{tag} {a} {b} 0"]
-            elif 0 < x < np.inf:  # beyond a megaohm there is little that could drown
+            elif 0 < x < np.inf:  # above 1 Mohm, 1/r is small itself
                 ammeter = f"x_{tag} {a} {b} wire r={x!r}"
                 yield a, b, [ammeter if floats and x <= 1e6 else f"r_{tag} {a} {b} {x!r}"]
 
@@ -285,7 +298,8 @@ def _devices(crossbar: Crossbar, bias: Bias) -> Iterator[Link]:
 
 
 def _grounded(links: list[Link]) -> set[str]:
-    """Nodes with a path to ground. Lines are in order, so that few rounds are enough."""
+    """Nodes with a path to ground. Links are in order along the lines, so that few rounds are
+    enough."""
     seen, before = {GROUND}, 0
     while len(seen) > before:
         before = len(seen)

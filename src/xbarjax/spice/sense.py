@@ -1,4 +1,4 @@
-"""Readouts as lines of a netlist."""
+"""Netlist elements of the readouts."""
 
 import functools
 from typing import NamedTuple
@@ -8,16 +8,17 @@ from .elements import GROUND, constant
 
 
 class Input(NamedTuple):
-    """The input of a readout, as elements of a netlist."""
+    """The input of a readout as netlist elements."""
 
-    r: float  # [ohm] in series with it
-    lines: list[str]  # from the node `col_k` to ground; its current is that of `v_col_k`
+    r: float  # series resistance [ohm] before node `col_k`
+    lines: list[str]  # elements from node `col_k` to ground; `v_col_k` carries the input current
 
 
 @functools.singledispatch
 def sense(readout: AbstractReadout, k: int, v: float, r: float) -> Input:
-    """The readout of column `k`, whose parameters are Python floats: a voltage `v` [V] behind a
-    resistance `r` [ohm], unless its kind knows better."""
+    """The input of the readout of column `k`, whose parameters are Python floats. By default it is
+    a voltage source `v` [V] behind a resistance `r` [ohm]; other readout classes register their
+    own."""
     del readout
     return Input(r, [f"v_col_{k} col_{k} {GROUND} {v!r}"])
 
