@@ -7,7 +7,7 @@ import jax
 
 try:
     import typer
-except ModuleNotFoundError as error:  # the program is installed with every xbarjax
+except ModuleNotFoundError as error:  # the script is installed also without the extra
     raise SystemExit(
         f"The command line needs {error.name}: run pip install 'xbarjax[cli]'."
     ) from error
@@ -50,22 +50,21 @@ def start(
     """Exact simulation of analog crossbar arrays, wires and all.
 
     Rows are word lines (inputs), columns bit lines (outputs). Everything is in SI units without
-    prefixes: S, ohm, V, A, W; --unit reads conductances in another. Arrays come from .npy, .npz
-    (file.npz:name picks one of several), .csv, .tsv or .txt files. Text is one row a line; a header
-    of names and an index are skipped, and said to be.
+    prefixes: S, ohm, V, A, W; --unit reads conductances in another unit. Arrays come from .npy,
+    .npz (file.npz:name picks one of several), .csv, .tsv or .txt files. Text has one row of the
+    array per line; a header of names and an index are skipped and reported.
 
-    Exit status: 0 for a result, 2 for input that cannot be used, 1 for a solve that did not
-    converge.
+    Exit status: 0 for a result, 2 for unusable input, 1 for a solve that did not converge.
     """
     del version
     jax.config.update("jax_enable_x64", True)
 
 
-app.command("read", short_help="Currents out for voltages in, and every drop.")(read_command)
-app.command("compensate", short_help="Conductances that compute with given weights.")(
+app.command("read", short_help="Output currents and IR drops of one read.")(read_command)
+app.command("compensate", short_help="Conductances that compute given weights on real wires.")(
     compensate_command
 )
 app.command("sweep", short_help="Many dies on a grid of settings, into a store.")(sweep_command)
 app.command("plot", short_help="Distributions and yield of a sweep.")(plot_command)
 app.command("presets", short_help="Published numbers and their sources.")(presets_command)
-app.command("info", short_help="Versions, devices, and whether the kernel was built.")(info_command)
+app.command("info", short_help="Versions, devices, and state of the kernel.")(info_command)

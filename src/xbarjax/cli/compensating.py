@@ -46,7 +46,7 @@ class MethodChoice(enum.StrEnum):
     descent = "descent"
 
 
-# The one place where a name on the command line becomes a class.
+# Classes by their names on the command line.
 MAPPINGS: dict[MappingChoice, type[Any]] = {
     MappingChoice.pair: DifferentialPair,
     MappingChoice.interleaved: InterleavedPair,
@@ -55,12 +55,12 @@ MAPPINGS: dict[MappingChoice, type[Any]] = {
 
 
 def _method(choice: MethodChoice, free_gain: bool, **limits: Any) -> tuple[AbstractMethod, int]:
-    """The method, and the most steps that it takes."""
+    """The method, and its largest number of steps."""
     given = {name: value for name, value in limits.items() if value is not None}
     if choice is MethodChoice.fixed_point:
         method = FixedPoint(free_gain=free_gain, **given)
         return method, method.max_steps
-    # its start would otherwise choose gains that stay
+    # The start has the same free_gain: Descent with fixed gains keeps the gains of its start.
     start = FixedPoint(rtol=1e-4, max_steps=20, free_gain=free_gain)
     method = Descent(start=start, free_gain=free_gain, **given)
     return method, start.max_steps + method.max_steps
@@ -69,18 +69,18 @@ def _method(choice: MethodChoice, free_gain: bool, **limits: Any) -> tuple[Abstr
 def compensate_command(
     weights: Annotated[
         str,
-        typer.Argument(help="File of the weights that are meant [1], shape (rows, cols)."),
+        typer.Argument(help="File of the target weights [1], shape (rows, cols)."),
     ],
     g_min: Annotated[
         float | None,
         typer.Option(
-            help=f"Smallest conductance [S] or in --unit, of a cell. [default: {G_MIN:g} S]",
+            help=f"Smallest conductance of a cell, [S] or in --unit. [default: {G_MIN:g} S]",
         ),
     ] = None,
     g_max: Annotated[
         float | None,
         typer.Option(
-            help=f"Largest conductance [S] or in --unit, of a cell. [default: {G_MAX:g} S]"
+            help=f"Largest conductance of a cell, [S] or in --unit. [default: {G_MAX:g} S]"
         ),
     ] = None,
     unit: UnitOf = None,
@@ -91,13 +91,14 @@ def compensate_command(
     r_in: RIn = "0",
     r_in_far: RInFar = "inf",
     scale: Annotated[
-        float, typer.Option(help="Part of the range that the largest weight takes [1], above 0.")
+        float,
+        typer.Option(help="Part of the conductance range for the largest weight [1], above 0."),
     ] = 1.0,
     mapping: Annotated[
         MappingChoice,
         typer.Option(
-            help="How cells carry signs: pair (two arrays, subtracted), interleaved (one array of"
-            " twice the columns) or offset (one array with a reference column)."
+            help="Mapping of signed weights: pair (two arrays, subtracted), interleaved (one array"
+            " with twice the columns) or offset (one array with a reference column)."
         ),
     ] = MappingChoice.pair,
     method: Annotated[
@@ -114,20 +115,20 @@ def compensate_command(
         float | None,
         typer.Option(
             metavar="X",
-            help="Relative rms error [1] of the weights at which to stop."
+            help="Relative rms error [1] of the weights at which the method stops."
             " [default: 1e-9 fixed-point, 1e-6 descent]",
         ),
     ] = None,
     no_gain: Annotated[
-        bool, typer.Option("--no-gain", help="Keep every column's digital gain at 1.")
+        bool, typer.Option("--no-gain", help="Keep the digital gain of every column at 1.")
     ] = False,
     out: Out = None,
     plot: PlotFile = None,
 ) -> None:
-    """Find conductances with which the real array computes with the weights that are meant.
+    """Find conductances with which the array, wires included, computes with the target weights.
 
-    A product is then the combined output currents over gain k. PREFIX.npz holds g_0 (and g_1,
-    the side that a pair subtracts) [S], gain [1], k [S per unit of weight] and the errors.
+    A product is the combined output currents, divided by gain times k. PREFIX.npz holds g_0 (and
+    g_1, the subtracted array of a pair) [S], gain [1], k [S per unit of weight] and the errors.
 
     \b
     Examples:
@@ -146,7 +147,7 @@ def compensate_command(
         low, high = _bounds(inputs, g_min, g_max, unit)
         chosen: AbstractMapping = MAPPINGS[mapping](low, high)
         k = chosen.siemens_per_weight(wanted)
-        _, rows, cols = chosen.program(wanted, k).shape  # those of one physical array
+        _, rows, cols = chosen.program(wanted, k).shape  # of one physical array
         wires = Wires(inputs.value("--r-row", r_row), inputs.value("--r-col", r_col))
         drive = Drive(
             inputs.line("--r-source", r_source, rows, "row"),
@@ -170,8 +171,8 @@ def compensate_command(
         with _progress() as (bar, task):
 
             def on_step(step: int, error: float) -> None:
-                del step  # descent counts its start apart
-                bar.start()  # only now: bad input is refused with one sentence and no bar
+                del step  # a descent numbers the steps of its start separately
+                bar.start()  # not earlier: bad input gives one sentence and no bar
                 bar.update(task, advance=1, total=steps, error=f"{error:.2e}")
 
             result = compensate(
@@ -182,7 +183,7 @@ def compensate_command(
                 method=how,
                 on_step=on_step,
             )
-            bar.update(task, total=bar.tasks[0].completed)  # done, however many it took
+            bar.update(task, total=bar.tasks[0].completed)  # full, after any number of steps
     say_warnings(inputs.warnings)
     skipped = [("skipped", part) for part in inputs.skipped]
     print_table(f"Compensation of {weights}", _describe_compensation(result) + skipped)
@@ -209,7 +210,7 @@ def compensate_command(
 def _bounds(
     inputs: Inputs, g_min: float | None, g_max: float | None, unit: str | None
 ) -> tuple[float, float]:
-    """The bounds [S] of cells; those that are not given are the defaults, whatever the unit."""
+    """The bounds of cells [S]. Defaults are in S, also if another unit is given."""
     bounds = []
     for name, given, default in (("--g-min", g_min, G_MIN), ("--g-max", g_max, G_MAX)):
         one = None if given is None else inputs.conductances(name, np.array(given), unit)
@@ -219,7 +220,7 @@ def _bounds(
 
 @contextlib.contextmanager
 def _progress() -> Iterator[tuple[Progress, TaskID]]:
-    """A bar that is yet to start, on the error stream, so that the output holds results alone."""
+    """A progress bar, not yet started, on stderr: stdout holds results alone."""
     columns = (
         TextColumn("step {task.completed:.0f}"),
         BarColumn(),
@@ -245,11 +246,11 @@ def _describe_report(report: Report) -> dict[str, Any]:
 
 
 def _describe_compensation(result: Compensation) -> list[tuple[str, str]]:
-    """The lines of `Compensation.summary`, each cut into its name and the rest."""
+    """Rows of the table: the lines of `Compensation.summary` as name and value, and more."""
     lines = []
     for line in result.summary().splitlines():
         name, colon, rest = line.partition(": ")
-        if colon and name != "The target was not reached":  # that one is the warning
+        if colon and name != "The target was not reached":  # printed as a warning
             lines.append((name, rest))
         elif not colon:
             lines.append(("gains and range", line))

@@ -1,4 +1,4 @@
-"""`xbarjax info`: what is installed, and what it computes on."""
+"""`xbarjax info`: installed versions, devices and the state of the kernel."""
 
 import importlib.metadata
 import platform
@@ -10,7 +10,7 @@ from .. import _native
 
 
 def info_command() -> None:
-    """Versions, devices, and whether the kernel for CPUs was built and which vectors it uses."""
+    """Show versions and devices, whether the CPU kernel was built, and its vector width."""
     version = importlib.metadata.version
     typer.echo(f"xbarjax     {version('xbarjax')}")
     typer.echo(f"Python      {platform.python_version()}, {platform.platform()}")
@@ -24,8 +24,8 @@ def info_command() -> None:
 def _kernel() -> str:
     if not _native.built():
         return (
-            "not built: install a C++ compiler and xbarjax again. Until then everything runs as"
-            " programs of JAX, which take longer to compile and to run on a CPU."
+            "not built: install a C++ compiler and xbarjax again. Without the kernel everything"
+            " runs in JAX, which takes longer to compile and to run on a CPU."
         )
     if not _native.available():
         return "built, and switched off by XBARJAX_NATIVE=0"

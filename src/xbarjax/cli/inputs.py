@@ -1,4 +1,4 @@
-"""Options that the commands share, and how their values are read."""
+"""Options shared by the commands, and the conversion of their values."""
 
 import hashlib
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ RRow = Annotated[
     typer.Option(
         metavar=VALUE,
         help="Word-line wire [ohm per segment]: a number, or a file of shape (rows, cols) whose"
-        " [i, j] enters cell (i, j) from the driver's side. 0 is ideal, inf broken.",
+        " [i, j] enters cell (i, j) from the driver's side. 0 is ideal, inf is broken.",
     ),
 ]
 RCol = Annotated[
@@ -33,7 +33,8 @@ RSource = Annotated[
     str,
     typer.Option(
         metavar=VALUE,
-        help="Resistance [ohm] between source and column 0: a number, or a file of one per row.",
+        help="Resistance [ohm] between source and column 0: a number, or a file of one number per"
+        " row.",
     ),
 ]
 RSourceFar = Annotated[
@@ -41,7 +42,7 @@ RSourceFar = Annotated[
     typer.Option(
         metavar=VALUE,
         help="Resistance [ohm] of wire and source beyond the last column, driven with the same"
-        " voltage; inf leaves that end free.",
+        " voltage; inf leaves this end open.",
     ),
 ]
 RIn = Annotated[
@@ -49,14 +50,14 @@ RIn = Annotated[
     typer.Option(
         metavar=VALUE,
         help="Input resistance [ohm] of each readout below the last row: a number, or a file of"
-        " one per column.",
+        " one number per column.",
     ),
 ]
 RInFar = Annotated[
     str,
     typer.Option(
         metavar=VALUE,
-        help="Resistance [ohm] of wire and readout above row 0; inf leaves that end free.",
+        help="Resistance [ohm] of wire and readout above row 0; inf leaves this end open.",
     ),
 ]
 Out = Annotated[
@@ -70,7 +71,7 @@ UnitOf = Annotated[
     str | None,
     typer.Option(
         metavar="UNIT",
-        help="Unit of the conductances, as numbers in files and options have it:"
+        help="Unit of the conductances in files and options:"
         f" {', '.join(UNITS)}. Resistances are inverted, 0 ohm is a short. [default: S]",
     ),
 ]
@@ -80,8 +81,11 @@ PlotFile = Annotated[
 
 
 class Inputs:
-    """Reads the arguments of one call and remembers what they were, for the report: `used` by name,
-    what was `skipped` of files, and `warnings` of units."""
+    """Reader of the arguments of one call, with a record for the report.
+
+    **Attributes:** `used`: arguments by name; `skipped`: phrases for skipped parts of files;
+    `warnings`: sentences about units.
+    """
 
     def __init__(self) -> None:
         self.used: dict[str, Any] = {}
@@ -89,7 +93,7 @@ class Inputs:
         self.warnings: list[str] = []
 
     def array(self, name: str, path: str) -> np.ndarray:
-        """The array in a file, as it stands there."""
+        """The array in a file, without conversion of units."""
         require_given(path, name)
         array, skipped = load_said(path)
         digest = hashlib.sha256(array.tobytes()).hexdigest()
@@ -100,7 +104,8 @@ class Inputs:
         return array
 
     def conductances(self, name: str, given: np.ndarray, unit: str | None) -> np.ndarray:
-        """Numbers in a unit as conductances [S], with a warning of those that no cell has."""
+        """Conductances [S] from numbers in a unit. Numbers larger than any cell has are recorded in
+        `warnings`."""
         chosen = "S" if unit is None else unit_named(unit, "--unit")
         g = siemens(given, chosen, name)
         self.used["--unit"] = chosen
@@ -110,7 +115,7 @@ class Inputs:
         return g
 
     def value(self, name: str, text: str) -> jax.Array:
-        """A number as an array without axes, or the array in a file."""
+        """A number, as an array without axes, or the array in a file."""
         require_given(text, name)
         one = number(text.strip())
         if one is None:
@@ -118,26 +123,28 @@ class Inputs:
                 return jnp.asarray(self.array(name, text))
             except FileNotFoundError:
                 raise ValueError(
-                    f"{name} is {text!r}, neither a number nor a file that exists; give either."
+                    f"{name} is {text!r}, neither a number nor a file that exists; give one of"
+                    " them."
                 ) from None
         self.used[name] = one
         return jnp.asarray(one)
 
     def line(self, name: str, text: str, size: int, unit: str) -> jax.Array:
-        """One number a row or column, `(size,)`; a file may hold them in a line or in a column."""
+        """One number per row or column, `(size,)`. A file may hold them in one line or one
+        column."""
         value = self.value(name, text)
         if value.ndim == 0:
             return jnp.full(size, value)
         if value.shape not in ((size,), (size, 1), (1, size)):
             raise ValueError(
                 f"{name} has shape {value.shape}, but the array has {size} {unit}s: give one"
-                f" number a {unit}."
+                f" number per {unit}."
             )
         return value.reshape(size)
 
 
 def require_given(text: str, name: str) -> None:
-    """Raises `ValueError` for an argument of nothing, which the file system takes for the folder
-    that it is in."""
+    """Raises `ValueError` for an empty argument, which the file system would take for the present
+    folder."""
     if not text.strip():
         raise ValueError(f"{name} is empty; give a value, or leave it out if it has a default.")

@@ -1,4 +1,4 @@
-"""Output of the commands: one sentence for a fault, tables, files and figures."""
+"""Output of the commands: error messages of one sentence, tables, files and figures."""
 
 import contextlib
 import os
@@ -21,8 +21,8 @@ FIGURES = (".png", ".svg", ".pdf")
 
 @contextlib.contextmanager
 def refusing(*faults: type[Exception]) -> Iterator[None]:
-    """Ends the program with one sentence: status 2 for the faults of the input, 1 for a solve
-    that did not converge."""
+    """A context that ends the program with one sentence: with status 2 for `faults` of the input,
+    with status 1 for a `RuntimeError`, a solve that did not converge."""
     try:
         yield
     except faults as error:
@@ -33,7 +33,7 @@ def refusing(*faults: type[Exception]) -> Iterator[None]:
 
 def _stop(error: Exception, code: int) -> NoReturn:
     said = str(error)
-    if isinstance(error, OSError) and error.strerror:  # the system's own, with a number in front
+    if isinstance(error, OSError) and error.strerror:  # str(error) begins with an error number
         said = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     typer.echo(f"Error: {' '.join(said.split())}", err=True)
     raise typer.Exit(code)
@@ -41,7 +41,7 @@ def _stop(error: Exception, code: int) -> NoReturn:
 
 @contextlib.contextmanager
 def units_said() -> Iterator[None]:
-    """Keeps Python's warnings of units from the screen, where a command says them itself."""
+    """A context without Python's warnings about units: the command prints its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnitWarning)
         yield
@@ -53,13 +53,16 @@ def say_warnings(sentences: Iterable[str]) -> None:
 
 
 def check_outputs(out: str | None, plot: str | None) -> ModuleType | None:
-    """Refuses what could not be written after the solve; the module of figures if it is needed."""
+    """The plotting module if there is a figure to draw. Raises `ValueError` or `OSError` for output
+    files that could not be written after the solve."""
     if out is not None:
         require_given(out, "--out")
         if Path(out).name in ("", "..") or out.endswith(("/", os.sep)):
-            raise ValueError(f"--out is {out}, a folder; give a name in it, as {Path(out, 'run')}.")
+            raise ValueError(
+                f"--out is {out}, a folder; give a name in the folder, as {Path(out, 'run')}."
+            )
         if Path(out).suffix in (".npz", ".json"):
-            raise ValueError(f"--out is {out}; leave out the suffix, .npz and .json are added.")
+            raise ValueError(f"--out is {out}; leave out the suffix: .npz and .json are added.")
         for suffix in (".npz", ".json"):
             require_writable(Path(out + suffix), "--out")
     if plot is None:
@@ -70,7 +73,7 @@ def check_outputs(out: str | None, plot: str | None) -> ModuleType | None:
         raise ValueError(f"--plot is {plot}; its name must end in {', '.join(FIGURES)}.")
     require_writable(file, "--plot")
     try:
-        from ..plot import arrays as plots  # matplotlib takes long to import, and may not be there
+        from ..plot import arrays as plots  # late: matplotlib imports slowly and is optional
     except ModuleNotFoundError as error:
         raise ValueError(
             f"--plot needs {error.name}: run pip install 'xbarjax[plot]' first."

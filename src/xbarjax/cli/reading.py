@@ -57,7 +57,7 @@ def read_command(
         str,
         typer.Option(
             metavar=VALUE,
-            help="Word-line voltages [V]: a number for every row, or a file of one per row.",
+            help="Word-line voltages [V]: a number for all rows, or a file of one number per row.",
         ),
     ],
     unit: UnitOf = None,
@@ -71,7 +71,7 @@ def read_command(
         str,
         typer.Option(
             metavar=VALUE,
-            help="Reference [V] of each readout: a number, or a file of one per column.",
+            help="Reference [V] of each readout: a number, or a file of one number per column.",
         ),
     ] = "0",
     v_offset: Annotated[
@@ -81,15 +81,15 @@ def read_command(
         ),
     ] = "0",
     max_steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Most iterations of the solver [1].")
+        int, typer.Option(min=1, metavar="N", help="Maximum number of solver iterations [1].")
     ] = 10_000,
     out: Out = None,
     plot: PlotFile = None,
 ) -> None:
-    """Read an array: from voltages in to currents out, with every drop in the wires.
+    """Read an array: output currents for input voltages, with the IR drop in every wire.
 
-    Compares the output with what ideal wires would give, i = sum over rows of g (v_in - v_ref);
-    errors are relative to the largest (or rms) ideal current.
+    The report compares the output with that of ideal wires, i = sum over rows of g (v_in - v_ref).
+    Errors are relative to the largest (or rms) ideal current.
 
     \b
     Examples:
@@ -122,9 +122,9 @@ def read_command(
             ),
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # said below, from the solution's status
+            warnings.simplefilter("ignore", UserWarning)  # printed below from the solution
             solution = read(crossbar, v, solver=LadderCG(max_steps=max_steps))
-    with np.errstate(invalid="ignore"):  # a short on ideal wires has no current of its own
+    with np.errstate(invalid="ignore"):  # inf * 0 for a short without voltage
         ideal = np.sum((np.asarray(v)[:, None] - np.asarray(reference)) * conductances, axis=0)
     results, lines = _describe_read(solution, ideal)
     lines += [("skipped", part) for part in inputs.skipped]
@@ -149,13 +149,13 @@ def read_command(
 
 
 def _describe_read(solution: Solution, ideal: np.ndarray) -> tuple[dict, list[tuple[str, str]]]:
-    """Numbers for the report, and the lines of the table."""
+    """The numbers of the report, and the rows of the table."""
     i_out = np.asarray(solution.i_out)
     rows, cols = solution.drop_row.shape
     largest = np.max(np.abs(i_out))
-    meant = np.isfinite(ideal)  # not where a cell is a short
+    meant = np.isfinite(ideal)  # excludes columns with a short
     off, ideal = (i_out - ideal)[meant], ideal[meant]
-    # without any current meant there is nothing that an error could be relative to
+    # no relative error if all ideal currents are 0
     relative = [
         float(np.max(np.abs(off)) / np.max(np.abs(ideal))) if np.any(ideal) else None,
         float(np.linalg.norm(off) / np.linalg.norm(ideal)) if np.any(ideal) else None,
@@ -201,7 +201,7 @@ def _describe_read(solution: Solution, ideal: np.ndarray) -> tuple[dict, list[tu
 def _read_arrays(
     solution: Solution, g: np.ndarray, v_in: jax.Array, ideal: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Arrays that a read stores, and their units."""
+    """The stored arrays of a read, and their units."""
     names = {
         "A": ("i_out", "i_cell", "i_row", "i_row_far", "i_col", "i_col_far", "i_in"),
         "V": ("v_row", "v_col", "drop_row", "drop_col"),

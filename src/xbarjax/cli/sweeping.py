@@ -1,4 +1,5 @@
-"""`xbarjax sweep`, `xbarjax plot` and `xbarjax presets`: many dies, and numbers for them."""
+"""`xbarjax sweep`, `xbarjax plot` and `xbarjax presets`: Monte Carlo sweeps from the command
+line."""
 
 import inspect
 import os
@@ -26,21 +27,22 @@ from .outputs import check_outputs, refusing, save_figure, say_warnings, units_s
 
 def sweep_command(
     file: Annotated[str, typer.Argument(help="TOML file that names axes, dies and limits.")],
-    out: Annotated[str, typer.Option(help="Store of the results, a Zarr folder.")],
+    out: Annotated[str, typer.Option(help="Folder of the results, a Zarr store.")],
     devices: Annotated[
-        int, typer.Option(min=1, help="How many cores of the CPU compute at a time.")
+        int, typer.Option(min=1, help="Number of CPU cores that compute at a time.")
     ] = os.cpu_count() or 1,
     distributed: Annotated[
-        bool, typer.Option(help="One of several processes (Slurm, Open MPI, Kubernetes).")
+        bool, typer.Option(help="Run as one of several processes (Slurm, Open MPI, Kubernetes).")
     ] = False,
 ) -> None:
-    """Computes the dies of a sweep, or those that are missing of one that was interrupted.
+    """Compute the dies of a sweep, or resume an interrupted one.
 
-    The file's tables: [array] rows, cols, g_min, g_max [S] or g (a file), unit (of these, if not
-    S), v_in [V]; [wires] r_row, r_col [ohm per segment]; [ends] r_source, r_in [ohm]; [[vary]] kind
-    (a class of xbarjax.variability), its arguments, at (cell, r_row or r_col); [axes] lists of
-    values; [limits] of metrics, [low, high]. Top level: dies, seed, batch, about, metrics (error,
-    error_rms, i_max, p or module:function). A number may be the name of an axis.
+    Tables of the file: [array] rows, cols, g_min, g_max [S] or g (a file), unit (of these
+    conductances, if not S), v_in [V]; [wires] r_row, r_col [ohm per segment]; [ends] r_source, r_in
+    [ohm]; [[vary]] kind (a class of xbarjax.variability), its arguments, at (cell, r_row or r_col);
+    [axes] lists of values by name; [limits] [low, high] by metric. Top level: dies, seed, batch,
+    about, metrics (error, error_rms, i_max, p or module:function). A number in [wires], [ends] or
+    [[vary]] may be the name of an axis.
     """
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)
@@ -65,7 +67,7 @@ def sweep_command(
         task = bar.add_task("sweep", total=None, rate="-")
 
         def on_batch(finished: int, total: int) -> None:
-            bar.start()  # only now: bad input is refused with one sentence and no bar
+            bar.start()  # not earlier: bad input gives one sentence and no bar
             speed = bar.tasks[0].speed
             rate = "-" if speed is None else f"{speed * plan.batch:.0f}"
             bar.update(task, completed=finished, total=total, rate=rate)
@@ -97,7 +99,8 @@ def plot_command(
     store: Annotated[str, typer.Argument(help="Store of a sweep.")],
     plot: Annotated[str, typer.Option(help="Figure to write: .png, .svg or .pdf.")],
 ) -> None:
-    """Draws the distributions of a sweep's metrics, and its yield where it has limits."""
+    """Draw the yield curves of a sweep with limits and axes, else the distributions of its
+    metrics."""
     with refusing(ValueError, OSError, ModuleNotFoundError):
         require_given(store, "STORE")
         check_outputs(None, plot)
@@ -107,7 +110,7 @@ def plot_command(
 
 
 def presets_command() -> None:
-    """Lists published numbers, with what they are and where they come from."""
+    """List published device parameters, with descriptions and sources."""
     for name, function in vars(presets).items():
         public = not name.startswith("_") and inspect.isfunction(function)
         if public and function.__module__.startswith(presets.__name__):
