@@ -1,4 +1,4 @@
-"""What every experiment shares: where it ran, and files that are written whole or not at all."""
+"""Helpers of the experiments: the description of the machine, and atomic writing of files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import xbarjax
 
 
 def machine() -> dict:
-    """Names the machine and the versions behind a result."""
+    """Description of the machine and the versions behind a result."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -37,7 +37,7 @@ def _processor() -> str:
 
 def keep(folder: Path, result: dict, figure, began: float) -> str:
     """Writes `result.json`, with the machine and the seconds since `began`
-    (`time.perf_counter()`), and the figure into a folder. Gives a sentence that says so."""
+    (`time.perf_counter()`), and the figure into a folder. Returns a message about both."""
     seconds = time.perf_counter() - began
     write_json(folder / "result.json", result | {"machine": machine(), "seconds": seconds})
     write_figure(figure, folder / "figure.svg")
@@ -46,18 +46,18 @@ def keep(folder: Path, result: dict, figure, began: float) -> str:
 
 
 def write_json(path: Path, result: dict) -> None:
-    """Writes a result whole or not at all."""
+    """Writes a result completely or not at all."""
 
     def plain(x):
         if isinstance(x, (np.ndarray, np.generic, jax.Array)):
             return np.asarray(x).tolist()
-        raise TypeError(f"{type(x).__name__} has no place in a result")
+        raise TypeError(f"a result cannot hold a {type(x).__name__}; give numbers or arrays.")
 
     _write(path, (json.dumps(result, indent=1, default=plain) + "\n").encode())
 
 
 def write_figure(figure, path: Path) -> None:
-    """Saves a figure whole or not at all, in the format of its name."""
+    """Saves a figure completely or not at all, in the format of its suffix."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         figure.savefig(part, dpi=150)
@@ -65,7 +65,7 @@ def write_figure(figure, path: Path) -> None:
 
 
 def write_arrays(path: Path, **arrays) -> None:
-    """Saves arrays to .npz whole or not at all."""
+    """Saves arrays to `.npz` completely or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         np.savez_compressed(part, **{name: np.asarray(x) for name, x in arrays.items()})
@@ -73,13 +73,13 @@ def write_arrays(path: Path, **arrays) -> None:
 
 
 def measured(name: str) -> Path:
-    """A file or folder of measurements below the folder that XBARJAX_DATA names."""
+    """Path of a file or folder of measurements within the folder named by XBARJAX_DATA."""
     folder = os.environ.get("XBARJAX_DATA")
     if not folder:
-        raise SystemExit(f"XBARJAX_DATA is not set: let it name the folder that holds {name}.")
+        raise SystemExit(f"XBARJAX_DATA is not set: set it to the folder that holds {name}.")
     path = Path(folder) / name
     if not path.exists():
-        raise SystemExit(f"{path} is not there: set XBARJAX_DATA to the folder that holds {name}.")
+        raise SystemExit(f"{path} does not exist: set XBARJAX_DATA to the folder with {name}.")
     return path
 
 

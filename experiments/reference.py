@@ -1,4 +1,4 @@
-"""The peers that results are measured against: SciPy's SuperLU and ngspice."""
+"""Reference solvers for accuracy and speed: SciPy's SuperLU and ngspice."""
 
 import subprocess
 import tempfile
@@ -10,9 +10,8 @@ from scipy.sparse.linalg import SuperLU, splu
 
 
 def nodal_matrix(g, r_row, r_col, v_in):
-    """The nodal matrix [S] and right-hand side [A] of a one-ended array, `2 rows cols` unknowns.
-
-    Every node of a word line, then every node of a bit line; resistances above 0.
+    """The nodal matrix [S] and right-hand side [A] of a one-ended array, `2 rows cols` unknowns:
+    all nodes of the word lines, then all nodes of the bit lines. Resistances must be above 0.
     """
     rows, cols = g.shape
     row = np.arange(rows * cols).reshape(rows, cols)
@@ -41,7 +40,7 @@ def nodal_matrix(g, r_row, r_col, v_in):
 
 
 def factor(matrix) -> SuperLU:
-    """Sparse LU with the symmetric ordering, the fastest that SciPy has for these."""
+    """Sparse LU with the symmetric ordering, the fastest in SciPy for these matrices."""
     options = {"SymmetricMode": True}
     return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
 
@@ -54,7 +53,7 @@ def output_currents(x, g):
 
 
 def solve(g, r_row, r_col, v_in):
-    """Output currents [A], refined once so that the reference is better than its factor."""
+    """Output currents [A] by sparse LU, with one step of iterative refinement."""
     matrix, b = nodal_matrix(g, r_row, r_col, v_in)
     lu = factor(matrix)
     x = lu.solve(b)
@@ -63,7 +62,7 @@ def solve(g, r_row, r_col, v_in):
 
 
 def ngspice(g, r_row, r_col, v_in):
-    """Output currents [A] of an operating point by ngspice, as a whole process."""
+    """Output currents [A] of an operating point by ngspice, in a process of its own."""
     rows, cols = g.shape
     r_row, r_col = np.broadcast_to(r_row, g.shape), np.broadcast_to(r_col, g.shape)
     lines = ["crossbar"]
@@ -97,7 +96,7 @@ def ngspice(g, r_row, r_col, v_in):
 
 
 def ekv(v_d, v_s, v_gate, beta, v_t, n, lam, u_t):
-    """Current [A] of an EKV channel, and its slopes [S] by both terminals."""
+    """Current [A] of an EKV channel, and its slopes [S] with respect to both terminal voltages."""
     pinch = (v_gate - v_t) / n
     s, d = (np.logaddexp(0, (pinch - v) / (2 * u_t)) for v in (v_s, v_d))
     slope_s, slope_d = (f * -np.expm1(-f) / u_t for f in (s, d))
@@ -109,9 +108,9 @@ def ekv(v_d, v_s, v_gate, beta, v_t, n, lam, u_t):
 
 
 def newton_1t1r(g, r_row, r_col, v_in, tolerance: float = 1e-10, lu=factor, **transistor):
-    """Output currents [A] of a one-ended array of EKV transistors (row side) and conductances, by
-    Newton's method with sparse LU over `3 rows cols` nodes, and its iterations. `lu` factors: as
-    `factor` does, or SciPy's `splu` as it comes."""
+    """Output currents [A] of a one-ended 1T1R array (EKV transistor on the row side), by Newton's
+    method with sparse LU over `3 rows cols` nodes, and the number of iterations. `lu` factorises:
+    `factor`, or SciPy's `splu` with default options."""
     wires, b = nodal_matrix(np.zeros_like(g), r_row, r_col, v_in)
     size = g.size
     w = np.arange(size)

@@ -1,6 +1,6 @@
-"""How right a read is: output error and current-law residual over size, wires and dtype.
+"""Accuracy of a read: output error and current-law residual over size, wire resistance and dtype.
 
-The reference is a sparse LU of the nodal matrix with a step of refinement. Errors are relative to
+The reference is a sparse LU of the nodal matrix with one step of refinement. Errors are relative to
 the largest output. Conductances are uniform in 0.01 to 1 times Gmax = 100 uS, inputs in 0 to 1 V.
 
     python -m experiments.accuracy.run

@@ -1,4 +1,5 @@
-"""Current-voltage curves of a HfOx 1T1R chip: where they lie, and which cells are held out."""
+"""Current-voltage curves of a HfOx 1T1R chip: loading, and the split into training and held-out
+cells."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ FILE = "rram_hfox_1t1r/read_voltage_sweep.tsv.gz"
 
 
 class Curves(NamedTuple):
-    """Cells that were measured at the same voltages."""
+    """Curves of cells measured at the same voltages."""
 
     address: np.ndarray  # (cells,), rising
     v: np.ndarray  # (points,) programmed bit-line voltage [V], rising
@@ -23,7 +24,7 @@ def load(path: Path) -> Curves:
     """Reads address, voltage [V] and current [A], tab-separated, gzipped or not."""
     if not path.is_file():
         raise SystemExit(
-            f"{path} is not there: set XBARJAX_DATA to the folder that holds {FILE}, or pass"
+            f"{path} does not exist: set XBARJAX_DATA to the folder that holds {FILE}, or pass"
             " another file with --data."
         )
     address, v, i = np.loadtxt(path, ndmin=2).T
@@ -36,6 +37,6 @@ def load(path: Path) -> Curves:
 
 
 def split(curves: Curves) -> tuple[Curves, Curves]:
-    """Training and held-out cells: of the rising addresses, the 1st, 3rd, ... are for training."""
+    """Training and held-out cells. In order of address, the 1st, 3rd, ... are for training."""
     even = np.arange(len(curves.address)) % 2 == 0
     return curves.part(even), curves.part(~even)

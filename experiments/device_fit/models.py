@@ -1,8 +1,10 @@
-"""Device models with shapes that a population of cells shares, and how both are found.
+"""Device models with parameters shared by a population of cells, and their fits.
 
-A cell has one parameter of its own, its conductance `g` at 0 V. All else is shared: the shape, as a
-function of `x = log10(g / 50 uS)` ("of g") or in series with a resistance `r_s` that stands for the
-access transistor, and the instrument's offset.
+A cell has one parameter of its own, its conductance `g` at 0 V. All other parameters are shared:
+
+- the shape of the curve, which may depend on `x = log10(g / 50 uS)` (models "of g"), or be in
+  series with a resistance `r_s` for the access transistor;
+- the offset of the instrument.
 """
 
 from collections.abc import Callable
@@ -16,9 +18,9 @@ from jaxtyping import Array, Bool, Float
 
 import xbarjax as xb
 
-R_SHUNT = 560.0  # [ohm] in series with every cell; its voltage is what is measured
-LN_G_MIN = -27.0  # 1.9e-12 S: no current at all on the scale of the noise
-G_MIDDLE = 50e-6  # [S] where x = 0
+R_SHUNT = 560.0  # [ohm] in series with every cell; the instrument measures its voltage
+LN_G_MIN = -27.0  # 1.9e-12 S: a current far below the noise
+G_MIDDLE = 50e-6  # [S] conductance at x = 0
 
 
 class Model(NamedTuple):
@@ -27,8 +29,8 @@ class Model(NamedTuple):
     name: str
     device: Callable[[Array, Array], xb.AbstractCell]
     start: tuple[float, ...] = ()
-    names: tuple[str, ...] = ()  # of theta, with units in brackets
-    r_series: int | None = None  # which of theta is a resistance [kohm] on top of the shunt
+    names: tuple[str, ...] = ()  # of the entries of theta, with units in brackets
+    r_series: int | None = None  # index of the entry of theta that is r_s [kohm], besides the shunt
 
 
 def _x(g: Array) -> Array:
@@ -40,7 +42,8 @@ def _trend(g: Array, theta: Array) -> Array:
 
 
 def _pku(g: Array, theta: Array) -> xb.AbstractCell:
-    """By its gap, with the usual constants: a hyperbolic sine of b = 1/v_0 = 4/V."""
+    """Stanford-PKU cell of conductance `g`, by its gap, with the usual constants: a hyperbolic sine
+    of b = 1/v_0 = 4/V."""
     usual = xb.StanfordPKU(jnp.ones_like(g))
     return xb.StanfordPKU(usual.g_0 * jnp.log(usual.i_0 / (usual.v_0 * g)))
 
@@ -85,7 +88,7 @@ MODELS = (
 
 
 class Device(xb.AbstractCell):
-    """A model's device with the shunt, at a bit-line voltage: what `xb.fit` is given."""
+    """The device of a model in series with the shunt, for `xb.fit`."""
 
     g: Float[Array, ""]
     theta: Float[Array, " shared"]
@@ -105,30 +108,30 @@ class Device(xb.AbstractCell):
 
 
 class Population(NamedTuple):
-    """What the training cells share, and each one's conductance."""
+    """Fit of a population: shared parameters, and the conductance of each cell."""
 
     theta: Array  # (shared,)
     theta_std: Array
     i_offset: Array  # [A]
     i_offset_std: Array
     g: Array  # (cells,) [S]
-    left: Array  # (cells, points) model minus measured [A]
+    left: Array  # (cells, points) residuals, model minus measured [A]
     converged: Array
 
 
 @eqx.filter_jit
 def population(model: Model, v: Array, i: Array, steps: int = 100) -> Population:
-    """Least squares over all cells: a conductance each, one shape and one offset for all.
+    """Least-squares fit of all cells: one conductance per cell, one shape and one offset for all.
 
-    Gauss-Newton with Marquardt's damping, in which every cell's conductance is eliminated. The
-    standard deviations are those over cells (a sandwich of the curvature and the spread of the
-    cells' gradients): they include that devices differ and that noise is no Gaussian.
+    The method is Gauss-Newton with Marquardt's damping; the conductances of the cells are
+    eliminated. Standard deviations are sandwich estimates, from the curvature and the spread of
+    gradients over cells. They include differences between devices and noise that is not Gaussian.
     """
     start = jnp.asarray(model.start, v.dtype)
     unit = 1e-6  # [A]
 
     def left(ln_g, shared, i):
-        """Of one cell [uA]."""
+        """Residuals of one cell [uA]."""
         device = Device(jnp.exp(ln_g), shared[:-1], model)
         return (device.current(v, jnp.zeros_like(v)) - i) / unit + shared[-1]
 
@@ -155,7 +158,7 @@ def population(model: Model, v: Array, i: Array, steps: int = 100) -> Population
         good = after <= before
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, (ln_g, shared))
         damping = jnp.clip(jnp.where(good, damping / 10, damping * 10), 1e-9, 1e9)
-        # at rest: a step that changes nothing, taken or not
+        # converged: the step, taken or not, changes the sum of squares by almost nothing
         done = jnp.abs(after - before) <= 1e-7 * before
         return *kept, damping, jnp.where(good, after, before), k + 1, done
 
@@ -166,9 +169,9 @@ def population(model: Model, v: Array, i: Array, steps: int = 100) -> Population
     found = lax.while_loop(lambda c: (c[4] < steps) & ~c[5], step, carry)
     ln_g, shared, done = found[0], found[1], found[5]
     value, own, common, a, ahead = parts(ln_g, shared)
-    a = jnp.where(a > 0, a, 1)  # a cell at 0 S tells nothing
+    a = jnp.where(a > 0, a, 1)  # a cell at 0 S has no curvature
     schur = jnp.einsum("cpk,cpl->kl", common, common) - ahead.T @ (ahead / a[:, None])
-    along = jnp.sum(own * value, axis=1) / a  # 0 where a cell's conductance is at its best
+    along = jnp.sum(own * value, axis=1) / a  # 0 at the optimum of a cell's conductance
     scores = jnp.einsum("cpk,cp->ck", common, value) - ahead * along[:, None]
     inverse = jnp.linalg.inv(schur)
     std = jnp.sqrt(jnp.diag(inverse @ (scores.T @ scores) @ inverse))
@@ -179,8 +182,8 @@ def population(model: Model, v: Array, i: Array, steps: int = 100) -> Population
 
 @eqx.filter_jit
 def conductances(model: Model, theta: Array, v: Array, i: Array) -> tuple[Array, Array]:
-    """Fits nothing but each cell's conductance, to the points of `i` that are not NaN: `g` [S], and
-    whether the search came to rest. `i` is without the offset."""
+    """Fit of the conductances alone, to the points of `i` [A] that are not NaN: `g` [S] of each
+    cell, and whether its fit converged. The offset must be subtracted from `i`."""
 
     def one(i):
         guess = jnp.nansum(v * i) / jnp.nansum(jnp.where(jnp.isnan(i), 0, v**2))
@@ -198,7 +201,7 @@ def curves(model: Model, theta: Array, g: Array, v: Array) -> Array:
 
 
 def alone(device: Callable[[Array], Any], free: Callable[[Any], Any], v: Array, i: Array):
-    """Fits every cell by itself, with the shunt and an offset of its own: `xb.Fit` of all."""
+    """Fits of every cell by itself, with the shunt and an offset per cell: a batched `xb.Fit`."""
     shunt = xb.Ohmic(1 / R_SHUNT)
 
     def one(i):

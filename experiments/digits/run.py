@@ -1,8 +1,8 @@
-"""The main job: a trained classifier on real wires, before and after compensation.
+"""Demo: a digits classifier on arrays with real wires, before and after compensation.
 
 Trains 64-128-10 networks on the 8x8 digits bundled with scikit-learn, maps both layers to arrays
-at full scale, and measures test accuracy and product error for software, ideal wires, the plain
-mapping, a linear calibration of each column, and compensated conductances.
+at full scale, and measures test accuracy and product error in software, on ideal wires, without
+compensation, with a linear calibration per column, and with compensated conductances.
 
     python -m experiments.digits.run --out out
 """
@@ -31,7 +31,7 @@ ROWS = ("software", "ideal wires", "uncompensated", "linear calibration", "compe
 
 
 class Case(NamedTuple):
-    """Device and wires: resistances [ohm] of a cell that is on and off, and of a segment."""
+    """Device and wires: resistances [ohm] of a cell in its on and off state, and per segment."""
 
     name: str
     r_on: float
@@ -48,7 +48,7 @@ class Layer(NamedTuple):
 
 
 def digits(seed: int):
-    """Training and test pixels in [0, 1] and labels; a quarter is for the test."""
+    """Training and test pixels in [0, 1], and labels; a quarter of the images is for the test."""
     x, y = load_digits(return_X_y=True)
     parts = train_test_split(x / 16, y, test_size=0.25, random_state=seed, stratify=y)
     return [jnp.asarray(part) for part in parts]
@@ -63,10 +63,10 @@ def forward(layers: list[Layer], x):
 
 
 def train(seed: int, x, y, epochs: int = 100, batch: int = 64) -> list[Layer]:
-    """A 64-128-10 network, by Adam at 1e-3 on the cross-entropy.
+    """A 64-128-10 network, trained by Adam with a rate of 1e-3 on the cross-entropy.
 
-    Weights are clipped at 2.5 standard deviations of their layer, as is usual for analog arrays:
-    a few outliers would otherwise leave all other cells near the bottom of the range.
+    Weights are clipped at 2.5 standard deviations of their layer, as is usual for analog arrays.
+    Without clipping, a few outliers would put most cells near the bottom of the range.
     """
     keys = jax.random.split(jax.random.key(seed), 3)
     shapes = ((64, 128), (128, 10))
@@ -103,12 +103,12 @@ def _clip(weights):
 
 
 def on_arrays(layers: list[Layer], case: Case, mapping, x_train, on_step) -> dict:
-    """The same network on arrays: layers for every row of the table, and what was programmed."""
+    """The network on arrays: layers for every row of the table, and the compensations."""
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(case.r_wire, case.r_wire))
     ideal = lambda g: xb.Crossbar(xb.Ohmic(g))
     found = {"software": layers} | {name: [] for name in ROWS[1:]}
     programmed = []
-    seen = x_train[:1000]  # what the calibration is fitted on: random training images
+    seen = x_train[:1000]  # random training images for the calibration
     for layer in layers:
         k = mapping.siemens_per_weight(layer.weights)
         plain = mapping.program(layer.weights, k)
@@ -118,7 +118,7 @@ def on_arrays(layers: list[Layer], case: Case, mapping, x_train, on_step) -> dic
         found["uncompensated"].append(Layer(real, layer.bias))
 
         inputs = seen
-        for before in found["linear calibration"]:  # as the calibrated layers before it leave them
+        for before in found["linear calibration"]:  # inputs from the calibrated layers before
             inputs = jax.nn.relu(inputs @ before.weights + before.bias)
         fit = xb.calibrate(inputs @ real, inputs @ layer.weights)
         calibrated = Layer(real * fit.gain, layer.bias + fit.offset)
@@ -134,7 +134,7 @@ def on_arrays(layers: list[Layer], case: Case, mapping, x_train, on_step) -> dic
 
 
 def measure(found: dict, layers: list[Layer], x, y) -> dict[str, tuple[float, float]]:
-    """Test accuracy [%] and rms error of the hidden products over their rms, for every row."""
+    """Test accuracy [%] and relative rms error of the hidden products, for every row."""
     wanted = x @ layers[0].weights
     rows = {}
     for name in ROWS:
@@ -148,7 +148,7 @@ def measure(found: dict, layers: list[Layer], x, y) -> dict[str, tuple[float, fl
 
 
 def run(seeds: int, progress: Progress) -> tuple[dict, dict]:
-    """Both cases with differential pairs, and the first one with a single array."""
+    """Results of both cases with differential pairs, and of the first one with a single array."""
     jobs = [(case, xb.DifferentialPair) for case in CASES] + [(CASES[0], xb.OffsetColumn)]
     results, arrays = [], {}
     bar = progress.add_task("training", total=seeds * len(jobs) * 2)
@@ -196,7 +196,7 @@ def run(seeds: int, progress: Progress) -> tuple[dict, dict]:
 
 
 def show(result: dict, console: Console) -> None:
-    """Medians over seeds, one table a mapping."""
+    """Prints medians over seeds, one table per mapping."""
     for kind, title in (
         ("DifferentialPair", "Differential pairs, full scale"),
         ("OffsetColumn", "A single array with an offset column, full scale"),
@@ -217,7 +217,7 @@ def show(result: dict, console: Console) -> None:
 
 
 def draw(result: dict) -> Figure:
-    """Accuracy of every row, a panel a table; dots are seeds, bars medians."""
+    """Accuracy of every row, one panel per table; dots are seeds, bars are medians."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     axes = figure.subplots(1, len(result["tables"]), sharey=True)
     for axis, block in zip(axes, result["tables"]):

@@ -1,17 +1,17 @@
-"""How an array is fed decides what its wires take.
+"""IR drop for different ways of feeding an array.
 
     python -m experiments.feeding.run
 
-Three questions, each on arrays with conductances uniform in 1 to 100 uS and inputs uniform in 0 to
-0.2 V, against the product without wires:
+Conductances are uniform in 1 to 100 uS, inputs uniform in 0 to 0.2 V; errors are against the
+product with ideal wires. Three comparisons:
 
-1. Ends: terminals at one end of each line, at both ends of one family or of both, on alternating
-   sides, and straps at inner nodes. A line whose both ends are held drops, to first order, a
-   quarter of what it does from one.
-2. Pairs: a differential pair as two arrays that are subtracted below, or as 2T2R cells that
-   subtract inside. The sensed line that is shared then carries the difference alone.
-3. Level lines: a converter whose levels all rows share, each behind an output resistance, so that
-   rows of the same code disturb each other.
+1. Ends: terminals at one end of each line, at both ends of one line family or of both, on
+   alternating sides, and straps at inner nodes. To first order, a line held at both ends has a
+   quarter of the drop of a line held at one end.
+2. Pairs: a differential pair as two subtracted arrays, or as 2T2R cells, which subtract inside the
+   cell. The shared sensed line of 2T2R cells carries the difference alone.
+3. Level lines: a converter whose levels are shared by all rows, each level behind an output
+   resistance, so that rows of the same code disturb each other.
 """
 
 import time
@@ -32,8 +32,8 @@ from ..common import keep
 
 HERE = Path(__file__).parent
 SIZES = (32, 64, 128)
-R_WIRES = (0.02, 0.1, 0.3, 1.0)  # [ohm a segment]
-STRAP = 5.0  # [ohm] of a strap, four a line
+R_WIRES = (0.02, 0.1, 0.3, 1.0)  # [ohm per segment]
+STRAP = 5.0  # [ohm] per strap, four straps per line
 LEVELS = (0.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # [ohm] output resistance of a level
 BITS = 3  # of the shared converter
 SEED = 0
@@ -46,13 +46,13 @@ def array(n: int) -> tuple[Any, Any]:
 
 
 def straps(n: int) -> Any:
-    """At four nodes of every line, evenly along it, counted from its far end."""
+    """Strap resistances [ohm] along a line: four evenly spaced straps, inf elsewhere."""
     at = np.isin(np.arange(n), n // 4 * np.arange(4) + n // 8)
     return jnp.where(jnp.asarray(at), STRAP, jnp.inf)
 
 
 def fed(kind: str, n: int, r: float) -> tuple[xb.Drive, xb.VirtualGround]:
-    """Drive and readout. One more segment of wire leads to a far terminal."""
+    """Drive and readout. A far terminal is behind one more wire segment."""
     one = xb.Drive(), xb.VirtualGround()
     both = xb.Drive(0.0, r), xb.VirtualGround(0.0, r)
     if kind == "alternating":
@@ -82,7 +82,7 @@ def rms(x: Any) -> float:
 
 
 def ends(console: Console) -> list[dict[str, Any]]:
-    """Errors of products, relative to their rms, for every way of feeding."""
+    """Errors of products, relative to their rms, for every kind of feeding."""
     found = []
     for n in SIZES:
         g, v = array(n)
@@ -97,7 +97,7 @@ def ends(console: Console) -> list[dict[str, Any]]:
 
 
 def two_in_one(console: Console) -> list[dict[str, Any]]:
-    """Largest drops [V] and errors of a differential pair, apart and in one cell."""
+    """Largest drops [V] and errors of a differential pair, as two arrays and as 2T2R cells."""
     found = []
     for n in SIZES:
         random = np.random.default_rng(SEED)
@@ -131,7 +131,7 @@ def two_in_one(console: Console) -> list[dict[str, Any]]:
 
 
 def level_lines(console: Console) -> list[dict[str, Any]]:
-    """Errors of products where rows share the levels of a converter, against ideal levels."""
+    """Errors of products for rows that share the levels of a converter, against ideal levels."""
     found = []
     for n in SIZES:
         g, _ = array(n)
@@ -151,14 +151,14 @@ def level_lines(console: Console) -> list[dict[str, Any]]:
 
 def show(result: dict, console: Console) -> None:
     table = Table(title="Error of products, relative to their rms")
-    table.add_column("rows and columns, ohm a segment")
+    table.add_column("rows and columns, ohm per segment")
     for kind in KINDS:
         table.add_column(kind, justify="right")
     for row in result["ends"]:
         name = f"{row['n']}, {row['r']:g}"
         table.add_row(name, *(f"{row['errors'][kind]:.2e}" for kind in KINDS))
     console.print(table)
-    table = Table(title="A differential pair at 1 ohm a segment")
+    table = Table(title="A differential pair at 1 ohm per segment")
     for name in ("rows and columns", "pair", "sensed line, mV", "driven lines, mV", "error"):
         table.add_column(name, justify="right")
     for row in result["pairs"]:
@@ -177,7 +177,7 @@ def draw(result: dict) -> Figure:
     for kind, style in zip(KINDS, styles):
         errors = [100 * row["errors"][kind] for row in rows]
         left.loglog([row["r"] for row in rows], errors, style, label=kind, color="0.1", ms=4)
-    left.set_xlabel("wire [ohm a segment], 64 x 64")
+    left.set_xlabel("wire [ohm per segment], 64 x 64")
     left.set_ylabel("error of products [% of their rms]")
     left.legend(fontsize=7)
     at = np.arange(len(result["pairs"]))
@@ -194,7 +194,7 @@ def draw(result: dict) -> Figure:
                 label=label,
             )
     middle.set_xticks(at, [f"{row['n']} x {row['n']}" for row in result["pairs"]])
-    middle.set_ylabel("largest drop [mV], 1 ohm a segment")
+    middle.set_ylabel("largest drop [mV], 1 ohm per segment")
     middle.set_yscale("log")
     middle.legend(fontsize=7)
     for row, style in zip(result["level_lines"], ("o-", "s--", "^:")):

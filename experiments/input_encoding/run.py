@@ -1,19 +1,19 @@
-"""What an encoding of the inputs costs and what it saves.
+"""Errors and costs of input encodings.
 
     python -m experiments.input_encoding.run
 
-A number of 6 bits is put on a word line as one voltage, as slices of bits, as a pulse that is as
-long as the number is large, or as that many pulses. In a linear array all are the same product.
-They differ
+A number of 6 bits is applied to a word line as one voltage, as slices of bits, as a pulse whose
+length is the number, or as a number of pulses. In a linear array all of them give the same product.
+They differ in three ways:
 
-1. in what nonlinear cells make of them: `I = (G / b) sinh(b v)` bends what depends on the size of a
-   voltage, and only scales what is on or off;
-2. in how products are converted: outputs of slices one by one, so that their rounding errors add up
-   with the weights of the slices, and pulses once, after an integrator has added them up;
-3. in how much time and how many conversions they take.
+1. Nonlinear cells: `I = (G / b) sinh(b v)` distorts a number encoded as a voltage, but only scales
+   voltages that are on or off.
+2. Conversion: the outputs of slices are converted one by one, and their rounding errors add up with
+   the weights of the slices; pulses are converted once, after an integrator has summed them.
+3. Time, and the number of conversions.
 
-Errors are those of products after a gain and an offset a column, fitted on half of the inputs and
-measured on the other half, relative to the rms of the products.
+Errors are errors of products, after a gain and an offset per column that are fitted on half of the
+inputs and tested on the other half, relative to the rms of the products.
 """
 
 import time
@@ -36,7 +36,7 @@ from ..common import keep
 
 HERE = Path(__file__).parent
 N, BITS, V_MAX, R_WIRE = 32, 6, 0.4, 0.3
-BS = (0.0, 0.5, 1.0, 2.0, 4.0)  # [1/V] of the sinh
+BS = (0.0, 0.5, 1.0, 2.0, 4.0)  # [1/V] b of the sinh cells
 ADC_BITS = (4, 6, 8, 10)
 INPUTS, SEED = 64, 0
 
@@ -47,7 +47,7 @@ ENCODINGS: dict[str, Any] = {
     "pulse width": lambda x: encoding.pulse_width(x, V_MAX, BITS),
     "pulse number": lambda x: encoding.pulse_number(x, V_MAX, BITS),
 }
-INTEGRATED = ("pulse width", "pulse number")  # added up before they are converted
+INTEGRATED = ("pulse width", "pulse number")  # summed before conversion
 
 
 def data() -> tuple[Any, Any]:
@@ -58,7 +58,8 @@ def data() -> tuple[Any, Any]:
 
 @eqx.filter_jit
 def outputs(crossbar: xb.Crossbar, kind: str, x: Any) -> tuple[Any, Any]:
-    """Outputs [A] of all phases of all inputs, `(inputs, phases, cols)`, and the weights."""
+    """Output currents [A] of all phases of all inputs, `(inputs, phases, cols)`, and the weights of
+    the phases."""
 
     def one(x):
         phases = ENCODINGS[kind](x)
@@ -72,7 +73,7 @@ def outputs(crossbar: xb.Crossbar, kind: str, x: Any) -> tuple[Any, Any]:
 
 
 def error(products: Any, want: Any) -> float:
-    """Of products after a gain and an offset a column, on the half that they were not fitted on."""
+    """Relative error of products after a gain and an offset per column, on the held-out half."""
     half = INPUTS // 2
     fit = xb.calibrate(products[:half], want[:half])
     missed = fit(products[half:]) - want[half:]
@@ -131,7 +132,7 @@ def draw(result: dict) -> Figure:
         right.semilogy(*zip(*of("converters", "bits")), style, color="0.1", ms=5, mfc="w")
     left.set_xlabel("nonlinearity of the cells b [1/V]")
     left.set_ylabel("error of products [% of their rms]")
-    right.set_xlabel("bits of the outputs' converter, linear cells")
+    right.set_xlabel("bits of the output converter, linear cells")
     right.set_xticks(ADC_BITS)
     figure.legend(fontsize=7, loc="outside right")
     return figure

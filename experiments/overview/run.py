@@ -1,4 +1,4 @@
-"""The README's figure: the circuit and its conventions, what wires do to it, and the way back.
+"""Figure of the README: the circuit and its conventions, IR drop, and compensation.
 
 python -m experiments.overview.run
 """
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def schematic(axis, rows: int = 3, cols: int = 4) -> None:
-    """Word lines from the left, bit lines to the bottom, a segment of wire before each cell."""
+    """Schematic: word lines from the left, bit lines to the bottom, one wire segment per cell."""
     wire, cell = {"color": "0.15", "lw": 1.2}, {"color": "0.15", "lw": 1.0}
 
     def resistor(x, y, along):
@@ -78,14 +78,14 @@ def main() -> None:
     strong = jnp.where(plain[0] > 2e-6, attenuation, jnp.nan)
     image = middle.imshow(strong, cmap="cividis")
     figure.colorbar(image, ax=middle, label="effective / programmed conductance")
-    middle.set_title("conductance with 2 ohm of wire per cell", fontsize=9)
+    middle.set_title("conductance with 2 ohm per segment", fontsize=9)
     middle.set_xlabel("bit line")
     middle.set_ylabel("word line")
     for (name, error), style in zip(errors.items(), ("o-", "s-")):
         color = "0.55" if name == "before" else "0.1"
         label = f"{name} compensation"
         right.semilogy(error, style, color=color, label=label, markersize=3, lw=0.8)
-    right.set_title("error of the weights they compute with", fontsize=9)
+    right.set_title("error of the effective weights", fontsize=9)
     right.set_xlabel("bit line")
     right.set_ylabel("relative rms error")
     right.legend(fontsize=8, loc="center right")

@@ -1,22 +1,24 @@
-"""How precise an output is, and what a converter can learn.
+"""Precision of outputs over the size of an array, and learned converters of 4 bits.
 
     python -m experiments.sensing.run
 
-1. Precision, in bits: log2 of the full range of an output over its rms error, after a gain and an
-   offset a column, on inputs that they were not fitted on. A whole chain is in between: converters
-   of the inputs, conductances that were programmed with an error, wires, drivers, and either
-   amplifiers (a differential pair on two arrays) or floating bit lines (pairs of constant sum in
-   2T2R cells), with their offsets and noise, and converters of the outputs. All values stand in
-   GIVEN, and were chosen before the first run; they are illustrative, of the order of published
-   arrays.
+1. Precision in bits: log2 of the full range of an output over its rms error, after a gain and an
+   offset per column, on inputs that these were not fitted on. The chain has converters of the
+   inputs, conductances with programming errors, wires, drivers, a readout with offsets and noise,
+   and converters of the outputs. The readout has either amplifiers (a differential pair on two
+   arrays) or floating bit lines (pairs of constant sum in 2T2R cells). All values are in GIVEN;
+   they were chosen before the first run, and are illustrative, of the order of published arrays.
    An ideal converter of b bits has b + 1.8 of these bits, since its rms error is 0.29 steps.
-   Published ones come from other conductances and drivers, and maybe another definition: they
-   stand beside for orientation.
-2. Converters of 4 bits behind both layers of a digits network on arrays with wires: uniform over
-   the range that training data fill, uniform over the part of it that converts them with the least
-   squared error, uniform over a range that is learned, and a ramp whose levels are learned from
-   there on, both by gradients straight through the codes on the training data. The error is that
-   on test data.
+   Published precisions have other conductances and drivers, and possibly another definition; they
+   are shown for orientation.
+2. Test error of a digits network on arrays with wires, with 4-bit converters behind both layers:
+
+   - uniform over the range of the training data;
+   - uniform over the part of this range with the least squared error on the training data;
+   - uniform over a learned range;
+   - a ramp with learned levels, which start at the learned range.
+
+   Both are learned on training data, with straight-through gradients.
 """
 
 import time
@@ -45,18 +47,18 @@ SEEDS = 5
 GIVEN = {
     "g_min_siemens": 1e-6,
     "g_max_siemens": 1e-4,
-    "sigma_siemens": 1e-6,  # of programming, one percent of the range
-    "wire_ohm": 0.35,  # a segment
+    "sigma_siemens": 1e-6,  # of programming errors, one percent of the range
+    "wire_ohm": 0.35,  # per segment
     "driver_ohm": 50.0,
     "v_max_volt": 0.2,
     "dac_bits": 8,
     "adc_bits": 8,
     "amplifier_gain": 1e4,
-    "offset_volt": 1e-3,  # deviation over columns
-    "swing_volt": 0.5,  # that the largest output of the calibration takes
+    "offset_volt": 1e-3,  # standard deviation over columns
+    "swing_volt": 0.5,  # of the largest output
     "e_n": 1e-8,  # V/sqrt(Hz)
     "band_hz": (1e3, 1e7),
-    "inputs": 512,  # half of them for the correction
+    "inputs": 512,  # half of them for fitting the correction
 }
 PUBLISHED = {
     "bits": (5, 8),
@@ -66,11 +68,11 @@ PUBLISHED = {
 NETWORKS = 10
 BITS, STEPS, RATE = 4, 400, 0.02  # of the learned converters
 CONVERTERS = ("none", "uniform", "least squares", "learned range", "learned ramp")
-SCALES = np.linspace(0.2, 1, 33)  # of the filled range, for least squares
+SCALES = np.linspace(0.2, 1, 33)  # parts of the filled range, for least squares
 
 
 def precision(wanted: Any, measured: Any) -> float:
-    """Bits, over all columns; both `(inputs, cols)`."""
+    """Precision [bits], mean over columns; both arguments are `(inputs, cols)`."""
     half = len(wanted) // 2
     fit = xb.calibrate(measured[:half], wanted[:half])
     missed = fit(measured[half:]) - wanted[half:]
@@ -80,19 +82,19 @@ def precision(wanted: Any, measured: Any) -> float:
 
 @eqx.filter_jit
 def read_all(crossbar: xb.Crossbar, v: Any) -> Any:
-    """Outputs for every input, `(inputs, cols)`."""
+    """Outputs of the readout for every input, `(inputs, cols)`."""
     return lax.map(lambda v: xb.read(crossbar, v).output, v)
 
 
 def converted(v: Any, noise: Any, random: Any) -> Any:
-    """Outputs with their noise, through converters over the range that the calibration fills."""
+    """Outputs with noise, through converters over the range of the calibration inputs."""
     v = v + noise * jnp.asarray(random.normal(size=v.shape))
     half = len(v) // 2
     return xb.Adc(GIVEN["adc_bits"], jnp.min(v[:half]), jnp.max(v[:half]))(v)
 
 
 def chain(rows: int, cols: int, seed: int) -> dict[str, float]:
-    """Bits of both kinds of sensing, for one array and all its errors."""
+    """Precision [bits] of both kinds of readout, for one array with all its errors."""
     random = np.random.default_rng(seed)
     w = jnp.asarray(random.uniform(-1, 1, (rows, cols)))
     x = jnp.asarray(random.uniform(0, 1, (GIVEN["inputs"], rows)))
@@ -142,7 +144,7 @@ def precisions(console: Console) -> list[dict[str, Any]]:
 
 
 def on_wires(layers: list[Layer]) -> list[Layer]:
-    """The network's layers as arrays with wires multiply."""
+    """The layers of the network with the effective weights of arrays with wires."""
     case, found = CASES[1], []
     mapping = xb.DifferentialPair(1 / case.r_off, 1 / case.r_on)
     for layer in layers:
@@ -154,13 +156,13 @@ def on_wires(layers: list[Layer]) -> list[Layer]:
 
 
 def scores(layers: list[Layer], converters: Any, x: Any) -> Any:
-    """Both products are converted, and biases and the rectifier are digital."""
+    """Class scores. Both products are converted; biases and the rectifier are digital."""
     hidden = jax.nn.relu(converters[0](x @ layers[0].weights) + layers[0].bias)
     return converters[1](hidden @ layers[1].weights) + layers[1].bias
 
 
 def learned(layers: list[Layer], make: Any, start: Any, x: Any, y: Any) -> Any:
-    """Parameters of converters, by Adam on the cross-entropy of the training data."""
+    """Learned parameters of converters, by Adam on the cross-entropy of the training data."""
     optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
 
     def loss(parameters, x, y):
@@ -192,7 +194,7 @@ def four_bits(seed: int) -> dict[str, float]:
     signals = first, hidden @ layers[1].weights
     filled = [(jnp.min(z), jnp.max(z)) for z in signals]
 
-    # ends as parts of the range that is filled, and how the steps share it
+    # parameters: ends relative to the filled range; for ramps also the shares of the steps
     def ranges(ends):
         return [xb.Adc(BITS, lo * e[0], hi * e[1]) for (lo, hi), e in zip(filled, ends)]
 

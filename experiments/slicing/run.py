@@ -1,17 +1,17 @@
-"""How far slices take the error of a product down, with wires in the loop.
+"""Error of a product made of slices, over the number of slices, with wires.
 
     python -m experiments.slicing.run
 
-Weights from a normal of deviation 0.3, 64 x 64, on differential pairs of 1 to 100 uS; every slice
-is an array of its own, its cells programmed with a normal error of a deviation that is a part of
-the range, and stands for what the slices before it leave of the weights
-(`xb.nn.methods.sliced`). `error` is that of the weights of all slices, rms over rms; medians of
-five draws.
+Weights are normal with standard deviation 0.3, 64 x 64, on differential pairs of 1 to 100 uS. Every
+slice is an array of its own, programmed with the residual of the slices before it
+(`xb.nn.methods.sliced`). The programming error of a cell is normal, with a standard deviation given
+as a part of the range. `error` is the rms error of the summed weights of all slices, relative to
+their rms; median of five draws. Three arms:
 
-- compensated: every slice compensated for its wires before it is programmed, residuals measured
-  on the arrays, wires and all.
-- calibrated: a digital gain and offset a column in place of that.
-- cells alone: residuals from what cells were programmed to, as if wires were ideal.
+- compensated: every slice is compensated for its wires; residuals are measured on the arrays, wires
+  included.
+- calibrated: every slice has a digital gain and offset per column instead.
+- cells alone: residuals are computed from the programmed conductances, as if wires were ideal.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ def hardware(sigma: float, build: Any = wired) -> methods.Hardware:
 
 
 def parts(weights: jax.Array, sigma: float, arm: str, key: jax.Array) -> list[jax.Array]:
-    """The weights that each slice computes with."""
+    """Effective weights of each slice."""
     if arm == "cells alone":
         made = methods.sliced(weights, hardware(sigma, ideal), SLICES, key, methods.plain)
         return [dataclasses.replace(part, build=wired).weights() for part in made.parts]
@@ -61,7 +61,7 @@ def parts(weights: jax.Array, sigma: float, arm: str, key: jax.Array) -> list[ja
 
 
 def errors(sigma: float, arm: str) -> np.ndarray:
-    """After each slice."""
+    """Relative rms error of the weights after each slice, median over draws."""
     found = []
     for draw in range(DRAWS):
         w = jnp.asarray(np.random.default_rng(draw).normal(0, 0.3, (N, N)))
@@ -91,7 +91,7 @@ def figure(cases: list[dict[str, Any]]) -> Figure:
 def main() -> None:
     began, console = time.perf_counter(), Console()
     jax.config.update("jax_enable_x64", True)
-    table, cases = Table("residuals", "spread", *map(str, range(1, SLICES + 1)), "a slice"), []
+    table, cases = Table("residuals", "spread", *map(str, range(1, SLICES + 1)), "per slice"), []
     for arm in ARMS:
         for sigma in SPREADS:
             error = errors(sigma, arm)

@@ -1,27 +1,30 @@
-"""Sneak paths: how large an array of each kind of cell can be read and written without help.
+"""Sneak paths: read margins and half-select power over array size, for every kind of cell.
 
     python -m experiments.sneak_paths.run
 
-The margin is `(V_on - V_off) / v` across a load at the selected column, between the two states of
-the cell in the far corner, `(0, N - 1)`, while all others conduct. The load is as large as the
-cell in its low-resistance state (LRS), and every kind of LRS cell passes the same current at half
-the supply: so with no other cell, `V_on = v / 2` for all of them.
+The read margin is `(V_on - V_off) / v`: the difference of the voltages across a load at the
+selected column for both states of the cell in the far corner, `(0, N - 1)`, relative to the supply
+`v`. All other cells are in the low-resistance state (LRS). The resistance of the load is that of an
+LRS cell, and LRS cells of every kind carry the same current at half the supply. A single cell
+therefore has `V_on = v / 2`.
 
-Closed forms with ideal wires, conductances `G = 1 / R` of the other cells, `G_L` of the load and
-`G_s` of the selected cell. Floating: `V / v = G_f / (G_f + G_L)`, `G_f = G_s + 1 / R_sneak`,
-`R_sneak = R/(N-1) + R/(N-1)^2 + R/(N-1)`. Else: unselected lines are held, so that the load sees
-the selected cell to `v` and the `N - 1` others of its column to `a v`; cells elsewhere lie between
-ideal sources:
+Closed forms for ideal wires, with conductances `G = 1 / R` of the other cells, `G_L` of the load
+and `G_s` of the selected cell:
+
+- Floating lines: `V / v = G_f / (G_f + G_L)`, `G_f = G_s + 1 / R_sneak`,
+  `R_sneak = R/(N-1) + R/(N-1)^2 + R/(N-1)`.
+- Held lines: the selected cell connects the load to `v`, and the `N - 1` other cells of its column
+  connect the load to `a v`; all other cells are between ideal sources:
 
     V / v = (G_s + a (N - 1) G) / (G_s + (N - 1) G + G_L),   a = 1/2 (V/2), 1/3 (V/3), 0 (grounded).
 
-In writing, without a load, the selected row delivers `I(V) + (N - 1) I(V/2)` and `2 (N - 1)` cells
-take `V/2` in the V/2 scheme; `I(V) + (N - 1) I(V/3)` and `N^2 - 1` cells at `V/3` of either sign in
-the V/3 scheme.
+Writes have no load. In the V/2 scheme the selected row delivers `I(V) + (N - 1) I(V/2)`, and
+`2 (N - 1)` cells have `V/2`. In the V/3 scheme the selected row delivers `I(V) + (N - 1) I(V/3)`,
+and `N^2 - 1` cells have `V/3` of either sign.
 
-With ideal wires an array also folds, whatever its cells: all unselected rows are alike, and all
-unselected columns, so 2 x 2 cells of which each stands for 1, `N - 1` or `(N - 1)^2` are exact,
-and `N` may be any number. Whole arrays are held against that.
+With ideal wires an array also folds, for any kind of cell: all unselected rows are equal, and so
+are all unselected columns. Folded 2 x 2 cells that stand for 1, `N - 1` or `(N - 1)^2` cells each
+are then exact, for any `N`. Whole arrays are checked against folded ones.
 """
 
 import time
@@ -46,18 +49,18 @@ from ..common import keep
 HERE = Path(__file__).parent
 SIZES = (16, 32, 64, 128, 256)
 FEW = (16, 64, 256)
-BEYOND = 320  # one size more, where a margin of 10 % is not below 256
-R_WIRES = (0.0, 1.0, 5.0)  # [ohm a segment]
-PART = 0.1  # the margin that an array must have
+BEYOND = 320  # one more size, if the margin is still above 10 % at 256
+R_WIRES = (0.0, 1.0, 5.0)  # [ohm per segment]
+PART = 0.1  # required read margin
 
-# Illustrative throughout, of the order of published filamentary cells; transistors are the
-# 180 nm-like set of the tests.
-V_READ, V_WRITE = 1.0, 1.0  # [V] supply of a read, load included; across a written cell
-R_LRS = 1e5  # [ohm] at half the read voltage; the load is as large
-HRS = 0.01  # what a cell in its high-resistance state conducts of that, and its memory element
+# All parameters are illustrative, of the order of published filamentary cells. The transistor is
+# the 180 nm-like set of the tests.
+V_READ, V_WRITE = 1.0, 1.0  # [V] supply of a read, across cell and load; voltage of a written cell
+R_LRS = 1e5  # [ohm] of an LRS cell at half the read voltage, and of the load
+HRS = 0.01  # conductance of the memory element in the high-resistance state (HRS) over that in LRS
 B = 10.0  # nonlinearity [1/V] of the sinh and self-rectifying cells shown: I(v)/I(v/2) = 148
 RATIO = 1e4  # rectification of the cells shown
-SELECTOR_V = 0.3  # [V] that the diodes of 1S1R take at the LRS current, of 0.5 V
+SELECTOR_V = 0.3  # [V] across the diodes of 1S1R at the LRS current, of 0.5 V in all
 V_T, V_GATE = 0.45, 1.8  # [V] of the transistor in 1T1R, 1 um / 0.18 um
 BETA = 200e-6 / 0.18  # [A/V^2]
 BS = (0.0, 5.0, 10.0)
@@ -79,11 +82,12 @@ SOURCES = {
     },
 }
 
-Make = Callable[[Any, Any], xb.AbstractCell]  # how many side by side, and their state, LRS = 1
+Make = Callable[[Any, Any], xb.AbstractCell]  # of the number of parallel cells; state, LRS = 1
 
 
 def g_sinh(b: Any, at: float = V_READ / 2) -> Any:
-    """Conductance [S] at 0 V of a sinh of `b` that passes `at / R_LRS` at the voltage `at`."""
+    """Conductance [S] at 0 V of a sinh cell with `b` [1/V] that carries `at / R_LRS` at the voltage
+    `at` [V]."""
     x = jnp.asarray(b) * at
     return jnp.where(x == 0, 1.0, x / jnp.sinh(jnp.where(x == 0, 1.0, x))) / R_LRS
 
@@ -109,7 +113,8 @@ def one_transistor(many: Any, state: Any) -> xb.AbstractCell:
 
 
 def one_row(crossbar: xb.Crossbar, row: Any, col: Any, v: Any) -> tuple[xb.Crossbar, xb.Bias]:
-    """One row's gates on, all source lines at `v`: every column is read at once."""
+    """Read scheme of 1T1R: the gates of one row on, all source lines at `v`, all columns read at
+    once."""
     on = jnp.where(jnp.arange(crossbar.shape[0]) == row, 1.0, 0.0)
     return crossbar, gated(crossbar, on, v, V_GATE)
 
@@ -126,7 +131,7 @@ KINDS: dict[str, tuple[Make, tuple, tuple[int, ...]]] = {
 
 
 def array(make: Make, n: int, r: Any, selected: Any, loads: Any) -> xb.Crossbar:
-    """A whole array; every resistance as an array, so that all schemes share a compilation."""
+    """A whole array. All resistances are arrays, so that all schemes share one compilation."""
     state = jnp.ones((n, n)).at[0, n - 1].set(selected)
     open_ = jnp.full(n, jnp.inf)
     readout = xb.VirtualGround(loads, open_)
@@ -135,14 +140,15 @@ def array(make: Make, n: int, r: Any, selected: Any, loads: Any) -> xb.Crossbar:
 
 
 def margin(make: Make, n: int, r: float, scheme) -> float:
-    """Read margin of a whole array. Held columns have no load; gated ones are all read."""
+    """Read margin of a whole array. Unselected columns have no load, except in the gated scheme,
+    which reads all columns."""
     loads = jnp.full(n, R_LRS) if scheme is one_row else jnp.zeros(n).at[n - 1].set(R_LRS)
     on, off = (array(make, n, r, state, loads) for state in (1.0, HRS))
     return float(read_margin(on, off, 0, n - 1, V_READ, scheme))
 
 
 def folded_margin(make: Make, n: float, scheme, hrs: float = HRS) -> float:
-    """Read margin of an array of any size `n` with ideal wires, of 2 x 2 cells."""
+    """Read margin of an array of any size `n` with ideal wires, by folding to 2 x 2 cells."""
     others = n - 1.0
     many = jnp.asarray([[others, 1.0], [others**2, others]])
     loads = jnp.asarray([R_LRS / others if scheme is one_row else 0.0, R_LRS])
@@ -174,8 +180,8 @@ def closed_form(n: int, scheme) -> float:
 def ten_percent(
     make: Make, scheme, kept: Callable = lambda n: 1.0, hrs: float = HRS
 ) -> float | None:
-    """The size at which the ideal margin, times a factor of the size, falls to 10 %. None where
-    not even four cells have it."""
+    """The size at which the margin on ideal wires, times a factor `kept(n)`, falls to 10 %; `None`
+    if not even 2 x 2 cells reach 10 %."""
 
     def off(log_n):
         n = float(np.exp(log_n))
@@ -190,8 +196,8 @@ def ten_percent(
 
 
 def ten_percent_wired(make: Make, r: float, ideal: float) -> float | None:
-    """The same on wires: what they leave of the ideal margin is interpolated between sizes, from
-    all of it at a single cell. None beyond the largest size."""
+    """The size at which the margin with wires falls to 10 %; `None` beyond the largest size. The
+    ratio of the margin to that on ideal wires is interpolated between sizes, from 1 at one cell."""
     sizes = [n for n in SIZES if n < ideal][-2:] + [n for n in (*SIZES, BEYOND) if n >= ideal][:1]
     if sizes[-1] < ideal:
         return None
@@ -203,7 +209,8 @@ def ten_percent_wired(make: Make, r: float, ideal: float) -> float | None:
 
 
 def margins(say) -> list[dict]:
-    """Margins of every kind, whole arrays; those on ideal wires against closed forms."""
+    """Read margins of whole arrays for every kind of cell, checked on ideal wires against folded
+    arrays and closed forms."""
     rows, worst, apart = [], 0.0, 0.0
     for kind, (make, schemes, sizes) in KINDS.items():
         for n in sizes:
@@ -216,7 +223,7 @@ def margins(say) -> list[dict]:
                 assert apart < 1e-7, (row, folded)
                 if make is linear:
                     exact = closed_form(n, scheme)
-                    # a margin is the difference of two outputs, each exact to 1e-12 of the supply
+                    # the margin is the difference of two outputs, each exact to 1e-12 of the supply
                     assert abs(row["margin_0_ohm"] - exact) < 1e-11, (row, exact)
                     worst = max(worst, abs(row["margin_0_ohm"] / exact - 1))
                 rows.append(row)
@@ -231,7 +238,7 @@ def margins(say) -> list[dict]:
 
 
 def check_sneak(n: int) -> None:
-    """The sneak current of a linear floating array against R_sneak."""
+    """Checks the sneak current of a linear floating array against `R_sneak`."""
     x = array(linear, n, 0.0, 1.0, jnp.zeros(n))
     r_sneak = R_LRS * (2 / (n - 1) + 1 / (n - 1) ** 2)
     i = float(xb.schemes.sneak_current(x, 0, n - 1, V_READ))
@@ -239,7 +246,7 @@ def check_sneak(n: int) -> None:
 
 
 def reach(say) -> dict:
-    """Sizes at 10 % over rectification, nonlinearity and wires, floating lines."""
+    """Sizes at a margin of 10 % over rectification, nonlinearity and wires."""
     rows = []
     for b in BS:
         for ratio in RATIOS:
@@ -255,7 +262,7 @@ def reach(say) -> dict:
     for scheme in (floating, half):
         found = [ten_percent(rectifying(b, 1.0), scheme) for b in bs]
         sinh[f"n_{NAMES[scheme]}"] = np.array(found)
-    # what a tenth of the ratio of states would make of it
+    # the same with a tenth of the ratio of both states
     less = [ten_percent(rectifying(b, 1.0), half, hrs=10 * HRS) for b in bs]
     sinh["n_V/2_hrs_10_lrs"] = less
     say("sizes at 10 %, sinh")
@@ -263,8 +270,8 @@ def reach(say) -> dict:
 
 
 def half_select(say) -> list[dict]:
-    """Current of the selected row and power of all others while one cell is written: cells that
-    pass the same at the full write voltage."""
+    """Current of the selected row and power of all other cells while one cell is written. All kinds
+    of cells carry the same current at the full write voltage."""
     rows = []
     writers = {
         "linear": rectifying(0.0, 1.0, V_WRITE),
@@ -298,7 +305,7 @@ def half_select(say) -> list[dict]:
 
 
 def writing(say) -> tuple[np.ndarray, dict]:
-    """Voltage delivered to each of 64 x 64 linear cells by the V/2 scheme, 5 ohm a segment."""
+    """Write voltage at each of 64 x 64 linear cells in the V/2 scheme, with 5 ohm per segment."""
     x = xb.Crossbar(xb.Ohmic(jnp.full((64, 64), 1 / R_LRS)), xb.Wires(5.0, 5.0))
     found = write_map(x, V_WRITE, half)
     assert int(jnp.max(found.status)) == 0
@@ -336,7 +343,7 @@ def draw(rows: list[dict], sizes: dict, power: list[dict], written: np.ndarray, 
     top_left.axhline(PART, color="0.7", lw=0.8, zorder=0)
     top_left.text(2.1, 0.083, "10 %", fontsize=7, color="0.4", va="top")
     top_left.set(ylim=(1e-5, 1), xlabel="rows = columns", ylabel="read margin / supply")
-    top_left.set_title("read margin: lines ideal wires, markers 5 ohm a segment", fontsize=9)
+    top_left.set_title("read margin: ideal wires (lines), 5 ohm per segment (markers)", fontsize=9)
     top_left.legend(fontsize=7, loc="lower left")
 
     for b, style, marker in zip(BS, ("k-", "k--", "k-."), "osD"):
@@ -366,7 +373,7 @@ def draw(rows: list[dict], sizes: dict, power: list[dict], written: np.ndarray, 
     top_right.axhline(100, color="0.5", lw=0.8, ls=":", zorder=0, label=quoted)
     top_right.set(ylim=(2, 3e6), xlabel="rectification, or I(v) / I(v/2) of a sinh")
     top_right.set_ylabel("rows = columns at a margin of 10 %")
-    title = f"size that can be read: lines ideal wires, markers 5 ohm, to N = {BEYOND}"
+    title = f"largest size: ideal wires (lines), 5 ohm up to N = {BEYOND} (markers)"
     top_right.set_title(title, fontsize=9)
     top_right.legend(fontsize=7, loc="upper left")
 
@@ -387,7 +394,7 @@ def draw(rows: list[dict], sizes: dict, power: list[dict], written: np.ndarray, 
     low_left.set(xlabel="rows = columns", ylabel="half-select power [mW]")
     low_left.set_xticks(SIZES, labels=[str(n) for n in SIZES])
     low_left.minorticks_off()
-    title = f"one cell written at {V_WRITE:g} V: what all others take, ideal wires"
+    title = f"power of all other cells while one is written at {V_WRITE:g} V, ideal wires"
     low_left.set_title(title, fontsize=9)
     low_left.legend(fontsize=7, loc="upper left")
 
@@ -397,7 +404,7 @@ def draw(rows: list[dict], sizes: dict, power: list[dict], written: np.ndarray, 
     low_right.set(xlabel="bit line", ylabel="word line")
     worst = said["v_disturb_worst"]
     low_right.set_title(
-        f"V/2 writes of {V_WRITE:g} V, linear, 5 ohm: no other sees more than {worst:.2f} V",
+        f"V/2 writes of {V_WRITE:g} V, linear, 5 ohm: other cells at most {worst:.2f} V",
         fontsize=9,
     )
     for axis in (top_left, top_right, low_left):
@@ -406,7 +413,7 @@ def draw(rows: list[dict], sizes: dict, power: list[dict], written: np.ndarray, 
 
 
 def tables(console: Console, rows: list[dict], sizes: dict, power: list[dict]) -> None:
-    table = Table(title="Read margin, part of the supply")
+    table = Table(title="Read margin, relative to the supply")
     for column in ("cell", "scheme", "n", *(f"{r:g} ohm" for r in R_WIRES)):
         table.add_column(column, justify="right")
     for row in rows:

@@ -1,13 +1,17 @@
-"""How many dies compute a product to 8 bits: yield against spread, size and wire.
+"""Yield of products of 8 bits over spread, size and wire resistance.
 
     python -m experiments.yield.run
 
-Weights from a normal of deviation 0.3, clipped to one, on differential pairs of 1 to 100 uS at half
-of the range: programmed for ideal wires, the same with a gain and an offset a column that were
-calibrated on the design, and compensated for real wires (a fixed point, with a gain a column). Ten
-draws of weights a size. Every cell of a die has its own lognormal error, and every die its own four
-inputs, uniform in 0 to 1. A die is good where no output is off by more than 1/256 of the largest:
-half a step of a converter of 8 bits over both signs.
+Weights are normal with standard deviation 0.3, clipped to one, on differential pairs of 1 to 100 uS
+at half of the range, with ten draws of weights per size. Three kinds of programming are compared:
+
+- programmed for ideal wires;
+- calibrated: the same, with a gain and an offset per column calibrated on the design;
+- compensated for real wires (a fixed point, with a gain per column).
+
+Every cell of a die has its own lognormal error, and every die has four inputs of its own, uniform
+in 0 to 1. A die is good if the error of every output is at most 1/256 of the largest output, half a
+step of a converter of 8 bits over both signs.
 """
 
 import tempfile
@@ -28,15 +32,16 @@ from xbarjax.variability import Lognormal
 from ..common import keep
 
 HERE = Path(__file__).parent
-SIZES, WIRES = (16, 32, 64, 128), (0.1, 1.0)  # [ohm a segment]
+SIZES, WIRES = (16, 32, 64, 128), (0.1, 1.0)  # [ohm per segment]
 SPREADS = (1e-3, 2e-3, 2.5e-3, 3e-3, 4e-3, 6e-3, 1e-2)  # of ln g
 ARMS = {"for ideal wires": "0.75", "calibrated": "0.5", "compensated": "0.0"}
 SCALE, INPUTS, V, LIMIT = 0.5, 4, 0.2, 1 / 256
-DRAWS, DIES, SAMPLES = 10, 50, 256  # of weights; of each; inputs for a calibration
+DRAWS, DIES, SAMPLES = 10, 50, 256  # draws of weights; dies per draw; inputs for a calibration
 
 
 def programmed(n: int, r: float, arm: str, w: jax.Array) -> tuple[jax.Array, xb.Calibration]:
-    """Conductances [S] of the pair for weights, and what products get from currents [A]."""
+    """Conductances [S] of the pair for weights, and the digital correction from currents [A] to
+    products."""
     pair = xb.DifferentialPair(g_min=1e-6, g_max=1e-4)
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
     if arm == "compensated":
@@ -53,7 +58,7 @@ def programmed(n: int, r: float, arm: str, w: jax.Array) -> tuple[jax.Array, xb.
 
 
 def sweep_of(n: int, r: float, arm: str, path: Path) -> Any:
-    """Dies of one size and wire over draws of weights and spreads, as results."""
+    """Sweep over draws of weights and spreads, for one size and wire resistance."""
     pair = xb.DifferentialPair(g_min=1e-6, g_max=1e-4)
     draws = np.random.default_rng(n).normal(0, 0.3, (DRAWS, n, n))
     w = jnp.asarray(np.clip(draws, -1, 1))
@@ -83,7 +88,7 @@ def sweep_of(n: int, r: float, arm: str, path: Path) -> Any:
 
 
 def figure(cases: list[dict[str, Any]]) -> Figure:
-    """A panel a wire: mean yield over draws, with the least and the most as bars."""
+    """One panel per wire resistance: mean yield over draws, with bars from least to most."""
     made = Figure(figsize=(10, 3.8), layout="constrained")
     for panel, r in zip(made.subplots(1, len(WIRES), sharey=True), WIRES, strict=True):
         for case in (c for c in cases if c["r"] == r):
@@ -100,7 +105,7 @@ def figure(cases: list[dict[str, Any]]) -> Figure:
                 lw=1,
                 label=f"{case['n']} x {case['n']}, {case['arm']}",
             )
-        panel.set(xscale="log", xlabel="spread of ln g [1]", title=f"{r:g} ohm a segment")
+        panel.set(xscale="log", xlabel="spread of ln g [1]", title=f"{r:g} ohm per segment")
         panel.set_xticks(SPREADS, labels=[f"{x:g}" for x in SPREADS], rotation=45)
         panel.minorticks_off()
     made.axes[0].set(ylabel="yield [%]", ylim=(-3, 103))
