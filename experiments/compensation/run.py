@@ -1,18 +1,19 @@
-"""What may be done about wires for a network that was trained without them: every method of
-`xb.nn.methods`, on MNIST, 784-128-10.
+"""IR-drop mitigation for a network trained in software: every method of `xb.nn.methods`, on MNIST,
+784-128-10.
 
     python -m experiments.compensation.run
 
-Differential pairs of cells between 25 uS and 1 mS, drivers and sense inputs ideal. `scale` is the
-part of the range that the largest weight of a tile takes. `error` is the rms error of the weights
-that the first layer computes with, over their rms; `accuracy` that of the 10,000 test images.
+Arrays are differential pairs of cells between 25 uS and 1 mS, with ideal drivers and sense inputs.
+`scale` is the part of the conductance range for the largest weight of a tile. `error` is the
+relative rms error of the effective weights of the first layer; `accuracy` is that of the 10,000
+test images.
 
-- methods: over rows of a tile, over wires, and over what programming leaves (a normal error of
-  every cell, as a part of the range); at scale 1.
-- scales: the fixed point, with noise of every read of a tile or with converters. Full scale is the
-  largest current of a tile of that layer on 1000 training images, at scale 1 and on ideal wires,
-  whatever the scale is: noise is a deviation as a part of it, converters have it as their range. A
-  small scale needs less of the wires, but costs signal.
+- methods: all methods at scale 1, over rows of a tile, over wire resistances, and over programming
+  errors (a normal error of every cell, relative to the range).
+- scales: the fixed point, over scales, with read noise of every tile or with converters. Full scale
+  is the largest current of a tile of the layer on 1000 training images, at scale 1 and on ideal
+  wires; it is the same for all scales. Noise is given relative to full scale, and full scale is the
+  range of the converters. A small scale has less IR drop, but less signal.
 """
 
 import dataclasses
@@ -59,7 +60,7 @@ Method = Callable[[Network, methods.Hardware, Any], Network]
 
 
 def spread(size: float) -> Programming:
-    """A normal error of every cell, as a part of the range."""
+    """A normal error of every cell with standard deviation `size`, relative to the range."""
     return Programming(jnp.asarray([size * SPAN], jnp.float32), jnp.float32(1 / LRS))
 
 
@@ -68,8 +69,8 @@ ADAM = optax.adam(optax.cosine_decay_schedule(0.1, DESCENT_STEPS))
 
 
 def by_descent(weights: jax.Array, hardware: methods.Hardware, *, aware: bool) -> Any:
-    """The exact gradient from plain programming on: of the error, or of its mean over what
-    programming leaves if `aware`."""
+    """Descent along the exact gradient, from plain programming: of the error, or, if `aware`, of
+    its mean over programming errors."""
     start, programming = xb.FixedPoint(max_steps=1), spread(0.02) if aware else None
     of = dict(optimiser=ADAM, max_steps=DESCENT_STEPS, rtol=1e-4)
     method = xb.Descent(start=start, programming=programming, **of)
@@ -81,8 +82,8 @@ def hardware(tile: int, r: float, scale: float) -> methods.Hardware:
 
 
 def as_weights(net: Network) -> Network:
-    """The network in software, with the weights that the arrays compute with: the same products,
-    evaluated sooner."""
+    """The network in software with the effective weights of the arrays, which gives the same
+    products in less time."""
 
     def one(layer: nn.Linear) -> eqx.nn.Linear:
         w = layer.arrays.weights()
@@ -99,7 +100,7 @@ def stated(net: Network, on_arrays: Network, data: Any) -> dict[str, float]:
 
 
 def trained(net: Network, hardware: methods.Hardware, data: Any, steps: int = 60) -> Network:
-    """The gradient of the task loss: calibrated, then an epoch through the wires."""
+    """Training on the task: calibration, then an epoch through the wires."""
     rate = optax.warmup_cosine_decay_schedule(0.0, 3e-3, 10, steps)
     training = nn.Training(loss, optax.adam(rate, b2=0.99))
     begun = on(net, partial(methods.calibrated, hardware=hardware))
@@ -107,7 +108,7 @@ def trained(net: Network, hardware: methods.Hardware, data: Any, steps: int = 60
 
 
 def of_layers(method: methods.Method) -> Method:
-    """The method for each layer on its own."""
+    """The method applied to each layer on its own."""
     return lambda net, hardware, data: on(net, partial(method, hardware=hardware))
 
 
@@ -128,12 +129,12 @@ METHODS: dict[str, Method] = {
     "exact gradient": of_layers(partial(by_descent, aware=False)),
     "programming-aware": of_layers(partial(by_descent, aware=True)),
 }
-ONCE = ("exact gradient", "programming-aware")  # long: at 64 rows and 2 ohm alone
+ONCE = ("exact gradient", "programming-aware")  # slow, so only at 64 rows and 2 ohm
 
 
 def full_scale(net: Network, tile: int, data: Any) -> list[jax.Array]:
-    """The largest current [A] of a tile of each layer, on 1000 training images, where the largest
-    weight of every tile takes all of the range and wires are ideal."""
+    """Full scale of each layer: the largest current [A] of a tile on 1000 training images, at scale
+    1 and on ideal wires."""
     x, found = jnp.asarray(data["x_train"][:1000]), []
     for layer in (net.first, net.second):
         ideal = methods.compensated(layer.weight.T, hardware(tile, 0.0, 1.0))
@@ -143,7 +144,7 @@ def full_scale(net: Network, tile: int, data: Any) -> list[jax.Array]:
 
 
 def read_out(net: Network, full: list[jax.Array], noise: float, bits: int | None) -> Network:
-    """The same with noise, as a part of full scale, and converters over it."""
+    """The network with noise, relative to full scale, and converters over full scale."""
 
     def one(layer: nn.Linear, most: jax.Array) -> nn.Linear:
         adc = None if bits is None else xb.Adc(bits=bits, lo=-most, hi=most)
@@ -160,7 +161,7 @@ def _correct(net: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def with_noise(net: Network, data: Any) -> float:
-    """Accuracy with noise, a draw a read."""
+    """Accuracy with noise, drawn anew for every read."""
     x, y = data["x_test"], data["y_test"].astype(np.int32)
     return float(_correct(net, x, y, jax.random.key(0)))
 
@@ -178,7 +179,7 @@ def over_methods(net: Network, data: Any, say: Callable[[str], None]) -> list[di
                 case["spread"] = over_spreads(net, made, data)
             cases.append(case)
             say(f"{name}, {tile} rows, {r} ohm: error {case['error']:.2e}, {case['accuracy']:.2%}")
-        jax.clear_caches()  # every case compiles its own; a process can map only so many programs
+        jax.clear_caches()  # compiled programs of past cases would exhaust the memory maps
     return cases
 
 
@@ -195,7 +196,7 @@ def over_spreads(net: Network, made: Network, data: Any) -> list[dict[str, Any]]
 
 
 def over_scales(nets: list[Network], data: Any, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Seed 0 at every scale, noise and converter; the others at one scale, read exactly."""
+    """Seed 0 at every scale, noise and converter; other seeds at scale 1 with exact reads."""
     cases, full = [], {tile: full_scale(nets[0], tile, data) for tile in (64, 128)}
     where = [(tile, scale, 0) for tile in (64, 128) for scale in SCALES]
     where += [(tile, 1.0, seed) for tile in (64, 128) for seed in range(1, len(nets))]
@@ -240,7 +241,7 @@ def figure(result: dict[str, Any]) -> Figure:
             style = dict(color=color, mfc="none", label=f"{tile} rows, {label}")
             right.plot(SCALES, y, dash + mark, **style)
     right.set(
-        xscale="log", xlabel="part of the range that weights take [1]", ylabel="test accuracy [%]"
+        xscale="log", xlabel="part of the range for the weights [1]", ylabel="test accuracy [%]"
     )
     right.legend(fontsize=8)
     return made
@@ -253,7 +254,7 @@ def main() -> None:
     nets = [in_software(data, seed) for seed in range(SEEDS)]
     result: dict[str, Any] = {"software": [accuracy(net, data) for net in nets]}
     result["scales"] = over_scales(nets, data, say)
-    write_json(HERE / "result.json", result)  # what there is, should the rest be stopped
+    write_json(HERE / "result.json", result)  # kept if the rest is interrupted
     result["methods"] = over_methods(nets[0], data, say)
     console.print(keep(HERE, result, figure(result), began))
 

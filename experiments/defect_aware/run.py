@@ -1,22 +1,26 @@
-"""Training that knows what cells do, against training that does not, on dies that neither has seen.
+"""Variation-aware training against training without variation, tested on unseen dies.
 
     python -m experiments.defect_aware.run
 
-A 784-128-10 network for MNIST, one HfOx cell a weight of 3 to 125 uS (weights linear from end to
-end, offset and bias digital, one gain a layer), tiles of 64 rows, wires of 1 ohm a segment. After
-programming, cells change as those of a measured 64k chip do in a bake at 130 C: `plain` and
-`clipped` are the network trained in software, with its weights as they are or within two of their
-deviations; `wires` is trained through the wires, without what cells do; `aware` through both, on a
-die of its own at every step, drawn from the model that was fitted to half of the cells
-(`presets.hfox_bake`, experiments/relaxation). The schedule is that of experiments/mnist_wires;
-neither it nor `CLIP` was searched for.
+The network is 784-128-10 for MNIST, with one HfOx cell of 3 to 125 uS per weight (weights linear
+over the range, offset and bias digital, one gain per layer), tiles of 64 rows and wires of 1 ohm
+per segment. After programming, conductances change as those of a measured 64k chip in a bake at
+130 C. Four trainings are compared:
 
-Each is then put on the same held-out dies: drawn from the model, and made of the other half of the
-cells, where every weight takes the measured change of one of the `NEAREST` cells in conductance.
-`retrained` are some of the latter, once the last layer of `clipped` was trained on that very die
-and programmed again (it bakes no more). Published, on a chip that was measured too: 93.4 % for a
-training that knows its statistics, 85.0 % for one that does not (R. Mao et al., IEEE TCAS-II 69,
-2468, 2022, doi:10.1109/TCSII.2022.3160591).
+- `plain`: in software.
+- `clipped`: in software, with weights clipped at two standard deviations.
+- `wires`: through the wires, without variation of the cells.
+- `aware`: through the wires and the variation, with a new die at every step, drawn from a model
+  fitted to half of the cells (`presets.hfox_bake`, experiments/relaxation).
+
+The schedule is that of experiments/mnist_wires; neither the schedule nor `CLIP` was tuned.
+
+Every network is tested on the same held-out dies: `model`, drawn from the model; and `measured`,
+made of the other half of the cells, where every weight takes the measured change of one of the
+`NEAREST` cells in conductance. For `retrained`, the last layer of `clipped` is trained again on
+some of the measured dies and programmed again, without another bake. Published accuracies on
+another measured chip are 93.4 % for training with its statistics, and 85.0 % without (R. Mao et
+al., IEEE TCAS-II 69, 2468, 2022, doi:10.1109/TCSII.2022.3160591).
 """
 
 import time
@@ -44,14 +48,15 @@ from ..relaxation.run import cells
 
 HERE = Path(__file__).parent
 LOW, HIGH, SEGMENT, TILE, CELSIUS = 3e-6, 125e-6, 1.0, 64, 130
-CLIP = 2.0  # deviations
+CLIP = 2.0  # standard deviations of the weights
 SEEDS, DIES, NEAREST = 3, 20, 33
-RETRAINED, RETRAIN_STEPS, RETRAIN_RATE = 3, 60, 3e-3  # dies a seed, each of a training of its own
+RETRAINED, RETRAIN_STEPS, RETRAIN_RATE = 3, 60, 3e-3  # dies per seed, each trained alone
 ARMS = ("plain", "clipped", "wires", "aware")
 
 
 class Measured(AbstractPerturbation):
-    """The change [S] of one of the cells that are nearest in conductance [S], `g` in order."""
+    """Perturbation by measured changes: every cell takes the change [S] of a random one of the
+    `NEAREST` measured cells in conductance. `g`: sorted conductances of the measured cells [S]."""
 
     g: jax.Array
     change: jax.Array
@@ -65,7 +70,7 @@ class Measured(AbstractPerturbation):
 
 
 def spanning(weights: jax.Array, clip: float | None) -> nn.Arrays:
-    """Weights, clipped at so many deviations, over the whole range."""
+    """Arrays with the weights, clipped at `clip` standard deviations, over the whole range."""
     most = jnp.inf if clip is None else clip * jnp.std(weights)
     weights = jnp.clip(weights, -most, most)
     mapping, k = xb.DigitalOffset.spanning(weights, jnp.float32(LOW), jnp.float32(HIGH))
@@ -75,7 +80,7 @@ def spanning(weights: jax.Array, clip: float | None) -> nn.Arrays:
 
 
 def trained(net: Network, data: Any, seed: int, *, aware: bool) -> Network:
-    """From the clipped weights on, through the wires, and through a fresh die a step if aware."""
+    """Training through the wires from the clipped weights, with a new die per step if `aware`."""
     steps = STEPS["published"]
     some = track(batches(data, BATCH, steps, seed), f"aware {aware}, seed {seed}", total=steps)
     training = through(RATE["published"], steps, fresh_dies=aware)
@@ -83,7 +88,7 @@ def trained(net: Network, data: Any, seed: int, *, aware: bool) -> Network:
 
 
 def retrained(net: Network, data: Any, seed: int, measured: Measured) -> list[float]:
-    """Accuracies on dies of measured cells, whose last layers were trained again on each."""
+    """Accuracies on dies of measured cells, with the last layer trained again on each die."""
     found, designed = [], on(net, lambda w: spanning(w, CLIP))
     for key in track(_keys(seed)[:RETRAINED], f"retrained, seed {seed}"):
         die = nn.on_die(nn.varying(designed, measured), key)
@@ -100,7 +105,7 @@ def _retraining() -> nn.Training:
 
 
 def _keys(seed: int) -> list[jax.Array]:
-    """Of held-out dies."""
+    """Keys of the held-out dies."""
     return [jax.random.fold_in(jax.random.key(10_000 + seed), k) for k in range(DIES)]
 
 
@@ -115,7 +120,7 @@ def held_out(net: Network, data: Any, seed: int, measured: Measured) -> dict[str
 
 
 def other_cells() -> Measured:
-    """The half of the cells that the model was not fitted to."""
+    """Changes of the half of the cells that the model was not fitted to."""
     before, after = (x[1::2] for x in cells(CELSIUS))
     order = np.argsort(before)
     g, change = before[order], (after - before)[order]

@@ -1,37 +1,39 @@
-"""Device models against measured cells: what one read of a cell says about its whole curve.
+"""Device models against measured cells: prediction of current-voltage curves from a few points.
 
-The data: currents of HfOx 1T1R cells at 36 bit-line voltages from 0 to 0.35 V, at 32 programmed
-levels (Stanford, MIT licence, (c) 2021 Akash Levy; read with the word line at 2.5 V through a shunt
-of 560 ohm, whose voltage, averaged over 1000 samples, is the current:
-https://github.com/robert-radway/NI-RRAM-Python). The shunt is part of every model.
+The data are currents of HfOx 1T1R cells at 36 bit-line voltages from 0 to 0.35 V, at 32 programmed
+levels (Stanford, MIT licence, (c) 2021 Akash Levy,
+https://github.com/robert-radway/NI-RRAM-Python). Cells were read with the word line at 2.5 V. The
+current is the voltage across a shunt of 560 ohm, averaged over 1000 samples; the shunt is part of
+every model.
 
-The protocol: of the rising addresses every other cell is for training, the others are held out. On
-the training cells each model gets its shared parameters and the offset by least squares, with one
-conductance a cell. Of a held-out cell nothing but that conductance is fitted, to the 18 points
-below 0.175 V, and the 18 above are predicted; or to the read at 0.2 V alone, and all others are
-predicted. Errors are rms over points, relative to the cell's current at 0.35 V. "Noise alone" is
-the same on curves that `Sinh + r_s` made itself, with each cell's noise: no model can do better.
-Noise is what a polynomial of degree 4 through a cell's own points leaves.
+Protocol: in order of address, every other cell is for training, the others are held out. On the
+training cells, the shared parameters and the offset of each model are fitted by least squares, with
+one conductance per cell. For a held-out cell only the conductance is fitted: to the 18 points below
+0.175 V, to predict the 18 above; or to the read at 0.2 V alone, to predict all others. Errors are
+rms over points, relative to the current of the cell at 0.35 V. "Noise alone" is the same for curves
+simulated with `Sinh + r_s` and the noise of each cell; no model can do better. Noise is the
+residual of a polynomial of degree 4 through the points of a cell.
 
-What the training cells say (result.json):
+Findings on the training cells (result.json):
 
-- The offset is one constant of the instrument. Read at 0 V it is 0.608 +- 0.019 uA, its spread over
-  cells (0.30 uA) is the noise of a point (0.29 uA), and it goes neither with conductance nor with
-  address (correlations -0.03, -0.08). No parameter of a model enters at 0 V, so an offset that a
-  model fits elsewhere is a sign that its shape is wrong: Ohmic 0.30, one Sinh 0.43 uA.
-- The nonlinearity is real. An ohmic shunt can only straighten such a curve, and takes 7 % of the
-  voltage at most; a transistor bends it the other way; and at equal currents weak cells are bent,
-  strong ones are not, so that it is not the instrument.
-- It falls with conductance, and part of that is what is in series. One `b` for all cells and a
-  resistance of 6 kohm besides the shunt (two numbers) pass the curves as well as `b` as a quadratic
-  in `log10(g)` (three), with b = 4.8 +- 0.3 /V, near the 4 /V of the Stanford-PKU model. How large
-  the resistance is depends on the law of the film, 5.4 to 7.0 kohm: the data do not tell the access
-  transistor from a film that is more linear when it conducts more.
-- Cells differ in shape. Fitted alone, `b` spreads two to three times wider than its uncertainty in
+- The offset is a constant of the instrument. At 0 V it is 0.608 +- 0.019 uA; its spread over cells
+  (0.30 uA) is the noise of a point (0.29 uA); and it is independent of conductance and address
+  (correlations -0.03, -0.08). At 0 V the current of every model is 0, so another fitted offset
+  shows that the shape of a model is wrong: Ohmic 0.30, one Sinh 0.43 uA.
+- The nonlinearity is that of the cells. An ohmic shunt can only straighten such a curve, and has at
+  most 7 % of the voltage; a transistor bends it the other way. The instrument is not the cause
+  either: at equal currents weak cells are nonlinear and strong ones are not.
+- The nonlinearity falls with conductance, in part because of a series resistance. One `b` for all
+  cells with a resistance of 6 kohm besides the shunt (two parameters) fits the curves as well as
+  `b` as a quadratic in `log10(g)` (three parameters), with b = 4.8 +- 0.3 /V, near the 4 /V of the
+  Stanford-PKU model. The fitted resistance depends on the law of the film, 5.4 to 7.0 kohm: the
+  data do not distinguish the access transistor from a film that is more linear at high conductance.
+- Cells differ in shape. Fitted alone, `b` varies two to three times as much as its uncertainty in
   the weak and the middle third, and some curves jump.
 
-On the held-out cells that is most of what remains: 0.71 uA rms, where noise alone would leave 0.41.
-The better laws differ little; with a resistance the weak third is predicted with the least bias.
+On the held-out cells the differences between cells are most of the error: 0.71 uA rms, where noise
+alone would give 0.41. The better laws differ little; with a series resistance the weak third is
+predicted with the least bias.
 
     python -m experiments.device_fit.run                      # fit, predict, write the results
     python -m experiments.device_fit.run --data other.tsv.gz  # predict all cells of another file
@@ -61,7 +63,7 @@ from .data import Curves
 from .models import MODELS, R_SHUNT, Model, alone, conductances, curves, population
 
 HERE = Path(__file__).parent
-V_USED = 0.175  # [V] the held-out conductance is fitted below it, the curve predicted above it
+V_USED = 0.175  # [V] held-out conductances are fitted below, curves are predicted above
 V_READ = 0.2  # [V] of the single read
 BANDS = ("weak", "middle", "strong")  # thirds of the cells, by current at the highest voltage
 SHOWN = (2, 15, 35, 60, 85, 98)  # percentiles of the cells drawn
@@ -69,8 +71,8 @@ DRAWN = ("Ohmic", "Sinh + r_s")
 
 
 def smooth(c: Curves, degree: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """A polynomial through every cell's own points: its values and what is left of the currents
-    [A], the latter scaled so that their mean square is the noise's."""
+    """A polynomial through the points of every cell: its values, and the residuals [A], scaled so
+    that their mean square is the variance of the noise."""
     powers = np.vander(c.v / c.v[-1], degree + 1)
     values = c.i @ np.linalg.pinv(powers).T @ powers.T
     freedom = (len(c.v) - degree - 1) / len(c.v)
@@ -91,11 +93,11 @@ def evaluate(
     models: tuple[Model, ...] = MODELS,
     on_model: Callable[[str], None] = lambda name: None,
 ) -> dict:
-    """Predicts the curves of cells that no parameter in `parameters` was fitted to.
+    """Errors of predicted curves, for cells that `parameters` were not fitted to.
 
-    `parameters` is a `result.json` of this experiment: of each model `theta` and `i_offset`, and
-    `i_zero` of the instrument. All errors are rms over a cell's points, over its current at the
-    highest voltage (a smooth curve's, less `i_zero`).
+    `parameters` is a `result.json` of this experiment: `theta` and `i_offset` of each model, and
+    `i_zero` of the instrument. Errors are rms over the points of a cell, relative to its current at
+    the highest voltage (of the smooth curve, minus `i_zero`).
     """
     values, noise = smooth(c)
     top = values[:, -1] - parameters["offset"]["i_zero"]
@@ -104,7 +106,8 @@ def evaluate(
     v = jnp.asarray(c.v)
 
     def predict(model, i, used):
-        """Curves of conductances that were fitted to some of the points, and how many were not."""
+        """Curves with conductances fitted to the `used` points, and the number of fits that did not
+        converge."""
         theta = jnp.asarray(parameters["models"][model.name]["theta"], v.dtype)
         g, rest = conductances(model, theta, v, jnp.where(used, i, jnp.nan))
         return np.asarray(curves(model, theta, g, v)), int(jnp.sum(~rest))
@@ -136,7 +139,7 @@ def evaluate(
             },
             "not_converged": failed,
         }
-        if model.name == DRAWN[1]:  # curves that it made itself: what is left is noise alone
+        if model.name == DRAWN[1]:  # curves simulated with this model, whose errors are noise alone
             exact, _ = predict(model, i, np.ones_like(low))
             random = np.random.default_rng(0).normal(size=exact.shape)
             made = exact + rms(noise)[:, None] * random
@@ -150,7 +153,7 @@ def evaluate(
 
 
 def train(c: Curves, models: tuple[Model, ...], on_model: Callable[[str], None]) -> dict:
-    """Finds what the training cells share, model by model."""
+    """Shared parameters of every model, fitted to the training cells."""
     values, noise = smooth(c)
     at_zero = c.i[:, 0]
     g = (values[:, -1] - at_zero.mean()) / c.v[-1]
@@ -190,8 +193,8 @@ def train(c: Curves, models: tuple[Model, ...], on_model: Callable[[str], None])
 
 
 def by_itself(c: Curves, top: np.ndarray, on_model: Callable[[str], None]) -> dict:
-    """Every training cell's own shape and offset, by bands of current: median over cells, half the
-    width between the 16th and 84th percentiles, and the median of `Fit.std`."""
+    """Shape and offset of every training cell, fitted alone, by bands of current: median over
+    cells, half the width between the 16th and 84th percentiles, and the median of `Fit.std`."""
     v, i = jnp.asarray(c.v), jnp.asarray(c.i)
     band = np.argsort(np.argsort(top)) * len(BANDS) // len(top)
     of = {
@@ -257,7 +260,7 @@ def show(result: dict, check: dict, console: Console) -> None:
     table.add_row("noise", "", *noise, f"{1e6 * check['noise_above_a']:.3f}", "", "")
     console.print(table)
     console.print("in percent of the current at 0.35 V; standard deviations are over cells\n")
-    shared = Table(title="What the training cells share")
+    shared = Table(title="Shared parameters of the training cells")
     for head in ("model", "parameter", "value"):
         shared.add_column(head, no_wrap=True)
     pair = lambda value, std, unit=1.0: f"{unit * value:.3f} ± {unit * std:.3f}"
@@ -275,7 +278,7 @@ def show(result: dict, check: dict, console: Console) -> None:
 
 
 def draw(c: Curves, result: dict) -> Figure:
-    """Curves, how their conductance rises with voltage, and held-out errors."""
+    """Three panels: curves, chord conductance over voltage, and errors of held-out cells."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1.1))
     lines = {DRAWN[0]: ("0.55", "--"), DRAWN[1]: ("k", "-")}
@@ -299,7 +302,7 @@ def draw(c: Curves, result: dict) -> Figure:
         for k in range(len(BANDS)):
             chord = predicted[band == k].mean(axis=0)[1:] / c.v[1:]
             middle.plot(c.v[1:], 1e6 * chord, style, color=color, lw=1)
-    left.set_title("six held-out cells: filled points used, open predicted", fontsize=9)
+    left.set_title("six held-out cells: fitted (filled) and predicted (open)", fontsize=9)
     left.set_xlabel("bit-line voltage [V]")
     left.set_ylabel("measured current, with offset [uA]")
     left.legend(fontsize=8, loc="upper left")

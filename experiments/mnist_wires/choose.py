@@ -1,9 +1,9 @@
-"""Which learning rate and which beginning suit the published mapping, by images that are neither
-trained on nor tests: the last 10,000 of the 60,000, on a seed that no result has.
+"""Choice of the learning rate and the starting point for the published mapping, on validation
+images: the last 10,000 of the 60,000 training images, on a seed that no result uses.
 
     python -m experiments.mnist_wires.choose
 
-One of the two is varied at a time, around what `run` uses; all else is as there.
+One of the two is varied at a time, around the values of `run`; everything else is as in `run`.
 """
 
 import time
@@ -27,7 +27,7 @@ STEPS_OF = {64: STEPS["published"], 784: STEPS["published"] // 2}  # untiled hal
 
 
 def without_tests(data: Data) -> Data:
-    """The training images alone, of which the last ones are the tests."""
+    """The training images, the last of which serve as test images."""
     x, y = data["x_train"], data["y_train"]
     return {
         "x_train": x[:KEPT],

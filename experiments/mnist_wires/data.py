@@ -1,5 +1,5 @@
-"""MNIST: below the folder that XBARJAX_DATA names, or the public original; either must have the
-right checksum."""
+"""MNIST, from the folder named by XBARJAX_DATA or from the public original. Checksums of both are
+verified."""
 
 import gzip
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 
 FILE = "mnist/mnist_70k_uint8.npz"
 ORIGINAL = "https://storage.googleapis.com/cvdf-datasets/mnist"
-# name: file of the original, its header, shape, SHA-256 of the bytes after the header
+# name: file of the original, bytes of its header, shape, SHA-256 of the bytes after the header
 PARTS = {
     "x_train": (
         "train-images-idx3-ubyte.gz",
@@ -39,12 +39,12 @@ PARTS = {
         "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
     ),
 }
-MEAN, DEVIATION = 0.1307, 0.3081  # of pixels from 0 to 1
+MEAN, DEVIATION = 0.1307, 0.3081  # of pixels between 0 and 1
 
 
 def mnist() -> dict[str, np.ndarray]:
-    """`x_train` `(60000, 784)`, `y_train`, `x_test` `(10000, 784)`, `y_test`: pixels less their
-    mean, over their deviation, float32."""
+    """`x_train` `(60000, 784)`, `y_train`, `x_test` `(10000, 784)`, `y_test`. Pixels are float32,
+    normalised to mean 0 and standard deviation 1."""
     folder = os.environ.get("XBARJAX_DATA")
     if folder and (Path(folder) / FILE).exists():
         with np.load(Path(folder) / FILE, allow_pickle=False) as stored:
@@ -54,7 +54,7 @@ def mnist() -> dict[str, np.ndarray]:
     for name, (_, _, shape, checksum) in PARTS.items():
         if hashlib.sha256(found[name].tobytes()).hexdigest() != checksum:
             raise SystemExit(
-                f"{name} of MNIST has another checksum; remove the file and try again."
+                f"{name} of MNIST has the wrong checksum; remove the file and try again."
             )
         found[name] = found[name].reshape(shape)
     for name in ("x_train", "x_test"):
@@ -63,7 +63,7 @@ def mnist() -> dict[str, np.ndarray]:
 
 
 def _original(name: str) -> np.ndarray:
-    """A part of the original, kept in the temporary folder once it is there."""
+    """A part of the original, downloaded once and kept in the temporary folder."""
     file, header, _, _ = PARTS[name]
     kept = Path(tempfile.gettempdir()) / f"xbarjax-{file}"
     if not kept.exists():

@@ -1,4 +1,4 @@
-"""The network, trained in software, and what it is put on."""
+"""The MNIST network in software, and its arrays."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -21,7 +21,7 @@ Data = dict[str, np.ndarray]
 
 
 class Network(eqx.Module):
-    """784-128-10 with ReLU."""
+    """A 784-128-10 network with ReLU."""
 
     first: Any
     second: Any
@@ -37,13 +37,13 @@ def new(seed: int) -> Network:
 
 
 def loss(net: Any, batch: Any, key: Any) -> jax.Array:
-    """Cross entropy, without noise."""
+    """Mean cross-entropy of a batch, without noise."""
     x, y = batch
     return optax.softmax_cross_entropy_with_integer_labels(jax.vmap(net)(x), y).mean()
 
 
 def batches(data: Data, size: int, count: int, seed: int) -> Iterator[tuple[jax.Array, jax.Array]]:
-    """So many batches, of images in an order of their own every epoch."""
+    """`count` batches of `size` images, in a new order for every epoch."""
     rng, x, y = np.random.default_rng(seed), data["x_train"], data["y_train"].astype(np.int32)
     while True:
         order = rng.permutation(len(x))
@@ -56,14 +56,14 @@ def batches(data: Data, size: int, count: int, seed: int) -> Iterator[tuple[jax.
 
 
 def in_software(data: Data, seed: int) -> Network:
-    """Trained on ideal wires."""
+    """The network trained in software."""
     count = round(EPOCHS * len(data["x_train"]) / 250)
     return nn.fit(_plain(count), new(seed), batches(data, 250, count, seed)).model
 
 
 @cache
 def _plain(count: int) -> nn.Training:
-    """One for all seeds, so that they are compiled once."""
+    """Settings shared by all seeds, so that JAX compiles once."""
     rate = optax.cosine_decay_schedule(RATE, count)
     return nn.Training(loss, optax.adamw(rate, weight_decay=DECAY))
 
@@ -74,39 +74,41 @@ def _correct(net: Any, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def accuracy(net: Any, data: Data) -> float:
-    """On the 10,000 test images."""
+    """Accuracy on the 10,000 test images."""
     return float(_correct(net, data["x_test"], data["y_test"].astype(np.int32)))
 
 
 @cache
 def wired(r: float) -> Callable[[jax.Array], xb.Crossbar]:
-    """Arrays on wires of so many ohm a segment; one function each, so that it is compiled once."""
+    """A `build` of arrays with wires of `r` [ohm per segment]. It is cached, so that JAX compiles
+    once per `r`."""
     segment = lambda g: jnp.asarray(r, g.dtype)
     return lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(segment(g), segment(g)))
 
 
 def bounds() -> tuple[jax.Array, jax.Array]:
-    """Of conductances [S]."""
+    """Bounds of conductances [S]."""
     return jnp.float32(1 / HRS), jnp.float32(1 / LRS)
 
 
 def pairs(tile: int, scale: float = 1.0) -> methods.Hardware:
-    """Differential pairs."""
+    """Hardware with differential pairs."""
     mapping = xb.DifferentialPair(*bounds())
     return methods.Hardware(mapping, wired(SEGMENT), tile, scale, {"v_read": V_READ})
 
 
 def spanning(weights: jax.Array, tile: int) -> nn.Arrays:
-    """The published mapping: one array a tile, weights from the smallest to the largest on
-    conductances from the lowest to the highest."""
+    """The published mapping: one array per tile, with weights from smallest to largest mapped
+    linearly to conductances from lowest to highest."""
     mapping, k = xb.DigitalOffset.spanning(weights, *bounds())
     return nn.tile(weights, mapping, wired(SEGMENT), max_tile=tile, k=k, v_read=V_READ)
 
 
 def begun(weights: jax.Array, tile: int, zero: float) -> nn.Arrays:
-    """Where training with that mapping begins: a weight of 0 at a part `zero` of the range, the
-    largest as far from it as the lowest conductance is, and one gain and one offset a layer. From
-    there on, weights move within the whole range, and gain and offset say what it stands for."""
+    """Starting point of training with the published mapping. A weight of 0 is at the part `zero` of
+    the range, and the largest absolute weight spans the distance from there to the lowest
+    conductance. One gain and one offset per layer are calibrated. Training then moves conductances
+    within the whole range, and gain and offset set the weights they stand for."""
     low, high = bounds()
     mapping = xb.DigitalOffset(low, high, low + zero * (high - low))
     k = zero * (high - low) / jnp.max(jnp.abs(weights))

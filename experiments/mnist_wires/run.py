@@ -1,25 +1,27 @@
-"""MNIST learned through the wires: a 784-128-10 network on tiles of 32 to 784 rows.
+"""MNIST trained through the wires: a 784-128-10 network on tiles of 32 to 784 rows.
 
     python -m experiments.mnist_wires.run [--only PATTERN] [--cores N]
 
-Cells of 1 to 40 kohm, wires of 2 ohm a segment, drivers and sense inputs ideal; pixels less their
-mean, over their deviation, are row voltages. A network is trained in software, put on arrays in one
-of two mappings, and trained on through the exact circuit; what is asked is the share of the 10,000
-test images that the last step's network gets right, on the exact arrays. Nothing is chosen by them
-within a run; but `RATE`, `ZERO` and `SCALE` were first chosen by the test images, on seed 0, at
-tile 64 and untiled. `choose` holds the first two, of `published`, against others on images that no
-result is tested on.
+Cells are of 1 to 40 kohm, wires of 2 ohm per segment, drivers and sense inputs ideal; row voltages
+are normalised pixels. A network is trained in software, put on arrays with one of two mappings, and
+trained further through the exact circuit. The result is the accuracy of the network after the last
+step, on the 10,000 test images and the exact arrays.
 
-- `published`: one array a tile, weights linear from the lowest to the highest conductance, offset
-  and bias digital, one gain a layer (as in the training through an unrolled solver, PUBLISHED).
-  `plain` has the software network's smallest and largest weight at the two ends of the range;
-  training begins with a weight of 0 at a tenth of it (untiled, a fiftieth), and moves what the ends
-  stand for.
-- `pairs`: differential pairs, rows and columns in an order that leaves what matters the least
-  wire, every tile compensated by the fixed point, then trained.
+Nothing is chosen by test images within a run, but `RATE`, `ZERO` and `SCALE` were first chosen by
+test images, on seed 0, at tile 64 and untiled. `choose` compares `RATE` and `ZERO` of `published`
+with other values, on images that no result is tested on.
 
-`--only` runs those cases whose name, like published/64/0 (mapping, tile, seed), matches; results of
-all others are kept. float32; the final accuracy again in float64 where a tile is small.
+- `published`: one array per tile, weights linear from the lowest to the highest conductance, offset
+  and bias digital, one gain per layer (as in the training through an unrolled solver, PUBLISHED).
+  For `plain`, the smallest and largest weight of the software network are at the ends of the range.
+  Training begins with a weight of 0 at a tenth of the range (untiled, a fiftieth), and changes the
+  weights that the ends stand for.
+- `pairs`: differential pairs, with rows and columns ordered such that the most important weights
+  have the least wire, every tile compensated by the fixed point, then trained.
+
+`--only` runs the cases whose name, like published/64/0 (mapping, tile, seed), matches; results of
+all other cases are kept. Computations are in float32; for tiles of up to 128 rows the final
+accuracy is also evaluated in float64.
 """
 
 import argparse
@@ -49,20 +51,20 @@ from .network import accuracy, batches, begun, in_software, loss, on, pairs, spa
 HERE = Path(__file__).parent
 BATCH, WARM = 1000, 20
 RATE = {"published": 1e-2, "pairs": 3e-3}  # twice as much untiled
-ZERO, UNTILED_ZERO, SCALE = 0.1, 0.02, 0.25  # where training begins, as parts of the range
+ZERO, UNTILED_ZERO, SCALE = 0.1, 0.02, 0.25  # starting points, as parts of the range
 STEPS = {"published": 240, "pairs": 120}
 SEEDS = {32: (0, 1, 2), 64: (0, 1, 2), 128: (0,), 784: (0,)}
 CASES = [
     (mapping, tile, seed) for mapping in STEPS for tile, seeds in SEEDS.items() for seed in seeds
 ]
-# A clone of CrossSim's fixed point, unrolled, the same network and wires: test accuracies in the
-# training logs of github.com/alambertini01/Crossbar_Models_Comparison (crosssim_model, 2025).
-# Epochs and early stops differ from run to run, and each is under its own solver.
+# Test accuracies in the training logs of github.com/alambertini01/Crossbar_Models_Comparison
+# (crosssim_model, 2025): the same network and wires, through an unrolled clone of CrossSim's fixed
+# point. Epochs and early stops differ between runs, and each accuracy is under its own solver.
 PUBLISHED = {32: 96.91, 64: 93.29, 128: 90.54, 784: 82.88}
 
 
 def arrays(mapping: str, tile: int, net: Any, data: Any) -> tuple[Any, Any]:
-    """The software network as it comes, and where training begins."""
+    """The software network mapped without changes, and the starting point of training."""
     if mapping == "published":
         zero = UNTILED_ZERO if tile == 784 else ZERO
         return on(net, lambda w: spanning(w, tile)), on(net, lambda w: begun(w, tile, zero))
@@ -100,7 +102,7 @@ def run(mapping: str, tile: int, seed: int, data: Any, progress: Progress) -> di
 
 @cache
 def through(top: float, steps: int, fresh_dies: bool = False) -> nn.Training:
-    """One for all seeds, so that they are compiled once."""
+    """Settings shared by all seeds, so that JAX compiles once."""
     rate = optax.warmup_cosine_decay_schedule(top / WARM, top, WARM, steps)
     return nn.Training(loss, optax.adam(rate, b2=0.99), fresh_dies=fresh_dies)
 
@@ -111,7 +113,7 @@ def in_plain() -> nn.Training:
 
 
 def ideal_epoch(net: Any, data: Any) -> float:
-    """Seconds that an epoch takes in software, with the same batches."""
+    """Time of an epoch in software [s], with the same batches."""
     times: list[float] = []
     seen = lambda step, value: times.append(time.perf_counter())
     nn.fit(in_plain(), net, batches(data, BATCH, 30, 0), on_step=seen)
@@ -119,7 +121,7 @@ def ideal_epoch(net: Any, data: Any) -> float:
 
 
 def in_float64(model: Any, data: Any) -> float:
-    """The accuracy with everything in float64."""
+    """Accuracy with everything in float64."""
     with jax.enable_x64(True):
         wide = lambda x: jnp.asarray(x, jnp.float64) if eqx.is_inexact_array(x) else x
         return accuracy(jax.tree.map(wide, model), data | {"x_test": data["x_test"].astype(float)})
@@ -129,8 +131,8 @@ def figure(results: list[dict[str, Any]]) -> Figure:
     made = Figure(figsize=(8, 3.8), layout="constrained")
     panel = made.subplots()
     shown = [
-        ("published", "plain", "x", "0.0", "one array a tile, not trained"),
-        ("published", "accuracy", "o", "0.0", "one array a tile, trained"),
+        ("published", "plain", "x", "0.0", "one array per tile, not trained"),
+        ("published", "accuracy", "o", "0.0", "one array per tile, trained"),
         ("pairs", "plain", "+", "0.5", "pairs, not trained"),
         ("pairs", "accuracy", "s", "0.5", "pairs, trained"),
     ]
@@ -140,7 +142,7 @@ def figure(results: list[dict[str, Any]]) -> Figure:
             y = [100 * (1 - r[what]) for r in mine]
             panel.plot([r["tile"] for r in mine], y, mark, color=color, mfc="none", label=label)
     published = [100 - x for x in PUBLISHED.values()]
-    label = "one array a tile, through an\nunrolled solver (published)"
+    label = "one array per tile, through an\nunrolled solver (published)"
     panel.plot(list(PUBLISHED), published, "k^:", lw=0.8, label=label)
     software = 100 * (1 - np.mean([r["software"] for r in results]))
     panel.axhline(software, color="0.7", lw=0.8, zorder=0, label="software")

@@ -1,13 +1,17 @@
-"""What capacitors do to numbers that are lengths of pulses.
+"""Errors of pulse-width encoding by the capacitance of lines.
 
     python -m experiments.pwm_distortion.run
 
-32 x 32 arrays of 2.5 ohm and 0.5 fF a segment, conductances uniform in 1 to 100 uS, drivers of 200
-ohm, sensed at 100 ohm; codes of four bits at 0.2 V. The charge of a column is that of the same
-array without capacitors but for what has not come out when the window closes. Two questions: what a
-pulse loses by position (its delay, by two solves for every row, and in time for some); and how much
-a product errs, for windows that close with the last edge or eight of the slowest time constants
-later, of Ohmic cells and of `sinh` cells of 10 /V, whose current is no average over an edge.
+Arrays are 32 x 32, with 2.5 ohm and 0.5 fF per segment, conductances uniform in 1 to 100 uS,
+drivers of 200 ohm and sense inputs of 100 ohm. Codes have four bits at 0.2 V. The charge of a
+column is that of the same array without capacitors, less the charge still in the array when the
+window closes. Two results:
+
+- the lost charge of a pulse over its position (the delay, by two solves per row, and simulated in
+  time for some rows);
+- the error of products, if the window closes at the last edge or eight of the slowest time
+  constants later, for Ohmic cells and for `sinh` cells of 10 /V, whose mean current over an edge is
+  not the current at the mean voltage.
 """
 
 import time
@@ -40,7 +44,7 @@ def array(capacitors: bool, b: float) -> xb.Crossbar:
 
 
 def by_position(console: Console) -> dict[str, Any]:
-    """Delays [s] of every input at every output, and what simulated pulses of some rows lack."""
+    """Delays [s] of every input at every output, checked against simulated pulses of some rows."""
     x = array(True, 0.0)
     delays = jax.vmap(lambda v: xb.elmore_delay(x, v))(V * jnp.eye(N))
     width, checks = 100e-12, []
@@ -86,7 +90,7 @@ def draw(result: dict[str, Any]) -> Figure:
     figure = Figure((9.5, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     image = left.imshow(np.asarray(result["by_position"]["delays_s"]) * 1e12, cmap="Greys")
-    figure.colorbar(image, label="delay: charge lacking over current [ps]")
+    figure.colorbar(image, label="delay: lost charge over current [ps]")
     left.set(xlabel="column of the output", ylabel="row of the input")
     styles = {"ohmic": "k", "sinh": "0.55"}
     for name, color in styles.items():
@@ -94,7 +98,7 @@ def draw(result: dict[str, Any]) -> Figure:
             y = [x[f"{name}, {window}"] for x in result["products"]]
             x = [x["lsb_s"] * 1e12 for x in result["products"]]
             right.loglog(x, y, style, color=color, label=f"{name}, window closes {window}")
-    right.set(xlabel="length of a step of the code [ps]", ylabel="error of the charge, rms")
+    right.set(xlabel="pulse length per step of the code [ps]", ylabel="rms error of the charge")
     right.legend(fontsize=7)
     right.grid(alpha=0.3)
     return figure

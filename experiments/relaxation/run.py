@@ -1,13 +1,13 @@
-"""What a bake does to the conductances of a HfOx chip: a fit to half of its cells, held against the
-others.
+"""Relaxation of the conductances of a HfOx chip in a bake: a fit to half of the cells, tested on
+the other half.
 
     python -m experiments.relaxation.run
 
 `Relaxation`, `g + shift(g) + size(g) xi`, with a shift of second and a size of third degree in
-`g/150 uS`, by maximum likelihood, for the bakes at 110 and 130 C. Cells of even rank by address are
-fitted, those of odd rank are held out. Asked of these: mean and deviation of the change within
-eighths of the cells, and how often a change lies within 1, 2 and 3 deviations (a normal one: 68.3,
-95.4 and 99.7 %).
+`g/150 uS`, is fitted by maximum likelihood, for the bakes at 110 and 130 C. Cells of even rank by
+address are fitted, those of odd rank are held out. Compared on the held-out cells are the mean and
+standard deviation of the change within eighths of the cells, and the fraction of changes within 1,
+2 and 3 standard deviations (for a normal distribution 68.3, 95.4 and 99.7 %).
 """
 
 import time
@@ -33,24 +33,24 @@ EIGHTHS = 8
 
 
 def cells(celsius: int) -> tuple[np.ndarray, np.ndarray]:
-    """Conductances [S] of the same cells before and after."""
+    """Conductances [S] of the same cells before and after the bake."""
     tables = []
     for when in ("pre", "post"):
         table = np.loadtxt(measured(f"rram_hfox_1t1r/{when}bake{celsius}.tsv.gz"))
         tables.append(table[np.argsort(table[:, 0])])
     before, after = tables
-    assert np.array_equal(before[:, 0], after[:, 0]), "not the same cells"
+    assert np.array_equal(before[:, 0], after[:, 0]), "the two files have different cells"
     return 1 / before[:, 1], 1 / after[:, 1]
 
 
 def moments(model: Relaxation, g: Any) -> tuple[jax.Array, jax.Array]:
-    """Mean and deviation [S] of the change of cells at `g`."""
+    """Mean and standard deviation [S] of the change of cells at `g`."""
     still = model.apply(g, jnp.zeros_like(g)) - g
     return still, model.apply(g, jnp.ones_like(g)) - g - still
 
 
 def fit(before: np.ndarray, after: np.ndarray) -> Relaxation:
-    """By maximum likelihood, in units of `G_MAX`."""
+    """Maximum-likelihood fit, computed in units of `G_MAX`."""
     g, change = jnp.asarray(before) / G_MAX, jnp.asarray(after - before) / G_MAX
 
     def model(p):
@@ -68,8 +68,8 @@ def fit(before: np.ndarray, after: np.ndarray) -> Relaxation:
 
 
 def held_out(model: Relaxation, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """Measured and predicted change within eighths of the cells, and how often it is within 1, 2
-    and 3 deviations."""
+    """Measured and predicted change within eighths of the cells, and the fraction of changes within
+    1, 2 and 3 standard deviations."""
     change = after - before
     mean, size = map(np.asarray, moments(model, jnp.asarray(before)))
     edges = np.quantile(before, np.linspace(0, 1, EIGHTHS + 1))

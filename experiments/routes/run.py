@@ -1,11 +1,11 @@
-"""From how many inputs on the effective matrix of a tile takes less time than a read of each.
+"""Number of inputs from which on the effective matrix of a tile takes less time than reads.
 
     python -m experiments.routes.run
 
-float32, Ohmic cells of 1 to 100 uS, 1 ohm a segment; both routes compiled before they are timed,
-medians, in turns. `crossover` is the time of one matrix over that of one read of a batch. The
-result that is kept was taken on two cores with other work on them: ratios are good to a factor of
-two."""
+Computations are in float32, with Ohmic cells of 1 to 100 uS and 1 ohm per segment. Both routes are
+compiled before they are timed, in turns; times are medians. `crossover` is the time of one matrix
+over that of one read within a batch. The committed result was measured on two cores with other work
+on them; its ratios are uncertain by a factor of two."""
 
 import json
 import statistics

@@ -1,14 +1,16 @@
-"""How long an array takes to settle, and what that depends on.
+"""Settling time of an array over size, bits and amplifier bandwidth.
 
     python -m experiments.settling.run
 
-Arrays have conductances uniform in 1 to 100 uS and 0.5 fF of capacitance to ground at every node of
-both families (wire and devices), inputs
-uniform in 0 to 0.2 V. The slowest output settles to half a step of so many bits of the largest
-output, from the beginning of an edge of 1 ps on. Three questions: the size, for wires of 0.5, 2.5
-and 10 ohm and drivers of 50 ohm and 1 kohm, sensed at 100 ohm; the bits, beside what the slowest
-mode alone would say, `(b + 1) ln 2` of its time constants; and the bandwidth of an amplifier at 1
-kohm, whose capacitor is `sqrt(C / (pi r_f gbw))` for the line's `C`.
+Arrays have conductances uniform in 1 to 100 uS, 0.5 fF of capacitance to ground at every node of
+both line families (wires and devices), and inputs uniform in 0 to 0.2 V. The settling time is
+counted from the beginning of an edge of 1 ps until the slowest output stays within half a step of
+`b` bits of the largest output. Three sweeps:
+
+- size, for wires of 0.5, 2.5 and 10 ohm and drivers of 50 ohm and 1 kohm, sensed at 100 ohm;
+- bits, compared with the estimate by the slowest mode alone, `(b + 1) ln 2` of its time constants;
+- bandwidth of an amplifier of 1 kohm, with a feedback capacitor `sqrt(C / (pi r_f gbw))` for the
+  capacitance `C` of a line.
 """
 
 import math
@@ -27,7 +29,7 @@ from ..common import keep
 
 HERE = Path(__file__).parent
 SIZES = (16, 32, 64, 128)
-R_WIRES = (0.5, 2.5, 10.0)  # [ohm a segment]
+R_WIRES = (0.5, 2.5, 10.0)  # [ohm per segment]
 R_SOURCES = (50.0, 1000.0)  # [ohm]
 BITS = (2, 4, 6, 8, 10)
 BANDWIDTHS = (1e9, 3e9, 1e10, 3e10, 1e11, 1e12)  # [Hz] gain-bandwidth products
@@ -44,7 +46,7 @@ def array(n: int, r: float, r_source: float, readout: Any = None) -> tuple[xb.Cr
 
 
 def settled(x: xb.Crossbar, v: Any, bits: int, until: float) -> float:
-    """[s] of the slowest output."""
+    """Settling time [s] of the slowest output."""
     times = xb.settling_time(x, v, bits, edge=EDGE, until=until, max_steps=8192)
     found = float(jnp.max(times))
     assert math.isfinite(found), f"not settled within {until} s"
@@ -94,21 +96,21 @@ def draw(result: dict[str, Any]) -> Figure:
             style = {"ls": "-", "c": "black"} if r_source == 50.0 else {"ls": "--", "c": "0.55"}
             label = f"{r:g} ohm, driver {r_source:g} ohm"
             left.loglog(n, np.array(t) * 1e12, marker=marks[r], label=label, **style)
-    left.set(xlabel="lines of each family", ylabel="settled to 8 bits [ps]", xticks=SIZES)
+    left.set(xlabel="rows = columns", ylabel="settling time, 8 bits [ps]", xticks=SIZES)
     left.set_xticklabels(map(str, SIZES))
     left.minorticks_off()
     left.legend(fontsize=7)
     at = [x["bits"] for x in result["bits"]]
     for key, label, style in (
-        ("settled_s", "followed in time", "o-k"),
+        ("settled_s", "simulated in time", "o-k"),
         ("slowest_mode_s", "edge and (b + 1) ln 2 slowest time constants", "--k"),
     ):
         middle.plot(at, [x[key] * 1e12 for x in result["bits"]], style, label=label)
-    middle.set(xlabel="bits", ylabel="settled, 64 x 64 [ps]", ylim=(0, None))
+    middle.set(xlabel="bits", ylabel="settling time, 64 x 64 [ps]", ylim=(0, None))
     middle.legend(fontsize=7)
     at = [x["gbw"] * 1e-9 for x in result["amplifiers"]]
     right.loglog(at, [x["settled_s"] * 1e12 for x in result["amplifiers"]], "o-k")
-    right.set(xlabel="gain-bandwidth product [GHz]", ylabel="amplifier settled to 8 bits [ps]")
+    right.set(xlabel="gain-bandwidth product [GHz]", ylabel="settling time, 8 bits [ps]")
     for ax in (left, middle, right):
         ax.grid(alpha=0.3)
     return figure

@@ -1,4 +1,4 @@
-"""Many inputs of one array and many arrays, on as many cores as there are CPU devices."""
+"""Times of many inputs of one array and of many arrays, on all CPU devices."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from .circuits import circuit, crossbar, current, error, seconds
 
 
 def on_all_cores(f, over: tuple[bool, ...]):
-    """`f`, with the first axis of the arguments that are split over the CPU's devices."""
+    """`f` compiled for all CPU devices, and a function that places its arguments. `over`: for each
+    argument, whether its first axis is split over the devices."""
     mesh = jax.make_mesh((jax.device_count(),), ("cores",))
     specs = tuple(PartitionSpec("cores") if split else PartitionSpec() for split in over)
     split = jax.shard_map(
@@ -30,7 +31,7 @@ def batch(n: int, count: int, dtype: str):
 
 
 def dies(n: int, count: int, dtype: str, *, mapped: bool) -> dict:
-    """One input through many arrays: `vmap(read)`, or `lax.map(read)`, on every core."""
+    """Rate of reads of many arrays with one input, by `vmap` or `lax.map`, on every core."""
     g, v = batch(n, count, dtype)
     if mapped:
         one = lambda g, v: jax.lax.map(lambda g: current(g, v), g)
@@ -49,7 +50,7 @@ def dies(n: int, count: int, dtype: str, *, mapped: bool) -> dict:
 
 
 def inputs(n: int, count: int, dtype: str) -> dict:
-    """Many inputs of one array: `vmap(read)` in one process, and in units of a single read."""
+    """Time of many inputs of one array by `vmap`, per input, and in single reads."""
     g, v = batch(n, 1, dtype)[0][0], batch(n, count, dtype)[1]
     single, many = jax.jit(current), jax.jit(jax.vmap(current, (None, 0)))
     wrong = error(many(g, v)[::512], [single(g, x) for x in v[::512]])
@@ -71,7 +72,8 @@ def inputs(n: int, count: int, dtype: str) -> dict:
 
 
 def through_transfer(n: int, count: int) -> dict:
-    """Many inputs of one array as a matrix product, against a transfer and a product apart."""
+    """Time of many inputs of one array as a product with `transfer`, and its ratio to a transfer
+    and a product compiled separately."""
     g, r_row, r_col, _ = circuit(n, False)
     xbar, v = crossbar(g, r_row, r_col), batch(n, count, "float64")[1]
     product = jax.jit(lambda matrix, v: v @ matrix)
@@ -89,7 +91,7 @@ def through_transfer(n: int, count: int) -> dict:
 
 
 def gradient(n: int, count: int) -> dict:
-    """A gradient of a batch of dies, in batched reads."""
+    """Time of a gradient of a batch of dies, in batched reads."""
     g, v = batch(n, count, "float64")
     total = lambda g: jnp.sum(jax.vmap(current, (0, None))(g, v[0]) ** 2)
     value, slope = jax.jit(total), jax.jit(jax.grad(total))

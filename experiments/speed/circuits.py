@@ -1,4 +1,4 @@
-"""The circuits that are timed, and how."""
+"""Circuits for the timings, and helpers for timing and errors."""
 
 import time
 
@@ -12,8 +12,8 @@ G_MAX = 1e-4  # [S]
 
 
 def circuit(n: int, per_segment: bool, r_g: float = 1e-4, seed: int = 0):
-    """Conductances of 1 to 100 uS [S], segment resistances [ohm] for some `r Gmax`, and inputs [V]
-    of an n x n array."""
+    """Conductances [S] of 1 to 100 uS, segment resistances [ohm] for an `r Gmax` of `r_g`, and
+    inputs [V] of an n x n array."""
     rng = np.random.default_rng(seed)
     g = rng.uniform(G_MAX / 100, G_MAX, (n, n))
     r = r_g / G_MAX
@@ -27,12 +27,13 @@ def crossbar(g, r_row, r_col, dtype="float64") -> xb.Crossbar:
 
 
 def current(g, v_in):
-    """Output currents [A] of cells on segments of 1 ohm."""
+    """Output currents [A] of an array with 1 ohm per segment."""
     return xb.read(xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0)), v_in).i_out
 
 
 def seconds(f, least: int = 5, most: float = 10.0) -> list[float]:
-    """Run times of `f`, at least `least` of them unless they take longer than `most` in all."""
+    """Run times of `f` [s]: at least `least` of them, or fewer if they take more than `most` [s] in
+    all."""
     times = []
     while len(times) < 2 or (len(times) < least and sum(times) < most):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Time of one exact read over size, beside its peers and what copying its arrays takes."""
+"""Figure of the time of one exact read over size, with other solvers and the time of a copy."""
 
 from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The kernel for CPUs beside the form in JAX: the same work, in turns, in one process."""
+"""Times of the CPU kernel and of the form in JAX: the same work, in turns, in one process."""
 
 import json
 import os
@@ -16,15 +16,15 @@ import xbarjax as xb
 from .batches import batch, on_all_cores
 from .circuits import circuit, crossbar, error, seconds
 
-FORMS = {"kernel": True, "JAX": False}  # of which a solver is told whether it may be native
-CHUNK = 16  # arrays that the kernel gets at once: few enough for the caches
-ENOUGH = {"float64": 1e-9, "float32": 3e-5}  # of the largest output: by how much forms may differ
+FORMS = {"kernel": True, "JAX": False}  # the argument `native` of the solver
+CHUNK = 16  # arrays per call of the kernel: few enough for the caches
+ENOUGH = {"float64": 1e-9, "float32": 3e-5}  # largest difference, relative to the largest output
 
 
 def beside(
     what: dict[str, Any], make: Callable[[bool], Callable[[], Any]], dtype: str, least: int = 9
 ) -> dict:
-    """Medians of both forms of `make(native)`, and how many times faster the kernel is."""
+    """Median times of both forms of `make(native)`, and their ratio."""
     runs = {form: make(native) for form, native in FORMS.items()}
     found = {form: jax.tree.leaves(run())[0] for form, run in runs.items()}
     wrong = error(found["kernel"], found["JAX"])
@@ -39,7 +39,7 @@ def beside(
 
 
 def read(n: int, dtype: str, *, everything: bool = False) -> dict:
-    """One read of a linear array, for its currents or for all that it gives."""
+    """Times of one read of a linear array, for output currents or for everything."""
     g, r_row, r_col, v = circuit(n, False)
     xbar, v_in = crossbar(g, r_row, r_col, dtype), jnp.asarray(v, dtype)
 
@@ -55,20 +55,20 @@ def read(n: int, dtype: str, *, everything: bool = False) -> dict:
 
 
 def dies(n: int, count: int, dtype: str) -> dict:
-    """One input through many arrays."""
+    """Times of reads of many arrays with one input."""
     what = {"verb": "dies", "n": n, "count": count}
     return _on_every_core(what, dtype, lambda current: current)
 
 
 def gradient(n: int, count: int, dtype: str) -> dict:
-    """By all cells of a batch."""
+    """Times of gradients by all cells of a batch."""
     slope = lambda current: jax.grad(lambda g, v: 1e8 * jnp.sum(current(g, v) ** 2))
     return _on_every_core({"verb": "gradient of a batch", "n": n, "count": count}, dtype, slope)
 
 
 def _on_every_core(what: dict, dtype: str, of: Callable[[Callable], Callable]) -> dict:
-    """What is made of a read, for many arrays: the kernel shares out chunks of them, the form in
-    JAX is split over devices."""
+    """Times of a function `of` a read for many arrays. The kernel takes chunks of arrays on all
+    cores; the form in JAX is split over devices."""
     g, v = batch(what["n"], what["count"], dtype)
 
     def make(native: bool) -> Callable[[], Any]:
@@ -89,7 +89,7 @@ def _current(solver: xb.LadderCG) -> Callable[[Any, Any], Any]:
 
 
 def one_transistor(n: int) -> dict:
-    """A read of 1T1R cells."""
+    """Times of a read of 1T1R cells."""
     g, r_row, r_col, v = circuit(n, True)
     cell = xb.Series(xb.Mosfet(1e-3, 0.45, v_gate=1.8, n=1.3), xb.Ohmic(jnp.asarray(g)))
     xbar = xb.Crossbar(cell, crossbar(g, r_row, r_col).wires)
@@ -104,7 +104,7 @@ def one_transistor(n: int) -> dict:
 
 
 def simulate(n: int) -> dict:
-    """A pulse through an array with line capacitance."""
+    """Times of a simulated pulse through an array with line capacitance."""
     g, r_row, r_col, v = circuit(n, True)
     wires = crossbar(g, r_row, r_col).wires
     wires = xb.Wires(wires.r_row, wires.r_col, c_row=1e-16, c_col=1e-16)
@@ -122,7 +122,8 @@ def simulate(n: int) -> dict:
 
 
 def epoch() -> dict:
-    """An epoch of experiments/mnist_wires on tiles of 64 rows, each form in its own processes."""
+    """Times of an epoch of experiments/mnist_wires on tiles of 64 rows, with each form in processes
+    of its own."""
     times: dict[str, list[float]] = {form: [] for form in FORMS}
     for _ in range(2):
         for form, native in FORMS.items():

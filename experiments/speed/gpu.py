@@ -1,11 +1,11 @@
-"""A GPU, measured in one command of at most 8 minutes: is it right, what compiles how long, and
-what runs how fast.
+"""Correctness, compile times and run times on a GPU, in one command of at most 8 minutes.
 
     python -m experiments.speed.gpu OUT.json [--small]
 
-Results are held to dense nodal solves in NumPy first. Every part is written as it ends; a part that
-fails says why, and the next one begins; none begins after `LIMIT`. `--small` tries the command on a
-CPU. Every time is a median, without the first call, which is given apart and contains compiling.
+Results are first checked against dense nodal solves in NumPy. The result of every part is written
+when the part ends. A part that fails records its error, and the next part begins. No part begins
+after `LIMIT`. `--small` tries the command on a CPU. Times are medians without the first call, which
+includes compilation and is given separately.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from ..common import machine, write_json
 from .circuits import current, error
 from .verbs import programs
 
-LIMIT = 420.0  # [s] after which no part begins: the longest takes about a minute
+LIMIT = 420.0  # [s] after which no part begins; the longest part takes about a minute
 DTYPES = ("float32", "float64")
-ENOUGH = {"float32": 2e-5, "float64": 1e-10}  # of the largest output
+ENOUGH = {"float32": 2e-5, "float64": 1e-10}  # largest error, relative to the largest output
 
 
 def array(g: Any) -> xb.Crossbar:
@@ -43,14 +43,14 @@ def outcome(crossbar: xb.Crossbar, v: Any) -> tuple[Any, Any, Any]:
 
 
 def arrays(count: tuple[int, ...], n: int, dtype: str) -> tuple[Any, Any]:
-    """Conductances of 1 to 100 uS, made on the device, and one input."""
+    """Conductances [S] of 1 to 100 uS, drawn on the device, and one input [V]."""
     keys = jax.random.split(jax.random.key(0))
     g = jax.random.uniform(keys[0], (*count, n, n), dtype, 1e-6, 1e-4)
     return g, jax.random.uniform(keys[1], (n,), dtype, 0, 0.2)
 
 
 def timed(f: Callable, *args: Any, least: int = 3) -> tuple[Any, dict[str, float]]:
-    """What `f` gives, and the seconds that it takes."""
+    """The result of `f`, and its times [s]: first call, and median of later calls."""
     marks = [time.perf_counter()]
     for _ in range(least + 1):
         found = jax.block_until_ready(f(*args))
@@ -67,15 +67,15 @@ def exact(g: Any, v: Any) -> Any:
 
 
 def held(got: Any, wanted: Any, dtype: str) -> float:
-    """The error, which is small enough."""
+    """The error of `got`; raises `AssertionError` if it is too large."""
     wrong = error(got, wanted)
     if not wrong < ENOUGH[dtype]:
-        raise AssertionError(f"results are off by {wrong:.1e} of the largest in {dtype}")
+        raise AssertionError(f"results have an error of {wrong:.1e} of the largest in {dtype}")
     return wrong
 
 
 def right(small: bool) -> dict:
-    """Reads and gradients against dense solves."""
+    """Errors of reads and gradients against dense solves."""
     found = {}
     for dtype in DTYPES:
         for n in (8, 16) if small else (16, 40):
@@ -97,25 +97,25 @@ def _one(g: Any, at: tuple[int, int], step: float) -> Any:
 
 
 def bandwidth(small: bool) -> dict:
-    """Of `x + 1`, which reads and writes everything once."""
+    """Memory bandwidth, by `x + 1`, which reads and writes every element once."""
     x = jnp.ones((2**22 if small else 2**28,), jnp.float32)
     _, took = timed(jax.jit(lambda x: x + 1), x, least=9)
     return took | {"bytes_a_second": 2 * x.nbytes / took["s"]}
 
 
 def compiling(small: bool) -> dict:
-    """Seconds until a first answer of every verb, and of those after it."""
+    """Times [s] of the first and later answers of every verb."""
     found = {}
     for verb, (f, args) in programs(16 if small else 64).items():
         try:
             found[verb] = timed(jax.jit(f), *args, least=2)[1]
-        except Exception as failure:  # as of a part
+        except Exception as failure:  # recorded, as for parts
             found[verb] = _why(failure)
     return found
 
 
 def dies(dtype: str, small: bool) -> dict:
-    """Many arrays of one input, and what share of the bandwidth they reach."""
+    """Rate of reads of many arrays with one input."""
     found, n = {}, 32 if small else 128
     for count in (8, 16) if small else (256, 2048, 16_384, 100_000):
         if 12 * count * n * n * np.dtype(dtype).itemsize > _memory():
@@ -130,8 +130,8 @@ def dies(dtype: str, small: bool) -> dict:
 
 
 def in_one_block(small: bool) -> dict:
-    """The same float32 arrays, each iterated by a block of threads of its own, and how many times
-    faster that is."""
+    """Rate of reads of the float32 arrays with one block of threads per array, and its ratio to the
+    rate of `dies`."""
     solver, n, found = xb.LadderCG(one_block=True, native=False), 32 if small else 128, {}
     block = lambda g, v: xb.read(array(g), v, solver=solver).i_out
     for count in (8,) if small else (256, 2048, 16_384):
@@ -147,13 +147,13 @@ def in_one_block(small: bool) -> dict:
 
 
 def _memory() -> float:
-    """Bytes that the device gives, as far as it says so."""
+    """Memory limit of the device [bytes], with a default if it is unknown."""
     stats = jax.devices()[0].memory_stats() or {}
     return float(stats.get("bytes_limit", 8e9))
 
 
 def reads(small: bool) -> dict:
-    """One array at a time."""
+    """Times of reads of single arrays over size."""
     found = {}
     for n in (32, 64) if small else (256, 512, 1024, 2048, 4096):
         for dtype in DTYPES:
@@ -165,7 +165,7 @@ def reads(small: bool) -> dict:
 
 
 def gradients(small: bool) -> dict:
-    """By all conductances of a batch, in reads of it."""
+    """Time of a gradient by all conductances of a batch, in batched reads."""
     found, (count, n) = {}, (8, 32) if small else (2048, 128)
     for dtype in DTYPES:
         g, v = arrays((count,), n, dtype)
@@ -178,7 +178,7 @@ def gradients(small: bool) -> dict:
 
 
 def transfers(small: bool) -> dict:
-    """Effective matrices of a batch, and one against reads of unit inputs."""
+    """Rate of effective matrices of a batch, with one checked against a read of a unit input."""
     count, n = (2, 16) if small else (256, 64)
     found = {}
     matrix = lambda g: xb.transfer(array(g))
@@ -192,7 +192,7 @@ def transfers(small: bool) -> dict:
 
 
 def nonlinear(small: bool) -> dict:
-    """Cells of `(g / b) sinh(b v)`."""
+    """Rate of reads of arrays with cells of `(g / b) sinh(b v)`."""
     count, n = (2, 16) if small else (1024, 64)
     g, v = arrays((count,), n, "float32")
     one = lambda g, v: outcome(xb.Crossbar(xb.Sinh(g, 4.0), xb.Wires(1.0, 1.0)), v)
@@ -202,8 +202,8 @@ def nonlinear(small: bool) -> dict:
 
 
 def epoch(small: bool) -> dict:
-    """An epoch of experiments/mnist_wires, 784-128-10 on tiles of 64 rows, one array a tile;
-    images are random, which costs the same."""
+    """Time of an epoch of experiments/mnist_wires, 784-128-10 on tiles of 64 rows, one array per
+    tile. Images are random, which costs the same."""
     from ..mnist_wires import network
 
     net = network.on(network.new(0), lambda w: network.begun(w, 64, 0.1))
@@ -221,7 +221,7 @@ def epoch(small: bool) -> dict:
 
 
 def drawn(small: bool) -> dict:
-    """A million dies of 64x64, drawn, read and measured, without storing."""
+    """Rate of a million dies of 64x64, drawn, read and measured, without storing."""
     count, batch, n = (32, 16, 16) if small else (1_000_000, 20_000, 64)
     g, v = arrays((), n, "float32")
     spread = xb.variability.Lognormal(0.1)
@@ -249,7 +249,7 @@ def drawn(small: bool) -> dict:
 
 
 def stored(small: bool) -> dict:
-    """The same as a sweep with its store."""
+    """Rate of dies in a sweep with a store."""
     from . import sweeps
 
     return sweeps.stored(16, 64, 16) if small else sweeps.stored(64, 200_000, 20_000)
@@ -278,7 +278,7 @@ def _why(failure: Exception) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, help="what was found, a .json file")
+    parser.add_argument("out", type=Path, help="a .json file for the results")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to try the command")
     given = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -290,7 +290,7 @@ def main() -> None:
         else:
             try:
                 result[name] = part(given.small)
-            except Exception as failure:  # the next part begins whatever this one did
+            except Exception as failure:  # recorded; the next part begins
                 result[name] = _why(failure)
         result[name]["part_s"] = time.perf_counter() - start
         result["seconds"] = time.perf_counter() - began

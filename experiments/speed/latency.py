@@ -1,4 +1,4 @@
-"""How long a first answer takes: each verb in a process of its own, with the kernel and without."""
+"""Time to a first answer: each verb in a process of its own, with the kernel and without."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from .verbs import programs, size_of
 
 
 def first(verb: str, n: int) -> list[dict]:
-    """A verb with the kernel in C++ and in JAX alone, and how many times sooner it answers."""
+    """Times of a verb with the kernel in C++ and in JAX alone, and the ratio of their first
+    answers."""
     rows = {form: _apart(verb, n, form) for form in ("kernel", "JAX")}
     wrong = max(
         error(got, wanted)
@@ -37,7 +38,7 @@ def _apart(verb: str, n: int, form: str) -> dict:
 
 
 def measure(verb: str, n: int) -> dict:
-    """Seconds until a first answer, in their parts, and of the ones after it."""
+    """Time to a first answer [s], its parts, and the time of later answers."""
     f, args = programs(n)[verb]
     marks = [time.perf_counter()]
     mark = lambda x: marks.append(time.perf_counter()) or x
@@ -54,7 +55,7 @@ def measure(verb: str, n: int) -> dict:
         **size_of(lowered.as_text()),
         "optimised_lines": text.count("\n"),
         "optimised_loops": text.count(" while("),
-        # steps that a solver takes may differ in its last bits
+        # floating-point results alone: the number of solver steps may differ
         "found": [x.tolist() for x in jax.tree.leaves(out) if x.dtype.kind == "f"],
     }
 

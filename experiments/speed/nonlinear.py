@@ -1,5 +1,5 @@
-"""Nonlinear cells: 1T1R against ngspice and SciPy's Newton with sparse LU (in the ordering that is
-fastest for it, and as it comes), large sinh arrays, and what a gradient costs."""
+"""Times of nonlinear cells: 1T1R against ngspice and Newton's method with SciPy's sparse LU (in its
+fastest and in its default ordering), large sinh arrays, and gradients."""
 
 import shutil
 from functools import partial
@@ -20,7 +20,7 @@ U_T = 1.380649e-23 / 1.602176634e-19 * 300.15  # [V]
 
 
 def _timed(crossbar, v_in) -> tuple[dict, xb.Solution, object]:
-    """A read and a gradient of every leaf, taking turns."""
+    """Times of a read and of a gradient by every leaf, in turns."""
     read = jax.jit(xb.read)
     loss = lambda crossbar, v_in: jnp.sum(xb.read(crossbar, v_in).i_out ** 2)
     value, slope = jax.jit(loss), jax.jit(jax.grad(loss, argnums=(0, 1)))
@@ -37,7 +37,7 @@ def _timed(crossbar, v_in) -> tuple[dict, xb.Solution, object]:
 
 
 def sinh(n: int, v_max: float = 0.2) -> dict:
-    """Cells of `(g / b) sinh(b v)` with b = 4 a volt, r Gmax = 1e-4."""
+    """Times for cells of `(g / b) sinh(b v)` with b = 4 /V, r Gmax = 1e-4."""
     g, r_row, r_col, v = circuit(n, False)
     crossbar = xb.Crossbar(xb.Sinh(jnp.asarray(g), 4.0), xb.Wires(r_row, r_col))
     row, solution, _ = _timed(crossbar, jnp.asarray(v_max * v))
@@ -47,7 +47,8 @@ def sinh(n: int, v_max: float = 0.2) -> dict:
 
 
 def one_transistor(n: int) -> dict:
-    """1T1R with the EKV transistor on the row side, sources across the bit lines, to 0.3 V."""
+    """Times for 1T1R cells with the EKV transistor on the row side, source lines across the bit
+    lines, and inputs up to 0.3 V."""
     g, r_row, r_col, v = circuit(n, False)
     v = 0.3 * v
     cell = xb.Series(xb.Mosfet(**TRANSISTOR), xb.Ohmic(jnp.asarray(g)))

@@ -1,4 +1,4 @@
-"""One read against SciPy's SuperLU, KLU and ngspice, in turns."""
+"""Times of one read and of SciPy's SuperLU, KLU and ngspice, in turns."""
 
 import shutil
 import time
@@ -14,7 +14,8 @@ from .circuits import circuit, crossbar, error, seconds
 
 
 def superlu(n: int, per_segment: bool) -> dict:
-    """One read against assembly, factorisation and solve; a further input is a solve alone."""
+    """Times of one read, and of factorisation and solve by SuperLU; a further input needs only a
+    solve."""
     g, r_row, r_col, v = circuit(n, per_segment)
     xbar, v_in = crossbar(g, r_row, r_col), jnp.asarray(v)
     compiled = jax.jit(lambda xbar, v_in: xb.read(xbar, v_in).i_out)
@@ -52,7 +53,7 @@ def superlu(n: int, per_segment: bool) -> dict:
 
 
 def klu(n: int) -> dict | None:
-    """One read against KLU, through klujax where that is installed."""
+    """Times of one read and of KLU by klujax; `None` if klujax is not installed."""
     try:
         import klujax
     except ImportError:
@@ -76,7 +77,7 @@ def klu(n: int) -> dict | None:
 
 
 def ngspice(n: int) -> dict | None:
-    """One read against ngspice as a process, where that is installed."""
+    """Times of one read and of an ngspice process; `None` if ngspice is not installed."""
     if shutil.which("ngspice") is None:
         return None
     g, r_row, r_col, v = circuit(n, False)

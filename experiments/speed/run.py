@@ -1,13 +1,13 @@
-"""How long a read takes: over sizes, in batches, with its gradient, and against its peers.
+"""Times of reads: over sizes, in batches, with gradients, and against other solvers.
 
-Correctness is asserted before anything is timed; compile time is apart from run time; every
-figure is a median, and competitors take turns. Conductances from 1 to 100 uS, r Gmax = 1e-4
-(1 ohm a segment) unless said otherwise. Every part runs in a process of its own, in which the C
-library is asked for huge pages (for all competitors alike), unless its name says otherwise.
+Correctness is asserted before anything is timed. Compile time is separate from run time. Every
+number is a median, and competitors take turns. Conductances are 1 to 100 uS, and r Gmax = 1e-4
+(1 ohm per segment) unless stated otherwise. Every part runs in a process of its own, with huge
+pages of the C library for all competitors alike, unless its name says otherwise.
 
     python -m experiments.speed.run              # everything
     python -m experiments.speed.run --only dies  # one part, printed and not written
-    python -m experiments.speed.run --only dies --write  # put in place of what this machine had
+    python -m experiments.speed.run --only dies --write  # replaces this part in the result
 """
 
 import argparse
@@ -28,7 +28,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 
 
 def parts() -> dict:
-    """Every part: its jobs, each of which gives a row or several."""
+    """All parts by name: lists of jobs, each of which returns one or several rows."""
     from . import batches, forms, latency, nonlinear, peers, sizes, sweeps, transients
     from .verbs import VERBS
 
@@ -96,7 +96,7 @@ def parts() -> dict:
 
 
 def run_here(name: str) -> list[dict]:
-    """A part in this process."""
+    """Rows of a part, run in this process."""
     jax.config.update("jax_enable_x64", True)
     if name in ("dies", "sweep", "forms_of_batches"):
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
@@ -108,7 +108,7 @@ def run_here(name: str) -> list[dict]:
 
 
 def run_apart(name: str) -> list[dict]:
-    """A part in a process of its own."""
+    """Rows of a part, run in a process of its own."""
     command = [sys.executable, "-m", "experiments.speed.run", "--part", name]
     environment = os.environ | ({} if name.endswith("small_pages") else HUGE_PAGES)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -118,7 +118,7 @@ def run_apart(name: str) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(parts()), help="one part, printed and not written")
-    parser.add_argument("--write", action="store_true", help="with --only: write it all the same")
+    parser.add_argument("--write", action="store_true", help="with --only: write the part")
     parser.add_argument("--part", choices=list(parts()), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:

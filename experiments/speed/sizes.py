@@ -1,4 +1,5 @@
-"""Reads over sizes, resistances and dtypes; the gradient; the transfer; the machine's own limit."""
+"""Times of reads over sizes, resistances and dtypes; of gradients and transfers; and the memory
+bandwidth of the machine."""
 
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from .circuits import circuit, crossbar, error, seconds
 
 
 def bandwidth() -> dict:
-    """What one core copies a second, read and written bytes counted, beyond the caches."""
+    """Copy rate of one core beyond the caches, bytes read and written [bytes per second]."""
     source = np.ones(2**25)
     target = np.empty_like(source)
     copy = np.median(seconds(lambda: np.copyto(target, source), least=9))
@@ -22,8 +23,8 @@ def bandwidth() -> dict:
 
 
 def read(n: int, dtype: str) -> list[dict]:
-    """Reads of one size over r Gmax, compiled once; outputs against float64 where it is not that,
-    Kirchhoff's law where it is."""
+    """Times of reads of one size over r Gmax, compiled once. float32 outputs are checked against
+    float64, float64 outputs by Kirchhoff's current law."""
     compiled = jax.jit(lambda xbar, v: xb.read(xbar, v).i_out)
     whole = jax.jit(lambda xbar, v: xb.read(xbar, v))
     rows = []
@@ -47,7 +48,7 @@ def read(n: int, dtype: str) -> list[dict]:
 
 
 def gradient(n: int) -> dict:
-    """A gradient with respect to every leaf of the circuit, in units of its own read."""
+    """Time of a gradient with respect to every leaf of the circuit, in reads."""
     g, r_row, r_col, v = circuit(n, True)
     xbar, v_in = crossbar(g, r_row, r_col), jnp.asarray(v)
     loss = lambda xbar, v_in: jnp.sum(xb.read(xbar, v_in).i_out ** 2)
@@ -63,8 +64,8 @@ def gradient(n: int) -> dict:
 
 
 def transfer(rows: int, cols: int, dtype: str) -> dict:
-    """The effective matrix as it comes, which is by one of the others, and by a solve for each line
-    of its shorter side: iterated, and direct."""
+    """Times of the effective matrix: by the default route, by one iterative solve per line of the
+    shorter side, and by block elimination."""
     g, r_row, r_col, v = circuit(max(rows, cols), False)
     g, v = g[:rows, :cols], v[:rows]
     xbar = crossbar(g, r_row, r_col, dtype)
@@ -81,8 +82,9 @@ def transfer(rows: int, cols: int, dtype: str) -> dict:
 
 
 def transfer_gradient(rows: int, cols: int, dtype: str) -> dict:
-    """A step of training: the effective matrix and a gradient by all cells, in units of the matrix
-    alone, as it comes and by a solve for each line of the shorter side, iterated and direct."""
+    """Times of a training step, the effective matrix and a gradient by all cells, in matrices: by
+    the default route, by one iterative solve per line of the shorter side, and by block
+    elimination."""
     g, r_row, r_col, _ = circuit(max(rows, cols), False)
     g = jnp.asarray(g[:rows, :cols], dtype)
     w = jnp.asarray(np.random.default_rng(1).normal(size=g.shape), dtype)
@@ -109,7 +111,7 @@ def transfer_gradient(rows: int, cols: int, dtype: str) -> dict:
 
 
 def start(n: int, r_g: float) -> dict:
-    """A read that begins from the solution of an array whose cells have since moved by 0.1 %."""
+    """Times of reads with a warm start, after all cells have moved by up to 0.1 %, and without."""
     g, r_row, r_col, v = circuit(n, False, r_g)
     moved = g * (1 + 1e-3 * np.random.default_rng(1).uniform(-1, 1, g.shape))
     before, now, v_in = crossbar(g, r_row, r_col), crossbar(moved, r_row, r_col), jnp.asarray(v)
@@ -129,7 +131,7 @@ def start(n: int, r_g: float) -> dict:
 
 
 def fresh(n: int) -> dict:
-    """First and later reads of a process of its own, and the memory it takes."""
+    """Times of the first and later reads in a process of its own, and the memory of the process."""
     g, r_row, r_col, v = circuit(n, False)
     xbar, v_in = crossbar(g, r_row, r_col), jnp.asarray(v)
     before = _peak_bytes()
@@ -149,6 +151,6 @@ def fresh(n: int) -> dict:
 
 
 def _peak_bytes() -> int:
-    """The most memory this process has held (getrusage would report its parent's, on Linux)."""
+    """Peak memory of this process [bytes] (getrusage would include the parent process on Linux)."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])

@@ -1,4 +1,4 @@
-"""A Monte Carlo sweep as its users run it: drawn, solved, measured and stored."""
+"""Time of a complete Monte Carlo sweep: drawn, solved, measured and stored."""
 
 import dataclasses
 import resource
@@ -15,7 +15,7 @@ from xbarjax.variability import At, Lognormal
 
 from .circuits import error
 
-SIGMA, R = 0.1, 1.0  # of ln g; ohm a segment
+SIGMA, R = 0.1, 1.0  # spread of ln g; wire [ohm per segment]
 
 
 def _plan(n: int, dies: int, batch: int) -> xb.Sweep:
@@ -33,7 +33,7 @@ def _plan(n: int, dies: int, batch: int) -> xb.Sweep:
 
 
 def stored(n: int, dies: int, batch: int) -> dict:
-    """Seconds and memory of a sweep into a store, compilation included, on every device."""
+    """Time and memory of a sweep into a store, compilation included, on every device."""
     plan, ends = _plan(n, dies, batch), []
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
@@ -55,7 +55,7 @@ def stored(n: int, dies: int, batch: int) -> dict:
         "batch": batch,
         "devices": devices,
         "all_s": took,
-        # the first batch of every device ends with what was compiled
+        # the first batch of every device includes compilation
         "a_second": (len(ends) - devices) * batch / (ends[-1] - ends[devices - 1]),
         "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "store_bytes": size,

@@ -1,4 +1,4 @@
-"""Transients: against ngspice at the accuracy it has, over sizes, and with a gradient."""
+"""Times of transients: against ngspice at equal accuracy, in equal steps, and with gradients."""
 
 import subprocess
 import tempfile
@@ -54,8 +54,8 @@ def _ngspice(text: str) -> tuple[float, np.ndarray]:
 
 
 def against_ngspice(n: int, steps: int) -> dict:
-    """One run of ngspice in steps of at most so many to the end, and ours at the accuracy it has
-    by then and at eight points before."""
+    """Times of one ngspice run of `steps` maximum steps, and of `simulate` at the accuracy that
+    ngspice has at eight points."""
     (g, v, wave), end = _circuit(n), ENDS[n]
     taken, table = _ngspice(_netlist(g, v, end, steps))
     at = np.linspace(len(table) // 8, len(table) - 1, 8).astype(int)
@@ -85,7 +85,7 @@ def against_ngspice(n: int, steps: int) -> dict:
 
 
 def equal_steps(n: int, steps: int) -> dict:
-    """So many equal steps, in half of an edge and what follows it."""
+    """Time of a run in `steps` equal steps, half of them during the edge and half after it."""
     (g, _, wave), end = _circuit(n), ENDS[n]
     x, ts = _array(jnp.asarray(g)), np.array([0.0, end])
     run = lambda: xb.simulate(x, wave, ts, steps_per_interval=steps // 2)
@@ -98,7 +98,8 @@ def equal_steps(n: int, steps: int) -> dict:
 
 
 def gradient(n: int) -> dict:
-    """By a pulse's width, the capacitance of word lines and all conductances at once, in runs."""
+    """Time of a gradient by the width of a pulse, the capacitance of word lines and all
+    conductances at once, in runs."""
     (g, v, _), end = _circuit(n), ENDS[n]
     ts = np.array([0.0, end])
 

@@ -1,5 +1,6 @@
-"""The verbs as programs, and how much each lowers to. As a program, it writes the table that a test
-holds them to, after a change that is meant:
+"""The verbs as compiled programs, and the size of their lowered code.
+
+A test compares the sizes with a committed table. After an intended change, rewrite the table by
 
     python -m experiments.speed.verbs
 """
@@ -22,13 +23,13 @@ from ..common import write_json
 from .circuits import circuit, crossbar
 
 TABLE = Path(__file__).parent / "operations.json"
-ROWS = 16  # of the arrays in it
+ROWS = 16  # of the arrays in the table
 Program = tuple[Callable, tuple[Any, ...]]
 VERBS = tuple(json.loads(TABLE.read_text()))
 
 
 def programs(n: int) -> dict[str, Program]:
-    """Functions that can be compiled, with their arguments, for n x n arrays."""
+    """Functions to compile, with their arguments, for n x n arrays."""
     g, r_row, r_col, v = circuit(n, True)
     xbar, v_in = crossbar(g, r_row, r_col), jnp.asarray(0.2 * v)
     wires = xbar.wires
@@ -63,7 +64,7 @@ def _settled(xbar: xb.Crossbar, v_in: Any) -> Any:
 
 
 def _training(n: int) -> Program:
-    """One step of a layer of n x n weights, 8 inputs at a time."""
+    """A training step of a layer of n x n weights, with batches of 8 inputs."""
     pair = xb.DifferentialPair(1e-6, 1e-4)
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(1.0, 1.0))
     layer = eqx.nn.Linear(n, n, key=jax.random.key(0), dtype="float64")
@@ -75,13 +76,13 @@ def _training(n: int) -> Program:
 
 
 def size_of(text: str) -> dict[str, int]:
-    """Operations and loops of a program in StableHLO."""
+    """Number of operations and loops of a program in StableHLO."""
     operations = len(re.findall(r"^\s*%\S+ = ", text, re.MULTILINE))
     return {"operations": operations, "loops": text.count("stablehlo.while")}
 
 
 def sizes() -> dict[str, dict[str, int]]:
-    """Of every verb, as it is lowered for this machine."""
+    """Sizes of every verb, lowered for this machine."""
     of = lambda f, args: size_of(jax.jit(f).lower(*args).as_text())
     return {name: of(*program) for name, program in programs(ROWS).items()}
 

@@ -115,6 +115,6 @@ def require_writable(path: Path, name: str) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: the folder {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{name}: the folder {folder} is not writable; name another one.")
+        raise PermissionError(f"{name}: the folder {folder} cannot be written; name another one.")
     if path.is_dir():
         raise IsADirectoryError(f"{name}: {path} is a folder; give the name of a file.")
