@@ -76,7 +76,7 @@ def arrays(mapping: str, tile: int, net: Any, data: Any) -> tuple[Any, Any]:
 
 
 def run(mapping: str, tile: int, seed: int, data: Any, progress: Progress) -> dict[str, Any]:
-    """One case."""
+    """Result of one case: accuracies before and after training, losses and times."""
     net = in_software(data, seed)
     plain, model = arrays(mapping, tile, net, data)
     stated: dict[str, Any] = {"mapping": mapping, "tile": tile, "seed": seed}

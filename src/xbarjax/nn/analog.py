@@ -134,8 +134,8 @@ class Arrays(eqx.Module):
         return self.tiling.join(gain * self.effective() / self.k - offset)
 
     def calibrated(self, weights: Matrix, *, columns: bool = True) -> "Arrays":
-        """The same arrays with the digital gain and offset that bring their effective weights
-        closest to `weights`, `(inputs, outputs)`, by least squares.
+        """Calibrated arrays: the digital gains and offsets bring the effective weights closest to
+        `weights`, `(inputs, outputs)`, by least squares.
 
         With `columns=True` each column of each tile has a gain and an offset of its own, fitted
         over the rows of the tile; with `columns=False` the whole matrix shares one of each. The

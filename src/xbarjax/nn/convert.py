@@ -32,8 +32,9 @@ def convert(
     *,
     where: Callable[[Any], bool] = lambda layer: True,
 ) -> Any:
-    """The same model with every `equinox.nn.Linear` and `Conv2d` on arrays. An `equinox.nn.MLP`
-    becomes an `nn.MLP`, which passes a key to its layers for noise. Other layers stay.
+    """A model on arrays: every `equinox.nn.Linear` and `Conv2d` in `model` is put on arrays. An
+    `equinox.nn.MLP` becomes an `nn.MLP`, which passes a key to its layers for noise. Other layers
+    stay.
 
     Training the converted model trains conductances. To train weights instead, call `convert`
     inside the loss: `convert` and `tile` have gradients.

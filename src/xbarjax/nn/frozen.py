@@ -60,8 +60,8 @@ class Frozen(eqx.Module):
 
 
 def frozen(model: Any) -> Any:
-    """The same model for inference, called in the same way, with every `Arrays` replaced by a
-    `Frozen`. The effective matrices are computed once, here. Converters, noise, gains and offsets
+    """A model for inference: every `Arrays` in `model` is replaced by a `Frozen`, and calls stay
+    the same. The effective matrices are computed once, here. Converters, noise, gains and offsets
     stay.
 
     A frozen model keeps the present die and conductances: freeze again after training or for
