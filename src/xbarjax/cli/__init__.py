@@ -47,7 +47,7 @@ def start(
         ),
     ] = False,
 ) -> None:
-    """Exact simulation of analog crossbar arrays, wires and all.
+    """Exact simulation of analog crossbar arrays, wires included.
 
     Rows are word lines (inputs), columns bit lines (outputs). Everything is in SI units without
     prefixes: S, ohm, V, A, W; --unit reads conductances in another unit. Arrays come from .npy,
