@@ -1,7 +1,7 @@
 """IR-drop mitigation: methods of putting a weight matrix on arrays.
 
 A method has the signature `(weights, hardware) -> product`. Weights are `(inputs, outputs)`; a
-product is `Arrays` or a combination of several (products.py). Every method raises the errors of
+product is `Arrays` or a combination of several (composed.py). Every method raises the errors of
 `tile`. A method puts a whole network on arrays by
 
     convert(model, lambda w: compensated(w, hardware)),
