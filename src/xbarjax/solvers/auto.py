@@ -13,11 +13,11 @@ from .twin_ladders import TwinLadders
 
 
 class AutoLadder(lx.AbstractLinearSolver):
-    """The ladder method that fits a network.
+    """The default linear solver. It delegates to the ladder method that fits the network:
 
-    - `TwinLadders` where source lines run along the bit lines;
-    - `LadderCG` where cells see `v_row - v_col` alone, so that the network is symmetric;
-    - `LadderBiCGStab` else, as for transistors.
+    - `TwinLadders` if source lines run parallel to the bit lines;
+    - `LadderCG` if every cell depends on `v_row - v_col` alone, so that the network is symmetric;
+    - `LadderBiCGStab` otherwise, for example for transistors.
     """
 
     def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> "Chosen":
@@ -43,7 +43,7 @@ class AutoLadder(lx.AbstractLinearSolver):
 
 
 class Chosen(eqx.Module):
-    """A solver, and what it knows of the network that it was chosen for."""
+    """The solver that `AutoLadder` chose for a network, and the state from its `init`."""
 
     solver: lx.AbstractLinearSolver = eqx.field(static=True)
     state: Any
@@ -52,7 +52,10 @@ class Chosen(eqx.Module):
 def chosen(
     solver: lx.AbstractLinearSolver, *, symmetric: bool, parallel: bool
 ) -> lx.AbstractLinearSolver:
-    """The solver that `AutoLadder` chooses for networks of that kind; any other solver itself."""
+    """The linear solver to use for a kind of network.
+
+    `AutoLadder` is replaced by the ladder method that fits; any other solver is returned unchanged.
+    Raises TypeError if `solver` is not a linear solver."""
     if not isinstance(solver, lx.AbstractLinearSolver):
         raise TypeError(
             f"solver is {described(solver)}; pass a linear solver, such as xb.AutoLadder(),"

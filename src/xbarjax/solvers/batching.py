@@ -1,4 +1,4 @@
-"""Batches of systems on the hardware at hand."""
+"""Custom batching rule of linear solves, and the solver interfaces that opt out of it."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from ..kirchhoff.network import Field, Network
 
 
 class Together(lx.AbstractLinearSolver):
-    """A solver of many right-hand sides at once, by matrix products: a batch is no loop for it, on
-    a CPU either."""
+    """Interface of solvers that take many right-hand sides at once by matrix products. A batch of
+    right-hand sides never becomes a loop, not even on a CPU."""
 
 
 class Settings(NamedTuple):
-    """Settings of the kernel's solves."""
+    """Settings of a solve by the kernel."""
 
     rtol: float
     max_steps: int
     mixed: bool
-    hats: tuple[int, int] = (0, 0)  # of the coarse grid
-    slow: float = 0.0  # N^2 r g from which it is used
+    hats: tuple[int, int] = (0, 0)  # numbers of coarse-grid hat functions; 0 for no grid
+    slow: float = 0.0  # N^2 r g above which the coarse grid is used
 
     def attributes(self) -> dict[str, Any]:
-        """As numbers."""
+        """The settings as attributes of a custom call."""
         rows, cols = self.hats
         return {
             "rtol": self.rtol,
@@ -40,38 +40,39 @@ class Settings(NamedTuple):
 
 
 class Kernel(lx.AbstractLinearSolver):
-    """A solver that may have a kernel of its own for a network, which takes batches as they come
-    and does the rounds of refinement.py itself."""
+    """Interface of solvers that can run as the C++ kernel. The kernel takes a batch as one call and
+    does the iterative refinement of refinement.py itself."""
 
     @abstractmethod
     def has_kernel(self, network: Network) -> bool:
-        """Whether there is one for such a network, here."""
+        """Whether the kernel is available here and can solve such a network."""
 
     @abstractmethod
     def settings(self, shape: tuple[int, ...], dtype: Any) -> Settings:
-        """Settings of the kernel for networks of that shape."""
+        """Settings of the kernel for networks of a shape and dtype."""
 
     @property
     @abstractmethod
     def plain(self) -> lx.AbstractLinearSolver:
-        """The same solver in JAX alone."""
+        """This solver in JAX alone, without the kernel."""
 
     @abstractmethod
     def refined(
         self, network: Network, vector: Field, options: dict[str, Any]
     ) -> tuple[Field, dict[str, Any]]:
-        """Solution and statistics as of `refinement.refined`, by the kernel."""
+        """Refined solution and statistics by the kernel, as `refinement.refined` returns them."""
 
 
 def sequential_vmap(f: Callable, own: Callable | None = None) -> Callable:
-    """`f`, except that on a CPU `jax.vmap` of it runs one system after the other.
+    """`f` with a custom batching rule: on a CPU, `jax.vmap` of it solves one system after another.
 
-    There a system within the caches is solved faster than many at once in memory, and each stops
-    at its own last iteration. What the batch shares is computed once. Accelerators run all at
-    once. Nothing may differentiate `f`: the derivative of a solve is another solve.
+    On a CPU one system within the caches is solved faster than many at once in memory, and each
+    system stops at its own last iteration. Arguments that the batch shares are not replicated.
+    Accelerators solve all systems at once. `f` must not be differentiated: the derivative of a
+    solve is another solve.
 
-    `f(made, of, b)` may come with `own(of, b)`, which makes what is `made` of the system on the
-    way. It is run instead where each system of a batch is its own.
+    `f(made, of, b)` may come with `own(of, b)`, which computes `made` from the system `of` itself.
+    The batching rule calls `own` if each member of the batch has an `of` of its own.
     """
     mapped = custom_vmap(f)
 
@@ -80,7 +81,7 @@ def sequential_vmap(f: Callable, own: Callable | None = None) -> Callable:
         leaves, structure = jax.tree.flatten(args)
         batched = jax.tree.leaves(in_batched)
         names = first_of(leaves)
-        distinct = dict(zip(names, leaves, strict=True))  # equal arguments are one array
+        distinct = dict(zip(names, leaves, strict=True))  # an array passed twice is kept once
         over = {n for n, b in zip(names, batched, strict=True) if b}
         anew = own if own is not None and any(jax.tree.leaves(in_batched[1])) else None
 
@@ -112,6 +113,6 @@ def sequential_vmap(f: Callable, own: Callable | None = None) -> Callable:
 
 
 def first_of(leaves: list) -> list[int]:
-    """For each of some arrays, the index of the first that is the same one."""
+    """For each leaf, the index of the first leaf that is the same array."""
     seen = {}
     return [seen.setdefault(id(x), k) for k, x in enumerate(leaves)]

@@ -1,17 +1,17 @@
-"""The array, directly: rows eliminated by ladders, columns by a ladder of matrices.
+"""Direct solver of an array: rows eliminated by ladders, columns by a ladder of matrices.
 
-Row drops leave the equations as in ladder_cg.py. What remains couples the columns within one row
-of nodes, and one row of nodes to the next by the segments between them alone: it is the ladder of
-ladder.py with matrices for numbers. From the far ends every row of nodes sees the rest of the
-array as a Norton equivalent, conductances `S` and currents `c`; through the segments `(a, beta)`,
-from the next row, they are
+Row drops are eliminated as in ladder_cg.py. The remaining system is block tridiagonal: cells and
+row wires couple the columns within a row of nodes, and only column segments couple one row of
+nodes to the next. It is the ladder of ladder.py with matrices in place of numbers. From the far
+ends, every row of nodes sees the rest of the array as a Norton equivalent, conductances `S` [S]
+and currents `c` [A]. Seen from the next row, through the segments `(a, beta)`, the equivalent is
 
-    S - L S,   c - L c,   L = S beta X,   X = (S beta + a)^-1,
+    S - L S,   c - L c,   L = S beta X,   X = (S beta + a)^-1.
 
-and on the way out again `d_k = d_{k-1} - L_k^T d_{k-1} + beta X c_k`. `S` is a matrix of
-conductances, with a diagonal that dominates: nothing is pivoted. `1 - L` is never formed: where a
-segment drops little, its rounding would be that of one, the same in every row. A node behind an
-ideal far end is at 0 (`pinned`): it leaves the matrices.
+The sweep back to the far ends gives `d_k = d_{k-1} - L_k^T d_{k-1} + beta X c_k`. `S` is a
+diagonally dominant conductance matrix, so nothing is pivoted. `1 - L` is never formed: where
+segments drop little, its rounding error would be relative to 1, and alike in every row. A node
+behind an ideal far end is pinned at 0 (`pinned`) and removed from the matrices.
 """
 
 from typing import Any, NamedTuple
@@ -35,21 +35,24 @@ Square = Float[Array, "cols cols"]
 
 
 class Blocks(NamedTuple):
-    """The factor of a network: for every row of nodes, what its segments do."""
+    """Block factor of a network: per row of nodes, the matrices of its segments."""
 
     lines: Lines
-    lost: Float[Array, "rows cols cols"]  # of the currents from the far side
-    rho: Float[Array, "rows cols cols"]  # of the currents on the far side
+    lost: Float[Array, "rows cols cols"]  # L [1]: part of the far-side currents not passed on
+    rho: Float[Array, "rows cols cols"]  # beta X [ohm]: far-side drops per far-side current
 
 
 class BlockElimination(Together):
-    """Exact direct solve of a linear array, for many right-hand sides at once.
+    """Exact direct solve of a symmetric linear array, for many right-hand sides at once.
 
-    Cost: `6 rows cols^3` operations for the array and `6 rows cols^2` for a right-hand side, with
-    `cols` the shorter side, nearly all in matrix products and whatever the wires; `2 rows cols^2`
-    numbers are kept. It pays where there is about one right-hand side for every line, as in
-    `transfer` and its gradient; for a few, `LadderCG` is faster. Refuses networks that are not
-    symmetric, and lines in parallel.
+    Use it for about one right-hand side per line, as in `transfer` and its gradient. For a few
+    right-hand sides, `LadderCG` is faster.
+
+    Cost: `6 rows cols^3` operations per array and `6 rows cols^2` per right-hand side, with `cols`
+    the shorter side. Nearly all of them are matrix products, and their number does not depend on
+    the wires. `2 rows cols^2` numbers are kept.
+
+    Raises ValueError for networks that are not symmetric, and for lines in parallel.
     """
 
     def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Blocks:
@@ -58,8 +61,8 @@ class BlockElimination(Together):
             raise TypeError(f"BlockElimination solves a Network, not a {type(operator).__name__}.")
         if not operator.symmetric or operator.parallel:
             raise ValueError(
-                "BlockElimination needs crossing lines and cells that see v_row - v_col alone; use"
-                " LadderBiCGStab, or TwinLadders where source lines run along the bit lines."
+                "BlockElimination needs crossing lines and cells that depend on v_row - v_col"
+                " alone; use LadderBiCGStab, or TwinLadders for source lines parallel to bit lines."
             )
         return factor(turned(operator) if _is_wide(operator) else operator)
 
@@ -73,7 +76,7 @@ class BlockElimination(Together):
         return x, lx.RESULTS.successful, {"num_steps": jnp.asarray(1)}
 
     def transpose(self, state: Blocks, options: dict[str, Any]):
-        return state, options  # symmetric, or init would have refused
+        return state, options  # symmetric: init refuses other networks
 
     def conj(self, state: Blocks, options: dict[str, Any]):
         return state, options  # real
@@ -83,7 +86,8 @@ class BlockElimination(Together):
 
 
 def factor(network: Network) -> Blocks:
-    """Eliminates the rows of nodes one after the other, from the far ends of the columns."""
+    """Block factor of a network. The rows of nodes are eliminated one after another, from the far
+    ends of the columns."""
     factored = lines.factor(network)
     a, beta = law(network.col.r)
     rows, cols = network.g_rc.shape
@@ -102,7 +106,7 @@ def factor(network: Network) -> Blocks:
 
 
 def row_of_nodes(network: Network, rows: Ladder, i) -> Square:
-    """Conductances [S] between the column nodes of row `i`, by its cells and its wire."""
+    """Conductance matrix [S] between the column nodes of row `i`, through its cells and wire."""
     line = jax.tree.map(lambda x: x[..., i, None], rows)
     through, _ = ladder.drops(line, jnp.diag(network.g_rc[i]))
     return jnp.diag(network.g_col[i]) - network.g_cr[i, :, None] * through
@@ -111,8 +115,10 @@ def row_of_nodes(network: Network, rows: Ladder, i) -> Square:
 def segments(
     a: PerCol, beta: PerCol, s: Square, pinned: Bool[Array, " cols"]
 ) -> tuple[Square, Square, Square, Bool[Array, " cols"]]:
-    """Effect of the segments of one row on what lies behind them: `L` [1] and `beta X` [ohm], and
-    the conductances [S] and pinned nodes on their near side."""
+    """Passes conductances `s` [S] and pinned nodes through the column segments `(a, beta)` of one
+    row of nodes.
+
+    **Returns:** `L` [1], `beta X` [ohm], and the conductances and pinned nodes on the near side."""
     s = jnp.where(pinned[:, None] | pinned[None], 0, s)
     scaled, cut = s * beta[None], a == 0
     alone = cut & (jnp.diagonal(scaled) == 0)
@@ -138,7 +144,7 @@ def _solve(state: Blocks, vector: Field) -> Field:
 def drops(
     state: Blocks, b: Float[Array, "rows cols many"], v: Float[Array, "cols many"] | float = 0.0
 ) -> Float[Array, "rows cols many"]:
-    """Drops [V] of the column nodes for currents `b` [A] into them and near ends at `v` [V]."""
+    """Drops [V] of the column nodes for injected currents `b` [A] and near ends at `v` [V]."""
 
     def gather(behind, x):
         lost, b = x
@@ -163,7 +169,7 @@ def _is_wide(network: Network) -> bool:
 
 
 def turned(network: Network) -> Network:
-    """The same array with rows for columns, both counted from the other end."""
+    """The network with rows and columns exchanged, both counted from their other end."""
     row, col = Segments(turn(network.col.r)), Segments(turn(network.row.r))
     g_rc = turn(network.g_cr)
     g_cr = g_rc if network.symmetric else turn(network.g_rc)
@@ -174,7 +180,7 @@ def turned(network: Network) -> Network:
 
 
 def turned_field(x: Field) -> Field:
-    """A vector of that array."""
+    """A vector of the network, exchanged as by `turned`."""
     return Field(turn(x.col), turn(x.col_segments), turn(x.row), turn(x.row_segments))
 
 

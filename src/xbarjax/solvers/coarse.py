@@ -1,16 +1,16 @@
-"""Coarse-grid correction of what is smooth along both lines.
+"""Coarse-grid correction of modes that are smooth along both rows and columns.
 
-Conjugate gradients with column ladders as preconditioner are slow in voltages that rows and
-columns share over many cells. With `M = L_c + g_col`, and rows eliminated from `S` as in
-ladder_cg.py, eliminating the columns instead gives the exact identity (Woodbury's; W. W. Hager,
-SIAM Review 31, 221, 1989, doi:10.1137/1031049)
+Conjugate gradients preconditioned by column ladders converge slowly in modes that rows and columns
+share over many cells. Let `M = L_c + g_col`, and let `S` be the system with the rows eliminated
+(ladder_cg.py). Eliminating the columns instead gives an exact identity (Woodbury's; W. W. Hager,
+SIAM Review 31, 221, 1989, doi:10.1137/1031049):
 
     S^-1 = M^-1 + M^-1 g_cr T^-1 g_rc M^-1,      T = L_r + g_row - g_rc M^-1 g_cr.
 
-`T^-1` is large exactly where the slow modes are, and they are smooth: so it is replaced by its
-Galerkin approximation with bilinear hat functions, `T_c = H^T T H`, which leaves a symmetric
-positive definite preconditioner and costs one more column ladder an iteration. `T_c` comes from
-the coarse conductances of cells, `H^T g H`, and of segments: a crossbar of a few lines.
+`T^-1` is large exactly on the slow modes, and the slow modes are smooth. So `T` is replaced by its
+Galerkin approximation with bilinear hat functions, `T_c = H^T T H`. The preconditioner stays
+symmetric positive definite and costs one more column ladder per iteration. `T_c` is made from the
+coarse conductances of the cells, `H^T g H`, and of the segments: it is a crossbar of a few lines.
 """
 
 import math
@@ -26,23 +26,23 @@ from .._types import PerCell
 from ..kirchhoff.network import Network, Segments
 from .inverse import inverse
 
-STIFF = 10.0  # times g N^2: a segment of more conductance than that is as good as ideal
-SMALL = 160**2  # cells; below that, little is gained, and compilation takes longer
-LARGE = 768**2  # cells; from there on, a finer grid is worth its larger matrix
-SLOW = 30.0  # N^2 r g from which fewer iterations pay for dearer ones
+STIFF = 10.0  # times g N^2: limit of a segment's conductance, above which a wire is nearly ideal
+SMALL = 160**2  # cells, below which the grid gains little and compilation takes longer
+LARGE = 768**2  # cells, from which a finer grid is worth its larger matrix
+SLOW = 30.0  # N^2 r g above which fewer iterations outweigh their higher cost
 
 
 class Coarse(NamedTuple):
-    """Hat functions over the rows and over the columns, and the inverse of `T_c`."""
+    """Coarse grid: hat functions over the rows and over the columns, and the inverse of `T_c`."""
 
     over_rows: Float[Array, "rows p"]
     over_cols: Float[Array, "cols q"]
     inverse: Float[Array, "pq pq"]
-    pays: Bool[Array, ""]  # whether it is used at all
+    pays: Bool[Array, ""]  # whether the correction is used
 
 
 def hats(rows: int, cols: int) -> tuple[int, int] | None:
-    """Number of equally spaced basis functions of an array; none where it is small."""
+    """Numbers of equally spaced hat functions over rows and columns; None for a small array."""
     most = 256 if rows * cols >= LARGE else 64
     spacing = math.sqrt(rows * cols / most)
     count = lambda n: min(max(round(n / spacing), 1), most)
@@ -50,8 +50,7 @@ def hats(rows: int, cols: int) -> tuple[int, int] | None:
 
 
 def factor(network: Network, count: tuple[int, int], dtype) -> Coarse:
-    """The coarse problem of a network in some dtype, with so many hat functions over its rows and
-    columns."""
+    """Coarse grid of a network in a dtype, with `count` hat functions over rows and columns."""
     rows, cols = network.g_rc.shape
     h, k = _hats(rows, count[0], dtype), _hats(cols, count[1], dtype)
     r = jnp.minimum(_typical(network.row.r, axis=0), _typical(network.col.r, axis=1))
@@ -62,7 +61,8 @@ def factor(network: Network, count: tuple[int, int], dtype) -> Coarse:
 
 
 def _typical(r, axis: int):
-    """Mean resistance [ohm] of the segments between cells, without positions with a break."""
+    """Mean resistance [ohm] of the segments between cells. Positions along the lines at which any
+    segment is open are left out."""
     each = jnp.mean(r, axis)[1:-1]
     unbroken = jnp.isfinite(each)
     count = jnp.maximum(jnp.sum(unbroken.astype(r.dtype)), 1)
@@ -82,14 +82,14 @@ def _inverse_of_t(network: Network, h, k) -> Float[Array, "pq pq"]:
         own += coarse(h, network.g_col - network.g_cr, k)
         t = coarse(h, segments(network.row), _steps(k))
         t += coarse(h, network.g_row - network.g_rc, k)
-        # g_rc - g_rc (L_c + g_col)^-1 g_cr, without the cancellation in it
+        # equal to g_rc - g_rc (L_c + g_col)^-1 g_cr, without its cancellation
         t += coupling @ inverse(own + coupling) @ own
         return inverse((t + t.T) / 2)
 
 
 def currents(coarse: Coarse, network: Network, w: PerCell) -> PerCell:
-    """`g_cr H T_c^-1 H^T g_rc w`: what flows into the columns where the rows answer to column
-    drops `w`, as far as that is smooth."""
+    """`g_cr H T_c^-1 H^T g_rc w`: smooth part of the currents into the columns by which the rows
+    respond to column drops `w`."""
     h, k, inverse, _ = coarse
     with jax.default_matmul_precision("highest"):
         e = inverse @ (h.T @ (network.g_rc * w) @ k).ravel()
@@ -97,20 +97,20 @@ def currents(coarse: Coarse, network: Network, w: PerCell) -> PerCell:
 
 
 def _hats(n: int, count: int, dtype) -> Float[Array, "n count"]:
-    """Piecewise linear functions on `n` nodes that add to one."""
+    """Piecewise linear hat functions on `n` nodes, which sum to one."""
     x = jnp.arange(n, dtype=dtype) * ((count - 1) / max(n - 1, 1))
     return jnp.maximum(0, 1 - jnp.abs(x[:, None] - jnp.arange(count, dtype=dtype)[None]))
 
 
 def _steps(h) -> Float[Array, "segments count"]:
-    """Their differences along every segment; both terminals are at 0."""
+    """Differences of hat functions `h` along every segment, with both terminals at 0."""
     return jnp.diff(h, axis=0, prepend=0, append=0)
 
 
 def _galerkin(left, weight, right) -> Float[Array, "pq pq"]:
-    """`sum_ij weight_ij (left_ia right_ic) (left_ib right_id)`, as a matrix of `ac` by `bd`.
+    """Galerkin matrix `sum_ij weight_ij (left_ia right_ic) (left_ib right_id)`, of `ac` by `bd`.
 
-    Only neighbouring hats overlap, so that few of the products of two are not zero."""
+    Only neighbouring hats overlap, so few products of two hats are nonzero."""
     products = lambda f: jnp.concatenate([f * f, f[:, :-1] * f[:, 1:]], axis=1)
     each = products(left).T @ weight @ products(right)
     p, q = left.shape[1], right.shape[1]
@@ -120,7 +120,8 @@ def _galerkin(left, weight, right) -> Float[Array, "pq pq"]:
 
 
 def _neighbours(n: int):
-    """Positions of `n` diagonal and `n - 1` off-diagonal elements in a matrix."""
+    """Indicator matrices of the `n` diagonal and `n - 1` off-diagonal elements of a symmetric
+    tridiagonal matrix."""
     unit = np.eye(n, dtype=np.float32)
     above = unit[:-1, :, None] * unit[1:, None, :]
     return np.concatenate([unit[:, :, None] * unit[:, None, :], above + above.transpose(0, 2, 1)])

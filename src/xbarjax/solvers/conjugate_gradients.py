@@ -9,15 +9,17 @@ from .lines import Lines, row_drops
 
 
 def conjugate_gradients(lines: Lines, coarse: Coarse | None, w, r, enough, max_steps: int):
-    """Corrects `w`, whose residual is `r`, until that is below `enough` as a 2-norm.
+    """Corrects `w`, whose residual is `r`, until the 2-norm of the residual is below `enough`.
 
-    A last round of line solves follows: what is left may sit in a few nodes that carry little.
-    Also returns the largest seen of the eigenvalues of `S^-1 M`, by which slow modes exceed what
-    their residual shows, and the number of steps."""
+    A last column solve follows, since the remaining error may sit in a few nodes that carry little
+    current.
+
+    **Returns:** the corrected `w`; an estimate of the largest eigenvalue of `S^-1 M`, by which the
+    error in slow modes exceeds their residual; and the number of steps."""
     network, _, cols = lines
 
     def precondition(r):
-        """`z`, `M z`, and how much `z` exceeds the column ladders' part of it."""
+        """`z`, `M z`, and the ratio of `r z` to its value with column ladders alone."""
         z, _ = ladder.drops(cols, r)
         as_it_is = lambda: (z, r, jnp.ones((), r.dtype))
         if coarse is None:
@@ -42,7 +44,7 @@ def conjugate_gradients(lines: Lines, coarse: Coarse | None, w, r, enough, max_s
         rz = jnp.sum(r * z)
         turn = rz / rz_before
         p = z + turn * p
-        m_p = m_z + turn * m_p  # the column ladder's matrix times p
+        m_p = m_z + turn * m_p  # M p, from the residuals
         s_p = m_p - network.g_cr * row_drops(lines, network.g_rc * p)
         curvature = jnp.sum(p * s_p)
         length = jnp.where(curvature > 0, rz / curvature, 0)

@@ -1,4 +1,4 @@
-"""The oracle: the same network by pivoted LU of dense matrices, with no ladder in it."""
+"""Dense reference solver: a network by pivoted LU of dense matrices, without ladders."""
 
 from typing import Any, NamedTuple
 
@@ -15,14 +15,16 @@ Factors = tuple[Float[Array, "lines size size"], Array]
 
 
 class Columns(NamedTuple):
-    """Factors of source lines along bit lines: every column of cells is a circuit of its own."""
+    """Factors of a network with source lines parallel to its bit lines: one circuit per column of
+    cells."""
 
     network: Network
     factors: Factors
 
 
 class Crossing(NamedTuple):
-    """Factors of rows that cross the columns: every line, and the array over the column drops."""
+    """Factors of a network whose rows cross its columns: those of every line, and those of the
+    array over the column drops."""
 
     network: Network
     rows: Factors
@@ -31,15 +33,16 @@ class Crossing(NamedTuple):
 
 
 class Dense(lx.AbstractLinearSolver[Crossing | Columns]):
-    """Exact solve by dense LU, for small arrays and as the oracle of other solvers.
+    """Exact solve by dense LU, for small arrays and as the reference of other solvers. The network
+    need not be symmetric.
 
-    Every line is the saddle matrix `[[g, B alpha], [alpha B', -beta]]` of its drops and currents.
-    Their inverses `R` (rows) and `C` (columns) leave one dense matrix over the column drops,
-    `(1 - C g_cr R g_rc) w = C (b_col - g_cr R b_row)`. One step of iterative refinement follows.
+    Every line has the saddle-point matrix `[[g, B alpha], [alpha B', -beta]]` over its drops and
+    currents. The inverses `R` (rows) and `C` (columns) leave one dense system over the column
+    drops, `(1 - C g_cr R g_rc) w = C (b_col - g_cr R b_row)`. One step of iterative refinement
+    follows. With source lines parallel to the bit lines there is one matrix per column instead.
 
-    Cost: `(rows cols)^3` operations and `(rows cols)^2` numbers: 64x64 takes 130 MB. Symmetric or
-    not. Where source lines run along bit lines, one matrix a column. On a GPU it calls the
-    vendor's LU.
+    Cost: `(rows cols)^3` operations and `(rows cols)^2` numbers: 64x64 takes 130 MB. On a GPU it
+    calls the vendor's LU.
     """
 
     def init(
@@ -50,7 +53,7 @@ class Dense(lx.AbstractLinearSolver[Crossing | Columns]):
             raise TypeError(f"Dense solves a Network, not a {type(operator).__name__}.")
         if operator.parallel:
             return Columns(operator, lax.map(_column_lu, _columns(operator)))
-        # one line after the other: batched LAPACK calls can wait for each other on few cores
+        # one line after another: batched LAPACK calls can wait for each other on few cores
         rows = lax.map(lambda x: _line_lu(*x), (operator.row, operator.g_row))
         cols = lax.map(lambda x: _line_lu(*x), (_downwards(operator.col), operator.g_col.T))
         m, n = operator.g_rc.shape
@@ -84,17 +87,18 @@ class Dense(lx.AbstractLinearSolver[Crossing | Columns]):
 
 
 def _downwards(col: Segments) -> Segments:
-    """Columns as lines of their own, in the order of their storage: far end first."""
+    """Columns as lines along the last axis, in the order of their storage: far end first."""
     return Segments(col.r.T)
 
 
 def _line_lu(line: Segments, g: Float[Array, " n"]):
-    """LU of one line's equations in its drops and scaled currents. The order of the nodes does
-    not matter, only that a segment's current leaves one neighbour and enters the other."""
+    """LU of one line's equations in its drops and scaled currents. The order of the nodes does not
+    matter, because a segment's current leaves one neighbour and enters the other either way."""
     n = g.shape[0]
     incidence = jnp.eye(n, n + 1, dtype=g.dtype) - jnp.eye(n, n + 1, 1, dtype=g.dtype)
     coupling = incidence * line.alpha[None]
-    alone = (g == 0) & (line.alpha[:-1] == 0) & (line.alpha[1:] == 0)  # an equation 0 = 0
+    # an isolated node has the equation 0 = 0
+    alone = (g == 0) & (line.alpha[:-1] == 0) & (line.alpha[1:] == 0)
     g = jnp.where(alone, 1, g)
     return jax.scipy.linalg.lu_factor(
         jnp.block([[jnp.diag(g), coupling], [coupling.T, -jnp.diag(line.beta)]])
@@ -102,7 +106,7 @@ def _line_lu(line: Segments, g: Float[Array, " n"]):
 
 
 def _inverse(lu, n: int) -> Float[Array, "n n"]:
-    """Drops for a unit current into each node."""
+    """Drops [V] for a current of 1 A into each node, one column per node."""
     size = lu[0].shape[0]
     return jax.scipy.linalg.lu_solve(lu, jnp.eye(size, n, dtype=lu[0].dtype))[:n]
 
@@ -119,7 +123,7 @@ def _substitute(state: Crossing | Columns, vector: Field) -> Field:
         return x[:, :n], x[:, n:]
 
     def solve_cols(a):
-        # stored far end first, so a segment's law changes sign against its line's own order
+        # stored far end first, against the order of the line: a segment's law changes sign
         b = jnp.concatenate([vector.col - network.g_cr * a, -vector.col_segments], axis=0).T
         x = lax.map(lambda x: jax.scipy.linalg.lu_solve(*x), (cols, b))
         return x[:, :m].T, -x[:, m:].T
@@ -133,13 +137,13 @@ def _substitute(state: Crossing | Columns, vector: Field) -> Field:
 
 
 def _columns(network: Network) -> Network:
-    """Each column of cells as a network, one after the other in front."""
+    """One network per column of cells, stacked along a leading axis."""
     return jax.tree.map(lambda x: x.T[:, :, None], network)
 
 
 def _column_lu(network: Network) -> tuple[Float[Array, "size size"], Int[Array, " size"]]:
     matrix = network.as_matrix()
-    alone = jnp.all(matrix == 0, axis=1)  # an equation 0 = 0
+    alone = jnp.all(matrix == 0, axis=1)  # an isolated node has the equation 0 = 0
     return jax.scipy.linalg.lu_factor(matrix + jnp.diag(alone.astype(matrix.dtype)))
 
 

@@ -1,5 +1,5 @@
-"""Routes to the effective matrix of a network: a solve for each line of its shorter side, or block
-elimination, which is held against a solve."""
+"""Routes to the effective matrix of a network: one solve per line of its shorter side, or block
+elimination, checked against one solve."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -16,38 +16,41 @@ from . import elimination, products
 from .blocks import turn, turned
 from .products import Products
 
-# Currents [A] out of the lines of the longer side, and the status, for voltages [V] of the shorter.
+# One solve: from voltages [V] of the shorter side's lines to the currents [A] out of the longer
+# side's lines and the status.
 Line: TypeAlias = Callable[[Array], tuple[Array, Array]]
 
-# Where block elimination takes less time than a solve in JAX for each of the shorter side's lines,
-# on the two cores that experiments/speed was run on.
-SHORT = 16  # lines, at least
-LONG = 16  # times as long as short, at most
-MOST = 2**25  # numbers of one matrix a row, for derivatives by elimination
-TOGETHER = 32  # right-hand sides of a direct solve on a CPU: few enough for its caches
+# Limits within which block elimination takes less time than one solve in JAX per line of the
+# shorter side, on the two cores that experiments/speed was run on.
+SHORT = 16  # lines of the shorter side, at least
+LONG = 16  # ratio of the longer to the shorter side, at most
+MOST = 2**25  # numbers kept for derivatives by elimination, one matrix per row, at most
+TOGETHER = 32  # right-hand sides per direct solve on a CPU, few enough for its caches
 
 
 def solves_are_fast() -> bool:
-    """Whether a solve for each line takes no longer than elimination, and far less to compile."""
+    """Whether one solve per line is no slower than elimination, and compiles far faster."""
     return _native.available() and jax.default_backend() == "cpu"
 
 
 def elimination_fits(shape: tuple[int, int]) -> bool:
-    """Whether block elimination is faster in JAX for an array of that shape."""
+    """Whether, in JAX, block elimination is faster than one solve per line for an array of a
+    shape."""
     short, long = sorted(shape)
     return short >= SHORT and long <= LONG * short
 
 
 def derivative_fits(shape: tuple[int, int]) -> bool:
-    """Whether the voltages across all cells for every line, which a derivative takes, can be
-    kept."""
+    """Whether the voltages across all cells for every driven line, which a derivative needs, are
+    few enough to keep (`MOST`)."""
     rows, cols = shape
     return rows * cols * min(rows, cols) <= MOST
 
 
 def by_solves(line: Line, size: int, dtype, chunk: int) -> tuple[Array, Int[Array, ""]]:
-    """Currents for 1 V on each of `size` lines in turn, `chunk` solves at a time, and a status."""
-    # whole chunks: the solves of zeros that fill the last one take no iteration
+    """Currents [A] for 1 V on each of `size` lines in turn, `chunk` solves at a time, and their
+    common status."""
+    # the last chunk is filled with zero voltages, whose solves take no iteration
     chunks = -(-size // chunk)
     units = jnp.eye(chunks * chunk, size, dtype=dtype)
     lines, status = lax.map(jax.vmap(line), units.reshape(chunks, chunk, size))
@@ -55,8 +58,13 @@ def by_solves(line: Line, size: int, dtype, chunk: int) -> tuple[Array, Int[Arra
 
 
 def by_elimination(line: Line, network: Network) -> tuple[Array, Int[Array, ""]]:
-    """Block elimination, held against a solve with all lines driven; where the two differ, and
-    where lines end in two terminals, so that it does not apply, a solve for each line."""
+    """Effective matrix by block elimination, checked against one solve with all lines driven, and
+    the status.
+
+    One solve per line replaces elimination in two cases:
+
+    - the check fails;
+    - lines of the shorter side end in two terminals, so that elimination does not apply."""
     lines = _eliminated(network)
     size = lines.shape[0]
     probe, expected, bound = _probe(lines)
@@ -79,8 +87,10 @@ def by_elimination(line: Line, network: Network) -> tuple[Array, Int[Array, ""]]
 
 
 def with_products(line: Line, network: Network) -> tuple[Products, Int[Array, ""], Bool[Array, ""]]:
-    """The effective matrix by elimination with what its derivatives take, the status of a solve
-    that it is held against, and whether the two agree."""
+    """Effective matrix by elimination, checked against one solve.
+
+    **Returns:** the matrix with the data that its derivatives need, the status of the solve, and
+    whether the two agree."""
     rows, cols = network.g_rc.shape
     found = products.products(network if cols <= rows else turned(network))
     matrix = upright(found.matrix, (rows, cols))
@@ -90,24 +100,26 @@ def with_products(line: Line, network: Network) -> tuple[Products, Int[Array, ""
 
 
 def upright(x: PerCell, shape: tuple[int, int]) -> PerCell:
-    """To and from an array that is no wider than tall."""
+    """`x` with rows and columns exchanged if the array's `shape` is wider than tall, so that it is
+    no wider than tall. A second call undoes the exchange."""
     rows, cols = shape
     return x if cols <= rows else turn(x)
 
 
 def _probe(lines: Array) -> tuple[Array, Array, Array]:
-    """Voltages of the shorter side's lines, what they should give, and how far off that may be."""
+    """Probe voltages [V] of the shorter side's lines, the currents [A] that `lines` predicts, and
+    their tolerance [A]."""
     size = lines.shape[0]
     tolerance = 1e-11 if lines.dtype == jnp.float64 else 1e-5
-    probe = jnp.cos(jnp.arange(size) ** 2).astype(lines.dtype)  # no pattern an error could share
+    probe = jnp.cos(jnp.arange(size) ** 2).astype(lines.dtype)  # irregular, unlike any error
     with jax.default_matmul_precision("highest"):
         return probe, probe @ lines, tolerance * jnp.max(jnp.abs(probe) @ jnp.abs(lines))
 
 
 def _eliminated(network: Network) -> Array:
-    """Conductances from every line of the shorter side to those of the longer one, by elimination
-    of the shorter ones as blocks, if they end in one terminal each; else zeros. By reciprocity
-    either side may be the one that is driven."""
+    """Conductances [S] from each line of the shorter side to each of the longer side, by
+    elimination with blocks of the shorter side; zeros if lines of the shorter side end in two
+    terminals. By reciprocity, either side may be driven."""
     rows, cols = network.g_rc.shape
     network = network if cols <= rows else turned(network)
     found = lax.cond(

@@ -1,8 +1,8 @@
-"""All products of an array at once, by block elimination from the far ends of its columns.
+"""Effective matrix of an array by block elimination from the far ends of its columns.
 
-Where every row of an array is to be driven in turn, the currents of all of them are carried along
-while rows of nodes are eliminated (blocks.py), and no voltage is ever computed. It takes
-`6 rows cols^3 + 2 rows^2 cols^2` operations, nearly all in matrix products, and no iteration.
+Every row is driven in turn. Rows of nodes are eliminated one after another (blocks.py), and the
+currents of all driven rows are carried along, so that no voltage is ever computed. The cost is
+`6 rows cols^3 + 2 rows^2 cols^2` operations, nearly all in matrix products, without iteration.
 """
 
 import jax
@@ -18,14 +18,15 @@ from .recurrences import law
 
 
 def near_currents(network: Network) -> PerCell:
-    """Currents [A] out of the near ends of the columns for 1 V at the terminals of one row and 0 V
-    at all others, for each row. It is all that leaves the columns where their far ends are open."""
+    """Currents [A] `(rows, cols)` out of the near ends of the columns: per row, for 1 V at its
+    terminals and 0 V at all others. If the far ends of the columns are open, no other current
+    leaves the columns."""
     rows, cols = network.g_rc.shape
     a, beta = law(network.col.r)
     held = jnp.maximum(network.row.alpha[:, 0], network.row.alpha[:, -1]) > 0
     lines = ladder.factor(network.row.r.T, network.g_row.T, near_last=False)
     free = jnp.zeros(cols, bool)
-    # every row at once: drops along it with its terminals at 1 V
+    # all rows at once: drops along each row with its terminals at 1 V
     drop = network.g_cr * ladder.drops(lines, network.g_row.T)[0].T
     driven = jnp.where(held[:, None], network.g_cr - drop, 0)
 
@@ -43,5 +44,5 @@ def near_currents(network: Network) -> PerCell:
 
 
 def far_ends_open(network: Network) -> Bool[Array, ""]:
-    """Whether all that leaves the columns leaves at their near ends."""
+    """Whether the far ends of all columns are open, so that currents leave at near ends only."""
     return jnp.all(network.col.alpha[0] == 0)

@@ -1,4 +1,5 @@
-"""The one place where a network is solved and differentiated."""
+"""Linear solves of a network, differentiated implicitly: the one place that defines their
+derivative."""
 
 from functools import partial
 from typing import Any
@@ -17,8 +18,8 @@ from .shorts import parted
 
 
 class Factored(eqx.Module):
-    """A network, its shorts told apart, and what a solver knows of it before it sees a right-hand
-    side."""
+    """A network prepared for a solver: the network with its shorts separated, and the solver's
+    states for it and for its transpose."""
 
     network: Network
     solver: lx.AbstractLinearSolver = eqx.field(static=True)
@@ -27,7 +28,7 @@ class Factored(eqx.Module):
 
 
 def factor(network: Network, solver: lx.AbstractLinearSolver) -> Factored:
-    """Prepares a network for any number of right-hand sides."""
+    """Prepares a network for solves with any number of right-hand sides."""
     network = parted(network)
     solver = chosen(solver, symmetric=network.symmetric, parallel=network.parallel)
     init = partial(_init, solver)
@@ -51,20 +52,20 @@ def _transposed(solver: lx.AbstractLinearSolver, state):
 def solve(
     factored: Factored, vector: Field, guess: Field | None = None
 ) -> tuple[Field, dict[str, Any]]:
-    """Solves `network x = vector`, with the derivative of the solution, not of the solver.
+    """Solves `network x = vector`. The derivative is that of the solution, not of the solver.
 
-    For `A x = b` the tangent is `A dx = db - dA x` and the cotangent a solve with the transpose:
-    whatever the solver does inside, a derivative costs one more solve, forward or reverse, and so
-    does each further one. `lineax.linear_solve` states the same rule, but its tangent solves raise
-    from inside the compiled program; that needs a host callback, which accelerators and
-    `jax.export` lack. The caller judges the solution by its residual instead.
+    For `A x = b` the tangent solves `A dx = db - dA x`, and the cotangent solves with the
+    transpose. A derivative costs one more solve, forward or reverse, whatever the solver does
+    inside; so does each higher derivative. `lineax.linear_solve` has the same rule, but its
+    tangent solves raise errors from inside the compiled program. That needs a host callback, which
+    accelerators and `jax.export` lack. Here the caller judges the solution by its residual.
 
-    A `guess` of the solution saves iterations where it is near, and has no derivative. It travels
-    as one more part of the system, `y = guess`: the tangent of that part is zero, which is where
-    the solves for derivatives begin. What the solution may err by travels in the same way, since
-    under `vmap` JAX holds whatever comes beside a solution to be one of a batch (jax 0.10).
+    A `guess` near the solution saves iterations. It has no derivative. The guess travels as one
+    more part of the system, `y = guess`; the tangent of this part is zero, so the solves for
+    derivatives begin at zero. The error bound of the solution travels in the same way, because
+    under `vmap` JAX takes auxiliary outputs of a solve to be batched (jax 0.10).
 
-    Returns the solution and the solver's statistics, which have no derivative.
+    **Returns:** the solution and the solver's statistics, which have no derivative.
     """
     solver, network = factored.solver, factored.network
     source = lax.stop_gradient(network)
@@ -86,10 +87,10 @@ def solve(
         run = compute if at_once else sequential_vmap(compute, own)
         return lambda _, b: run(state, network, b)
 
-    # custom_linear_solve fails where some leaves of the right-hand side have a tangent and others
-    # none, or where the network has one and they do not (jax 0.10), as for shunts alone; the
-    # barrier gives all of them one, at no cost, and that around the network does so in second
-    # derivatives. Equal leaves stay one array.
+    # custom_linear_solve fails (jax 0.10) if only some leaves of the right-hand side have a
+    # tangent, or if the network has one and the right-hand side none, as for shunts alone. The
+    # barrier below gives all leaves a tangent at no cost. The barrier around the operator does so
+    # in second derivatives. Equal leaves stay one array.
     if network.shorts is not None and vector.cell is None:
         vector = vector._replace(cell=jnp.zeros_like(vector.row))
     none = jnp.zeros((), vector.row.dtype)
@@ -111,14 +112,14 @@ def solve(
         network.symmetric,
         has_aux=True,
     )
-    # and its transpose meets the same in second derivatives, where a loss sees some leaves alone
+    # the transposed solve fails alike in second derivatives, if a loss depends on some leaves only
     x, error, *_ = lax.optimization_barrier(solved)
     return x, stats | {"error": lax.stop_gradient(error)}
 
 
 def roughly(factored: Factored, vector: Field, rtol: float) -> Field:
-    """Solves to a relative tolerance, where a solver knows of one, without a derivative, and with
-    shorts as conductances that are large beside the wires."""
+    """Solves to a relative tolerance `rtol`, without a derivative. Direct solvers ignore `rtol`.
+    Shorts enter as finite conductances, large beside the wires (`Network.capped`)."""
 
     def compute(state, vector):
         return factored.solver.compute(state, vector, {"rtol": rtol})[0]

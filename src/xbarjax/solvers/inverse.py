@@ -1,18 +1,19 @@
-"""The inverse of a matrix whose diagonal dominates, without pivots and without a library call."""
+"""Inverse of a diagonally dominant matrix, without pivoting and without library calls."""
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-PANELS = 8, 16  # rows that are eliminated at a time, of matrices up to SMALL and beyond
+PANELS = 8, 16  # rows eliminated at a time, in matrices up to SMALL and in larger ones
 SMALL = 192
 
 
 def inverse(a) -> Float[Array, "n n"]:
-    """Inverse of a symmetric positive definite matrix or one of conductances, by Gauss-Jordan
-    elimination in place, a panel at a time: nearly all of it is matrix products. Library calls
-    would differ from accelerator to accelerator, and wait for each other in batches on few cores.
-    """
+    """Inverse of a symmetric positive definite matrix or a conductance matrix.
+
+    Gauss-Jordan elimination in place, one panel of rows at a time, is nearly all matrix products.
+    Library calls would differ between accelerators, and wait for each other in batches on few
+    cores."""
     n = a.shape[0]
     panel = PANELS[n > SMALL]
     padding = -n % panel

@@ -1,4 +1,4 @@
-"""Solvers whose lines cross, with the rounds of refinement, as a call of the kernel in C++."""
+"""Solves of networks with crossing lines, and their iterative refinement, by the C++ kernel."""
 
 from typing import Any, NamedTuple
 
@@ -23,11 +23,15 @@ def solve(
     symmetric: bool,
     refine: bool,
 ) -> tuple[Field, dict[str, Any]]:
-    """The solution of a network whose lines cross, and its statistics.
+    """Solves a network with crossing lines by one call of the kernel.
 
-    **Arguments:** `options`: those of a solver's `compute`; `symmetric`: whether by conjugate
-    gradients, else by BiCGStab; `refine`: whether shorts, and nodes that hang on little, are solved
-    for again."""
+    **Arguments:**
+
+    - `options`: as for a solver's `compute`.
+    - `symmetric`: whether to use conjugate gradients; BiCGStab otherwise.
+    - `refine`: whether to refine the solution for shorts and weakly held nodes (refinement.py).
+
+    **Returns:** the solution and its statistics."""
     shorts, dtype = network.shorts, network.g_rc.dtype
     guess, asked = options.get("y0"), options.get("rtol", 0.0)
     cell = vector.cell
@@ -60,7 +64,7 @@ def solve(
 
 
 class Pure(NamedTuple):
-    """The kernel's solve, in JAX."""
+    """Pure JAX form of the kernel's solve."""
 
     solver: lx.AbstractLinearSolver
     refine: bool

@@ -1,14 +1,14 @@
-"""The array whose cells see more than a difference of voltages: a general Krylov method.
+"""BiCGStab for arrays whose cells depend on more than the difference `v_row - v_col`.
 
-A transistor's current depends on its gate and on where its source is, so that `g_rc` and `g_cr`
-differ and `S` of ladder_cg.py is not symmetric. Row elimination and column ladders are the same:
+A transistor's current depends on its gate voltage and on its source voltage. So `g_rc` and `g_cr`
+differ, and `S` of ladder_cg.py is not symmetric. Row elimination and column ladders are as there:
 
     S = (L_c + g_col) - g_cr R g_rc = (1 - E) M,    E = g_cr R g_rc M^-1,    M = L_c + g_col.
 
-`E` has no negative entry and takes from every current some of it to the terminals, so that its
-columns sum to less than one: passing currents back and forth between rows and columns would
-converge by itself, and BiCGStab (H. A. van der Vorst, SIAM J. Sci. Stat. Comput. 13, 631, 1992,
-doi:10.1137/0913035) sums that series faster.
+`E` has no negative entry. Part of every current leaves through the terminals, so the columns of `E`
+sum to less than one. Therefore the Neumann series of `(1 - E)^-1`, which passes currents back and
+forth between rows and columns, converges. BiCGStab (H. A. van der Vorst, SIAM J. Sci. Stat. Comput.
+13, 631, 1992, doi:10.1137/0913035) sums this series faster.
 """
 
 from typing import Any
@@ -27,14 +27,18 @@ from .passes import iterated, tolerance
 
 
 class LadderBiCGStab(Kernel):
-    """Exact solve of any linear array by BiCGStab preconditioned with line solves.
+    """Exact solve of any linear array with crossing lines, by BiCGStab preconditioned with line
+    solves.
 
-    Its stop is that of `LadderCG`, and so is what `compute` takes as options. It is meant for
-    networks that are not symmetric; where one is, `LadderCG` takes half the work.
+    Use it for networks that are not symmetric. For symmetric ones, `LadderCG` takes half the work.
 
-    **Arguments:** `rtol`, `max_steps`, `mixed` and `native` as of `LadderCG`.
+    **Arguments:** `rtol` (by default 1e-12 in float64 and 1e-6 in float32), `max_steps`, `mixed`
+    and `native`, as for `LadderCG`. The stopping criterion and the options of `compute` are those
+    of `LadderCG` as well.
 
-    Cost: two ladders along the rows and two along the columns an iteration.
+    Cost: two ladders along the rows and two along the columns per iteration.
+
+    Raises ValueError for lines in parallel.
     """
 
     rtol: float | None = eqx.field(static=True, default=None)
@@ -90,7 +94,7 @@ class LadderBiCGStab(Kernel):
     def transpose(self, state: Lines | Network, options: dict[str, Any]):
         if isinstance(state, Network):
             return state.transpose(), options
-        return state._replace(network=state.network.transpose()), options  # the same ladders
+        return state._replace(network=state.network.transpose()), options  # the ladders stay
 
     def conj(self, state: Lines | Network, options: dict[str, Any]):
         return state, options  # real
@@ -100,10 +104,12 @@ class LadderBiCGStab(Kernel):
 
 
 def _bicgstab(lines: Lines, w, r, enough, max_steps: int):
-    """Corrects `w`, whose residual is `r`, until that is below `enough` as a 2-norm, or the method
-    breaks down; the next pass then begins with another shadow. A last line solve follows.
+    """Corrects `w`, whose residual is `r`, until the 2-norm of the residual is below `enough` or
+    the method breaks down. After a breakdown, the next pass begins with another shadow residual. A
+    last column solve follows.
 
-    Also returns the largest step length, which slow modes make large, and the number of steps."""
+    **Returns:** the corrected `w`; the largest step length, which slow modes make large; and the
+    number of steps."""
     network, _, cols = lines
     shadow = r
 

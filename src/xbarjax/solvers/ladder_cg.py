@@ -1,17 +1,18 @@
-"""The array: conjugate gradients over the columns, with rows eliminated by ladders.
+"""Conjugate gradients over the column drops of an array, with rows eliminated by ladders.
 
-With `R = (L_r + g_row)^-1`, a ladder along every row, the row drops leave the equations and
+With `R = (L_r + g_row)^-1`, one ladder per row, the row drops are eliminated. The system
 
     S w = b_col - g_cr R b_row,      S = (L_c + g_col) - g_cr R g_rc
 
-remains, symmetric and positive definite. The column ladder `M = L_c + g_col` is its
-preconditioner. What `M` does to a search direction is known from the residuals it came from, so
-nothing is ever divided by a wire resistance: an iteration is one row ladder and one column ladder.
-Where rows and columns share slow modes, a coarse grid joins the preconditioner (coarse.py).
+remains, symmetric and positive definite. Its preconditioner is the column ladder
+`M = L_c + g_col`. The product of `M` with a search direction follows from the residuals, so `M`
+itself is never applied and nothing is divided by a wire resistance. An iteration is one row ladder
+and one column ladder. Where rows and columns share slow modes, a coarse grid joins the
+preconditioner (coarse.py).
 
-An iteration does little but move memory, and takes less than half the time in float32. So that is
-where float64 systems are iterated, from a residual that is computed in float64: every pass takes a
-factor of up to 1e6 off it (iterative refinement; C. B. Moler, J. ACM 14, 316, 1967,
+An iteration does little but move memory, and takes less than half the time in float32. So float64
+systems are iterated in float32, from a residual that is computed in float64. Every pass reduces the
+residual by a factor of up to 1e6 (iterative refinement; C. B. Moler, J. ACM 14, 316, 1967,
 doi:10.1145/321386.321394).
 """
 
@@ -34,42 +35,45 @@ from .passes import iterated, tolerance
 
 
 class Factors(NamedTuple):
-    """Factors of a network for conjugate gradients."""
+    """Line factors and coarse grid of a network, for conjugate gradients."""
 
     lines: Lines
     grid: Coarse | None
 
 
 class LadderCG(Kernel):
-    """Exact solve of a linear array by conjugate gradients preconditioned with line solves.
+    """Exact solve of a symmetric linear array by conjugate gradients preconditioned with line
+    solves.
 
     It stops when the violation of Kirchhoff's current law, as a 2-norm over nodes, is below `rtol`
-    times the currents that reach the columns, for each system of a batch on its own. The violation
-    is computed afresh after every pass of conjugate gradients, and another pass begun from it until
-    it passes, or stops falling.
+    times the currents that reach the columns. Each system of a batch stops on its own. The
+    violation is computed afresh after every pass of conjugate gradients. Further passes follow
+    until the criterion holds or the violation no longer halves.
 
     **Arguments:**
 
     - `rtol`: relative tolerance; by default 1e-12 in float64 and 1e-6 in float32.
-    - `max_steps`: most iterations of one pass. The count grows like `N sqrt(r g)`, and several
+    - `max_steps`: most iterations of one pass. Their number grows like `N sqrt(r g)`, and several
         times more slowly with the coarse grid.
-    - `mixed`: whether float64 systems are iterated in float32, until that no longer brings their
-        violation down. Their answer is as good.
-    - `coarse`: whether modes that are smooth along both lines are corrected on a coarse grid, in
+    - `mixed`: whether float64 systems are first iterated in float32, until the violation no longer
+        halves. The solution is as accurate.
+    - `coarse`: whether a coarse grid corrects modes that are smooth along both rows and columns, in
         arrays that are large and resistive enough to gain by it.
-    - `native`: whether CPUs run it as a kernel in C++, where that was built, which leaves XLA less
-        to compile. Accelerators run the form in JAX, as all do without it.
-    - `one_block`: whether NVIDIA GPUs iterate each array of at most 256 rows and columns in a
-        kernel of its own (one_block.py). It has run in an interpreter alone, and is off until it is
-        measured.
+    - `native`: whether CPUs run the C++ kernel, if it was built. XLA then has less to compile.
+        Accelerators always run the JAX form.
+    - `one_block`: whether NVIDIA GPUs iterate each array of at most 256 rows and columns in one
+        kernel (one_block.py). The kernel has run in an interpreter only, and is off until it has
+        been measured.
 
-    `compute` takes a field to begin from as `options["y0"]`, as lineax's iterative solvers do, and
-    uses its column drops: the rest follows from them. `options["rtol"]` asks for less than `rtol`,
-    as an inexact Newton method does.
+    `compute` takes an initial guess as `options["y0"]`, as lineax's iterative solvers do. Only the
+    guess's column drops are used; they determine all other unknowns. `options["rtol"]` loosens
+    `rtol` for one solve, as in an inexact Newton method.
 
-    Cost: one ladder along the rows and one along the columns an iteration (two with the coarse
-    grid), and a round of them in float64 before the first pass and after each. Refuses networks
-    that are not symmetric.
+    Cost per iteration: one ladder along the rows and one along the columns (two along the columns
+    with the coarse grid). One round of ladders in float64 comes before the first pass and after
+    each pass.
+
+    Raises ValueError for networks that are not symmetric, and for lines in parallel.
     """
 
     rtol: float | None = eqx.field(static=True, default=None)
@@ -87,8 +91,8 @@ class LadderCG(Kernel):
             raise TypeError(f"LadderCG solves a Network, not a {type(operator).__name__}.")
         if not operator.symmetric:
             raise ValueError(
-                "LadderCG needs a symmetric network (cells that see v_row - v_col alone); this one"
-                " is not: use LadderBiCGStab."
+                "LadderCG needs a symmetric network (cells that depend on v_row - v_col alone);"
+                " this one is not: use LadderBiCGStab."
             )
         if operator.parallel:
             raise ValueError(
@@ -96,7 +100,7 @@ class LadderCG(Kernel):
                 " TwinLadders, which solves each pair of lines exactly."
             )
         if self.has_kernel(operator):
-            return operator  # the kernel factors what it solves
+            return operator  # the kernel factors the network itself
         count = coarse.hats(*operator.g_rc.shape) if self.coarse else None
         dtype = jnp.float32 if self.mixed else operator.g_rc.dtype
         grid = None if count is None else coarse.factor(operator, count, dtype)
@@ -111,14 +115,14 @@ class LadderCG(Kernel):
         lines, grid = state
 
         def krylov(lines, first, w, r, target):
-            # what a lower precision leaves is rare, and seldom smooth
+            # float32 passes seldom leave an error, and a smooth one even less often
             on_grid = grid if first else None
             plain = lambda w, r, target: conjugate_gradients(
                 lines, on_grid, w, r, target, self.max_steps
             )
             if not (self.one_block and r.dtype == jnp.float32):
                 return plain(w, r, target)
-            from . import one_block  # few want it, and it takes a second
+            from . import one_block  # imported on demand: takes a second, rarely used
 
             if max(r.shape) > one_block.MOST:
                 return plain(w, r, target)
@@ -152,7 +156,7 @@ class LadderCG(Kernel):
         return dataclasses.replace(self, native=False)
 
     def transpose(self, state: Factors | Network, options: dict[str, Any]):
-        return state, options  # symmetric, or init would have refused
+        return state, options  # symmetric: init refuses other networks
 
     def conj(self, state: Factors | Network, options: dict[str, Any]):
         return state, options  # real

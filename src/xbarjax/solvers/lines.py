@@ -19,10 +19,10 @@ class Lines(NamedTuple):
 
 
 class Injected(NamedTuple):
-    """A right-hand side without electromotive forces, for drops that are counted from offsets.
+    """A right-hand side without electromotive forces, for drops counted from offsets.
 
-    It is in units of its largest current: squares of nanoamperes would underflow in float32.
-    """
+    Currents and drops are divided by the largest current, because squares of nanoamperes would
+    underflow in float32."""
 
     row: PerCell
     col: PerCell
@@ -34,13 +34,13 @@ class Injected(NamedTuple):
 
 
 class Round(NamedTuple):
-    """One round of line solves: the rows, from column drops they saw, then the columns.
+    """One round of line solves: the rows for column drops `seen`, then the columns for row drops.
 
-    Only the rows' current law is left violated, by `g_rc (w - seen)`."""
+    Only the rows' current law remains violated, by `g_rc (w - seen)`."""
 
     a: PerCell  # row drops
     w: PerCell  # column drops
-    seen: PerCell
+    seen: PerCell  # column drops before the round
     i_row: PerRow  # currents in the near segments
     i_col: PerCol
     reached: Scalar  # size of the currents that reach the columns
@@ -54,7 +54,7 @@ def factor(network: Network) -> Lines:
 
 
 def injected(lines: Lines, vector: Field) -> Injected:
-    """Currents and forces that are left to inject where drops are counted from the offsets."""
+    """The right-hand side for drops counted from offsets that satisfy all electromotive forces."""
     network = lines.network
     offset_row, v_row, offset_col, v_col = _offsets(lines, vector)
     row = vector.row - network.g_row * offset_row - network.g_rc * offset_col
@@ -66,12 +66,13 @@ def injected(lines: Lines, vector: Field) -> Injected:
 
 
 def column_drops(b: Injected, x: Field) -> PerCell:
-    """Column drops of some field, counted and scaled as those of a round are."""
+    """Column drops of a field, counted and scaled as in a `Round`."""
     return (x.col - b.offset_col) / b.unit
 
 
 def _offsets(lines: Lines, vector: Field):
-    """Drops [V] that satisfy the forces of all segments without current, and their near ends."""
+    """Drops [V] of nodes and of near ends that satisfy the electromotive forces of all segments
+    without current: of rows, then of columns."""
     network, rows, cols = lines
 
     turned = network.row.over_alpha(vector.row_segments).T
@@ -81,7 +82,7 @@ def _offsets(lines: Lines, vector: Field):
 
 
 def round_from(lines: Lines, b: Injected, w: PerCell) -> Round:
-    """Solves every row for column drops `w`, then every column for the rows' drops."""
+    """Solves every row for column drops `w`, then every column for the resulting row drops."""
     network, rows, cols = lines
     a, i_row = ladder.drops(rows, (b.row - network.g_rc * w).T, b.v_row)
     reached = b.col - network.g_cr * a.T
@@ -90,9 +91,9 @@ def round_from(lines: Lines, b: Injected, w: PerCell) -> Round:
 
 
 def local_resistances(network: Network) -> tuple[PerCell, PerCell]:
-    """Resistance [ohm] from every node into its own line, without its own cell and with the other
-    lines at rest: by how much the node yields to its cell's current. Infinite where it is cut off.
-    """
+    """Resistances [ohm] from every row node and from every column node into its own line, without
+    the node's own cell and with all other lines at rest. A node's voltage yields to the current of
+    its cell by this much. Infinite where the node is cut off."""
     row, g_row = network.row.r, network.g_row
     if network.parallel:
         rows = ladder.around(row, g_row)
@@ -102,12 +103,12 @@ def local_resistances(network: Network) -> tuple[PerCell, PerCell]:
 
 
 def row_drops(lines: Lines, b: PerCell) -> PerCell:
-    """`R b`: drops of the row nodes for currents injected there."""
+    """`R b`: drops of the row nodes for currents `b` injected into them."""
     return ladder.drops(lines.rows, b.T)[0].T
 
 
 def field(lines: Lines, b: Injected, vector: Field, x: Round) -> Field:
-    """Drops [V] and scaled currents [A] of every node and segment."""
+    """Drops [V] of all nodes and scaled currents [A] of all segments after a round `x`."""
     network, rows, cols = lines
     lost = network.g_row * x.a + network.g_rc * x.seen - b.row
     j_row = ladder.currents(lost.T, x.i_row, near_last=rows.near_last).T
@@ -122,10 +123,12 @@ def field(lines: Lines, b: Injected, vector: Field, x: Round) -> Field:
 
 
 def scaled_current(line: Segments, j, along, e):
-    """`y` of a segment: its current where `alpha = 1`, from its own law beyond `R_BROKEN`."""
+    """`y` of segments: their currents `j` where `alpha = 1`, and from Ohm's law beyond `R_BROKEN`,
+    for drops `along` the segments and forces `e`."""
     ordinary = line.alpha == 1
     return jnp.where(ordinary, j, (line.alpha * along - e) / jnp.where(ordinary, 1, line.beta))
 
 
 def size(x) -> Scalar:
+    """2-norm of an array."""
     return jnp.sqrt(jnp.sum(x * x))

@@ -1,30 +1,32 @@
-"""Cells that are not linear: Newton's method over linear networks.
+"""Newton's method for nonlinear cells, over linear networks.
 
-Every cell is replaced by its tangent at a point, one pair of terminal voltages a cell; the network
-of tangents is solved exactly, wires and all; the point moves to where it leads. Kirchhoff's law
-holds at every step, and what is left is how far the tangents' currents miss those of the cells.
+Every step replaces each cell by its tangent (linearisation) at a point, one pair of terminal
+voltages per cell. The network of tangents is solved exactly, wires included, and the points move to
+its solution. Kirchhoff's laws hold at every step. The only error is the difference between the
+currents of the cells and those of their tangents.
 
-Two things make it safe. A linear solve is only as exact as the step deserves (inexact Newton
-methods; R. S. Dembo, S. C. Eisenstat, T. Steihaug, SIAM J. Numer. Anal. 19, 400, 1982,
-doi:10.1137/0719025). And where tangents miss by much, as those of exponentials do far away, a cell
-moves not to the node voltages `v` and not to the tangents' current `i`, but to where its own curve
-meets the load line of the wires next to it,
+Linear solves are only as exact as the step deserves (inexact Newton methods; R. S. Dembo,
+S. C. Eisenstat, T. Steihaug, SIAM J. Numer. Anal. 19, 400, 1982, doi:10.1137/0719025).
+
+Load lines: far from the solution, tangents can miss by much, for example those of exponentials.
+Then a cell moves neither to the node voltages `v` nor to the tangents' current `i`, but to the
+point where its own curve meets the load line of the wires next to it,
 
     I(u) = i + (v - u) / rho,
 
-with `rho` the local resistance of its two lines. At `rho = 0` that is the plain step in voltage, at
-`rho = inf` the step in current with which circuit simulators limit junctions (L. W. Nagel, UCB/ERL
-M520, 1975); both are Newton's method, and near the solution nothing of it is left to see.
+with `rho` the local resistance of its two lines. At `rho = 0` this is the plain step in voltage. At
+`rho = inf` it is the step in current with which circuit simulators limit junctions (L. W. Nagel,
+UCB/ERL M520, 1975). Both are Newton's method. Near the solution the plain step is taken.
 
-No node of a solution lies beyond the sources, since cells are passive; tangents of cells that
-saturate lead there, where no cell conducts any more. Then cells move along their load lines as
-well, and look no further than at voltages that a solution can have.
+Limits: cells are passive, so no node of a solution lies beyond the sources. Tangents of cells that
+saturate can lead beyond them, where no cell conducts any more. Then, too, cells move along their
+load lines, and their voltages are limited to those that a solution can have.
 
-Where that does not get anywhere, steps are shortened. Reciprocal cells whose current rises with
-voltage make the solution the minimum of a convex function, the co-content, whose slope along a step
-is the power that currents miss by, `sum (I(v) - i) dv` (W. Millar, Phil. Mag. 42, 1150, 1951,
-doi:10.1080/14786445108561362): the step ends where that is zero, and nothing can keep it from
-converging.
+Line search: if these steps make no progress, steps are shortened. For reciprocal cells whose
+current rises with voltage, the solution is the minimum of a convex function, the co-content. Its
+slope along a step is the power of the current errors, `sum (I(v) - i) dv` (W. Millar, Phil. Mag.
+42, 1150, 1951, doi:10.1080/14786445108561362). The step ends where this power is zero; for such
+cells the method always converges.
 """
 
 from collections.abc import Callable
@@ -51,10 +53,13 @@ class Newton(eqx.Module):
 
     **Arguments:**
 
-    - `linear`: the solver of each network of tangents.
-    - `rtol`: how far currents of cells may be off those of their last tangents, relative to the
-        largest; by default 1e-12 in float64 and 1e-6 in float32.
-    - `max_steps`: most linearisations. What did not converge returns its best point and says so.
+    - `linear`: linear solver for each network of tangents.
+    - `rtol`: largest difference between the currents of the cells and those of their last
+        tangents, relative to the largest current; by default 1e-12 in float64 and 1e-6 in float32.
+    - `max_steps`: most linearisations. A solve that has not converged returns its best point, with
+        `Stats.converged` False.
+
+    Cost per step: one linear solve. Load lines and the line search evaluate cells only.
     """
 
     linear: lx.AbstractLinearSolver = eqx.field(static=True, default=AutoLadder())
@@ -62,40 +67,43 @@ class Newton(eqx.Module):
     max_steps: int = eqx.field(static=True, default=100)
 
 
-Solver: TypeAlias = lx.AbstractLinearSolver | Newton  # of a read
+Solver: TypeAlias = lx.AbstractLinearSolver | Newton  # solver of a read
 
 
 def newton_of(solver: Solver) -> Newton:
-    """Newton's method by a solver: over it, if that is a linear one."""
+    """`solver` itself if it is `Newton`, otherwise Newton's method over this linear solver."""
     return solver if isinstance(solver, Newton) else Newton(solver)
 
 
 def linear_of(solver: Solver) -> lx.AbstractLinearSolver:
-    """The linear solver of a solver."""
+    """`solver` itself if it is linear, otherwise the linear solver of `Newton`."""
     return newton_of(solver).linear
 
 
 class Equations(NamedTuple):
-    """Equations of a circuit for Newton's method, as functions of it and of drops `a, w`, and of a
-    guess at the nodes inside the cells, which saves steps and changes nothing else."""
+    """Equations of a circuit for Newton's method, as functions of the circuit and of drops `a, w`
+    [V]. They also take a guess at the internal nodes of the cells. The guess saves steps and
+    changes nothing else."""
 
     frame: Callable[[Any], Frame]
-    # current [A] and conductances [S] of the cells, and the nodes inside them
+    # current [A] and conductances [S] of the cells, and their internal nodes
     tangents: Callable[[Any, PerCell, PerCell, Inner], tuple[Tangents, Inner]]
-    residual: Callable[[Any, Field, Inner], Field]  # by how much Kirchhoff's laws are violated
+    residual: Callable[[Any, Field, Inner], Field]  # violation of Kirchhoff's laws
 
 
 class Begin(NamedTuple):
     """Starting point of Newton's method."""
 
-    point: tuple[PerCell, PerCell]  # drops [V] at which the cells are looked at first
-    inner: Inner  # a guess at the nodes inside them
-    x: Field  # a guess at the solution, for the first linear solve
+    point: tuple[PerCell, PerCell]  # drops [V] of the first evaluation of the cells
+    inner: Inner  # guess at the internal nodes of the cells
+    x: Field  # guess at the solution, for the first linear solve
 
 
 class Stats(NamedTuple):
+    """Statistics of Newton's method."""
+
     newton_steps: Int[Array, ""]
-    num_steps: Int[Array, ""]  # iterations of the linear solver, in all
+    num_steps: Int[Array, ""]  # iterations of the linear solver, summed over all steps
     converged: Bool[Array, ""]
 
 
@@ -105,11 +113,13 @@ def root(
     circuit: Any,
     begin: Begin,
 ) -> tuple[Field, Inner, Stats]:
-    """Drops and currents that satisfy Kirchhoff's laws, and the nodes inside the cells where they
-    were looked at last: a guess, without a derivative.
+    """Solution of Kirchhoff's laws with nonlinear cells, by Newton's method.
 
-    The derivative is that of the solution: one linear solve with its tangents, transposed or not,
-    whatever the iterations did."""
+    The derivative is that of the solution: one linear solve with the tangents at the solution,
+    transposed or not, whatever the iterations did.
+
+    **Returns:** drops and currents; the internal nodes of the cells from their last evaluation, as
+    a guess without a derivative; and statistics."""
 
     @eqx.filter_custom_jvp
     def solution(circuit, begin):

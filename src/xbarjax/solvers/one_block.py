@@ -1,10 +1,10 @@
-"""Conjugate gradients of an array as one kernel for a GPU: one array a block of threads.
+"""Conjugate gradients of an array as one GPU kernel: one array per block of threads.
 
-Composed of scans (scans.py), an iteration starts some tens of kernels, and each moves arrays of the
-whole batch. Here a block walks along the lines of its array, node by node as a CPU does, with all
-lines of a family at once, and moves nothing but its own array, which its cache holds. It is the
-method of conjugate_gradients.py without its coarse grid. Numbers of lines are padded to powers of
-two, with nodes that nothing leads to.
+Composed of scans (scans.py), an iteration launches some tens of kernels, and each of them moves
+arrays of the whole batch. In this kernel, a block goes along the lines of its array node by node,
+as a CPU does, with all lines of a family at once. It moves its own array only, which its cache
+holds. The method is that of conjugate_gradients.py without the coarse grid. Numbers of lines are
+padded to powers of two, with unconnected nodes.
 """
 
 from functools import partial
@@ -19,17 +19,17 @@ from jaxtyping import Array
 from .._types import PerCell, Scalar
 from .lines import Lines
 
-MOST = 256  # lines of a family: more do not fit into a block
-WARPS = 4  # of 32 threads
+MOST = 256  # lines of a family; more do not fit into a block
+WARPS = 4  # per block, of 32 threads each
 
 
 def conjugate_gradients(
     lines: Lines, w: PerCell, r: PerCell, enough: Scalar, max_steps: int, *, interpret: bool = False
 ) -> tuple[PerCell, Scalar, Array]:
-    """Corrects `w`, whose residual is `r`, until that is below `enough` as a 2-norm.
+    """Corrects `w`, whose residual is `r`, until the 2-norm of the residual is below `enough`.
 
-    What it takes and gives is that of conjugate_gradients.py. `interpret`: by JAX instead of a GPU,
-    to be tried without one."""
+    Arguments and results are those of conjugate_gradients.py. `interpret`: whether JAX interprets
+    the kernel, for tests without a GPU."""
     network, rows, cols = lines
     m, n = network.g_rc.shape
     tall, wide = (max(16, pl.next_power_of_2(k)) for k in (m, n))
@@ -37,7 +37,7 @@ def conjugate_gradients(
     nodes = lambda x: over(x, tall, wide)
     of_rows = lambda x: over(x, wide, tall)  # lanes are rows
     g_rc, g_cr = nodes(network.g_rc), nodes(network.g_cr)
-    # the near end of a column is its last node, so what is padded lies beyond it: at 0
+    # the near end of a column is its last node, so padded nodes lie beyond the near end, at 0
     factors = nodes(cols.kappa), nodes(cols.rho), of_rows(rows.kappa), of_rows(rows.rho)
     array = jax.ShapeDtypeStruct((tall, wide), r.dtype)
     one = jax.ShapeDtypeStruct((1,), r.dtype)
@@ -61,18 +61,18 @@ def _kernel(m, n, max_steps, interpret, *refs):
     along_row, along_col = jnp.zeros((wide,), dtype), jnp.zeros((tall,), dtype)
 
     def wait():
-        """Barrier: what some threads wrote, others read."""
+        """Barrier: values written by any thread can then be read by all."""
         if not interpret:
             triton.debug_barrier()
 
     def each_row(body, start=None):
-        """`body(i, carry)` for every row of nodes."""
+        """Runs `body(i, carry)` for every row of nodes, then waits."""
         carry = lax.fori_loop(0, m, body, start)
         wait()
         return carry
 
     def columns():
-        """`z`: the drops of columns for currents `r`; and the sum of `r z`."""
+        """Sets `z` to the column drops for currents `r`. Returns the sum of `r z`."""
 
         def gather(i, carry):
             kappa, c = carry
@@ -91,7 +91,7 @@ def _kernel(m, n, max_steps, interpret, *refs):
         return jnp.sum(each_row(spread, (along_row, along_row))[1])
 
     def rows():
-        """`s_p`: what `p` leaves of the law of columns; and the sum of `p s_p`."""
+        """Sets `s_p` to `S p`, with one solve per row. Returns the sum of `p s_p`."""
 
         def gather(k, carry):
             j = n - 1 - k
@@ -121,7 +121,7 @@ def _kernel(m, n, max_steps, interpret, *refs):
         w[i, :] = p[i, :] = m_p[i, :] = z[i, :] = s_p[i, :] = along_row
         return carry
 
-    lax.fori_loop(m, tall, empty, None)  # rows that are padded have no drop
+    lax.fori_loop(m, tall, empty, None)  # padded rows have no drop
     rr = jnp.sum(each_row(begin, along_row))
     enough = enough_ref[0]
 

@@ -1,4 +1,5 @@
-"""Passes of a Krylov method over the columns, begun again from what is left, in either dtype."""
+"""Passes of a Krylov method over the column drops. Each pass restarts from the true residual, in
+float32 or in float64."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,20 +23,20 @@ from .lines import (
     size,
 )
 
-MAX_PASSES = 6  # of a Krylov method in either dtype; mostly two are enough
-ROUNDING = 1  # unit of rounding of the injected currents: less is not asked for
-NOISE = 0.01  # of the error bound of a float32 pass is what it errs by in practice
-GLANCE = 0.01  # of the residual of a guess is what its first pass leaves at most
-FACTOR = 1e-6  # what a pass in float32 leaves of its residual
+MAX_PASSES = 6  # per dtype; mostly two are enough
+ROUNDING = 1  # smallest violation asked for, in units of rounding of the injected currents
+NOISE = 0.01  # error of a float32 pass in practice, relative to its bound
+GLANCE = 0.01  # largest residual after the first pass from a guess, relative to the guess's own
+FACTOR = 1e-6  # smallest residual asked of a float32 pass, relative to its first
 
-# Corrects column drops: `(lines, first, w, r, target)` gives new ones for the residual `r` of `w`,
-# by how much slow modes may exceed what their residual shows, and the steps it took. `first` says
-# that nothing was done before in a lower precision.
+# A Krylov method takes `(lines, first, w, r, target)` and corrects column drops `w`, whose residual
+# is `r`. It returns the new drops, the factor by which slow modes may exceed their residual, and
+# the number of steps. `first`: whether there was no pass in a lower precision before.
 Krylov = Callable[..., tuple[PerCell, Scalar, ArrayLike]]
 
 
 def tolerance(rtol: float | None, dtype: Any) -> float:
-    """A relative tolerance, where none is given that of the dtype."""
+    """`rtol`, or the default of the dtype if it is None: 1e-12 in float64, 1e-6 in float32."""
     if rtol is not None:
         return rtol
     return 1e-12 if dtype == jnp.float64 else 1e-6
@@ -44,10 +45,13 @@ def tolerance(rtol: float | None, dtype: Any) -> float:
 def iterated(
     lines: Lines, vector: Field, options: dict[str, Any], krylov: Krylov, *, rtol, mixed: bool
 ) -> tuple[Field, Array]:
-    """Solves a network by passes of a Krylov method over its column drops, and counts the steps.
+    """Solves a network by passes of a Krylov method over its column drops.
 
-    It ends when the violation of Kirchhoff's current law, as a 2-norm over nodes, is below `rtol`
-    times the currents that reach the columns, or `options["rtol"]` times them if that is more."""
+    The solve ends when the violation of Kirchhoff's current law, as a 2-norm over nodes, is below a
+    tolerance times the currents that reach the columns. The tolerance is `rtol` or
+    `options["rtol"]`, whichever is larger.
+
+    **Returns:** the solution and the number of steps."""
     double = vector.row.dtype == jnp.float64
     rtol = jnp.maximum(tolerance(rtol, vector.row.dtype), options.get("rtol", 0.0))
     b = injected(lines, vector)
@@ -67,7 +71,7 @@ def iterated(
 
 
 def _left(lines: Lines, x: Round):
-    """The violation of Kirchhoff's law that a round leaves, and its size."""
+    """Violation of Kirchhoff's current law after a round, and its 2-norm."""
     off = lines.network.g_rc * (x.w - x.seen)
     return off, size(off)
 
@@ -82,17 +86,19 @@ def _passes(
     guessed: bool,
 ):
     """Corrects column drops by a Krylov method `within` lines of the same or a lower precision,
-    until `enough` is left violated or it is no longer halved. Also returns the iterations.
+    until the violation is below `enough` or a pass no longer halves it.
 
-    A lower precision leaves noise, which slow modes of the array amplify by up to `gain`, without
-    much of a violation that would show it: that has to be small as well. What was `guessed` may err
-    by slow modes alone: it is never taken unseen."""
+    A lower precision leaves noise. Slow modes of the array amplify it by up to `gain`, and their
+    violation hardly shows it, so the amplified noise has to be below `enough` as well. A start that
+    was `guessed` may err in slow modes alone, so it gets one pass at least.
+
+    **Returns:** the last round and the number of iterations."""
     network, dtype = within.network, within.network.g_rc.dtype
     exact = dtype == b.row.dtype
 
     def one_pass(carry):
         x, left, _, _, gain, steps, count = carry
-        off = (_left(lines, x)[0] / left).astype(dtype)  # of size 1
+        off = (_left(lines, x)[0] / left).astype(dtype)  # of norm 1
         r = network.g_cr * row_drops(within, off)
         target = jnp.maximum(enough / (gain * left), 0.0 if exact else FACTOR).astype(dtype)
         if guessed:
@@ -101,7 +107,7 @@ def _passes(
         dw, gain, more = krylov(begin, r, target)
         if exact:
             w, noise, gain = left * dw, jnp.zeros_like(left), jnp.ones_like(left)
-        else:  # a correction that overflowed is none
+        else:  # a correction that overflowed is dropped
             sound = jnp.isfinite(jnp.sum(dw)) & jnp.isfinite(gain)
             w = x.w + left * jnp.where(sound, dw, 0).astype(left.dtype)
             gain = jnp.where(sound, gain, 1).astype(left.dtype)

@@ -1,25 +1,26 @@
-"""All products of an array and how they change with its cells, by block elimination.
+"""Effective matrix of an array and its derivative with respect to the cells, by block elimination.
 
-With every column in turn at 1 V, terminals and all, and the rows at 0 V, the cells of row `i` carry
+Each column in turn has both of its terminals at 1 V, and the rows are at 0 V. The cells of row `i`
+carry
 
     g_i C_i,    C_i = (1 - R_i g_i) W_i,
 
-where `W_i` are the voltages of the column nodes, `R_i` what a row of wire drops for injected
-currents, and the matrices have a column for every driven one. The currents into the rows are the
-matrix that the array multiplies with, by reciprocity:
+where `W_i` [V] are the voltages of the column nodes and `R_i` [ohm] the drops along the row wire
+per injected current. The matrices have one column per driven column of the array. By reciprocity,
+the currents into the rows are the effective matrix:
 
     T_i = sum over the row of g_i C_i.
 
-A change `dg` of cells is a source of `dg C` across them, so that
+A change `dg` of the cells acts as current sources `dg C` across them, so that
 
     dT_i = sum over the row of (dg_i C_i + g_i (change of C_i for these sources)),
 
-as many solves with the same factor; a gradient is the transpose of that. (S. W. Director and R. A.
-Rohrer, IEEE Trans. Circuit Theory 16, 318, 1969, doi:10.1109/TCT.1969.1082965: sensitivities by
-the adjoint network.)
+which takes as many solves with the same factor. The gradient is the transpose of this linear map
+(S. W. Director and R. A. Rohrer, IEEE Trans. Circuit Theory 16, 318, 1969,
+doi:10.1109/TCT.1969.1082965: sensitivities by the adjoint network).
 
-It takes `14 rows cols^3` operations, nearly all in matrix products, a change or a gradient 10 more,
-and `4 rows cols^2` numbers are kept.
+The matrix takes `14 rows cols^3` operations, nearly all in matrix products. A change or a gradient
+takes `10 rows cols^3` more. `4 rows cols^2` numbers are kept.
 """
 
 from typing import NamedTuple
@@ -39,7 +40,7 @@ Each = Float[Array, "rows cols driven"]
 
 
 class Products(NamedTuple):
-    """Effective matrix of an array, and what its derivatives need."""
+    """Effective matrix of an array, with the data that its derivatives need."""
 
     factor: Blocks
     r: Float[Array, "rows cols cols"]  # drops along each row of wire [V] for injected currents [A]
@@ -48,8 +49,8 @@ class Products(NamedTuple):
 
 
 def products(network: Network) -> Products:
-    """Effective matrix of a symmetric network whose cells see `v_row - v_col` alone, at best no
-    wider than tall."""
+    """Effective matrix of a symmetric network, whose cells depend on `v_row - v_col` alone. The
+    cost is least for a network that is no wider than tall."""
     g, factor = network.g_rc, blocks.factor(network)
     unit = jnp.eye(g.shape[1], dtype=g.dtype)
     along = jax.vmap(lambda line: ladder.drops(_column(line), unit)[0])
@@ -57,7 +58,7 @@ def products(network: Network) -> Products:
     with jax.default_matmul_precision("highest"):
         w = lax.cond(
             far_ends_open(network),
-            lambda: blocks.drops(factor, jnp.zeros_like(r), unit),  # exact where little is left
+            lambda: blocks.drops(factor, jnp.zeros_like(r), unit),  # exact for small voltages
             lambda: (
                 unit[None] - blocks.drops(factor, g[:, :, None] * (unit[None] - r * g[:, None, :]))
             ),
@@ -67,7 +68,7 @@ def products(network: Network) -> Products:
 
 
 def change(of: Products, dg: PerCell) -> PerCell:
-    """`dT` [S] for a change `dg` [S] of the cells, linear in it."""
+    """Change `dT` [S] of the effective matrix, linear in a change `dg` [S] of the cells."""
     factor, r, c, _ = of
     g = factor.lines.network.g_rc[:, :, None]
     source = dg[:, :, None] * c

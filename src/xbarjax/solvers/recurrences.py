@@ -1,7 +1,7 @@
-"""The recurrences of a line (ladder.py), node by node: the plain form, and the fast one on a CPU.
+"""The recurrences of a line (ladder.py) node by node: the plain form, and the fast one on a CPU.
 
-They write over their input. A loop that stacks its results would fill a second array with zeros
-first, and moving memory is most of what an iteration costs.
+The loops write over their input. A loop that stacks its results would first fill a second array
+with zeros, and moving memory is most of the cost of an iteration.
 """
 
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ from ..kirchhoff.network import Segments
 
 
 def conductances(near_last: bool, r, shunt) -> Float[Array, "n lanes"]:
-    """`s` [S] at every node: its shunt and all that lies behind it; infinite where it is pinned."""
+    """`s` [S] at every node: its shunt plus the line behind the node; infinite if it is pinned."""
     n = shunt.shape[0]
     far, _, inwards = ends(n, near_last)
-    own = 1 if near_last else 0  # read where they lie: sliced, segments would be copied
+    own = 1 if near_last else 0  # an offset, since a slice of the segments would be a copy
 
     def add(k, s):
         i = far + inwards * k
@@ -30,7 +30,7 @@ def conductances(near_last: bool, r, shunt) -> Float[Array, "n lanes"]:
 
 
 def gather(near_last: bool, kappa, b) -> Float[Array, "n lanes"]:
-    """Norton currents `c` [A] at every node for injected currents `b` [A]."""
+    """Norton current `c` [A] of every node for injected currents `b` [A]."""
     far, _, inwards = ends(b.shape[0], near_last)
 
     def add(k, c):
@@ -42,7 +42,8 @@ def gather(near_last: bool, kappa, b) -> Float[Array, "n lanes"]:
 
 
 def spread(near_last: bool, kappa, rho, c, first) -> Float[Array, "n lanes"]:
-    """Drops `d` [V] of every node for Norton currents `c` [A] and the `first` of them, nearest."""
+    """Drop `d` [V] of every node for Norton currents `c` [A] and the drop `first` of the node
+    nearest to the near end."""
     _, near, inwards = ends(c.shape[0], near_last)
 
     def fall(k, d):
@@ -54,6 +55,7 @@ def spread(near_last: bool, kappa, rho, c, first) -> Float[Array, "n lanes"]:
 
 
 def running_sum(from_last: bool, x) -> Float[Array, "n lanes"]:
+    """Cumulative sum along axis 0, from the last entry on if `from_last`."""
     start, step = (x.shape[0] - 1, -1) if from_last else (0, 1)
 
     def add(k, x):
@@ -64,25 +66,26 @@ def running_sum(from_last: bool, x) -> Float[Array, "n lanes"]:
 
 
 def law(r):
-    """`(a, beta)` of segments."""
+    """Coefficients `(a, beta)` of segments with resistances `r` [ohm]."""
     segment = Segments(r)
     return segment.alpha**2, segment.beta
 
 
 def through(a, beta, s):
-    """Conductance [S] seen into a segment with `s` behind it; infinite if a pin shows through."""
+    """Conductance [S] seen into a segment with `s` [S] behind it; infinite if an ideal segment
+    leads to a pinned node."""
     behind_pin = jnp.where(a == 0, 0, a / beta)
     return jnp.where(jnp.isinf(s), behind_pin, a * s / divisor(a, beta, s))
 
 
 def divisor(a, beta, s):
-    """`a + beta s`, which is 0 only behind a break where nothing is connected."""
+    """`a + beta s`, or 1 where that is 0: at a broken segment with nothing connected behind it."""
     total = a + beta * s
     return jnp.where(total == 0, 1, total)
 
 
 def ends(n: int, near_last: bool) -> tuple[int, int, int]:
-    """Index of the far node, of the near one, and the step from far to near."""
+    """Index of the far node, index of the near node, and the index step from far to near."""
     return (0, n - 1, 1) if near_last else (n - 1, 0, -1)
 
 

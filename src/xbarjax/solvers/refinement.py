@@ -1,13 +1,15 @@
-"""Rounds of a solver on what is left, where one does not do: shorts, and nodes that hang on little.
+"""Iterative refinement of networks that one solve does not settle.
 
-A solver stops by the currents that it leaves unbalanced. That says little about a piece of wire
-that hangs on one cell of 1e-12 S, whose voltage is off by a volt for each picoampere; and of a
-short it solves a part only (shorts.py). In such networks what is left of Kirchhoff's laws is solved
-for again (iterative refinement; C. B. Moler, J. ACM 14, 316, 1967, doi:10.1145/321386.321394), and
-what voltages may still be off by is found by one more solve: an admittance matrix has an inverse
-without negative entries (A. Berman, R. J. Plemmons, Nonnegative Matrices in the Mathematical
-Sciences, SIAM, 1994, doi:10.1137/1.9781611971262, chapter 6), so that currents `|r|` into all nodes
-lift every one by at least what `r` does.
+A solver stops when the residual currents are small. This is not enough in two cases:
+
+- weakly held nodes: a piece of wire held by one cell of 1e-12 S is off by a volt per picoampere;
+- shorts, of which one solve finds only a part of the current (shorts.py).
+
+In such networks, rounds of refinement solve for the residual of Kirchhoff's laws (C. B. Moler,
+J. ACM 14, 316, 1967, doi:10.1145/321386.321394). One more solve bounds the remaining error of the
+voltages. The inverse of an admittance matrix has no negative entries (A. Berman, R. J. Plemmons,
+Nonnegative Matrices in the Mathematical Sciences, SIAM, 1994, doi:10.1137/1.9781611971262, chapter
+6), so currents `|r|` into all nodes lift every node by at least as much as `r` does.
 """
 
 from typing import Any, NamedTuple
@@ -22,27 +24,27 @@ from .._types import PerCell, Scalar
 from ..kirchhoff.network import Field, Network, Segments, largest
 
 ROUNDS = 40  # at most; shorts take about six
-ROUGH = 1e-3  # relative tolerance of a round's solve, where more of them come
-SETTLED = 8  # units of rounding of the largest current: less is not asked for
-STALLED = 0.5  # of what was left is left again
-PATIENCE = 2  # rounds on end that stall: a rough one may, where the weak part is not in sight
-MISSED = 0.5  # of the currents that bound the error, at most, is left unsolved
-RANGE = 1e-10  # of the largest current, down to which the bound of the error is asked for
-NODES = 1e-10, 1e-5  # of the largest drop: an error of nodes that is not brought down any further,
-# in float64 and float32
+ROUGH = 1e-3  # relative tolerance of the solve of a round that others follow
+SETTLED = 8  # smallest residual asked for, in units of rounding of the largest current
+STALLED = 0.5  # a round stalls if it leaves more than this part of the residual
+PATIENCE = 2  # stalled rounds in a row, at most: a rough round may miss the weak part and stall
+MISSED = 0.5  # largest part of the currents that bound the error that may stay unsolved
+RANGE = 1e-10  # smallest of the currents that bound the error, relative to the largest
+# Error of nodes that is not reduced any further, relative to the largest drop: float64, float32.
+NODES = 1e-10, 1e-5
 
 
 class _State(NamedTuple):
-    """State between two rounds of refinement, beside the solution so far."""
+    """State between two rounds of refinement, apart from the solution."""
 
-    before: Scalar  # violation [A], the largest of nodes and shorts
-    apart: Scalar  # [V], the largest violation of Ohm's law
-    idle: Int[Array, ""]  # rounds on end that brought neither down
-    drop: Scalar  # [V], the largest of x
-    error: Scalar  # [V], that any node may be off by; infinite where it is not known
+    before: Scalar  # [A], largest violation of nodes and shorts in the last round
+    apart: Scalar  # [V], largest violation of Ohm's law in the last round
+    idle: Int[Array, ""]  # rounds in a row that reduced neither violation
+    drop: Scalar  # [V], largest drop of the solution
+    error: Scalar  # [V], bound of the error of any node; infinite if unknown
     rounds: Int[Array, ""]
-    steps: Int[Array, ""]
-    bound: Array  # whether the next solve is that of the error
+    steps: Int[Array, ""]  # iterations of the solver
+    bound: Array  # whether the next solve is for the error bound
     done: Array
 
 
@@ -53,11 +55,15 @@ def refined(
     vector: Field,
     options: dict[str, Any],
 ) -> tuple[Field, dict[str, Any]]:
-    """The solution of a network by a solver that knows its `capped` form, and its statistics: with
-    `num_steps`, the `error` [V] that a node may be off by, where that was looked at, else 0.
+    """Solution of a network by a solver prepared for its `capped` form, with iterative refinement.
 
-    **Arguments:** `state`: what `solver.init` made of `network.capped`; `options`: those of
-    `compute`, for the first solve."""
+    **Arguments:**
+
+    - `state`: from `solver.init` of `network.capped`.
+    - `options`: as for `compute`, for the first solve.
+
+    **Returns:** the solution and its statistics, `num_steps` and `error`: a bound [V] of the error
+    of any node if there are weakly held nodes, else 0."""
     shorts, hangs = network.shorts, network.hangs
     if shorts is None and hangs is None:
         x, _, stats = solver.compute(state, vector, options)
@@ -81,7 +87,7 @@ def refined(
     def one_round(carry: tuple[Field, _State]) -> tuple[Field, _State]:
         x, s = carry
         first = s.rounds == 0
-        # nodes that hang on little are a small part of what is left: it is solved for as it is
+        # weakly held nodes are a small part of the residual: it is then solved to full tolerance
         rough = jnp.where(first, shorted, ~s.bound & jnp.isinf(s.error) & (s.idle == 0))
         more = {"rtol": jnp.where(rough, jnp.maximum(rtol, ROUGH), rtol)}
         if guess is not None:
@@ -90,7 +96,7 @@ def refined(
         row, col = lax.cond(shorted, lambda: _pushed(network, rest), lambda: (rest.row, rest.col))
         dx, _, stats = solver.compute(state, rest._replace(row=row, col=col, cell=None), more)
         dx = _with_currents(network, dx, rest)
-        x = jax.tree.map(lambda x, dx: jnp.where(s.bound, x, x + dx), x, dx)  # it begins at 0
+        x = jax.tree.map(lambda x, dx: jnp.where(s.bound, x, x + dx), x, dx)  # x begins at 0
         steps = s.steps + jnp.asarray(stats["num_steps"])
         once = s._replace(rounds=s.rounds + 1, steps=steps)
         said = lax.cond(
@@ -105,16 +111,16 @@ def refined(
         x = pick(dx, x)
         off = network.violation(pick(rest, vector), x)
         drop = largest(x.row, x.col)
-        # a part of the currents asked for flows into no node: the rest is a bound of as much less
+        # a part `missed` of the bounding currents was not solved for, which enlarges the bound
         missed = jnp.maximum(_missed(off.row, rest.row), _missed(-off.col, -rest.col))
-        # shorts are solved for as large conductances, and twice is more than enough for those
+        # shorts were solved as large conductances; twice the drop more than covers that
         least = jnp.where(shorted, drop / MISSED, drop / (1 - missed))
         found = jnp.where(s.bound & (missed <= MISSED), least, jnp.inf)
         flowing, left = _flows(network, x), _left(network, off)
         settled = left <= jnp.maximum(SETTLED * eps, rtol) * flowing
         apart = _apart(off)
         settled &= apart <= jnp.maximum(small / 100, rtol) * drop
-        # currents that no longer get better may hide what does: a short in a weak part
+        # both have to stall: at a short in a weak part, only Ohm's law may still improve
         idle = (left > STALLED * s.before) & (apart > STALLED * s.apart)
         idle = jnp.where(idle, s.idle + 1, 0)
         stalled = (idle >= PATIENCE) | ~jnp.isfinite(left)
@@ -144,7 +150,8 @@ def refined(
 
 
 def _pushed(network: Network, rest: Field) -> tuple[PerCell, PerCell]:
-    """Currents into the nodes of the capped network [A]: with forces in shorts as currents."""
+    """Currents [A] into the nodes of the capped network, with forces in shorts as Norton
+    equivalents."""
     if network.shorts is None or rest.cell is None:
         return rest.row, rest.col
     i = network.shorts.cap * rest.cell
@@ -152,7 +159,7 @@ def _pushed(network: Network, rest: Field) -> tuple[PerCell, PerCell]:
 
 
 def _with_currents(network: Network, dx: Field, rest: Field) -> Field:
-    """A solution of the capped network with the currents of its shorts."""
+    """Adds the currents of the shorts to a solution of the capped network."""
     if network.shorts is None or rest.cell is None:
         return dx
     return dx._replace(cell=network.shorts.gain * (dx.row + dx.col - rest.cell))
@@ -172,7 +179,7 @@ def _apart(rest: Field) -> Scalar:
 
 
 def _left(network: Network, rest: Field) -> Scalar:
-    """The largest violation [A] of the current law, and of a short's law as a current."""
+    """The largest violation [A] of the current law, or of a short's law times its gain."""
     parts = [rest.row, rest.col]
     if network.shorts is not None and rest.cell is not None:
         parts.append(network.shorts.gain * rest.cell)
@@ -180,15 +187,15 @@ def _left(network: Network, rest: Field) -> Scalar:
 
 
 def _missed(off: PerCell, asked: PerCell) -> Scalar:
-    """The largest part of the currents asked for, negative ones, that a node lacks."""
+    """The largest part of its current `asked` [A], which is not positive, that a node lacks."""
     none = asked == 0
     part = jnp.where(none, jnp.where(off >= 0, 0, jnp.inf), off / jnp.where(none, 1, asked))
     return jnp.maximum(jnp.max(part), 0)
 
 
 def _bound(network: Network, x: Field, left_row: PerCell, left_col: PerCell):
-    """Currents [A] that no node is short of: what is left of its law, and the rounding of what
-    flows there. Row drops count downwards."""
+    """Currents [A] whose drops bound the error: per node, the size of the residual of the current
+    law plus the rounding of the currents there. Row drops count downwards."""
     eps, axis = jnp.finfo(x.row.dtype).eps, network.row_axis
 
     def of_nodes(line: Segments, y, g, left, axis: int):
@@ -200,7 +207,7 @@ def _bound(network: Network, x: Field, left_row: PerCell, left_col: PerCell):
     capped = network.capped
     row, no_row = of_nodes(network.row, x.row_segments, capped.g_row, left_row, axis)
     col, no_col = of_nodes(network.col, x.col_segments, capped.g_col, left_col, 0)
-    # no less than a solver can tell from the largest
+    # a floor, since a solver cannot resolve less beside the largest current
     least = RANGE * jnp.maximum(jnp.max(row), jnp.max(col))
     row = jnp.where(no_row, 0, jnp.maximum(row, least))
     col = jnp.where(no_col, 0, jnp.maximum(col, least))

@@ -1,13 +1,12 @@
-"""The recurrences of a line (ladder.py) as parallel scans, of logarithmic depth.
+"""The recurrences of a line (ladder.py) as parallel scans of logarithmic depth, for accelerators.
 
-Node by node, an accelerator would start a kernel for every node, with little to do in it. The
-recurrences are associative, so that parts of a line can be composed before what enters them is
-known (G. E. Blelloch, IEEE Trans. Comput. 38, 1526, 1989, doi:10.1109/12.42122), at two to three
-times the arithmetic.
+A loop over nodes would launch one kernel per node, with little work in each. The recurrences are
+associative, so parts of a line can be composed before their input is known (G. E. Blelloch, IEEE
+Trans. Comput. 38, 1526, 1989, doi:10.1109/12.42122), at two to three times the arithmetic.
 
-The conductance seen from node after node passes through Moebius transforms,
-`s -> g + a s / (a + beta s)`. As matrices over `s = p / q` their entries are not negative, and
-neither are those of their products: nothing cancels, as in the sweep.
+From node to node, the conductance seen undergoes a Moebius transform,
+`s -> g + a s / (a + beta s)`. As matrices over `s = p / q`, the transforms and their products have
+no negative entries. So nothing cancels, as in the form that goes node by node.
 """
 
 import jax.numpy as jnp
@@ -18,9 +17,9 @@ from .recurrences import ends, law
 
 
 def conductances(near_last: bool, r, shunt) -> Float[Array, "n lanes"]:
-    """`s` [S] at every node: its shunt and all that lies behind it; infinite where it is pinned."""
-    a, beta = law(r[:-1] if near_last else r[1:])  # each node with the segment behind it
-    broken = a == 0  # a node shows its own shunt then, whatever is behind: s -> g p / p
+    """`s` [S] at every node: its shunt plus the line behind the node; infinite if it is pinned."""
+    a, beta = law(r[:-1] if near_last else r[1:])  # of the segment behind each node
+    broken = a == 0  # then a node shows only its own shunt: s -> g p / p
     a, beta = jnp.where(broken, 1, a), jnp.where(broken, 1, beta)
     entries = jnp.where(broken, shunt, a + shunt * beta), shunt * a, beta, a
 
@@ -31,29 +30,31 @@ def conductances(near_last: bool, r, shunt) -> Float[Array, "n lanes"]:
         largest = jnp.maximum(jnp.maximum(c11, c12), jnp.maximum(c21, c22))
         return c11 / largest, c12 / largest, c21 / largest, c22 / largest
 
-    # behind the first segment lies a terminal, 1 / 0
+    # behind the first segment lies a terminal, s = 1 / 0
     p, _, q, _ = lax.associative_scan(compose, entries, reverse=not near_last)
     return jnp.where(q == 0, jnp.inf, p / jnp.where(q == 0, 1, q))
 
 
 def gather(near_last: bool, kappa, b) -> Float[Array, "n lanes"]:
-    """Norton currents `c` [A] at every node for injected currents `b` [A]."""
-    behind = jnp.roll(kappa, 1 if near_last else -1, axis=0)  # of the far node's nothing is used
+    """Norton current `c` [A] of every node for injected currents `b` [A]."""
+    behind = jnp.roll(kappa, 1 if near_last else -1, axis=0)  # the far node's is unused
     return _recurrence(behind, b, reverse=not near_last)
 
 
 def spread(near_last: bool, kappa, rho, c, first) -> Float[Array, "n lanes"]:
-    """Drops `d` [V] of every node for Norton currents `c` [A] and the `first` of them, nearest."""
+    """Drop `d` [V] of every node for Norton currents `c` [A] and the drop `first` of the node
+    nearest to the near end."""
     _, near, _ = ends(c.shape[0], near_last)
     return _recurrence(kappa, (rho * c).at[near].set(first), reverse=near_last)
 
 
 def running_sum(from_last: bool, x) -> Float[Array, "n lanes"]:
+    """Cumulative sum along axis 0, from the last entry on if `from_last`."""
     return lax.cumsum(x, axis=0, reverse=from_last)
 
 
 def _recurrence(coefficient, x, *, reverse: bool):
-    """`y_k = coefficient_k y_{k-1} + x_k` along axis 0, from the last node on with `reverse`."""
+    """`y_k = coefficient_k y_{k-1} + x_k` along axis 0, from the last node on if `reverse`."""
 
     def compose(first, then):
         return first[0] * then[0], then[0] * first[1] + then[1]

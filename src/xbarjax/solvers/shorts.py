@@ -1,16 +1,18 @@
-"""Cells that conduct better than the wires beside them, up to shorts with `g = inf`.
+"""Shorts: cells that conduct far better than the wires beside them, up to `g = inf`.
 
-Such a cell holds its two nodes together: `g (a + w)` is a large number times a small difference, of
-which nothing is left. So its current becomes an unknown of its own (`Shorts`), with the law
-`(a + w) - y / g = e`. Solvers need not know of it. They solve the network in which the cell is a
-conductance `c`, large beside the wires and not more, and what that leaves violated,
+A short holds its two nodes together. Its current `g (a + w)` is a large number times a small
+difference, which rounding destroys. So the current becomes an unknown `y` of its own (`Shorts`),
+with the law `(a + w) - y / g = e`.
+
+Solvers need not know of shorts. They solve the capped network, in which the short is a finite
+conductance `c`, large beside the wires. The residual of the law,
 
     r = e - (a + w) + y / g,
 
-goes back into the network as a current `c r` until nothing is left (refinement.py): the method of
+enters the network as a current `c r`, round after round (refinement.py). This is the method of
 multipliers (M. R. Hestenes, J. Optim. Theory Appl. 4, 303, 1969, doi:10.1007/BF00927673). A round
-leaves `(1 - c / g) / (1 + c R)` of it, where `R` is the resistance between the two nodes without
-the cell. `c` is `CAP` times an estimate of `1 / R`.
+multiplies the residual by `(1 - c / g) / (1 + c R)`, where `R` is the resistance between the two
+nodes without the cell. `c` is `CAP` times an estimate of `1 / R`.
 """
 
 from typing import NamedTuple
@@ -24,14 +26,15 @@ from ..kirchhoff.network import CAP, Network, Segments, Shorts
 from . import ladder
 from .batching import sequential_vmap
 
-KNIT = 0.05  # of the best wire of a line: what its ideal wires are taken for beside a short
-ROUNDS = 8  # cells, as far as which a short looks for what holds it
-SOLVED = 1e6  # times what the wires alone conduct: what solvers can do without
-IDEAL = 1e30  # [S]: more than any wire, and finite in float32 when multiplied with one
+KNIT = 0.05  # resistance taken for ideal wires of a line, relative to its best other wire
+ROUNDS = 8  # cells: range of the search for wires that hold a short
+SOLVED = 1e6  # times the conductance of the wires alone: cells up to that need no unknown current
+IDEAL = 1e30  # [S]: more than any wire, and finite in float32 when multiplied by a resistance
 
 
 def parted(network: Network) -> Network:
-    """The network with its shorts told apart, if its cells are symmetric: transistors are none."""
+    """The network with its shorts separated from its other cells (`Network.shorts`). A network that
+    is not symmetric is returned unchanged: transistors are not taken for shorts."""
     if not network.symmetric or network.shorts is not None:
         return network
     g = network.g_rc
@@ -43,13 +46,15 @@ def parted(network: Network) -> Network:
 
 
 class _Kinds(NamedTuple):
+    """Classification of the cells of a network."""
+
     short: CellMask
-    cap: PerCell  # [S], 0 of cells that are no shorts, and of those that are held at both nodes
-    open: CellMask  # shorts beside ideal wires, which may share their current with others
+    cap: PerCell  # [S]; 0 for ordinary cells and for shorts with both nodes held by wires
+    open: CellMask  # shorts beside ideal wires, with which they may share their current
 
 
 def _kinds_of(network: Network) -> _Kinds:
-    """By the kernel where there is one."""
+    """Classifies the cells, by the kernel if it is available."""
     if not _native.available():
         return sequential_vmap(_kinds)(network)
     nodes, dtype, parallel = network.g_rc.shape, network.g_rc.dtype, network.parallel
@@ -61,7 +66,7 @@ def _kinds_of(network: Network) -> _Kinds:
 
 
 class Kinds(NamedTuple):
-    """The search of `_kinds`, of the parts of a network."""
+    """Pure JAX form of the kernel's classification."""
 
     parallel: bool
 
@@ -73,13 +78,13 @@ class Kinds(NamedTuple):
 def _kinds(network: Network) -> _Kinds:
     no = jnp.zeros(network.g_rc.shape, bool)
     none = _Kinds(no, jnp.zeros_like(network.g_rc), no)
-    few = jnp.max(network.g_rc) * _most(network) <= CAP  # false of inf times 0, too
+    few = jnp.max(network.g_rc) * _most(network) <= CAP  # False for inf times 0 as well
     return lax.cond(few, lambda network: none, _exactly, network)
 
 
 def _most(network: Network) -> Scalar:
-    """A bound of the resistance [ohm] between the two nodes of a cell, along both lines: all of
-    each but one of its ends, the better one."""
+    """Upper bound of the resistance [ohm] between the two nodes of a cell, through both lines. Each
+    line counts with all segments between nodes and the better of its two end segments."""
     return _along(network.row.r, network.row_axis) + _along(network.col.r, 0)
 
 
@@ -91,7 +96,7 @@ def _along(r, axis: int) -> Scalar:
 
 def _exactly(network: Network) -> _Kinds:
     of_row, of_col = _yields(network)
-    # a node that hangs on its cell alone has nowhere to yield to
+    # a node that is held by its cell alone counts as 0
     finite = lambda rho: jnp.where(jnp.isinf(rho), 0, rho)
     alone, beside, rho = (finite(a) + finite(b) for a, b in zip(of_row, of_col))
     held = (alone == 0) & jnp.isfinite(of_row[0]) & jnp.isfinite(of_col[0])
@@ -104,12 +109,16 @@ def _exactly(network: Network) -> _Kinds:
 
 
 def _yields(network: Network) -> list[list[PerCell]]:
-    """Resistances [ohm] from every node into its line, for rows and for columns: without cells,
-    with cells, and with cells and with ideal wires taken for good ones. (Else shorts that ideal
-    wires join would hold each other, and nothing would show what holds them all.)
+    """Resistances [ohm] from every node into its line, for rows and for columns, each in three
+    variants:
 
-    A cell of the line counts as its own resistance in series with that of its other line, which is
-    known from the round before. In the first round its other node is at rest."""
+    - without cells;
+    - with cells;
+    - with cells and with a resistance for ideal wires (`KNIT`). Otherwise shorts that ideal wires
+      join would hold each other, which would hide the wires that hold all of them.
+
+    A cell of the line counts as its own resistance in series with the resistance into its other
+    line, from the previous round. In the first round its other node is at rest."""
     turn = (lambda x: x) if network.parallel else jnp.transpose
     rows = turn(network.row.r), network.shunt_row, turn
     sides = rows, (network.col.r, network.shunt_col, lambda x: x)
@@ -123,8 +132,8 @@ def _yields(network: Network) -> list[list[PerCell]]:
         return jnp.where((r == 0) & jnp.isfinite(best), best, r)
 
     def beside(parts, length: int, fill):
-        """Lines of both families side by side. A node with an infinite shunt ends its line, so
-        that all of them have one length."""
+        """Lines of both families side by side, padded to one length. An infinite shunt at the first
+        padded node ends a shorter line."""
         wide = [jnp.concatenate(x, 1) for x in parts]
         ends = [((0, length - len(x)), (0, 0)) for x in wide]
         return jnp.concatenate(

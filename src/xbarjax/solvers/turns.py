@@ -1,5 +1,6 @@
-"""The turns of Newton's method (newton.py): from what cells are at one point to where they are
-looked at next. The kernel takes them where there is one, the form in JAX elsewhere."""
+"""Turns of Newton's method (newton.py). A turn takes the cells' currents and tangents at one point
+and chooses the point of their next evaluation. The kernel takes the turns if it is available, and
+the JAX form otherwise."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,36 +20,36 @@ from .ladder_cg import LadderCG
 from .lines import local_resistances
 from .passes import tolerance
 
-NEAR = 0.1  # of the currents: where tangents miss by less, the plain step is taken
-FALLING = 0.25  # the plain step is also taken where the last one took so much off
-FORCING = 0.01  # of what the next tangents may miss by is what a linear solve may leave
-LOOSE = 1e-2  # the least exact linear solve
-HALVINGS = 12  # of the bracket of a cell's load line: a point to linearise at need not be exact
-PATIENCE = 6  # steps without an improvement, before steps are shortened for good
-LOCAL = 1e-9  # of the largest voltage: what every cell may be off by, however little it conducts
-BEYOND = 0.1  # of the largest voltage: what is less beyond the sources is not put right
-SOLVE, ON_LOAD_LINES, SHORTENED = 0, 1, 2  # what the cells are looked at for
+NEAR = 0.1  # error of the tangents, relative to the currents, below which the plain step is taken
+FALLING = 0.25  # the plain step is also taken if the last one reduced the error to this part
+FORCING = 0.01  # tolerance of a linear solve, relative to the error expected of the next tangents
+LOOSE = 1e-2  # loosest tolerance of a linear solve
+HALVINGS = 12  # bisections of a load line, half of a line search's: a point need not be exact
+PATIENCE = 6  # steps without improvement, before the line search shortens all further ones
+LOCAL = 1e-9  # largest error of any cell, however little it conducts, relative to the voltages
+BEYOND = 0.1  # excess over the sources, relative to the largest voltage, that is not limited
+SOLVE, ON_LOAD_LINES, SHORTENED = 0, 1, 2  # purposes of an evaluation of the cells
 
 
-Tangents = tuple[PerCell, PerCell, PerCell]
-# the part of a network that its circuit determines, and masks of the rest
+Tangents = tuple[PerCell, PerCell, PerCell]  # current [A], dI/dv_row and -dI/dv_col [S]
+# The part of a network that its circuit determines, and masks of the rest.
 Determined = Callable[[Network], tuple[Network, Any]]
 
 
 class Frame(eqx.Module):
-    """A circuit without its cells."""
+    """A circuit without its cells: wires, shunts, references and sources."""
 
     row: Segments
     col: Segments
     shunt_row: PerCell | None  # [S] from nodes to their references
     shunt_col: PerCell | None
     i_row: PerCell | None  # [A] out of row nodes through shunts at zero drops
-    i_col: PerCell | None  # [A] into column nodes through theirs
-    e_row: Float[Array, "..."]  # forces in segments, as in a right-hand side
+    i_col: PerCell | None  # [A] into column nodes through shunts at zero drops
+    e_row: Float[Array, "..."]  # [V], electromotive forces in segments
     e_col: Float[Array, "..."]
     v_row: Float[Array, " lines"]  # [V] of references
     v_col: PerCol
-    sources: Float[Array, " sources"]  # [V], between which the voltages of any solution lie
+    sources: Float[Array, " sources"]  # [V]; the voltages of any solution lie between them
     symmetric: bool = eqx.field(static=True)
     parallel: bool = eqx.field(static=True)
     determined: Determined = eqx.field(static=True)
@@ -56,8 +57,10 @@ class Frame(eqx.Module):
     def network(
         self, a: PerCell, w: PerCell, tangents: Tangents
     ) -> tuple[Network, Field, PerCell, CellMask]:
-        """The network of tangents at drops [V], its right-hand side, what cells pass at zero drops
-        [A], and those that are cut off."""
+        """Network of the cells' tangents at drops `a, w` [V].
+
+        **Returns:** the network, its right-hand side, the cell currents [A] of the tangents at zero
+        drops, and the mask of cells that are cut off."""
         current, g_row, g_col = tangents
         shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
         made, cut = self.determined(Network(self.row, self.col, g_col, g_row, *shunts, *flags))
@@ -68,18 +71,19 @@ class Frame(eqx.Module):
         return made, Field(row, self.e_row, col, self.e_col), rest, floating
 
     def voltages(self, a: PerCell, w: PerCell) -> tuple[PerCell, PerCell]:
-        """Node voltages [V] at drops [V]."""
+        """Voltages [V] of row nodes and of column nodes at drops `a, w` [V]."""
         v_row = self.v_row[None, :] if self.parallel else self.v_row[:, None]
         return v_row - a, self.v_col[None] + w
 
     def across(self, a: PerCell, w: PerCell) -> PerCell:
-        """Voltages [V] across cells."""
+        """Voltages [V] across the cells at drops `a, w` [V]."""
         v_row, v_col = self.voltages(a, w)
         return v_row - v_col
 
     def limited(self, a: PerCell, w: PerCell) -> tuple[tuple[PerCell, PerCell], Bool[Array, ""]]:
-        """Drops [V] whose voltages lie within those of the sources, where those of any solution
-        do, since cells are passive; and whether the given ones lie clearly outside."""
+        """Drops [V] whose node voltages are limited to the range of the sources, and whether the
+        given ones were clearly outside. Drops that were not are returned unchanged. Cells are
+        passive, so the voltages of any solution lie in the range."""
         low, high = jnp.min(self.sources), jnp.max(self.sources)
         margin = BEYOND * jnp.maximum(high - low, jnp.maximum(jnp.abs(low), jnp.abs(high)))
         v = self.voltages(a, w)
@@ -93,45 +97,48 @@ class Frame(eqx.Module):
 
 
 class State(NamedTuple):
-    """State of Newton's method. The cells are looked at once in each of its turns: at the solution
-    `x` of the last network, at a point to linearise them at, or where they are halfway there."""
+    """State of Newton's method. Each turn evaluates the cells once, at one of these points:
 
-    a: PerCell  # drops [V] at which the cells are looked at next
+    - the solution `x` of the last network;
+    - a point of linearisation;
+    - a trial point on load lines or in the line search."""
+
+    a: PerCell  # [V], drops at the next evaluation of the cells
     w: PerCell
-    x: Field
-    i: PerCell  # [A] of the tangents at x
-    g_cr: PerCell  # [S] of those tangents
+    x: Field  # solution of the last network
+    i: PerCell  # [A], cell currents of the tangents at x
+    g_cr: PerCell  # [S], conductances of the tangents
     g_rc: PerCell
-    here: tuple[PerCell, PerCell, PerCell]  # drops and currents that a step begins from
-    best: Field
-    # of the brackets of load lines [V], in which the cells' curves meet them
+    here: tuple[PerCell, PerCell, PerCell]  # drops [V] and currents [A] at the start of a step
+    best: Field  # solution with the least error so far
+    # brackets of the points where the cells' curves meet their load lines [V]
     near: PerCell
     far: PerCell
-    off: PerCell  # [A] by which the tangents miss the cells at x
-    rho_row: PerCell  # [ohm] of the lines at each cell
+    off: PerCell  # [A], cell currents minus those of the tangents, at x
+    rho_row: PerCell  # [ohm], local resistances of the lines at each cell
     rho_col: PerCell
     floating: CellMask  # cells that are cut off
-    # of the bracket of the length of a step
+    # bracket of the length of a step [1]
     low: Scalar
     high: Scalar
-    first: Scalar  # power [W] at its begin and at its end
+    first: Scalar  # [W], power of the current errors at the start and at the end of a step
     last: Scalar
-    asked: Scalar  # of the linear solve that made x
-    missed: Scalar  # by the tangents before, relative to the largest current
-    least: Scalar  # by those of the best
-    is_x: Array  # whether the cells are looked at where x is
-    out: Array  # whether they are not since x lies beyond the sources
+    asked: Scalar  # tolerance of the linear solve for x
+    missed: Scalar  # error of the last tangents, relative to the largest current
+    least: Scalar  # error of `best`, likewise
+    is_x: Array  # whether the next evaluation is at x
+    out: Array  # whether it is at limited drops instead, because x lies beyond the sources
     converged: Array
     ended: Array
-    look: Array  # what they are looked at for
-    looked: Array  # how often they were before, for that
+    look: Array  # purpose of the next evaluation
+    looked: Array  # number of evaluations so far for this purpose
     idle: Array  # steps since the best
     steps: Array
     linear_steps: Array
 
 
 class Turn(NamedTuple):
-    """A turn of Newton's method: where it goes from what the cells are at a point."""
+    """A turn of Newton's method: from the tangents of the cells at one point to the next point."""
 
     linear: lx.AbstractLinearSolver
     rtol: float
@@ -141,7 +148,7 @@ class Turn(NamedTuple):
     determined: Determined
 
     def __call__(self, frame: Frame, s: State, tangents: Tangents) -> State:
-        """The state after it. By the kernel where there is one."""
+        """The state after the turn, by the kernel if it is available."""
         cells, shunts = (s.g_rc, s.g_cr), (frame.shunt_row, frame.shunt_col)
         network = Network(frame.row, frame.col, *cells, *shunts, self.symmetric, self.parallel)
         linear = self.linear
@@ -183,10 +190,10 @@ class Turn(NamedTuple):
 
 
 class _InJax(NamedTuple):
-    """A turn in JAX, of what the kernel is called with."""
+    """Pure JAX form of the kernel's turn."""
 
     turn: Turn
-    structure: Any  # of a state
+    structure: Any  # of a `State`
 
     def __call__(self, *operands: Any) -> list[Array]:
         r_row, r_col, *others = operands[:11]
@@ -198,7 +205,8 @@ class _InJax(NamedTuple):
 
 
 def _solved(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> State:
-    """The cells were looked at where they are to be linearised, or where the last network led."""
+    """Turn after the cells were evaluated at a point of linearisation or at the solution of the
+    last network. It solves the next network, begins load lines or a line search, or ends."""
     dtype = s.i.dtype
     exact, slack = tolerance(None, dtype), 1e-8 if dtype == jnp.float64 else 1e-4
     no = jnp.asarray(False)
@@ -267,8 +275,8 @@ def _solved(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> State:
 
 
 def _on_load_lines(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> State:
-    """The cells were looked at on their load lines: `tau` [V] less across each than at `x`, where
-    `I = i + tau / rho` is looked for. It is bracketed, and halved so often that it will do."""
+    """Turn after the cells were evaluated on their load lines, with `tau` [V] less across each cell
+    than at `x`. The root `tau` of `I = i + tau / rho` is bracketed and bisected."""
     del turn
     none, start, ready = jnp.zeros_like(s.i), s.looked == 0, s.looked == HALVINGS + 1
     v = jnp.where(s.floating, 0, frame.across(s.x.row, s.x.col))
@@ -281,7 +289,7 @@ def _on_load_lines(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> St
     stiff = total == 0  # ideal wires hold both terminals
     g = jnp.where(stiff, 0, 1 / total)
     sign = jnp.sign(off)
-    at_rest = jnp.where(sign * v > 0, v, 0)  # no voltage is left across the cell
+    at_rest = jnp.where(sign * v > 0, v, 0)  # where no voltage is left across the cell
     most = jnp.minimum(jnp.abs(off) / jnp.where(g > 0, g, 1e-30), jnp.max(jnp.abs(v)))
 
     at_first = s.looked == 1
@@ -301,8 +309,8 @@ def _on_load_lines(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> St
 
 
 def _shortened(turn: Turn, frame: Frame, s: State, tangents: Tangents) -> State:
-    """The cells were looked at on the way from `here` to `x`: where it is to end, for the power
-    that currents miss by."""
+    """Turn after the cells were evaluated between `here` and `x`, in a line search for the point
+    where the power of the current errors is zero."""
     del turn, frame
     there = s.x.row, s.x.col, s.i
     step = jax.tree.map(jnp.subtract, there, s.here)

@@ -1,21 +1,23 @@
-"""Source lines along bit lines: every column of cells is a circuit of two lines, solved exactly.
+"""Direct solver for source lines parallel to bit lines: one circuit of two lines per column.
 
-No wire joins one column to another, and a column is a chain whose nodes are pairs: the ladder of
-ladder.py with 2x2 matrices for numbers. With both lines of a column at `d = (-a, w)`, everything
-below node `k` is a conductance matrix and currents,
+No wire joins one column to another. A column is a chain whose nodes are pairs: the ladder of
+ladder.py with 2x2 matrices in place of numbers. Let `d = (-a, w)` be the drops of both lines of a
+column. Below node `k`, the circuit is a Norton equivalent with conductance matrix and currents
 
-    S = [[sigma_1 + p, -q], [-p, sigma_2 + q]],    c,
+    S = [[sigma_1 + p, -q], [-p, sigma_2 + q]],    c.
 
-and the segments `A (d_k - d_{k-1}) = B u_k`, `J_k = A u_k` with diagonal `A`, `B` above it give
+The segments above the node obey `A (d_k - d_{k-1}) = B u_k`, `J_k = A u_k` with diagonal `A`, `B`,
+which gives
 
     X = (A + S B)^-1,   T = A X S,   d_k = (1 - B X S) d_{k-1} + B X c_k,   c_{k-1} = b + A X c_k.
 
-`S` is kept as column sums `sigma` and couplings `p, q`, none of them negative. So are all terms of
+`S` is kept as column sums `sigma` and couplings `p, q`, none of which is negative. All terms of
 
     det(A + S B) = a_1 a_2 + a_1 b_2 (sigma_2 + q) + a_2 b_1 (sigma_1 + p)
                    + b_1 b_2 (sigma_1 sigma_2 + sigma_1 q + sigma_2 p)
 
-and of what is made with it: nothing cancels. A node behind an ideal far end is pinned at 0.
+and of the expressions made from it are then non-negative, so nothing cancels. A node behind an
+ideal far end is pinned at 0.
 """
 
 from typing import Any, NamedTuple
@@ -35,21 +37,24 @@ Pair = Float[Array, "2 *rows cols"]
 
 
 class Factors(NamedTuple):
-    """Factors of every segment, from the top. `X = [[m_1, b_2 q], [b_1 p, m_2]]`."""
+    """Factors per segment, from the top down. `X = [[m_1, b_2 q], [b_1 p, m_2]]`."""
 
     network: Network
     a: Pair  # (2, rows, cols): source line, bit line
     b: Pair
     m: Pair  # 0 at a pinned node
-    p: PerCell  # over the determinant
+    p: PerCell  # divided by the determinant
     q: PerCell
     t: tuple[PerCol, PerCol, PerCol, PerCol]  # T of the whole chain: t_11, t_22, p, q
 
 
 class TwinLadders(lx.AbstractLinearSolver[Factors]):
-    """Exact solve of an array whose source lines run along its bit lines, symmetric or not.
+    """Exact direct solve of an array whose source lines run parallel to its bit lines. The network
+    need not be symmetric.
 
-    Cost: `rows cols` operations, and no iteration. Refuses arrays whose lines cross.
+    Cost: operations proportional to `rows cols`, without iteration.
+
+    Raises ValueError for arrays whose lines cross.
     """
 
     def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Factors:
@@ -58,8 +63,8 @@ class TwinLadders(lx.AbstractLinearSolver[Factors]):
             raise TypeError(f"TwinLadders solves a Network, not a {type(operator).__name__}.")
         if not operator.parallel:
             raise ValueError(
-                "TwinLadders needs source lines along the bit lines, xb.Wires(parallel=True); here"
-                " they cross: use LadderCG or LadderBiCGStab."
+                "TwinLadders needs source lines parallel to the bit lines, xb.Wires(parallel=True);"
+                " here the lines cross: use LadderCG or LadderBiCGStab."
             )
         return _factor(operator)
 
@@ -87,16 +92,16 @@ class TwinLadders(lx.AbstractLinearSolver[Factors]):
 def _factor(network: Network) -> Factors:
     row, col = law(network.row.r), law(network.col.r)
     a, b = jnp.stack([row[0], col[0]]), jnp.stack([row[1], col[1]])
-    own = (network.g_row - network.g_cr, network.g_col - network.g_rc)  # column sums of a cell
+    own = (network.g_row - network.g_cr, network.g_col - network.g_rc)  # column sums of cells
 
     def through(below, a, b):
-        """`T` of what lies below a segment, and what the segment does."""
+        """`T` of a segment with the chain below it, and the factors of the segment."""
         sigma_1, sigma_2, p, q, pin_1, pin_2 = below
         sigma_1 = jnp.where(pin_1, 0, sigma_1 + jnp.where(pin_2, p, 0))
         sigma_2 = jnp.where(pin_2, 0, sigma_2 + jnp.where(pin_1, q, 0))
         p, q = (jnp.where(pin_1 | pin_2, 0, x) for x in (p, q))
         (a_1, a_2), (b_1, b_2) = a, b
-        # an open segment with nothing below it passes nothing, whatever it is divided by
+        # an open segment with nothing below it passes nothing, whatever the divisor
         safe_1 = jnp.where((a_1 == 0) & (b_1 * (sigma_1 + p) == 0), 1, a_1)
         safe_2 = jnp.where((a_2 == 0) & (b_2 * (sigma_2 + q) == 0), 1, a_2)
         one, two = safe_1 + b_1 * (sigma_1 + p), safe_2 + b_2 * (sigma_2 + q)
@@ -130,7 +135,7 @@ def _factor(network: Network) -> Factors:
 def _solve(state: Factors, vector: Field) -> Field:
     network, a, b, m, p, q, (t_11, t_22, t_p, t_q) = state
     (a_1, a_2), (b_1, b_2), (m_1, m_2) = a, b, m
-    # drops are counted from what the electromotive forces would cause without current
+    # drops are counted from those that the electromotive forces cause without current
     offset_row, v_row = ladder.offsets(network.row.over_alpha(vector.row_segments), near_last=False)
     offset_col, v_col = ladder.offsets(
         network.col.over_alpha(-vector.col_segments), near_last=False
