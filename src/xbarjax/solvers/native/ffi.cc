@@ -1,5 +1,6 @@
-// The kernel as a custom call of XLA, for batches of networks. Every operand has the same number
-// of leading axes, each of which is that of the batch, or 1 where the batch shares it.
+// The kernel as custom calls of XLA, for batches of networks. All operands have the same number of
+// leading axes, those of the batch. The size of a leading axis is 1 if the batch shares the
+// operand.
 
 #include <algorithm>
 #include <atomic>
@@ -64,7 +65,7 @@ Width width() {
 #endif
 }
 
-// What the kernel does, in the width that is used here.
+// Dispatch to the kernel in the vector width of this machine.
 #ifdef XBARJAX_X86
 #define XBARJAX_HERE(call)                            \
   if (width() == kAvx512) return avx512::call;        \
@@ -95,11 +96,11 @@ void kinds(const Parts<T>& parts, bool* shorts, T* cap, bool* open) {
   XBARJAX_HERE(look_at_kinds(parts, shorts, cap, open));
 }
 
-// An operand, and how far its parts lie apart along each axis of the batch.
+// An operand, and its strides along the axes of the batch.
 struct Operand {
   const void* data = nullptr;
   std::vector<size_t> strides;
-  size_t size = 1;  // of one part
+  size_t size = 1;  // elements per system
   size_t at(const std::vector<int64_t>& index) const {
     size_t offset = 0;
     for (size_t k = 0; k < strides.size(); ++k) offset += strides[k] * size_t(index[k]);
@@ -121,9 +122,9 @@ Operand operand(const ffi::AnyBuffer& buffer, size_t lead) {
   return made;
 }
 
-// Runs `lead` on this thread, `help` on up to `helpers` threads of a pool beside it, and waits for
-// those that have begun. One that begins when `lead` is done has nothing to do: so a busy pool is not
-// waited for.
+// Runs `lead` on this thread and `help` on up to `helpers` threads of a pool, and waits for the
+// helpers that have begun. A helper that begins after `lead` is done returns at once, so a busy
+// pool is not waited for.
 template <class Help, class Lead>
 void together(ffi::ThreadPool& pool, size_t helpers, Help help, Lead lead) {
   struct Gate {
@@ -150,8 +151,8 @@ void together(ffi::ThreadPool& pool, size_t helpers, Help help, Lead lead) {
   gate->empty.wait(hold, [&] { return gate->inside == 0; });
 }
 
-// Wishes for large pages where results are large: fresh memory in small ones takes longer to come by
-// than what is written there to compute.
+// Advises large pages for large results: faulting in fresh memory in small pages takes longer than
+// computing the results.
 void in_large_pages(char* data, size_t bytes) {
 #ifdef MADV_HUGEPAGE
   constexpr uintptr_t PAGE = uintptr_t(1) << 21;
@@ -164,17 +165,18 @@ void in_large_pages(char* data, size_t bytes) {
 // The operands and results of a call.
 struct Call {
   size_t lead, count = 1;
-  std::vector<Operand> parts;  // by name; without data where none is given
+  std::vector<Operand> parts;  // by name; without data if the operand is absent
   std::vector<int64_t> batch;
-  std::vector<size_t> axes;  // of the batch, the outermost first
+  std::vector<size_t> axes;  // of the batch, in the order of systems, outermost first
   std::vector<char*> results;
-  std::vector<size_t> sizes;  // of a result of one system, in bytes
+  std::vector<size_t> sizes;  // bytes of each result per system
   int rows = 0, cols = 0;
 
   Call(int64_t lead) : lead(size_t(lead)) {}
 
-  // `given`: the names that have an operand, as bits; `nodes`: one that is `(rows, cols)`; `sharing`:
-  // how many of the first names make a network.
+  // Reads all buffers. `names`: number of names; `nodes`: name of an operand `(rows, cols)`;
+  // `sharing`: how many of the first names make a network; `given`: bit mask of the names that have
+  // an operand.
   ffi::Error read(int names, int nodes, int sharing, int64_t given, ffi::RemainingArgs& args,
                   ffi::RemainingRets& rets) {
     parts.resize(size_t(names));
@@ -203,7 +205,7 @@ struct Call {
     return ffi::Error::Success();
   }
 
-  // In which order systems are taken: those that share the first `names` operands come together.
+  // Sets the order of systems: those that share the first `names` operands are neighbours.
   void order(int names) {
     std::vector<size_t> shared;
     axes.clear();
@@ -218,7 +220,7 @@ struct Call {
     axes.insert(axes.end(), shared.begin(), shared.end());
   }
 
-  // Where the system is that is taken as number `item`.
+  // Batch index of system number `item` in this order.
   std::vector<int64_t> index(size_t item) const {
     std::vector<int64_t> found(lead);
     for (size_t k = lead; k-- > 0;) {
@@ -248,7 +250,8 @@ size_t threads_of(ffi::ThreadPool& pool) {
   return size_t(std::max<int64_t>(pool.num_threads(), 1));
 }
 
-// Shares out the systems of a batch: `make()` gives each thread its `one(item)`.
+// Distributes the systems of a batch over threads. `make()` returns a function `one(item)` per
+// thread.
 template <class Make>
 void each(ffi::ThreadPool& pool, size_t count, Make make) {
   auto taken = std::make_shared<std::atomic<size_t>>(0);
@@ -270,32 +273,33 @@ enum Name {
   kRow, kRowSegments, kCol, kColSegments, kCell, kGuess, kRtol, kNames
 };
 
-// Memory is kept from call to call, where it is not much.
+// Largest network whose memory is kept from call to call.
 constexpr size_t KEPT = size_t(1) << 18;  // nodes
 
-// From here on threads share the work on one network. Below, they would wait for one another longer
-// than they work.
+// Smallest network that threads share. In smaller ones they would wait for one another longer than
+// they work.
 constexpr size_t SHARED = size_t(1) << 13;  // nodes
-constexpr size_t MOST = 64;                 // threads: each has memory of its own
+constexpr size_t MOST = 64;                 // threads; each has memory of its own
 
-// The threads that work on one network, where there is but one and it is large.
+// The threads that share one network: more than one only if the batch is a single large network.
 std::shared_ptr<Team> team_of(ffi::ThreadPool& pool, const Call& call) {
   const bool large = call.count == 1 && size_t(call.rows) * size_t(call.cols) >= SHARED;
   return std::make_shared<Team>(large ? int(std::min(threads_of(pool), MOST)) : 1);
 }
 
-// Shares out the systems of a batch, or one system among a team.
+// Distributes the systems of a batch over threads, or the work on one system over a team.
 template <class Make>
 void shared_out(ffi::ThreadPool& pool, const Call& call, std::shared_ptr<Team> team, Make make) {
   if (team->size() == 1) return each(pool, call.count, make);
   const auto self = std::this_thread::get_id();
-  const auto help = [team, self] {  // a pool that is full has its caller do what it schedules
+  const auto help = [team, self] {  // a full pool may run a scheduled task on the caller's thread
     if (std::this_thread::get_id() != self) team->help();
   };
   together(pool, size_t(team->size()) - 1, help, [&] { make()(0), team->close(); });
 }
 
-// One for this thread, to be left when the call is done: a solver or a reader, as `make` makes it.
+// A solver or reader for this thread, from `make`. It is kept from call to call for networks of up
+// to `KEPT` nodes.
 template <class One, class Make>
 std::shared_ptr<One> one_of(const Call& call, Make make) {
   if (size_t(call.rows) * size_t(call.cols) > KEPT) return make();
@@ -309,7 +313,7 @@ std::shared_ptr<Solver<T>> solver_of(const Call& call) {
   return one_of<Solver<T>>(call, make<T>);
 }
 
-// A network of nothing yet, and how it is to be solved.
+// A system with the settings of the solve, still without a network.
 template <class T>
 System<T> system_of(const Call& call, double rtol, int64_t max_steps, bool mixed,
                     int64_t hats_rows, int64_t hats_cols, double slow) {
@@ -482,7 +486,7 @@ ffi::Error call_turn(ffi::ThreadPool pool, int64_t lead, int64_t given, double r
                            call->parts[kTurnSources].size, of(kCurrent),  of(kGRow),
                            of(kGCol),      symmetric,      newton_rtol,   most};
       int next = 0;
-      const auto copied = [&] {  // what a turn leaves as it is, it leaves
+      const auto copied = [&] {  // the old state, of which a turn overwrites a part
         char* to = call->template result<char>(size_t(next), index);
         const Operand& from = call->parts[size_t(kState + next)];
         const size_t bytes = call->sizes[size_t(next)];
@@ -524,7 +528,7 @@ Parts<T> parts_of(const Call& call, const std::vector<int64_t>& index, bool para
           of(kPartGrc),   of(kPartGcr),   of(kPartShuntRow), of(kPartShuntCol)};
 }
 
-// Looks at each network of a batch: `look(parts, call, index)` writes what it finds.
+// Searches each network of a batch. `look(parts, call, index)` writes the results.
 template <class T, class Look>
 ffi::Error look_at_each(ffi::ThreadPool& pool, int64_t lead, int64_t given, bool parallel,
                         ffi::RemainingArgs& args, ffi::RemainingRets& rets, Look look) {
@@ -561,7 +565,7 @@ ffi::Error call_kinds(ffi::ThreadPool pool, int64_t lead, int64_t given, bool pa
   return look_at_each<T>(pool, lead, given, parallel, args, rets, look);
 }
 
-// What every call has, and how networks are solved (batching.py, `Settings`).
+// Attributes of every call, and the settings of a solve (`Settings` of batching.py).
 #define XBARJAX_CALL           \
   ffi::Ffi::Bind()             \
       .Ctx<ffi::ThreadPool>()  \

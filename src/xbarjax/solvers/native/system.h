@@ -1,5 +1,6 @@
-// What a solve of one network is given and what it leaves. Arrays are contiguous, `(rows, cols)`;
-// segments of rows `(rows, cols + 1)`, of columns `(rows + 1, cols)`. A null pointer is none.
+// Inputs and outputs of the kernel, for one network. Arrays are contiguous: nodes `(rows, cols)`,
+// segments of rows `(rows, cols + 1)`, segments of columns `(rows + 1, cols)`. A null pointer
+// stands for no array.
 #pragma once
 
 #include <cstddef>
@@ -13,26 +14,26 @@ template <class T>
 struct System {
   int rows, cols;
   const T *r_row, *r_col;           // [ohm] of segments, 0 to inf
-  const T *g_rc, *g_cr;             // [S] of cells that are no shorts; no g_cr where it is g_rc
+  const T *g_rc, *g_cr;             // [S] of cells that are no shorts; g_cr null if equal to g_rc
   const T *shunt_row, *shunt_col;   // [S] from every node to its reference
-  const T *alpha, *beta, *cap;      // of shorts (network.py)
-  bool hangs;                       // whether a node is held by next to nothing
-  // how it is solved
+  const T *alpha, *beta, *cap;      // of shorts (network.py, `Shorts`)
+  bool hangs;                       // whether there are weakly held nodes
+  // settings of the solve
   double rtol;                      // relative tolerance of a solve
-  int64_t max_steps;                // of a pass
-  bool mixed;                       // whether float64 systems are iterated in float32
-  bool refine;                      // whether shorts and weak nodes are solved for again
-  int hats_rows, hats_cols;         // of the coarse grid, 0 of none
-  double slow;                      // N^2 r g from which it is used
-  bool sound;                       // known: no near wire is broken, and no node pinned
+  int64_t max_steps;                // most iterations of a pass
+  bool mixed;                       // whether float64 systems are first iterated in float32
+  bool refine;                      // whether to refine for shorts and weakly held nodes
+  int hats_rows, hats_cols;         // coarse-grid hat functions, 0 for no grid
+  double slow;                      // N^2 r g above which the coarse grid is used
+  bool sound;                       // true only if no near wire is broken and no node is pinned
   bool transposed;                  // whether cells put two currents into their nodes (network.py)
 
-  // What a node sees of its cell [S].
+  // Conductance [S] of a cell from its row node or column node to the reference.
   T own_row(size_t k) const { return transposed || !g_cr ? g_rc[k] : g_cr[k]; }
   T own_col(size_t k) const { return transposed && g_cr ? g_cr[k] : g_rc[k]; }
 };
 
-// A network that is looked at before it is solved.
+// A network to be searched for islands and shorts before it is solved.
 template <class T>
 struct Parts {
   int rows, cols;
@@ -42,45 +43,48 @@ struct Parts {
   const T *shunt_row, *shunt_col;  // [S], null for none
 };
 
+// A right-hand side, as `Field` in network.py.
 template <class T>
 struct Given {
   const T *row, *row_segments, *col, *col_segments, *cell;
   const T *guess;  // column drops to begin from
-  double rtol;     // that is asked for, if more than that of the system
+  double rtol;     // tolerance of this solve, if larger than that of the system
 };
 
+// Where a solution is written.
 template <class T>
 struct Found {
   T *row, *row_segments, *col, *col_segments, *cell;
   int32_t *steps;
-  T *error;  // [V] that a node may be off by
+  T *error;  // [V], bound of the error of any node
 };
 
-// A solution that is to be judged (judgement.py). What is `left` of the laws is given as it is, or as
-// the right-hand side of the vector that was solved for.
+// A solution to be judged (judgement.py). `left` is the residual of Kirchhoff's and Ohm's laws or,
+// with `of_vector`, the right-hand side that was solved for.
 template <class T>
 struct Claim {
   int rows, cols;
   bool parallel, of_vector;
-  const T *r_row, *r_col, *g_rc, *g_cr, *shunt_row, *shunt_col, *alpha, *beta, *cap;  // as above
-  const bool* open;
+  const T *r_row, *r_col, *g_rc, *g_cr, *shunt_row, *shunt_col, *alpha, *beta, *cap;  // see System
+  const bool* open;  // shorts that may share their current with ideal wires
   struct { const T *row, *row_segments, *col, *col_segments, *cell; } left;
   const T *row, *row_segments, *col, *col_segments, *cell;  // the solution
-  const T* injected;                       // [A]
-  const T *v_row, *v_col, *e_row, *e_col;  // [V] of references and forces
+  const T* injected;                       // [A] into nodes
+  const T *v_row, *v_col, *e_row, *e_col;  // [V] of references, electromotive forces in segments
   const T* sources;                        // [V]
-  size_t count;                            // of them
-  T error;                                 // [V] that a node may be off by
+  size_t count;                            // number of sources
+  T error;                                 // [V], bound of the error of any node
 };
 
+// Where the judgement of a solution is written.
 template <class T>
 struct Verdict {
   T* residual;
   int32_t* status;
-  bool *split, *lost;  // of shorts
+  bool *split, *lost;  // shorts whose current is undetermined, and whose law does not hold
 };
 
-// Solves networks one after the other, in memory of its own.
+// Solves networks one after another, in memory of its own.
 template <class T>
 class Solver {
  public:
@@ -89,54 +93,56 @@ class Solver {
   virtual void solve(const Given<T>&, const Found<T>&, Team&) = 0;
 };
 
-// A circuit of linear cells that see `v_row - v_col` alone, as it is given (assembly.py): nothing is
-// cut out of it, and shorts are among its cells.
+// A circuit of linear cells that depend on `v_row - v_col` alone, before any preparation
+// (circuit.py): islands are not cut out, and shorts are ordinary cells.
 template <class T>
 struct Circuit {
-  System<T> system;                  // its wires, cells and shunts, and how it is solved
-  const T *e_row, *e_col;            // [V] forces in segments
+  System<T> system;                  // wires, cells and shunts, and settings of the solve
+  const T *e_row, *e_col;            // [V], electromotive forces in segments
   const T *v_row, *v_col, *sources;  // [V] of references and sources
-  size_t count;                      // of sources
+  size_t count;                      // number of sources
   const T* guess;                    // column drops to begin from
 };
 
-// What a read of it finds (at_once.py).
+// Where the results of a read are written (at_once.py).
 template <class T>
 struct Answer {
   T *row, *i_row, *col, *i_col, *i_cell;  // [V] drops, [A] of segments and cells
   bool *floating_row, *floating_col;      // nodes of islands
-  bool *split_row, *split_col;            // lines whose current is open
-  bool *split, *lost;                     // and of shorts
+  bool *split_row, *split_col;            // ideal lines whose current could leave at either end
+  bool *split, *lost;                     // shorts, as in Verdict
   T* residual;
   int32_t *status, *steps;
 };
 
+// Reads circuits one after another, in memory of its own.
 template <class T>
 class Reader {
  public:
   virtual ~Reader() = default;
-  // Looks at the network of a circuit, and prepares to solve it; `same_wires`: as those of the last.
+  // Prepares to solve the network of a circuit. `same_wires`: whether its wires are those of the
+  // last circuit.
   virtual void look(const Circuit<T>&, bool same_wires, Team&) = 0;
-  // Reads a circuit of that network.
+  // Reads a circuit of the prepared network.
   virtual void read(const Circuit<T>&, const Answer<T>&, Team&) = 0;
 };
 
-// A circuit of nonlinear cells at a point of Newton's method (turns.py): what it is beside its
-// cells, and what those are there.
+// A circuit of nonlinear cells at a point of Newton's method (turns.py): the circuit without its
+// cells, and the tangents of the cells at the point.
 template <class T>
 struct Frame {
   System<T> system;                            // without cells
   const T *i_row, *i_col;                      // [A] of shunts at zero drops
-  const T *e_row, *e_col;                      // [V] forces in segments
+  const T *e_row, *e_col;                      // [V], electromotive forces in segments
   const T *v_row, *v_col, *sources;            // [V] of references and sources
-  size_t count;                                // of sources
-  const T *current, *g_row, *g_col;            // of tangents
+  size_t count;                                // number of sources
+  const T *current, *g_row, *g_col;            // tangents: [A], [S]
   bool symmetric;
-  double rtol;
-  int64_t most;                                // linearisations
+  double rtol;                                 // of Newton's method
+  int64_t most;                                // most linearisations
 };
 
-// Where it is; a turn writes over it.
+// State of Newton's method (turns.py, `State`). A turn writes over it.
 template <class T>
 struct State {
   T *a, *w;

@@ -1,9 +1,9 @@
-// Threads that share the work on one network. The work is cut in pieces that do not depend on how
-// many threads there are, so neither do its results.
+// A team of threads that share the work on one network. The pieces of work do not depend on the
+// number of threads, so the results do not either.
 //
-// What one core has written another reads slowly, at a tenth of the speed of its own. So the thread
-// that leads takes pieces from the last down and those that help from the first up: a piece is mostly
-// done where it was done before.
+// A core reads data that another core has written at a tenth of the speed of its own data. So the
+// leading thread takes pieces from the last down, and helping threads from the first up: a piece
+// mostly runs on the core that ran it before.
 #pragma once
 
 #include <atomic>
@@ -14,12 +14,12 @@ namespace xbarjax {
 
 class Team {
  public:
-  // `size`: the most threads that there can be.
+  // `size`: largest number of threads.
   explicit Team(int size = 1) : size_(size) {}
   int size() const { return size_; }
 
-  // `work(k, member)` for every `k` below `pieces`, on this thread and on those that help. `member`
-  // numbers the threads, from 0. Returns when all is done.
+  // Runs `work(k, member)` for every `k` below `pieces`, on this thread and on the helping threads.
+  // `member` numbers the threads, from 0. Returns when all pieces are done.
   template <class Work>
   void each(int pieces, const Work& work) {
     if (size_ == 1 || pieces == 1) {
@@ -35,7 +35,7 @@ class Team {
     for (int spins = 0; left_.load(std::memory_order_acquire) != 0; ++spins) wait(spins);
   }
 
-  // Helps until `close`.
+  // Takes pieces on the calling thread until `close`.
   void help() {
     const int member = members_.fetch_add(1);
     if (member >= size_) return;
@@ -46,13 +46,13 @@ class Team {
   void close() { closed_.store(true, std::memory_order_release); }
 
  private:
-  // A ticket holds the number of the round, the first piece that is not taken yet and the end of
-  // those, and nothing else: a piece that was taken with it belongs to that round, which does not end
-  // before the piece is done.
+  // A ticket packs the number of the round, the first piece not yet taken, and the end of these
+  // pieces into one word. So a taken piece belongs to the round of its ticket, and a round does not
+  // end before its pieces are done.
   static constexpr uint64_t FIRST = uint64_t(1) << 20, ROUND = FIRST * FIRST;
   static constexpr uint64_t ROUNDS = uint64_t(1) << 24;
 
-  // Takes a piece and does it, or finds none.
+  // Takes one piece and runs it. False if no piece is left.
   bool one(int member) {
     uint64_t seen = ticket_.load(std::memory_order_acquire);
     for (;;) {
