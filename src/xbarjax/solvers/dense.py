@@ -23,8 +23,8 @@ class Columns(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """Factors of a network whose rows cross its columns: those of every line, and those of the
-    array over the column drops."""
+    """Factors of a network whose rows cross its columns: one per line, and one of the array over
+    the column drops."""
 
     network: Network
     rows: Factors

@@ -135,7 +135,7 @@ def _factor(network: Network) -> Factors:
 def _solve(state: Factors, vector: Field) -> Field:
     network, a, b, m, p, q, (t_11, t_22, t_p, t_q) = state
     (a_1, a_2), (b_1, b_2), (m_1, m_2) = a, b, m
-    # drops are counted from those that the electromotive forces cause without current
+    # drops are counted from the drops that the electromotive forces cause without current
     offset_row, v_row = ladder.offsets(network.row.over_alpha(vector.row_segments), near_last=False)
     offset_col, v_col = ladder.offsets(
         network.col.over_alpha(-vector.col_segments), near_last=False
