@@ -1,4 +1,4 @@
-"""Advice on a status, in words, and the end of every verb: an error, a warning, or its value."""
+"""Status flags in words, and the last step of every verb: its value, a warning or an error."""
 
 import warnings
 from collections.abc import Callable
@@ -13,40 +13,41 @@ from .solution import Solution, Status
 
 ADVICE = {
     Status.FLOATING: "has no path to any source or ground: its voltage is arbitrary (returned as"
-    " 0 V) and it carries no current",
-    Status.SPLIT: "is ideal wire between two ideal terminals: how its current splits between them"
-    " is open (the near end is given all of it); or shorted cells and ideal wires share a current",
-    Status.NOT_CONVERGED: "the solver stopped before Kirchhoff's law held: use float64 instead of"
-    " float32, a larger max_steps where num_steps came to it, and inf or 0 for conductances and"
-    " resistances that are meant to be ideal or open",
-    Status.NOT_FINITE: "an input or a result is not finite: look for NaN in v_in, for a row or"
-    " column of a scheme outside of the array, or for currents beyond the range of the dtype",
-    Status.INVALID_CELL: "a cell has a parameter that none can have: conductances run from 0 (no"
-    " cell) to inf S (a short), others are finite; or an amplifier or a capacitor has such a one",
-    Status.INVALID_WIRE: "a resistance is negative or NaN: resistances run from 0 (ideal) to inf"
-    " (open)",
+    " 0 V) and no current flows in it",
+    Status.SPLIT: "is ideal wire between two ideal terminals: the split of its current is"
+    " undetermined (all is assigned to the near end); or shorts and ideal wires form a loop",
+    Status.NOT_CONVERGED: "the solver stopped before Kirchhoff's law held: use float64, raise"
+    " max_steps if num_steps reached it, and write ideal and open parts as exactly 0 or inf",
+    Status.NOT_FINITE: "an input or a result is not finite: check v_in for NaN, row and col of a"
+    " select scheme for positions outside the array, and currents for overflow of the dtype",
+    Status.INVALID_CELL: "a cell, a readout or a capacitor has an impossible parameter:"
+    " conductances of cells run from 0 (no cell) to inf S (a short), their other parameters are"
+    " finite, and capacitances are finite and at least 0 F",
+    Status.INVALID_WIRE: "a resistance is negative or NaN, or a strap is 0 ohm: resistances run"
+    " from 0 (ideal) to inf (open), and straps are above 0 ohm",
     Status.SHORT_CIRCUIT: "ideal wire, or a shorted cell between ideal wires, joins two ideal"
     " terminals at different voltages: give the wire, the cell or a terminal a resistance",
-    Status.NEGATIVE_RESISTANCE: "has a negative differential resistance where it is read, so that"
-    " Kirchhoff's laws may have several solutions: read it below its peak, or give a switch its"
-    " state (ThresholdSwitch(on=...)) and read it there",
-    Status.OUT_OF_RANGE: "is beyond the range of its model: lower the voltages, put resistance in"
-    " series, or use a model that holds there",
-    Status.GATES_OFF: "no row has a gate above threshold, so that only leakage flows: raise v_gate"
-    " of the rows that are to be read",
-    Status.SATURATED: "every amplifier is at an end of its swing, so that outputs do not depend on"
-    " the product any more: lower the feedback resistance or the inputs",
-    Status.OUT_OF_STEPS: "max_steps were not enough to come to the last time: raise it, or rtol",
-    Status.TIME_NOT_RISING: "times or the corners of a line do not rise: time runs forward only",
-    Status.SINGULAR: "the circuit determines no unique solution: look for ideal sources or wires in"
-    " a loop, for nodes that no current reaches, and for a matrix without an inverse",
-    Status.UNSTABLE: "the loop is unstable, so that its operating point is never reached: look for"
-    " an amplifier in positive feedback, and change the signs of its inputs",
+    Status.NEGATIVE_RESISTANCE: "a negative differential resistance at the operating point allows"
+    " several solutions of Kirchhoff's laws: read the cell below the peak of its current, or fix"
+    " the state of a threshold switch with ThresholdSwitch(on=...)",
+    Status.OUT_OF_RANGE: "the operating point is beyond the range of the cell's model: lower the"
+    " voltages, add a series resistance, or use a model that covers this point",
+    Status.GATES_OFF: "no row has a gate above threshold, so only leakage flows: raise v_gate of"
+    " the rows to be read",
+    Status.SATURATED: "every amplifier is at an end of its swing, so outputs no longer depend on"
+    " the product: lower the feedback resistance or the inputs",
+    Status.OUT_OF_STEPS: "max_steps is too small to reach the last time: raise max_steps or rtol",
+    Status.TIME_NOT_RISING: "ts or the corners of a waveform do not rise: put them in rising order",
+    Status.SINGULAR: "the circuit has no unique solution: look for ideal sources or wires in a"
+    " loop, for nodes that no current reaches, and for a matrix without an inverse",
+    Status.UNSTABLE: "the loop is unstable and never reaches its operating point: look for an"
+    " amplifier in positive feedback, and swap its inputs",
 }
 
 
 def explain(solution: Solution) -> str:
-    """A sentence about `solution.status`, with the first node concerned; empty when good."""
+    """Advice on `solution.status`: one sentence per flag, with the first node, line or cell
+    concerned. Empty for a good status."""
     sentences = []
     status = Status(int(solution.status))
     for flag, advice in ADVICE.items():
@@ -65,8 +66,8 @@ def explain(solution: Solution) -> str:
                     sentences.append(f"{family} line {lines[0]}{more} {advice.split(';')[0]}")
             if said := _cells(solution.undetermined.cell_split):
                 sentences.append(
-                    f"{said} is a short in a loop of ideal wires and shorts, perhaps:"
-                    " how its current splits with theirs is then open (voltages are not)"
+                    f"{said} is a short that may close a loop of ideal wires and shorts:"
+                    " the split of the current in such a loop is undetermined, its voltages are not"
                 )
         elif flag in status and flag == Status.NOT_CONVERGED:
             sentences.append(_unsolved(solution))
@@ -79,14 +80,14 @@ def explain(solution: Solution) -> str:
             more = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
             where = tuple(cells[0].tolist())
             v = float(solution.v_cell[where])
-            sentences.append(f"cell {where}{more}, at {v:.4g} V, {advice}")
+            sentences.append(f"cell {where}{more} at {v:.4g} V: {advice}")
         elif flag in status:
             sentences.append(advice)
     return "; ".join(sentences)
 
 
 def _cells(mask: Array | None) -> str:
-    """The first cell of a mask, and how many more there are; empty of none."""
+    """First cell of a mask and the number of further ones, in words; empty for an empty mask."""
     at = np.argwhere(np.asarray(mask)) if mask is not None else []
     more = f" (and {len(at) - 1} more)" if len(at) > 1 else ""
     return f"cell ({', '.join(map(str, at[0].tolist()))}){more}" if len(at) else ""
@@ -95,33 +96,34 @@ def _cells(mask: Array | None) -> str:
 def _unsolved(solution: Solution) -> str:
     """Advice on a solution that did not converge."""
     stopped = "the solver stopped before Kirchhoff's law held"
-    steps = f"a larger max_steps where that is what it stopped at ({int(solution.num_steps)} steps)"
+    steps = f"a larger max_steps if this limit stopped the solver ({int(solution.num_steps)} steps)"
     if said := _cells(solution.undetermined.cell_lost):
         return (
-            f"{stopped}: {said} conducts so much better than the wires beside it that its current"
-            " is lost in rounding; make it inf S, a short, or give those wires a resistance, or use"
-            f" {steps}"
+            f"{stopped}: {said} conducts so much better than the wires beside it that rounding"
+            " loses its current; make the cell a short (inf S), give these wires a resistance, or"
+            f" use {steps}"
         )
     if solution.drop_row.dtype == jnp.float32:
         return f"{stopped}: use float64, or {steps}"
     if int(solution.newton_steps):
-        return f"{stopped}: use {steps}, or start= from the solution of a circuit that is near"
+        return f"{stopped}: use {steps}, or pass the solution of a similar circuit as start"
     return (
-        f"{stopped}: use {steps}; else conductances and resistances lie further apart than float64"
-        " can tell: make those inf that are meant to be open or shorts, and 0 their opposites"
+        f"{stopped}: use {steps}; otherwise conductances and resistances lie further apart than"
+        " float64 resolves, so write open parts and shorts as exactly 0 or inf"
     )
 
 
 def general(status: Status) -> str:
-    """Advice on the faults of a status."""
+    """Advice on the errors of a status, without the parts concerned."""
     return "; ".join(ADVICE[flag] for flag in ADVICE if flag in status and flag.is_error)
 
 
 def raise_if_bad(
     status: Status, solution: Any = None, words: Callable[[Status], str] | None = None
 ) -> None:
-    """Raises what a status of concrete values calls for: `ValueError` for the input's faults,
-    `RuntimeError` for the solver's. The solution comes along as an attribute of the error."""
+    """Raises the error of a concrete status: `RuntimeError` for `NOT_CONVERGED` alone, `ValueError`
+    for faults of the input. The error's attribute `solution` holds the solution. `words` gives the
+    message in place of `explain`."""
     faults = [flag for flag in ADVICE if flag in status and flag.is_error]
     if faults:
         if words is not None:
@@ -136,12 +138,13 @@ def raise_if_bad(
 def finish(
     value: Any, status: Int[Array, "*batch"], said: Callable[[Status], str] | None = None
 ) -> Any:
-    """The value of a verb, if its status allows it.
+    """The value of a verb, checked against its status.
 
-    Concrete values raise what the status calls for, that of a batch as a whole; a single `Solution`
-    also warns of nodes that float, of gates that are all off and of amplifiers that all saturate.
-    Traced values are returned as they are, and their status beside them. `said` has the sentence of
-    an error, where the general one can be bettered."""
+    - Concrete values raise the errors of `raise_if_bad`, a batch as a whole. `said` gives their
+        message, where it knows more than the general advice.
+    - A single concrete `Solution` also warns of floating nodes, of gates that are all off and of
+        amplifiers that all saturate.
+    - Traced values are returned unchecked: a `Solution` carries its status."""
     solution = value if isinstance(value, Solution) else None
     if not is_concrete(status if solution is None else solution):
         return value

@@ -1,4 +1,4 @@
-"""From a crossbar and its bias to Kirchhoff's law: a circuit, and its linearisation at a point."""
+"""The circuit of a biased crossbar, and its linearisation: a network with a right-hand side."""
 
 import functools
 
@@ -30,35 +30,41 @@ from .solution import Solution
 
 
 class Reference(eqx.Module):
-    """The voltages [V] from which drops are counted: the near terminal's, which straps lead to as
-    well, the far one's where a line has neither, and one of the other family's where it has none.
-    So no current flows through a strap at zero drop."""
+    """Reference voltages [V] of lines, from which drops are counted.
+
+    The reference of a line is the voltage of the first of these terminals:
+
+    - its near terminal, if the near end or a strap connects to it;
+    - its far terminal;
+    - a terminal of the other line family.
+
+    Straps lead to the near terminal, so no current flows through a strap at zero drop."""
 
     v_row: Float[Array, " lines"]
     v_col: PerCol
 
 
 class Branches(eqx.Module):
-    """Branches from every node of a line family to a terminal or to ground, linear in the drop.
+    """Linear branches from every node of a line family to a terminal or to ground.
 
-    Straps lead to the near terminal of the line. Capacitors lead to ground within a step of time.
-    The current `i - g drop` [A] flows out of a row node or into a column node, as that of a cell
-    does."""
+    Straps lead to the near terminal of the line, companion models of capacitors to ground. The
+    branch current `i - g drop` [A] flows out of a row node or into a column node, like the current
+    of a cell."""
 
     g: PerCell  # [S]
     i: PerCell | None = None  # [A] at zero drop; None: 0
     to_terminal: bool = eqx.field(static=True, default=True)
 
     def flow(self, drop: PerCell) -> PerCell:
-        """Current [A] at a drop [V]."""
+        """Branch currents [A] at drops [V]."""
         return -self.g * drop if self.i is None else self.i - self.g * drop
 
 
 class Circuit(eqx.Module):
-    """A biased array in one dtype: what Kirchhoff's law holds for.
+    """A biased array in one dtype, ready for Kirchhoff's law.
 
-    The wires are linear, with electromotive forces `e` where a terminal differs from the
-    reference of its line; the cells give their currents at voltages counted from there."""
+    Wires are linear. An end segment has an electromotive force `e` [V] if its terminal differs from
+    the reference of the line. Cells give currents [A] at the node voltages [V] of `voltages`."""
 
     cell: AbstractCell
     row: Segments
@@ -66,7 +72,7 @@ class Circuit(eqx.Module):
     e_row: Float[Array, "..."]
     e_col: Float[Array, "..."]
     reference: Reference
-    free_row: Array  # lines that end in no terminal
+    free_row: Array  # mask of lines without a terminal
     free_col: Array
     branches_row: tuple[Branches, ...]
     branches_col: tuple[Branches, ...]
@@ -85,20 +91,20 @@ class Circuit(eqx.Module):
         return v_row, jnp.broadcast_to(of.v_col[None], shape)
 
     def of_row(self, x: Shaped[Array, " lines"]) -> Array:
-        """Values per line of the row family, broadcast to its cells."""
+        """Per-line values of the row family, in a shape that broadcasts to the cells."""
         return x[None, :] if self.parallel else x[:, None]
 
     def tangents(
         self, a: PerCell, w: PerCell, guess: Inner
     ) -> tuple[tuple[PerCell, PerCell, PerCell], Inner]:
-        """Currents and conductances of the cells at drops [V], as `linearise` gives them, and the
-        voltages of their inner nodes, searched for from a `guess`."""
+        """Cell currents [A] and small-signal conductances [S] at drops [V], as `linearise` returns
+        them, and voltages [V] of nodes inside the cells, searched for from a `guess`."""
         v = self.voltages(a, w)
         inner = self.cell.inner(*v, guess)
         return self.cell.linearise(*v, inner), inner
 
     def guess_from(self, start: Solution) -> Field:
-        """A solution of a circuit of this shape as an unknown of this one, in its dtype."""
+        """Unknowns of this circuit in its dtype, at a solution of another circuit of this shape."""
         start = in_dtype(start, self.row.r.dtype)
         return Field(
             self.of_row(self.reference.v_row) - start.v_row,
@@ -109,9 +115,11 @@ class Circuit(eqx.Module):
 
 
 def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
-    """A bias that fits the array: the one given, or that of an ordinary read, `v_in` [V] at both
-    ends of every word line (or source line) and the readout's reference at both ends of every bit
-    line."""
+    """The bias of a read: `v_in` itself if it is a `Bias`, else `v_in` [V] at both ends of every
+    word line (or source line) and the readout's reference at both ends of every bit line.
+
+    Raises `TypeError` for another kind of input, `ValueError` for a shape that does not fit the
+    array or for voltages that are not finite."""
     require_crossbar(crossbar)
     require_static(crossbar.readout)
     (rows, cols), lines = crossbar.shape, crossbar.lines
@@ -136,7 +144,7 @@ def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
         many, line = ("columns", "source") if crossbar.wires.parallel else ("rows", "word")
         raise ValueError(
             f"v_in has shape {jnp.shape(v_in)}, but the array has {lines} {many}: it must"
-            f" be ({lines},), one voltage a {line} line (batches go through jax.vmap)."
+            f" be ({lines},), one voltage per {line} line (batches go through jax.vmap)."
         )
     require_finite(v_in, "v_in", "V")
     v_col = crossbar.readout.voltage(cols).astype(v_in.dtype)
@@ -144,7 +152,7 @@ def bias_of(crossbar: Crossbar, v_in: Values | Bias) -> Bias:
 
 
 def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
-    """A biased array, in its working dtype."""
+    """The circuit of a biased array, in its working dtype."""
     dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
     rows, cols = crossbar.shape
     drive, readout, parallel = crossbar.drive, crossbar.readout, crossbar.wires.parallel
@@ -160,8 +168,8 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
     far = end(readout.r_in_far, cols, 0)
     col = Segments(jnp.concatenate([far, wire(crossbar.wires.r_col) + near], axis=0))
 
-    # An end that is free has no voltage; the other one is then the reference. A line that is free
-    # at both counts from a line of the other family, so that what is at rest has no current.
+    # A free end has no voltage, so the other end is the reference. A line with two free ends takes
+    # its reference from the other family, so that a line at rest carries no current.
     straps = lambda r: () if r is None else (Branches(1 / wire(r)),)
     branches_row, branches_col = straps(drive.r_strap), straps(readout.r_strap)
     strapped = lambda straps, axis: jnp.any(straps[0].g > 0, axis) if straps else False
@@ -192,27 +200,29 @@ def circuit_of(crossbar: Crossbar, bias: Bias) -> Circuit:
 
 
 def network_of(circuit: Circuit, g_row: PerCell, g_col: PerCell) -> Network:
-    """Kirchhoff's law with cells of so much conductance [S], as their `linearise` says it."""
+    """The network of a circuit with cells of `g_row = dI/dv_row`, `g_col = -dI/dv_col` [S]."""
     shunts = conductance(circuit.branches_row), conductance(circuit.branches_col)
     flags = circuit.cell.is_reciprocal, circuit.parallel
     return Network(circuit.row, circuit.col, g_col, g_row, *shunts, *flags)
 
 
 def at_rest(circuit: Circuit) -> Network:
-    """Kirchhoff's law for linear cells, whose conductances are the same at any voltage: at 1 V, so
-    that those of a short are infinite and not NaN."""
+    """The network of a circuit of linear cells. Conductances are taken at 1 V, where a short gives
+    inf and not NaN."""
     shape, dtype = circuit.cell.shape, circuit.row.r.dtype
     _, g_row, g_col = circuit.cell.linearise(jnp.ones(shape, dtype), jnp.zeros(shape, dtype))
     return network_of(circuit, g_row, g_col)
 
 
 def right_hand_side(circuit: Circuit, network: Network, cut: Undetermined) -> tuple[Field, PerCell]:
-    """That of a network of linear cells, and the currents of cells at zero drops [A], which are
-    injected into both families: none in islands, and none of shorts, which have the voltage across
-    them instead."""
+    """The right-hand side of a network of linear cells, and the cell currents [A] at zero drops,
+    which are injected into both families.
+
+    The injected current is 0 in islands and in shorts. A short has the voltage across it on the
+    right-hand side instead."""
     v_row, v_col = circuit.rest
     still = jnp.zeros_like(v_row)
-    beside = circuit.cell.linearise(still, still)[0]  # what a capacitor's branch passes at 0 V
+    beside = circuit.cell.linearise(still, still)[0]  # [A] of companion models at 0 V
     shorts, dark, cell = network.shorts, cut.row | cut.col, None
     if shorts is not None:
         held = shorts.alpha > 0
@@ -223,8 +233,8 @@ def right_hand_side(circuit: Circuit, network: Network, cut: Undetermined) -> tu
 
 
 def injecting(circuit: Circuit, i_rest: PerCell, cell: PerCell | None = None) -> Field:
-    """A right-hand side with currents `i_rest` [A] out of row nodes into column nodes, and forces
-    `cell` [V] in shorts."""
+    """A right-hand side with currents `i_rest` [A] out of row nodes into column nodes, and
+    electromotive forces `cell` [V] in shorts."""
     row, col = (rest_current(x) for x in (circuit.branches_row, circuit.branches_col))
     row = i_rest if row is None else i_rest + row
     col = i_rest if col is None else i_rest + col
@@ -232,18 +242,18 @@ def injecting(circuit: Circuit, i_rest: PerCell, cell: PerCell | None = None) ->
 
 
 def conductance(branches: tuple[Branches, ...]) -> PerCell | None:
-    """Conductance [S] of all branches of each node together; None where there are none."""
+    """Total conductance [S] of the branches of each node; None without branches."""
     return _total([one.g for one in branches])
 
 
 def rest_current(branches: tuple[Branches, ...]) -> PerCell | None:
-    """Current [A] of all branches of each node together at zero drop; None where there is none."""
+    """Total current [A] of the branches of each node at zero drop; None without current sources."""
     return _total([one.i for one in branches if one.i is not None])
 
 
 def terminal_current(branches: tuple[Branches, ...], drop: PerCell) -> PerCell | None:
-    """Current [A] of the branches that lead to terminals: out of the near terminals of rows, into
-    those of columns. None where there are none."""
+    """Total current [A] of the branches of each node that lead to terminals: out of the terminal of
+    a row, into the terminal of a column. None without such branches."""
     return _total([-one.flow(drop) for one in branches if one.to_terminal])
 
 
@@ -252,36 +262,37 @@ def _total(parts: list[PerCell]) -> PerCell | None:
 
 
 def at_gates(cell: AbstractCell, v_gate: Array | None) -> AbstractCell:
-    """The cells at the gate voltages [V] of a bias, if it has any."""
+    """Cells at the gate voltages [V] of a bias. Raises `ValueError` for cells without a gate."""
     if v_gate is None:
         return cell
     if not has_gate(cell):
         raise ValueError(
-            f"bias.v_gate is given, but {type(cell).__name__} has no gate: leave it out, or put a"
-            " transistor in series with the cell."
+            f"bias.v_gate is given, but {type(cell).__name__} has no gate: leave v_gate out, or put"
+            " a transistor in series with the cell."
         )
     return gated(cell, v_gate[:, None] if v_gate.ndim == 1 else v_gate)
 
 
 def _one(v: Array, of: Array) -> Array:
-    """The first of those voltages, 0 of none. A mean would round: equal ones must cancel."""
+    """First voltage [V] of a mask, 0 V if the mask is empty. A mean would round, and equal
+    voltages must cancel."""
     return jnp.where(jnp.any(of), v[jnp.argmax(of)], 0)
 
 
 def in_one_dtype(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
-    """An array and its bias, every number in the dtype that a read runs in."""
+    """An array and its bias, with every number in the working dtype of a read."""
     dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
     return in_dtype(crossbar, dtype), in_dtype(bias, dtype)
 
 
 def alone_in_one_dtype(crossbar: Crossbar) -> Crossbar:
-    """An array, every number in the dtype of its arrays."""
+    """An array, with every number in the dtype of its arrays."""
     return in_dtype(crossbar, working_dtype(crossbar))
 
 
 def working_dtype(crossbar: Crossbar, *inputs: Array):
-    """The dtype a read runs in: that of every array in the circuit and of its inputs. Scalars
-    follow along."""
+    """The dtype of a read: the widest of all arrays in the circuit and of the inputs. Scalars take
+    this dtype. Raises `TypeError` for a dtype below float32."""
     parts = (crossbar.cell, crossbar.wires, crossbar.drive, crossbar.readout)
     leaves = [x for part in parts for x in _arrays(part) if jnp.ndim(x) > 0]
     dtype = widest(*leaves, *inputs)
@@ -294,8 +305,8 @@ def _arrays(tree) -> list[Array]:
 
 
 def sensed(crossbar: Crossbar, bias: Bias, i_near: PerCol, v_end: PerCol) -> PerCol:
-    """Voltage [V] at the inputs of the readouts below the last row, for the current [A] into them
-    and the voltage of the last nodes: no current flows into an open one, so that it is there."""
+    """Input voltages [V] of the readouts below the last row, at currents `i_near` [A] into them and
+    voltages `v_end` [V] of the last nodes. An open input takes no current and is at `v_end`."""
     r_in = crossbar.readout.r_in
     opened = jnp.isinf(r_in)
     behind = bias.v_col + jnp.where(opened, 0, r_in) * i_near
@@ -303,11 +314,12 @@ def sensed(crossbar: Crossbar, bias: Bias, i_near: PerCol, v_end: PerCol) -> Per
 
 
 def linear_only(crossbar: Crossbar, verb: str) -> None:
-    """Raises `ValueError` for an array that is no matrix."""
+    """Raises `ValueError` for an array with nonlinear cells or readouts, which has no matrix."""
     require_crossbar(crossbar)
     if not crossbar.cell.is_linear:
         raise ValueError(
-            f"{verb} needs linear cells, and {type(crossbar.cell).__name__} is not: its product"
-            " is no matrix. Use jax.vmap(read) for many inputs, or jax.jacobian of a read."
+            f"{verb} needs linear cells, and {type(crossbar.cell).__name__} is not, so no"
+            " matrix describes the array: use jax.vmap(read) for many inputs, or jax.jacobian of a"
+            " read."
         )
     require_linear(crossbar.readout, verb)

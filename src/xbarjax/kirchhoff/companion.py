@@ -1,10 +1,11 @@
-"""Companion models of capacitors within a step of time: conductances beside current sources.
+"""Companion models of capacitors within a time step: conductances beside current sources.
 
-A stage of an implicit method asks for the end of `v = v_h + d i / c`, with `v_h` known: a branch
+A stage of an implicit method solves `v = v_h + d i / c` for the voltage `v` [V] at its end, with
+`v_h` [V] known. In the stage a capacitor `c` [F] is therefore a branch
 
     i = g (v - v_h),    g = c / d,
 
-of a node to ground, or of a row node to its column node, in parallel with the cell.
+from a node to ground, or from a row node to its column node in parallel with the cell.
 """
 
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from .network import Field, Network
 
 
 class Charge(NamedTuple):
-    """Something of every capacitor: of row nodes, of column nodes, across cells."""
+    """One value per capacitor: at row nodes, at column nodes and across cells."""
 
     row: PerCell
     col: PerCell
@@ -28,7 +29,7 @@ class Charge(NamedTuple):
 
 
 class BesideCapacitor(AbstractNestedCell, AbstractRangedCell):
-    """Cells in parallel with their capacitors, of which a stage has made `i = g v + i_0`."""
+    """Cells in parallel with the companion models `i = g v + i_0` of their capacitors."""
 
     cell: AbstractCell
     g: PerDevice
@@ -72,13 +73,13 @@ class BesideCapacitor(AbstractNestedCell, AbstractRangedCell):
 
 
 def capacitances(wires: Wires, shape: tuple[int, int], dtype) -> Charge:
-    """[F] of all of them, 0 where there are none."""
+    """Capacitances [F] of an array, 0 F where the wires have none."""
     full = lambda c: jnp.broadcast_to(0.0 if c is None else c, shape).astype(dtype)
     return Charge(full(wires.c_row), full(wires.c_col), full(wires.c_cell))
 
 
 def with_capacitors(circuit: Circuit, c: Charge, d: Scalar, v_h: Charge, wires: Wires) -> Circuit:
-    """A circuit with the branches of a stage of `d` [s], from voltages `v_h` [V]."""
+    """A circuit with the companion models of a stage of `d` [s], from voltages `v_h` [V]."""
     g = Charge(*(x / d for x in c))
     rest_row, rest_col = circuit.rest
     to_ground = lambda g, i: Branches(g, i, to_terminal=False)
@@ -94,12 +95,12 @@ def with_capacitors(circuit: Circuit, c: Charge, d: Scalar, v_h: Charge, wires: 
 
 
 def injected(q: Charge, network: Network) -> Field:
-    """A right-hand side of what all of them give to their nodes: a current [A], or a charge [C]
-    where voltages are integrated over time."""
+    """The right-hand side of the capacitors' contributions to their nodes: currents [A], or charges
+    [C] where the unknowns are integrals over time."""
     none = jnp.zeros_like
     return Field(-q.row - q.cell, none(network.row.r), q.col - q.cell, none(network.col.r))
 
 
 def voltages(v_row: PerCell, v_col: PerCell) -> Charge:
-    """[V] across all of them."""
+    """Voltages [V] across all capacitors at given node voltages [V]."""
     return Charge(v_row, v_col, v_row - v_col)

@@ -1,10 +1,12 @@
-"""Parts of a circuit that Kirchhoff's laws leave open, found before they are solved.
+"""Parts of a circuit that Kirchhoff's laws leave undetermined, found before the solve.
 
-An island is a set of nodes with no path to any source or ground. No current flows in it and its
-voltages are arbitrary, so it is cut out: its cells and wires carry nothing and each of its nodes
-stands alone, at zero drop. A line of ideal wire between two ideal terminals leaves the split of
-its current between them open; its far end is freed, so that the near end carries all of it. The
-network that remains determines everything, and what was cut is named by masks.
+- An island is a set of nodes with no path to any source or ground. No current flows in an island
+  and its voltages are arbitrary. It is cut out: its cells and wires carry no current, and each of
+  its nodes stands alone at zero drop.
+- In a line of ideal wire between two ideal terminals, the split of the current between the ends is
+  undetermined. The far end is freed, so that the near end carries all of the current.
+
+The remaining network is determined. Masks name the parts that were cut.
 """
 
 from typing import NamedTuple
@@ -18,23 +20,23 @@ from .. import _native
 from .._types import CellMask, Scalar
 from .network import CAP, Network, Segments
 
-FIRM = 1e-3  # of what the best cell conducts: nodes that are held by less are looked at again
+FIRM = 1e-3  # share of the largest cell conductance: a node held by less is weakly held
 
 
 class Undetermined(eqx.Module):
-    """Masks of what a circuit does not determine."""
+    """Masks of the undetermined parts of a circuit."""
 
     row: CellMask  # row nodes of islands
     col: CellMask  # column nodes of islands
     row_split: Bool[Array, " lines"]  # word lines of ideal wire between two ideal sources
     col_split: Bool[Array, " cols"]  # bit lines of ideal wire between two ideal grounds
     cell_split: CellMask | None = None  # shorts that share their current with ideal wires
-    cell_lost: CellMask | None = None  # shorts whose law does not hold
+    cell_lost: CellMask | None = None  # shorts whose law is violated
 
 
 def determined(network: Network) -> tuple[Network, Undetermined]:
-    """The part of a network that is determined, and masks of the rest. It also says whether a node
-    is held by so little (`hangs`) that its voltage may be off where currents are not."""
+    """The determined part of a network, and masks of the rest. The flag `hangs` of the network
+    marks a weakly held node: its voltage may be off while all currents are right."""
     axis = network.row_axis
     row, row_split = _free_far_end(network.row, axis, far_last=True)
     col, col_split = _free_far_end(network.col, 0, far_last=False)
@@ -59,7 +61,7 @@ def determined(network: Network) -> tuple[Network, Undetermined]:
 
 def islands(row: Segments, col: Segments, network: Network) -> tuple[CellMask, CellMask, Array]:
     """Masks of row nodes and of column nodes with a path to a terminal or a reference, and whether
-    any node has none of good conductances. By the kernel where there is one."""
+    any of them is weakly held. Computed by the C++ kernel if present."""
     dtype, nodes = network.g_rc.dtype, network.g_rc.shape
     shunts = network.shunt_row, network.shunt_col
     operands = lax.stop_gradient((row.r, col.r, network.g_rc, network.g_cr, *shunts))
@@ -79,10 +81,10 @@ class Islands(NamedTuple):
     def __call__(self, r_row, r_col, g_rc, g_cr, shunt_row, shunt_col):
         joined = jnp.maximum(g_rc, g_cr)
         axis = 0 if self.parallel else 1
-        # nodes with a path of conductances of more than that [S]: of any, and of good ones
+        # thresholds [S] of two searches: paths of any conductance, and paths of good ones
         scale = _scale(r_row, r_col, joined, axis)
         least = jnp.stack([jnp.zeros_like(scale), FIRM * scale])[:, None, None]
-        links = r_row[None] * least < 1, r_col[None] * least < 1  # not of inf times 0
+        links = r_row[None] * least < 1, r_col[None] * least < 1  # false for inf times 0
         seeds = [False if g is None else g[None] > least for g in (shunt_row, shunt_col)]
         of_rows, of_cols = _grounded(links, joined[None] > least, axis - 2, seeds)
         (row, row_firm), (col, col_firm) = of_rows, of_cols
@@ -97,7 +99,7 @@ def _free_far_end(line: Segments, axis: int, far_last: bool) -> tuple[Segments, 
 
 
 def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
-    """Opens the segments at nodes of islands; their other ends are in the island, or open."""
+    """A line with the segments inside islands opened. Segments out of islands are open already."""
     ends = lambda fill: [(0, 0) if k != axis else fill for k in range(2)]
     kept = jnp.pad(grounded, ends((1, 0)), constant_values=True) & jnp.pad(
         grounded, ends((0, 1)), constant_values=True
@@ -106,8 +108,8 @@ def _cut(line: Segments, grounded: CellMask, axis: int) -> Segments:
 
 
 def _scale(r_row, r_col, g, row_axis: int) -> Scalar:
-    """The most that a solver sees a cell conduct [S]: `CAP` times the wires next to it, if they are
-    not ideal."""
+    """Largest conductance [S] of a cell in a solver: at most `CAP` times that of the wires next to
+    the cell, if they are not ideal."""
 
     def next_to(r, axis: int):
         n = r.shape[axis]
@@ -116,16 +118,15 @@ def _scale(r_row, r_col, g, row_axis: int) -> Scalar:
         )
 
     r = (next_to(r_row, row_axis) + next_to(r_col, 0)) / CAP
-    limited = jnp.where(jnp.isinf(g), 1 / r, g / (1 + g * r))  # 0 of NaN, where both are cut off
+    limited = jnp.where(jnp.isinf(g), 1 / r, g / (1 + g * r))  # NaN if g = 0, r = inf
     return jnp.max(jnp.where(jnp.isfinite(limited), limited, 0))
 
 
 def _grounded(links, cell, row_axis: int, shunts) -> tuple[Array, Array]:
-    """Nodes with a path to a terminal, spread from neighbour to neighbour until none is added, for
-    each of a stack of circuits.
+    """Masks of row and column nodes with a path to a terminal, for each of a stack of circuits.
 
-    It starts from the lines that are whole and end in a terminal, so that in most circuits there
-    is nothing to spread, and in most others a cell or two away.
+    The search spreads from neighbour to neighbour until no node is added. It starts from unbroken
+    lines with a terminal, so most circuits need no spreading, and most others one or two cells.
     """
     row_link, col_link = links
 

@@ -1,5 +1,5 @@
-"""Whether a solution can be used: what of Kirchhoff's and Ohm's laws it leaves violated, what the
-circuit leaves open, and the status that says so."""
+"""The judgement of a solution: its violation of Kirchhoff's and Ohm's laws, the undetermined parts
+of its circuit, and the status of both."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -19,18 +19,18 @@ from .islands import Undetermined
 from .network import CAP, Field, Network, Segments, Shorts, largest
 from .solution import Status
 
-MANY = 100  # shorts in a row, whose voltages add up
-ROUNDING = 64  # units of it
-OPEN = 1e-3  # of what sources span: a loop that lacks more joins two of them
+MANY = 100  # shorts in series, whose violations [V] add up
+ROUNDING = 64  # units of rounding
+OPEN = 1e-3  # share of the span of the sources: a loop with a larger violation joins two sources
 
 
 class Judged(NamedTuple):
-    """Violation of Kirchhoff's and Ohm's laws by a solution."""
+    """The judgement of a solution by Kirchhoff's and Ohm's laws."""
 
     residual: Scalar  # [A], the largest violation of the current law
-    status: Int[Array, ""]  # whether that is too much, or shorts are at fault
-    split: CellMask | None  # shorts whose current is open
-    lost: CellMask | None  # shorts whose law does not hold
+    status: Int[Array, ""]  # flags of a violation that is too large
+    split: CellMask | None  # shorts whose current is undetermined
+    lost: CellMask | None  # shorts whose law is violated
 
 
 def judged(
@@ -43,13 +43,14 @@ def judged(
     *,
     of_vector: bool,
 ) -> Judged:
-    """Whether a solution `x` can be used. By the kernel where there is one.
+    """The judgement of a solution `x`, by the C++ kernel if present. It has no derivative.
 
-    **Arguments:** `left`: what it leaves of the laws, or, `of_vector`, the right-hand side that was
-    solved for; `injected`: currents [A] into both families, of which rounding is a part; `error`:
-    what a node may be off by [V], where that was looked for.
+    **Arguments:**
 
-    None of it has a derivative."""
+    - `left`: the violation of the laws by `x`; with `of_vector`, the right-hand side of the solve.
+    - `injected`: currents [A] into both families, which set the size of rounding errors.
+    - `error`: error bound [V] of weakly held nodes, 0 if there are none.
+    """
     shorts, dtype, nodes = network.shorts, x.row.dtype, x.row.shape
     of_shorts = (None,) * 4
     if shorts is not None:
@@ -119,9 +120,9 @@ class Judge(NamedTuple):
         highest = jnp.maximum(jnp.abs(low), jnp.abs(high))
         of_currents, of_voltages = _tolerance(residual.dtype)
 
-        # The solver's own tolerance is far below this one, which it misses where it stopped early
-        # or the dtype is exhausted. Where no current may flow, the rounding of the injected ones is
-        # all there is: no voltage is left across anything that conducts.
+        # The solver's own tolerance is far below this one: a miss means that the solver stopped
+        # early or that the dtype is exhausted. If no current can flow, the residual is rounding of
+        # the injected currents, and no voltage is left across any part that conducts.
         eps, flowing = jnp.finfo(residual.dtype).eps, largest(i_row, i_col)
         rounding = ROUNDING * eps * largest(injected)
         little = (flowing <= rounding) & (residual > 0)
@@ -130,7 +131,7 @@ class Judge(NamedTuple):
         at_rest = lax.cond(little, across, lambda: jnp.asarray(False))
         rounding = jnp.where(at_rest, rounding, eps * rounding)
         holds = residual <= of_currents * flowing + rounding
-        # Ohm's law in the wires, to the largest drop; and nodes, where they hang on little
+        # Ohm's law in the wires, relative to the largest drop, and the error of weakly held nodes
         apart, drops = largest(off.row_segments, off.col_segments), largest(x.row, x.col)
         holds &= apart <= of_voltages * drops
         holds &= error <= of_voltages * highest
@@ -148,7 +149,7 @@ class Judge(NamedTuple):
 
 
 def _across(network: Network, x: Field, ends: tuple[Array, Array], e: tuple[Array, Array]):
-    """The largest voltage [V] across a wire or cell that conducts, however little."""
+    """Largest voltage [V] across any wire or cell that is not open."""
     joined = (network.g_rc > 0) | (network.g_cr > 0)
     if network.shorts is not None:
         joined |= network.shorts.alpha > 0
@@ -163,16 +164,16 @@ def _across(network: Network, x: Field, ends: tuple[Array, Array], e: tuple[Arra
 
 
 def _of_shorts(network: Network, x: Field, off: Field, flowing: Scalar, span: Scalar, highest):
-    """Masks of shorts whose current is open, and whose law does not hold, and a status."""
+    """Masks of shorts with an undetermined current and with a violated law, and their status."""
     shorts, (of_currents, of_voltages) = network.shorts, _tolerance(x.row.dtype)
     assert shorts is not None and off.cell is not None and x.cell is not None
     held, ideal = shorts.alpha > 0, shorts.beta == 0
-    # beside ideal wires nothing but its own law says what flows in a cell
+    # beside ideal wires, the current of a short follows from its own law alone
     gain = jnp.where(shorts.open & ~ideal, 1 / jnp.where(ideal, 1, shorts.beta), shorts.gain)
     most = jnp.maximum(flowing, largest(x.cell))
     lost = held & ~(jnp.abs(gain * off.cell) <= of_currents * most)
-    # a short that closes a loop of wires: what flows there follows from voltages alone, and those
-    # are rounded
+    # in a loop of wires closed by a short, the current follows from voltages alone, and these are
+    # rounded
     drop = jnp.finfo(x.row.dtype).eps * (jnp.abs(x.row) + jnp.abs(x.col))
     lost |= held & ~(drop * shorts.cap / CAP <= of_currents / 10 * most)
     lost |= held & ~(MANY * jnp.abs(off.cell) <= of_voltages * highest)
@@ -188,7 +189,7 @@ def _of_shorts(network: Network, x: Field, off: Field, flowing: Scalar, span: Sc
 
 
 def status(flags: dict[Status, Array]) -> Int[Array, ""]:
-    """The flags that hold, as one number."""
+    """Status flags that hold, combined into one integer."""
     said = jnp.zeros((), jnp.int32)
     for flag, holds in flags.items():
         said |= jnp.where(holds, int(flag), 0)
@@ -198,7 +199,7 @@ def status(flags: dict[Status, Array]) -> Int[Array, ""]:
 def status_of(
     crossbar: Crossbar, bias: Bias, undetermined: Undetermined, more: Int[Array, ""]
 ) -> Int[Array, ""]:
-    """The status of a read: what is wrong with the array and its bias, and `more`."""
+    """The status of a read: the faults of the array and its bias, and the flags `more`."""
     wires, drive, readout = crossbar.wires, crossbar.drive, crossbar.readout
     resistances = (
         wires.r_row,
@@ -227,11 +228,11 @@ def status_of(
 
 
 def _every(test: Callable[[Array], Array], parts: Iterable[Any]) -> Array:
-    """Whether a test holds of all parts, each looked at once."""
+    """Whether a test holds for all parts. The same object is tested once."""
     distinct = {id(x): x for x in parts}.values()
     return functools.reduce(jnp.logical_and, map(test, distinct), jnp.asarray(True))
 
 
 def _tolerance(dtype) -> tuple[float, float]:
-    """Tolerances relative to the largest current, and to the largest voltage."""
+    """Tolerances of currents and of voltages, relative to the largest of each."""
     return (1e-8, 1e-9) if dtype == jnp.float64 else (1e-4, 1e-4)

@@ -1,30 +1,33 @@
-"""Kirchhoff's law, once: the linearised array as a matrix-free linear operator.
+"""Kirchhoff's law, written once: the linearised array as a matrix-free linear operator.
 
-Unknowns are drops and segment currents, never voltages. A row node has fallen by `a` [V] below
-its line's reference, a column node has risen by `w` [V] above its own. With `J_k` the current in
-segment `k` of a line, counted from its near end (the driver, the sense input), every node obeys
+Unknowns are drops and segment currents, never voltages: the drop `a` [V] of a row node below the
+reference of its line, the rise `w` [V] of a column node above its reference, and the current `J_k`
+[A] in segment `k` of a line, counted from the near end (the driver, the sense input). Every node
+obeys
 
     row:      J_k - J_{k+1} + g_row a + g_rc w = b
     column:   J_k - J_{k+1} + g_cr a + g_col w = b
 
-and every segment a law of its own, with `(alpha, beta) = (1, r)` and `y = J` up to `R_BROKEN`,
-`(sqrt(R_BROKEN / r), R_BROKEN)` and `J = alpha y` beyond it:
+and every segment, with the drops or rises `d` at its two ends,
 
-    alpha (d_k - d_{k-1}) - beta y_k = e_k.
+    alpha (d_k - d_{k-1}) - beta y_k = e_k,    J_k = alpha y_k,
 
-So everything is polynomial in everything: r = 0 and r = inf are ordinary values, with ordinary
-derivatives, and the operator is symmetric where `g_rc = g_cr`. A cell `I(v_row, v_col)` enters by
-its two conductances, `dI/dv_row` in `g_row` and `g_cr`, `-dI/dv_col` in `g_col` and `g_rc`; a
-shunt at a node adds to `g_row` or `g_col`, an injected current to `b`, a source in a wire to `e`.
+with `(alpha, beta) = (1, r)` up to `r = R_BROKEN` and `(sqrt(R_BROKEN / r), R_BROKEN)` beyond it.
+Nothing is divided by a resistance, so r = 0 and r = inf are ordinary values with ordinary
+derivatives. The operator is symmetric if `g_rc = g_cr`. The parts of a circuit enter as follows:
+
+- a cell `I(v_row, v_col)` by its small-signal conductances, `dI/dv_row` in `g_row` and `g_cr`,
+  `-dI/dv_col` in `g_col` and `g_rc`;
+- a shunt at a node in `g_row` or `g_col`, an injected current in `b`, a source in a wire in `e`.
 
 A cell that conducts far better than the wires at its nodes, up to a short with `g = inf`, has no
-conductances here. Its current `y` [A] is an unknown, which joins `J` in both of its equations, with
-a law like that of a segment:
+conductances here. Its current `y` [A] is an unknown, added in the equations of both its nodes, and
+obeys a law like that of a segment:
 
     (a + w) - y / g = e.
 
-The lines of the row family run along the rows, or, where they are source lines in parallel with the
-bit lines, along the columns.
+The lines of the row family run along the rows. Source lines in parallel with the bit lines run
+along the columns instead.
 """
 
 from typing import Any, NamedTuple
@@ -40,9 +43,9 @@ from jaxtyping import Array, Bool, Float
 from .._types import CellMask, PerCell, PerColSegment, PerRowSegment, Scalar
 
 R_BROKEN = (
-    1e6  # [ohm] where a segment's law is rescaled so that inf stays finite; any value will do
+    1e6  # [ohm] beyond which a segment's law is rescaled, so that inf stays finite; any value works
 )
-CAP = 100.0  # times what the wires conduct between the two nodes of a cell: more is a short
+CAP = 100.0  # times the conductance of the wires between the nodes of a cell: more is a short
 
 
 class Segments(eqx.Module):
@@ -52,17 +55,17 @@ class Segments(eqx.Module):
 
     @property
     def alpha(self) -> Float[Array, "..."]:
-        """[1]: 1, and less than that beyond `R_BROKEN`; 0 where the wire is open."""
+        """Coefficient [1] of the drops: 1 up to `R_BROKEN`, less beyond it, 0 for an open wire."""
         return _alpha(self.r)
 
     @property
     def beta(self) -> Float[Array, "..."]:
-        """[ohm]: `r`, at most `R_BROKEN`."""
-        return jnp.where(self.r > R_BROKEN, R_BROKEN, self.r)  # all of the slope at a tie
+        """Coefficient [ohm] of the current: `r`, at most `R_BROKEN`."""
+        return jnp.where(self.r > R_BROKEN, R_BROKEN, self.r)  # minimum halves the slope at a tie
 
     def over_alpha(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`x / alpha`, and 0 where the wire is open: the unknown `y` of a current [A], the
-        electromotive force [V] of a right-hand side `e`, which moves no charge there."""
+        """`x / alpha`, and 0 for an open wire: the unknown `y` from a current [A], or the
+        electromotive force [V] from a right-hand side `e`."""
         alpha = self.alpha
         is_open = alpha == 0
         return jnp.where(is_open, 0, x / jnp.where(is_open, 1, alpha))
@@ -70,7 +73,7 @@ class Segments(eqx.Module):
 
 @jax.custom_jvp
 def _alpha(r):
-    # With its slope in terms of itself, a gradient keeps one array of it and not four.
+    # With the slope in terms of alpha itself, a gradient keeps one array and not four.
     return lax.rsqrt(jnp.where(r > R_BROKEN, r / R_BROKEN, 1))
 
 
@@ -82,59 +85,59 @@ def _(primals, tangents):
 
 
 class Shorts(eqx.Module):
-    """Cells whose current is an unknown, `alpha (a + w) - beta y = e`.
+    """Cells whose current `y` [A] is an unknown, with the law `alpha (a + w) - beta y = e`.
 
-    Where `alpha` is 0 a cell is not one of them, and its `y` is 0."""
+    All other cells have `alpha = 0` and `y = 0`."""
 
     alpha: PerCell  # [1]: 1 or 0
-    beta: PerCell  # [ohm]: 1 / g, 0 of a short; 1 where alpha is 0
-    cap: PerCell  # [S]: a conductance that is large beside the wires; 0 where wires hold both nodes
-    open: CellMask  # beside ideal wires, with which they may form loops
+    beta: PerCell  # [ohm]: 1 / g, 0 for g = inf; 1 where alpha is 0
+    cap: PerCell  # [S]: large beside the wires' conductance; 0 where ideal wires hold both nodes
+    open: CellMask  # beside ideal wires, and perhaps in a loop with them
 
     @property
     def gain(self) -> PerCell:
-        """Current [A] per volt by which a violated law is corrected [S]: `cap`, or the cell's own
-        conductance where both nodes are held, so that its current moves nothing."""
+        """Conductance [S] that turns a violation [V] of the law into a correction of `y` [A]:
+        `cap`, or the cell's own conductance where ideal wires hold both nodes."""
         held = (self.alpha > 0) & (self.cap == 0)
         own = 1 / jnp.where(held & (self.beta > 0), self.beta, 1)
         return jnp.where(held, own, self.cap)
 
 
 class Field(NamedTuple):
-    """A vector of the network: drops [V] and scaled segment currents `y` [A] as an unknown,
-    injected currents [A] and electromotive forces [V] as a right-hand side."""
+    """A vector of the network. Unknowns are drops [V] and scaled segment currents `y` [A]; a
+    right-hand side has injected currents [A] and electromotive forces `e` [V] in their places."""
 
     row: PerCell
     row_segments: PerRowSegment
     col: PerCell
     col_segments: PerColSegment
-    cell: PerCell | None = None  # of `Shorts`, where the network tells them apart
+    cell: PerCell | None = None  # `y` or `e` of `Shorts`
 
 
 class Network(lx.AbstractLinearOperator):
-    """The linearised array. `mv` is Kirchhoff's law; see the module's docstring.
+    """The linearised array as a linear operator. `mv` is Kirchhoff's law; see the module's
+    docstring.
 
-    Both families are stored as the array lies: rows run from column 0, columns from the last row.
-    Lines of the row family that are in parallel with the columns run from row 0.
+    Arrays are stored in the order of rows and columns. The near end of a row is at column 0, of a
+    column at the last row, and of a source line in parallel with the columns at row 0.
     """
 
     row: Segments  # (rows, cols + 1), in parallel (rows + 1, cols); the last is the far segment
     col: Segments  # (rows + 1, cols); the first is the far segment
     g_rc: PerCell
     g_cr: PerCell
-    shunt_row: PerCell | None  # [S] from every node to its reference, beside its cell
+    shunt_row: PerCell | None  # [S] from every node to its reference, cells apart
     shunt_col: PerCell | None
     symmetric: bool = eqx.field(static=True)
     parallel: bool = eqx.field(static=True, default=False)
     shorts: Shorts | None = None
-    hangs: Bool[Array, ""] | None = None  # whether a node is held by next to nothing
+    hangs: Bool[Array, ""] | None = None  # whether any node is weakly held (islands.py)
     transposed: bool = eqx.field(static=True, default=False)
 
     @property
     def g_row(self) -> PerCell:
-        """Conductance of a row node to its reference, through its cell and its shunt [S]. A cell
-        puts one current into both of its nodes; its transpose puts two, of the sum of both drops.
-        """
+        """Conductance [S] from row nodes to their reference, of cell and shunt. A cell puts one
+        current into both of its nodes; a transposed cell puts two, both proportional to `a + w`."""
         g = self.g_rc if self.transposed else self.g_cr
         return g if self.shunt_row is None else g + self.shunt_row
 
@@ -145,7 +148,7 @@ class Network(lx.AbstractLinearOperator):
 
     @property
     def row_axis(self) -> int:
-        """The axis that lines of the row family run along."""
+        """Axis along which lines of the row family run."""
         return 0 if self.parallel else 1
 
     def mv(self, vector: Field) -> Field:
@@ -163,15 +166,15 @@ class Network(lx.AbstractLinearOperator):
         return found._replace(row=found.row + passed, col=found.col + passed, cell=law)
 
     def cells(self, vector: Field) -> PerCell:
-        """Reduction of the cells' currents by the drops [A]."""
+        """Reduction [A] of the cell currents by the drops."""
         less = self.g_cr * vector.row + self.g_rc * vector.col
         if self.shorts is None or vector.cell is None:
             return less
         return less + self.shorts.alpha * vector.cell
 
     def violation(self, vector: Field, x: Field) -> Field:
-        """`vector - mv(x)`. The current of a cell is rounded once, for both of its nodes: so it
-        takes from one what it gives to the other, and nodes that hang on little are not charged."""
+        """`vector - mv(x)`. The current of a cell is rounded once for both of its nodes, so that
+        rounding charges no weakly held node."""
         wires = self.wires(x)
         if self.transposed and not self.symmetric:
             less_row, less_col = (g * (x.row + x.col) for g in (self.g_rc, self.g_cr))
@@ -187,7 +190,7 @@ class Network(lx.AbstractLinearOperator):
         if self.shorts is None or vector.cell is None or x.cell is None:
             return found
         alpha, beta = self.shorts.alpha, self.shorts.beta
-        # beta y may be less than the rounding of the drops
+        # added last: beta y may be below the rounding of the drops
         return found._replace(cell=(vector.cell - alpha * (x.row + x.col)) + beta * x.cell)
 
     def i_row(self, x: Field) -> Float[Array, "..."]:
@@ -200,13 +203,13 @@ class Network(lx.AbstractLinearOperator):
 
     @property
     def capped(self) -> "Network":
-        """The network with its shorts as conductances that wires can be solved with."""
+        """The network with each short as the conductance `cap`, which solvers can resolve."""
         if self.shorts is None:
             return self
         return self.with_cells(self.g_rc + self.shorts.cap, self.g_cr + self.shorts.cap)
 
     def with_cells(self, g_rc: PerCell, g_cr: PerCell, shorts: Shorts | None = None) -> "Network":
-        """The network with other cells. Where they are symmetric, they stay one array."""
+        """The network with other cells. Symmetric cells stay one array."""
         g_cr = g_rc if self.symmetric else g_cr
         shunts, flags = (self.shunt_row, self.shunt_col), (self.symmetric, self.parallel)
         others = shorts, self.hangs, self.transposed
@@ -248,7 +251,7 @@ class Network(lx.AbstractLinearOperator):
 
 
 def largest(*xs: Array) -> Scalar:
-    """The largest magnitude in any of some arrays."""
+    """Largest magnitude in all arrays."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs]))
 
 
@@ -260,4 +263,4 @@ def _(operator: Network) -> bool:
 @lx.is_positive_semidefinite.register(Network)
 @lx.is_negative_semidefinite.register(Network)
 def _(operator: Network) -> bool:
-    return False  # drops and currents: a saddle
+    return False  # drops and currents together make it indefinite

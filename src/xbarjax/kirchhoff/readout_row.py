@@ -1,9 +1,9 @@
-"""Readouts that are not linear: the array with one more row.
+"""Nonlinear readouts as one more row of cells.
 
-An amplifier whose output saturates is a nonlinear device between the end of its bit line and
-ground. So are cells. An array with such readouts is one with a row of them below the last one:
-bit lines go on to it behind their lead-outs, and its row line is held at a voltage by ideal wire.
-Newton's method, its gradient and its flags then need to know nothing of amplifiers.
+An amplifier whose output saturates is, like a cell, a nonlinear device: it lies between the end of
+its bit line and ground. The array is therefore extended by a row of readouts below the last row.
+Bit lines continue to this row behind their lead-outs, and ideal wire holds the line of this row at
+a fixed voltage. Newton's method, its gradient and its flags then need no case for amplifiers.
 """
 
 import equinox as eqx
@@ -36,10 +36,11 @@ class WithReadout(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
 
     **Arguments:**
 
-    - `cell`: of the array, `(rows, cols)`.
-    - `readout`: one per column.
-    - `v_source`, `v_line`: [V], `(cols,)`: its reference, and the voltage of its row's line.
-    - `rows`: of the array.
+    - `cell`: the cells of the array, `(rows, cols)`.
+    - `readout`: the readouts, one per column.
+    - `v_source`: reference voltage [V] of each readout, `(cols,)`.
+    - `v_line`: voltage [V] of the line of the readouts' row, `(cols,)`.
+    - `rows`: number of rows of the array.
     """
 
     cell: AbstractCell
@@ -75,7 +76,7 @@ class WithReadout(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
     def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
         guess = None if guess is None else jax.tree.map(lambda x: x[:-1], guess)
         nodes = self.cell.inner(v_row[:-1], v_col[:-1], guess)
-        # every node of a cell is (rows, cols) to Newton's method: one more row, for nothing
+        # Newton's method wants the extended shape for nodes inside cells: the last row is unused
         return jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), nodes)
 
     def tangents(
@@ -116,7 +117,7 @@ def _full(x: Array, cell: WithReadout) -> Array:
 
 
 def with_readout(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
-    """The array with its readouts as one more row, and the bias that goes with it."""
+    """The array extended by the row of its readouts, and the bias of the extended array."""
     (rows, cols), readout, drive = crossbar.shape, crossbar.readout, crossbar.drive
     assert isinstance(readout, AbstractClampedReadout)
     wires = crossbar.wires
@@ -126,7 +127,7 @@ def with_readout(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
     v_held, r_held = readout.held(bias.v_col)
     taps = None if drive.r_strap is None else along(drive.r_strap, jnp.inf)
     if wires.parallel:
-        # the readouts' row lies between the source lines' ends and what these are driven with
+        # the readouts' row lies between the ends of the source lines and their far sources
         r_row, v_line = along(wires.r_row, drive.r_source_far), bias.v_row_far
         drive = Drive(drive.r_source, jnp.zeros_like(drive.r_source_far), taps)
         v_row, v_row_far = bias.v_row, bias.v_row_far
@@ -139,7 +140,7 @@ def with_readout(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
     cell = WithReadout(cell, readout, bias.v_col, v_line, rows)
     wires = Wires(r_row, along(wires.r_col, 0), wires.parallel)
     extended = Crossbar(cell, wires, drive, VirtualGround(r_held, readout.r_in_far))
-    # scalars of the array have become arrays, and with them what decides on the dtype
+    # scalars have become arrays, so the dtype is that of the original array
     dtype = working_dtype(crossbar, bias.v_row, bias.v_row_far)
     parts = extended, Bias(v_row, v_row_far, v_held, bias.v_col_far)
     cast = lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x
@@ -147,7 +148,7 @@ def with_readout(crossbar: Crossbar, bias: Bias) -> tuple[Crossbar, Bias]:
 
 
 def without_readout(solution: Solution, crossbar: Crossbar, bias: Bias) -> Solution:
-    """The solution of the array alone, whose bit lines end where the readouts begin."""
+    """The solution of the array alone, without the row of readouts."""
     parallel, v = crossbar.wires.parallel, solution.v_col[-1]
     cut = lambda x: x[:-1]
     per_line = (lambda x: x) if parallel else cut
@@ -182,7 +183,7 @@ def without_readout(solution: Solution, crossbar: Crossbar, bias: Bias) -> Solut
 
 
 def start_with_readout(start: Solution) -> Solution:
-    """A solution of the array to begin from, with a row more."""
+    """A starting solution of the array, extended by the row of readouts."""
     more = lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])])
     per_line = (lambda x: x) if start.parallel else more
     sensed = start.v_sense - start.v_col_reference

@@ -13,29 +13,29 @@ from .islands import Undetermined
 
 
 class Status(enum.IntFlag):
-    """Flags of a solution. `OK` is 0; several may hold at once."""
+    """Status flags of a solution. `OK` is 0; several flags may hold at once (`explain`)."""
 
     OK = 0
-    FLOATING = 1
-    SPLIT = 2
-    NOT_CONVERGED = 4
-    NOT_FINITE = 8
-    INVALID_CELL = 16
-    INVALID_WIRE = 32
-    SHORT_CIRCUIT = 64
-    NEGATIVE_RESISTANCE = 128
-    OUT_OF_RANGE = 256
-    GATES_OFF = 512
-    SATURATED = 1024
-    OUT_OF_STEPS = 2048
-    TIME_NOT_RISING = 4096
-    SINGULAR = 8192
-    UNSTABLE = 16384
+    FLOATING = 1  # nodes without a path to any source or ground
+    SPLIT = 2  # undetermined split of a current between ideal parts
+    NOT_CONVERGED = 4  # the solver stopped before Kirchhoff's law held
+    NOT_FINITE = 8  # NaN or inf in an input or a result
+    INVALID_CELL = 16  # impossible parameter of a cell, a readout or a capacitor
+    INVALID_WIRE = 32  # negative or NaN resistance, or a strap of 0 ohm
+    SHORT_CIRCUIT = 64  # ideal parts join terminals at different voltages
+    NEGATIVE_RESISTANCE = 128  # differential, at the operating point of a cell
+    OUT_OF_RANGE = 256  # operating point beyond the range of a cell's model
+    GATES_OFF = 512  # no gate above threshold
+    SATURATED = 1024  # every amplifier at an end of its swing
+    OUT_OF_STEPS = 2048  # last time not reached within max_steps
+    TIME_NOT_RISING = 4096  # times or corners of a waveform
+    SINGULAR = 8192  # no unique solution of a circuit
+    UNSTABLE = 16384  # a loop that never reaches its operating point
 
     @property
     def is_error(self) -> bool:
-        """Whether the numbers cannot be used: `FLOATING` and `SPLIT` leave the rest right, and
-        with `GATES_OFF` and `SATURATED` all of it is."""
+        """Whether the numbers are unusable. `FLOATING` and `SPLIT` leave all other nodes and
+        lines right, `GATES_OFF` and `SATURATED` leave all numbers right."""
         return bool(self & ~_HARMLESS)
 
 
@@ -43,57 +43,59 @@ _HARMLESS = Status.FLOATING | Status.SPLIT | Status.GATES_OFF | Status.SATURATED
 
 
 def usable(status: Int[Array, "*batch"]) -> Bool[Array, "*batch"]:
-    """Whether the numbers that come with a status may be used, for values that are traced too."""
+    """Whether the numbers of a solution with this status are usable. Works on traced values."""
     return (status & ~int(_HARMLESS)) == 0
 
 
 def one_or_nan(status: Int[Array, "*batch"], dtype: Any) -> Float[Array, "*batch"]:
-    """A factor [1], so that what cannot be used has no gradient either: that of a choice would be
-    0."""
+    """A factor [1] for results: 1, or NaN for an unusable status. A product makes the gradient NaN
+    as well; with `jnp.where` the gradient would be 0."""
     return jnp.where(usable(status), 1.0, jnp.nan).astype(dtype)
 
 
 class Faults(eqx.Module):
-    """Cells that a status is about, `(rows, cols)`."""
+    """Masks of the cells at fault, `(rows, cols)`."""
 
     negative: Bool[Array, "*batch rows cols"]  # differential resistance below 0
-    beyond: Bool[Array, "*batch rows cols"]  # the range of the model
+    beyond: Bool[Array, "*batch rows cols"]  # operating point beyond the range of the model
 
 
 class Solution(eqx.Module):
-    """A solved array. Voltages in V, currents in A, powers in W; rows by columns.
+    """The solution of an array: voltages [V], currents [A] and powers [W].
 
     **Attributes:**
 
-    - `i_out`, `i_out_near`, `i_out_far`: current into the readout, in all and at each end,
-        `(cols,)`.
+    - `i_out`, `i_out_near`, `i_out_far`: current into the readout, in total, at the near end and
+        at the far end, `(cols,)`.
     - `v_sense`: voltage at the input of the readout below the last row, `(cols,)`.
-    - `output`: what the readout puts out, `(cols,)`: the voltage [V] of an amplifier, the current
-        [A] of a mirror; `i_out` for a virtual ground.
-    - `v_row`, `v_col`: node voltages, `(rows, cols)`; `drop_row`, `drop_col`: how far row nodes
-        have fallen below their source and column nodes risen above their readout.
-    - `i_cell`: cell currents, `(rows, cols)`; `v_cell`: the voltage across each, row to column.
-    - `i_row[i, j]`, `i_col[i, j]`: current in the segment that enters cell `(i, j)` from the
-        driver's side, and in the one that leaves it towards the sense side; `i_row_far`
-        `(rows,)` leaves the last column for the far source, `i_col_far` `(cols,)` enters row 0
-        from the far readout.
-    - `i_in`, `i_in_near`, `i_in_far`: current that each source delivers, `(rows,)`.
-    - `i_strap_row`, `i_strap_col` `(rows, cols)`: current that straps bring to nodes of word lines,
-        and take from nodes of bit lines; part of `i_in` and `i_out`. None without straps.
+    - `output`: output of the readout, `(cols,)`: the voltage [V] of an amplifier, the current [A]
+        of a mirror; `i_out` for a virtual ground.
+    - `v_row`, `v_col`: node voltages, `(rows, cols)`; `drop_row`, `drop_col`: drop of row nodes
+        below their source, and rise of column nodes above their readout, `(rows, cols)`.
+    - `i_cell`: cell currents, `(rows, cols)`; `v_cell`: voltage across each cell, row to column.
+    - `i_row`, `i_col` `(rows, cols)`: current in the segment that enters cell `(i, j)` from the
+        driver's side, and in the segment that leaves the cell towards the sense side.
+    - `i_row_far` `(rows,)`: current from the last column into the far source; `i_col_far`
+        `(cols,)`: current from the far readout into row 0.
+    - `i_in`, `i_in_near`, `i_in_far`: current that each source delivers, in total, at the near end
+        and at the far end, `(rows,)`.
+    - `i_strap_row`, `i_strap_col` `(rows, cols)`: current of straps into nodes of word lines, and
+        out of nodes of bit lines; part of `i_in` and `i_out`. None without straps.
     - `p_cell`, `p_row`, `p_col`: dissipated power, `(rows, cols)`, `(rows, cols + 1)` and
         `(rows + 1, cols)` (end resistances belong to their end segments); `p_dissipated` and
-        `p_delivered` are totals, which Tellegen's theorem makes equal.
-    - `floating_row`, `floating_col` `(rows, cols)`, `split_row` `(rows,)`, `split_col` `(cols,)`:
-        what the circuit leaves open.
-    - `residual`: largest mismatch [A] of Kirchhoff's current law over all nodes.
+        `p_delivered` are totals, equal by Tellegen's theorem.
+    - `floating_row`, `floating_col` `(rows, cols)`: masks of floating nodes; `split_row` `(rows,)`,
+        `split_col` `(cols,)`: masks of lines whose current has an undetermined split.
+    - `residual`: largest violation [A] of Kirchhoff's current law over all nodes.
     - `status`: a `Status`; 0 is good. `num_steps`: iterations of the solver; `newton_steps`:
-        linearisations of the cells, 0 for linear ones.
-    - `negative`, `beyond` `(rows, cols)`: cells that the status is about; None for linear cells.
+        linearisations of the cells, 0 for linear cells.
+    - `negative`, `beyond` `(rows, cols)`: masks of cells with a negative differential resistance,
+        and beyond the range of their model; None for linear cells.
 
-    Where the lines of the row family run along the bit lines, whatever belongs to a line is
-    `(cols,)`, and to its segments `(rows + 1, cols)`: `i_row[i, j]` comes from row 0.
+    For source lines along the bit lines, the attributes of lines of the row family have the shape
+    `(cols,)` and those of their segments `(rows + 1, cols)`; `i_row[i, j]` comes from row 0.
 
-    Every attribute holds for batches too, with the batch in front.
+    Attributes of a batch have the batch axes in front.
     """
 
     drop_row: Float[Array, "*batch rows cols"]
@@ -118,7 +120,7 @@ class Solution(eqx.Module):
 
     @property
     def _along(self) -> int:
-        """The axis that lines of the row family run along."""
+        """Axis along which lines of the row family run."""
         return -2 if self.parallel else -1
 
     def _of_row(self, segment: int) -> Array:
@@ -165,7 +167,7 @@ class Solution(eqx.Module):
 
     @property
     def i_out(self) -> Array:
-        return jnp.sum(self.i_cell, axis=-2)  # all that enters a bit line leaves at its ends
+        return jnp.sum(self.i_cell, axis=-2)  # cell currents leave a bit line into its readout
 
     @property
     def i_in_near(self) -> Array:
