@@ -1,4 +1,4 @@
-"""The answer to a circuit: voltages and currents, judged, and the `Solution` that a user gets."""
+"""Judged voltages and currents of a circuit, and the `Solution` that an analysis returns."""
 
 from typing import NamedTuple
 
@@ -28,11 +28,11 @@ class Answer(NamedTuple):
     status: Int[Array, ""]
     num_steps: Int[Array, ""]
     newton_steps: Int[Array, ""]
-    faults: Faults | None  # of cells that are not linear
+    faults: Faults | None  # None for linear cells
 
 
 def answer_of(circuit: Circuit, point: Point) -> Answer:
-    """The answer that an operating point is."""
+    """Judged voltages and currents of a circuit at an operating point."""
     network, x, cut = point.network, point.x, point.undetermined
     rounding = point.rest, point.error
     said = judged(circuit, network, x, point.left, *rounding, of_vector=point.of_vector)
@@ -53,13 +53,13 @@ def answer_of(circuit: Circuit, point: Point) -> Answer:
 
 
 def solution_by(crossbar: Crossbar, bias: Bias, circuit: Circuit, prepared: Prepared) -> Solution:
-    """The solution of a circuit of linear cells whose network is prepared already."""
+    """The solution of a circuit of linear cells with a prepared network."""
     point = linear_point(circuit, prepared)
     return solution_of(crossbar, bias, circuit, answer_of(circuit, point))
 
 
 def solution_of(crossbar: Crossbar, bias: Bias, circuit: Circuit, found: Answer) -> Solution:
-    """The solution, with what is to be said of it."""
+    """The `Solution` of a solved circuit, with its outputs and its status."""
     i_out, v_col = jnp.sum(found.i_cell, axis=0), circuit.reference.v_col
     v_sense = sensed(crossbar, bias, found.i_col[-1], v_col + found.drop_col[-1])
     return Solution(

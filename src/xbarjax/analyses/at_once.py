@@ -1,7 +1,7 @@
-"""A read of linear cells by one call of the kernel.
+"""A read of linear cells by one call of the C++ kernel.
 
-The call cuts out what is not determined, tells shorts, solves, judges the solution and gives the
-currents. Its derivative is one more solve.
+The call cuts out islands, finds shorts, solves the network, judges the solution and returns the
+currents. The derivative takes one more solve.
 """
 
 from functools import partial
@@ -30,11 +30,11 @@ from .operating_point import (
     prepared_of,
 )
 
-RESULTS = Answer._fields.index("newton_steps")  # fields of an answer that the kernel makes
+RESULTS = Answer._fields.index("newton_steps")  # number of fields that the kernel computes
 
 
 def answer(circuit: Circuit, solver: Solver, guess: Field | None) -> Answer:
-    """Solves a circuit, from a guess if there is one."""
+    """Judged voltages and currents of a circuit, solved from a guess if there is one."""
     if not circuit.cell.is_linear:
         return answer_of(circuit, operating_point(circuit, solver, guess))
     network = at_rest(circuit)
@@ -60,8 +60,8 @@ def answer(circuit: Circuit, solver: Solver, guess: Field | None) -> Answer:
 
 
 class _Parts(NamedTuple):
-    """A circuit of cells that see `v_row - v_col` alone, in numbers: [ohm] of segments, [S] of
-    cells and straps, [V] of forces and references (kirchhoff/circuit.py)."""
+    """The numbers of a circuit of ohmic cells (kirchhoff/circuit.py): segments [ohm], cells and
+    straps [S], electromotive forces, references and sources [V]."""
 
     r_row: PerRowSegment
     r_col: PerColSegment
@@ -73,7 +73,7 @@ class _Parts(NamedTuple):
     v_row: Array
     v_col: Array
     sources: Array
-    guess: PerCell | None  # column drops to begin from
+    guess: PerCell | None  # [V], column drops of the first iterate
 
     @property
     def circuit(self) -> Circuit:
@@ -128,9 +128,11 @@ def _at_once(solver: LadderCG, *operands: Any) -> Answer:
 
 @partial(_at_once.defjvp, symbolic_zeros=True)
 def _(solver: LadderCG, primals, tangents):
-    """The implicit function theorem. Kirchhoff's law `b - A x = 0` holds before and after a change,
-    so that `A dx = db - dA x`. What is cut out is looked for again: where a batch shares a network,
-    so do its derivatives, and what a call returns is never shared."""
+    """The derivative by the implicit function theorem: `b - A x = 0` holds before and after a
+    change, so `A dx = db - dA x`.
+
+    Islands and shorts are searched for again. In a batch that shares a network, the search is done
+    once for the batch, whereas the results of the kernel's call have a batch axis."""
     found = _at_once(solver, *primals)
     moves = lambda dx: dx is not None and not isinstance(dx, SymbolicZero)
     moved = [k for k, dx in enumerate(tangents) if moves(dx)]
@@ -164,15 +166,15 @@ def _(solver: LadderCG, primals, tangents):
 
 
 def _unknown(network: Network, found: Answer) -> Field:
-    """The solution as an unknown of its network."""
+    """Unknowns of a network at a solution."""
     rows, cols = network.row.over_alpha(found.i_row), network.col.over_alpha(found.i_col)
     cell = None
-    if network.shorts is not None:  # nothing else flows in them
+    if network.shorts is not None:  # the current of a short is its unknown
         cell = jnp.where(network.shorts.alpha > 0, -found.i_cell, 0)
     return Field(found.drop_row, rows, found.drop_col, cols, cell)
 
 
 def _no_tangent(x: Array):
-    """That of what does not move: of numbers 0, of masks and counts what JAX takes for none."""
+    """Tangent of a constant: 0 for floating numbers, `float0` for masks and counts."""
     real = jnp.issubdtype(x.dtype, jnp.inexact)
     return jnp.zeros_like(x) if real else np.zeros(x.shape, jax.dtypes.float0)

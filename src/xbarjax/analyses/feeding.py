@@ -1,13 +1,14 @@
-"""Lines that share what feeds them, or what they end in.
+"""Lines that share a driver or a ground: level lines of converters and ground wires.
 
-A converter's level line feeds all rows that are switched to it, a ground wire takes the currents of
-all columns: behind the resistance `r` that they share, each such node is at
+The level line of a converter feeds all rows that are switched to it, and a ground wire takes the
+currents of all columns. Each shared node `k` has a resistance `r_k` [ohm] to a voltage `v_k` [V]
+and is at
 
-    u_k = v_k - r_k (the current that its lines draw),
+    u_k = v_k - r_k (sum of the currents that its lines draw),
 
-and the lines disturb each other through it. The array is read at the nodes' voltages, which are
-found by Newton's method with the array's own admittance: for linear cells that is one step, as many
-more solves as there are nodes, and exact. The gradient is that of the solution.
+so its lines disturb each other. The array is read at the voltages `u` [V] of the nodes. Newton's
+method finds them with the admittance of the array. For linear cells one step is exact and takes one
+more solve per node. The gradient is that of the solution.
 """
 
 import equinox as eqx
@@ -41,22 +42,24 @@ def __dir__() -> list[str]:
     return __all__
 
 
-STEPS = 50  # of Newton's method on the nodes: linear arrays take one
+STEPS = 50  # at most, of Newton's method on the nodes; linear arrays take one
 
 
 class Shared(eqx.Module):
-    """Nodes that lines share, each a voltage behind a resistance.
+    """Nodes shared by lines, each a voltage source behind a resistance (a Thevenin equivalent).
 
     **Arguments:**
 
-    - `of`: which node each line ends in, `(lines,)` integers; -1 for none, so that it keeps the
-        voltage of the bias.
+    - `of`: index of each line's node, `(lines,)` integers from 0; a line with -1 has no shared node
+        and keeps the voltage of the bias.
     - `v`: voltage [V] behind each node's resistance, `(nodes,)`.
-    - `r`: resistance [ohm], a scalar or `(nodes,)`: the output resistance of a converter's level,
-        the ground wire.
+    - `r`: resistance [ohm], a scalar or `(nodes,)`, such as the output resistance of a converter's
+        level or the resistance of a ground wire.
 
-    Raises `ValueError` for a node that does not exist or a resistance that is not finite. Traced, a
-    node that does not exist has the voltage NaN, and the read says `NOT_FINITE`.
+    Raises `ValueError` for a node that does not exist, for shapes that do not fit, for a voltage
+    that is not finite, and for a resistance that is negative or not finite; `TypeError` for nodes
+    that are not integers. A traced node that does not exist has the voltage NaN, and the read has
+    the status `NOT_FINITE`.
     """
 
     of: Int[Array, " lines"] = eqx.field(converter=jnp.asarray)
@@ -68,8 +71,8 @@ class Shared(eqx.Module):
         require_nonnegative(self.r, "r", "ohm", open_allowed=False)
         if self.v.ndim != 1 or jnp.shape(self.r) not in ((), self.v.shape):
             raise ValueError(
-                f"v has shape {self.v.shape} and r {jnp.shape(self.r)}: (nodes,) and the same, or a"
-                " scalar."
+                f"v has shape {self.v.shape} and r has shape {jnp.shape(self.r)}: v must be"
+                " (nodes,), and r must be (nodes,) or a scalar."
             )
         if not jnp.issubdtype(self.of.dtype, jnp.integer):
             raise TypeError(f"of is an array of {self.of.dtype}; nodes are counted by integers.")
@@ -82,35 +85,39 @@ class Shared(eqx.Module):
                 )
 
     def at(self, u: Float[Array, " nodes"], else_: Float[Array, " lines"]) -> Array:
-        """Voltages [V] of the lines, with the nodes at `u`."""
-        exists = (self.of >= -1) & (self.of < u.shape[0])  # known ones do
+        """Line voltages [V] at node voltages `u` [V]; `else_` [V] for lines without a node."""
+        exists = (self.of >= -1) & (self.of < u.shape[0])  # concrete nodes do
         v = jnp.where(self.of < 0, else_, u[jnp.maximum(self.of, 0)])
         return jnp.where(exists, v, jnp.nan)
 
     def drop(self, i: Float[Array, " lines"]) -> Float[Array, " nodes"]:
-        """Voltage drop [V] of the shared resistances at the currents [A] that lines draw from their
-        nodes."""
+        """Voltage drop [V] across each shared resistance, at the currents [A] of the lines."""
         drawn = jnp.zeros_like(self.v, i.dtype).at[self.of].add(jnp.where(self.of < 0, 0, i))
         return self.r * drawn
 
 
 def levels(codes: Values, v: Values, r: ArrayLike) -> Shared:
-    """Level lines of a converter that all rows share: each row is switched to the line of its code.
+    """Level lines of a converter, shared by all rows: each row is switched to the line of its code.
 
-    **Arguments:** `codes`: 0 to one less than there are levels, `(rows,)`; `v`: the levels [V];
-    `r`: output resistance [ohm] of each. The resistance of a row's switch is its `r_source`.
+    **Arguments:**
+
+    - `codes`: integers from 0 to `levels - 1`, `(rows,)`.
+    - `v`: voltage [V] of each level, `(levels,)`.
+    - `r`: output resistance [ohm] of each level, a scalar or `(levels,)`. The resistance of a row's
+        switch belongs in `Drive.r_source`.
+
     **Errors:** `ValueError` for a code without a level.
     """
     codes = jnp.asarray(codes)
     v, r = as_physical(v, "v", whole=True), as_physical(r, "r")
     if not everywhere(lambda codes: codes >= 0, codes):
         at = int(np.argmax(np.asarray(codes) < 0))
-        raise ValueError(f"codes[{at}] is {codes[at]}; the first level is that of code 0.")
-    return Shared(jnp.where(codes < 0, -2, codes), v, r)  # -1 would be no level
+        raise ValueError(f"codes[{at}] is {codes[at]}; codes start at 0, the first level.")
+    return Shared(jnp.where(codes < 0, -2, codes), v, r)  # -1 would mean a line without a node
 
 
 def ground_return(cols: int, r: ArrayLike, v: float = 0.0) -> Shared:
-    """One wire of resistance `r` [ohm] to the ground at `v` [V] for all columns."""
+    """One ground wire of resistance `r` [ohm] to a ground at `v` [V], shared by all columns."""
     return Shared(jnp.zeros((cols,), int), jnp.full((1,), v), as_physical(r, "r"))
 
 
@@ -122,18 +129,18 @@ def read_shared(
     cols: Shared | None = None,
     solver: Solver = AutoLadder(),
 ) -> Solution:
-    """Reads an array whose lines share nodes.
+    """A read of an array whose lines share nodes.
 
     **Arguments:**
 
-    - `crossbar`, `v_in`, `solver`: as of `read`.
-    - `rows`: nodes of word lines (or source lines), which take their voltage at both ends, not
-        that of `v_in`.
-    - `cols`: nodes that the readouts of bit lines count their references and offsets from.
+    - `crossbar`, `v_in`, `solver`: as for `read`.
+    - `rows`: shared nodes of word lines (or source lines); their voltages replace `v_in` at both
+        ends of a line.
+    - `cols`: shared grounds of bit lines; readouts count their references and offsets from there.
 
-    **Returns:** the `Solution` at the nodes' voltages: its `bias` has them.
+    **Returns:** the `Solution` at the voltages of the nodes, which its `bias` contains.
 
-    **Errors:** those of `read`; `ValueError` for nodes of another number of lines.
+    **Errors:** those of `read`; `ValueError` if `of` does not have one entry per line.
     """
     bias = bias_of(crossbar, v_in)
     for shared, name, lines in ((rows, "rows", crossbar.lines), (cols, "cols", crossbar.shape[1])):
@@ -172,7 +179,7 @@ def _read_shared(crossbar, bias, rows, cols, solver) -> Solution:
         return {k: u[k] - shares[k].v + shares[k].drop(drawn[k]) for k in u}
 
     dtype = bias.v_row.dtype
-    # volts: float32 has steps of 1e-8 V where lines have tenths of one
+    # [V]: float32 has steps of 1e-8 V at line voltages of tenths of a volt
     rtol, atol = (1e-12, 1e-15) if dtype == jnp.float64 else (1e-6, 1e-7)
     start = {k: x.v.astype(dtype) for k, x in (("rows", rows), ("cols", cols)) if x is not None}
     args = crossbar, bias, rows, cols
@@ -185,8 +192,8 @@ def _read_shared(crossbar, bias, rows, cols, solver) -> Solution:
 
 
 def alternating(lines: int, r: ArrayLike = 0.0) -> tuple[Array, Array]:
-    """Resistances [ohm] of near and far ends, `(lines,)` each, with terminals on alternating sides:
-    even lines have theirs at the near end, odd ones at the far end; the others are free. For
-    `Drive(*alternating(rows))` or `VirtualGround(*alternating(cols))`."""
+    """Resistances [ohm] of the near and far ends of lines with terminals on alternating sides,
+    `(lines,)` each. Even lines end in `r` at the near end, odd lines at the far end; the other ends
+    are open. For `Drive(*alternating(rows))` or `VirtualGround(*alternating(cols))`."""
     even = jnp.arange(lines) % 2 == 0
     return jnp.where(even, r, jnp.inf), jnp.where(even, jnp.inf, r)

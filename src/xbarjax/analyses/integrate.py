@@ -1,14 +1,15 @@
-"""Integrating a product with amplifiers whose gain is finite.
+"""A product integrated by amplifiers of finite gain.
 
-As such an amplifier charges its capacitor, its input moves, the array's current falls, and since
-word lines have resistance the columns move each other. With `u` across the capacitors (`v` at the
-inputs less `v_out`) and an amplifier `v_out = A (e - v)` of reference and offset `e`,
+While such an amplifier charges its capacitor, its input moves and the current of the array falls.
+Word lines have resistance, so the columns move each other as well. With the capacitor voltage
+`u = v - v_out` [V], the input voltage `v` [V], and an amplifier `v_out = A (e - v)` with gain `A`
+and reference plus offset `e` [V],
 
     c du/dt = i(v) - u / r_leak,    v = (u + A e) / (1 + A),    v_out = A (e - u) / (1 + A),
 
-and the array is what it is at its terminals (`ports`), `i(v) = i(e) - g_col (v - e)`. The bit line
-sees a capacitor of `(1 + A) c` beside `r_leak / (1 + A)`. The system is linear, with as many
-unknowns as there are columns, and a matrix exponential solves it exactly: no time steps.
+where the array is described by its admittance (`ports`), `i(v) = i(e) - g_col (v - e)` [A]. The bit
+line sees a capacitor `(1 + A) c` in parallel with a resistance `r_leak / (1 + A)`. The system is
+linear with one unknown per column, and a matrix exponential solves it exactly, without time steps.
 """
 
 import equinox as eqx
@@ -28,31 +29,31 @@ from .read import read
 
 
 def integrate(crossbar: Crossbar, v_in: Values | Bias) -> PerCol:
-    """Outputs [V] of the integrators at the end of their time, `(cols,)`, from a reset on.
+    """Outputs [V] of integrators a time `t_int` after their reset, `(cols,)`.
 
-    Inputs are constant meanwhile, and wires have no capacitance. Amplifiers without a `gain` are
-    ideal: then this is `read(crossbar, v_in).output`.
+    Inputs are constant, and wires have no capacitance. Amplifiers without a `gain` are ideal; the
+    result is then `read(crossbar, v_in).output`.
 
-    **Arguments:** as of `read`, of a linear array whose readout is an `Integrator`, with one time
-    `t_int` for all columns.
+    **Arguments:** `crossbar`: a linear array with an `Integrator` as readout, with one time `t_int`
+    for all columns; `v_in`: as for `read`.
 
     **Returns:** voltages [V], NaN where a solve failed under a transformation.
 
-    **Errors:** `ValueError` for another readout, for cells that are not linear and for times that
-    differ; those of `read`.
+    **Errors:** `ValueError` for another readout, for nonlinear cells and for a `t_int` that is not
+    a scalar; `RuntimeError` for an output that is not finite; those of `read`.
     """
     found = crossbar.readout
     if not isinstance(found, Integrator):
         raise ValueError(
-            f"readout is a {type(found).__name__}; integrate needs an Integrator: read the array"
-            " for others."
+            f"readout is a {type(found).__name__}; integrate needs an Integrator: use read"
+            " for other readouts."
         )
     if jnp.ndim(found.t_int) != 0:
         raise ValueError(
-            f"t_int has shape {jnp.shape(found.t_int)}; integrate takes one time for all"
-            " columns, since they move each other."
+            f"t_int has shape {jnp.shape(found.t_int)}; it must be a scalar, since integrate"
+            " solves all columns together."
         )
-    held = eqx.tree_at(  # what the array sees at the beginning
+    held = eqx.tree_at(  # ideal amplifiers: the array at the reset
         lambda x: x.readout.gain, crossbar, None, is_leaf=lambda x: x is None
     )
     bias = bias_of(held, v_in)
@@ -63,8 +64,8 @@ def integrate(crossbar: Crossbar, v_in: Values | Bias) -> PerCol:
     if not everywhere(np.isfinite, output):
         at = int(np.argmin(np.isfinite(output)))
         raise RuntimeError(
-            f"output {at} is {output[at]}: no number. Times are {found.t_int} s against"
-            " capacitors and leaks of which one is far out of range."
+            f"output {at} is {output[at]}: with t_int = {found.t_int} s, a capacitance or a leak"
+            " resistance of the Integrator is far out of range."
         )
     return output
 
@@ -78,7 +79,7 @@ def _integrated(readout: Integrator, g_col: Array, i: PerCol, e: PerCol) -> PerC
     c, t = full(readout.c), readout.t_int.astype(i.dtype)
     decay = (g_col * moves[None] + jnp.diag(1 / full(readout.r_leak))) / c[:, None]
     charging = (i + g_col @ (moves * e)) / c
-    # u and a constant 1, so that one exponential has the homogeneous part and what is driven
+    # the state is u and a constant 1, so that one exponential solves the driven system
     rates = jnp.zeros((cols + 1, cols + 1), i.dtype)
     rates = rates.at[:cols, :cols].set(-decay * t).at[:cols, cols].set(charging * t)
     start = jnp.append(full(readout.q_injected) / c, jnp.ones((), i.dtype))

@@ -1,11 +1,11 @@
 """Noise of a read, from every source to every output.
 
-A read at rest is a linear network `A x = b` around its operating point, and an output is `c x`. A
-small current or voltage `db` anywhere changes it by `c A^-1 db = l db`, with `A^T l = c`: one
-transposed solve a column gives the transfer from every cell, every wire and every amplifier
+Around its operating point a read is a linear network `A x = b` with an output `c x`. A small
+current or voltage `db` anywhere changes the output by `c A^-1 db = l db`, with `A^T l = c`. One
+transposed solve per column gives the transfer functions from every cell, wire and amplifier
 (R. Rohrer, L. Nagel, R. Meyer, L. Weber, IEEE J. Solid-State Circuits 6, 204 (1971); after
 S. W. Director, R. A. Rohrer, IEEE Trans. Circuit Theory 16, 318 (1969),
-doi:10.1109/TCT.1969.1082965). Sources are independent, so that powers add:
+doi:10.1109/TCT.1969.1082965). Sources are independent, so their powers add:
 
     var = sum_k |l_k|^2 S_k (f_high - f_low)         white noise of density S_k
         + sum_k |l_k|^2 K i_k^2 ln(f_high / f_low)   1/f noise of cells, of density K i^2 / f.
@@ -50,14 +50,14 @@ from .read import read
 
 
 class Noise(NamedTuple):
-    """Variances at the outputs, `(cols,)`, in the square of the output's unit: [V^2] of amplifiers
-    and voltage senses, [A^2] else."""
+    """Noise variances at the outputs, `(cols,)`, in the square of the output's unit: [V^2] for
+    amplifiers and voltage senses, [A^2] otherwise."""
 
-    thermal: PerCol  # of the cells: 4 k T dI/dV
-    flicker: PerCol  # of the cells: K I^2 / f
+    thermal: PerCol  # of cells: 4 k T dI/dV
+    flicker: PerCol  # of cells: K I^2 / f
     wires: PerCol  # of wires and sources: 4 k T r
-    feedback: PerCol  # of the resistors of amplifiers: 4 k T / r_f
-    amplifier: PerCol  # e_n and i_n
+    feedback: PerCol  # of resistors of readouts: 4 k T / r_f
+    amplifier: PerCol  # of amplifiers: e_n^2 and i_n^2
 
     @property
     def variance(self) -> PerCol:
@@ -80,33 +80,36 @@ def noise(
     e_n: ArrayLike = 0.0,
     i_n: ArrayLike = 0.0,
 ) -> Noise:
-    """The noise at the outputs of a read, by one transposed solve a column.
+    """Noise at the outputs of a read, by one transposed solve per column.
 
-    Currents of white noise: `4 k T dI/dV` in parallel with a cell, and in the input of a readout
-    `i_n^2` and, for a `Tia`, `4 k T / r_f` of its feedback. Voltages: `4 k T r` in series with a
-    wire or the resistance of a source, and `e_n^2` at the readout's reference, or, of a
-    `VoltageSense`, on the voltage that it takes. The input resistance of a readout is made by an
-    amplifier, and has no noise of its own. (H. Nyquist, Phys. Rev. 32, 110 (1928),
-    doi:10.1103/PhysRev.32.110.)
+    Densities of the sources (thermal noise after H. Nyquist, Phys. Rev. 32, 110 (1928),
+    doi:10.1103/PhysRev.32.110):
 
-    `4 k T dI/dV` is the noise of what is in thermal equilibrium, as resistors and transistors that
-    are switched on are. Junctions have shot noise, twice as much in forward bias, and are refused.
-    An `Integrator` has the noise bandwidth `1 / (2 t_int)`, which `band` must be as wide as;
-    `reset_noise` comes on top.
+    - currents [A^2/Hz] in parallel with each cell: `4 k T dI/dV`, and `K I^2 / f` of 1/f noise;
+    - currents [A^2/Hz] at the input of each readout: `i_n^2`, and `4 k T / r` of the feedback
+        resistor of a `Tia` or the load of a `VoltageSense`;
+    - voltages [V^2/Hz] in series with each wire and source resistance: `4 k T r`;
+    - voltages [V^2/Hz] at the reference of each readout, or at the sampled node of a
+        `VoltageSense`: `e_n^2`.
+
+    The input resistance of a readout is made by an amplifier and has no thermal noise of its own.
+    `4 k T dI/dV` holds in thermal equilibrium, as in resistors and in transistors that are on.
+    Junctions have shot noise instead and raise an error. For an `Integrator`, `band` must be as
+    wide as its noise bandwidth `1 / (2 t_int)`, and `reset_noise` comes on top.
 
     **Arguments:**
 
-    - `crossbar`, `v_in`: as of `read`.
-    - `band`: lowest and highest frequency [Hz]: a readout that settles with a time constant `tau`
-        has a noise bandwidth of `1 / (4 tau)`; the lowest matters for 1/f noise alone.
+    - `crossbar`, `v_in`: as for `read`.
+    - `band`: lowest and highest frequency [Hz]. A readout that settles with a time constant `tau`
+        has a noise bandwidth of `1 / (4 tau)`; the lowest frequency matters mostly for 1/f noise.
     - `temperature`: [K].
     - `flicker`: `K` of the cells' 1/f noise [1], a scalar or `(rows, cols)`.
-    - `e_n`, `i_n`: of the amplifiers [V/sqrt(Hz)] and [A/sqrt(Hz)], scalars or `(cols,)`.
+    - `e_n`, `i_n`: noise of the amplifiers [V/sqrt(Hz)] and [A/sqrt(Hz)], scalars or `(cols,)`.
 
     **Returns:** a `Noise`, NaN where the read failed under a transformation.
 
-    **Errors:** those of `read`; `ValueError` for an amplifier with a swing, for junctions, or for a
-    band without a width.
+    **Errors:** those of `read`; `ValueError` for an amplifier with a swing, for junctions, for
+    negative arguments, and for a band without a width.
     """
     bias = bias_of(crossbar, v_in)
     require_linear(crossbar.readout, "noise")
@@ -120,8 +123,8 @@ def noise(
     for part in jax.tree.leaves(crossbar.cell, is_leaf=_is_junction):
         if _is_junction(part):
             raise ValueError(
-                f"{type(part).__name__} is a junction, whose shot noise is not modelled: put a"
-                " conductance in its place."
+                f"{type(part).__name__} is a junction, whose shot noise is not modelled: replace"
+                " it by a conductance."
             )
     found, status = _noise(crossbar, bias, low, high, **values)
     return finish(found, status)
@@ -131,21 +134,21 @@ class _Transfers(NamedTuple):
     """Transfer functions from small sources anywhere in the array to one output."""
 
     cell: Array  # of a current in parallel with a cell, (rows, cols)
-    short: Array  # of a voltage in series with one that is nearly a short
+    short: Array  # of a voltage in series with a cell that is a short
     row: Array  # of a voltage in series with a segment, (rows, cols + 1)
     col: Array  # (rows + 1, cols)
     strap_row: Array  # of a current into a node, (rows, cols)
     strap_col: Array
-    source: Array  # of a voltage of a readout below the last row, (cols,)
-    source_far: Array  # and above row 0
-    into: Array  # of a current out of the line into those readouts, (cols,)
-    into_far: Array
+    source: Array  # of the voltage of a readout below the last row, (cols,)
+    source_far: Array  # and of one above row 0
+    into: Array  # of a current out of a line into the readout below, (cols,)
+    into_far: Array  # and into the readout above row 0
 
 
 @eqx.filter_jit
 def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n, i_n):
     crossbar, bias = in_one_dtype(crossbar, bias)
-    # squares of what is small already
+    # densities are small and are squared: all in the widest dtype
     numbers = low, high, temperature, flicker, e_n, i_n
     wide = widest(*numbers)
     low, high, temperature, flicker, e_n, i_n = (x.astype(wide) for x in numbers)
@@ -159,7 +162,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         network = network_of(circuit, *tangents[1:])
     network, cut = determined(network)
     adjoint = factor(network.transpose(), AutoLadder())
-    network = adjoint.network.transpose()  # with its shorts told apart
+    network = adjoint.network.transpose()  # with shorts as unknowns
     shorts = network.shorts
     floating = cut.row | cut.col
 
@@ -172,10 +175,10 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
     r_in, r_in_far = full(readout.r_in), full(readout.r_in_far)
     opened, opened_far = jnp.isinf(r_in), jnp.isinf(r_in_far)
     sampled = not readout.takes_current
-    open_input = opened & sampled  # what is sampled there draws nothing but its noise
+    open_input = opened & sampled  # draws no current but its noise
     r_in, r_in_far = jnp.where(opened, 0, r_in), jnp.where(opened_far, 0, r_in_far)
-    # the output as a combination of the line's current, of the voltage of its last node where
-    # nothing is connected to it, and of the readout's own voltage
+    # the output as a combination of the line's current, the voltage of the last node at an open
+    # input, and the readout's own voltage
     by_i = of_i + jnp.where(opened, 0, of_v) * r_in
     by_node, direct = jnp.where(opened, of_v, 0), jnp.where(opened, 0, of_v)
 
@@ -194,7 +197,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         of_cell = jnp.where(floating, 0, x.row + x.col) + current
         of_short = jnp.zeros_like(of_cell)
         if shorts is not None and x.cell is not None:
-            # a current beside a short is a voltage in series with it, of its resistance
+            # Norton to Thevenin: a current `i` beside a short is a voltage `beta i` in series
             of_short = shorts.alpha * x.cell
             of_cell = jnp.where(shorts.alpha > 0, shorts.beta * of_short, of_cell)
         e_col = network.i_col(x)
@@ -228,7 +231,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         ):
             wires += sum(white(h, one.g) for one in branches)
         current = white(t.into, i_n**2) + white(t.into_far, i_n**2)
-        if sampled:  # the noise of its input adds to the voltage that it takes
+        if sampled:  # input noise adds to the sampled voltage
             voltage = jnp.sum(jnp.where(jnp.arange(cols) == j, e_n**2, 0))
         else:
             follows = jnp.asarray(readout.follows, wide)
@@ -250,10 +253,10 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
 
 
 def _resistances(crossbar: Crossbar, circuit) -> tuple[Array, Array]:
-    """Resistance [ohm] of each segment that makes noise; 0 where it is open."""
+    """Noisy resistance [ohm] of each segment, 0 for an open segment."""
     row, total = circuit.row.r, circuit.col.r
     wire = jnp.broadcast_to(crossbar.wires.r_col, crossbar.shape)
-    col = jnp.concatenate([jnp.zeros_like(wire[:1]), wire])  # what is beyond belongs to a readout
+    col = jnp.concatenate([jnp.zeros_like(wire[:1]), wire])  # end resistances belong to readouts
     return jnp.where(jnp.isinf(row), 0, row), jnp.where(jnp.isinf(total) | jnp.isinf(col), 0, col)
 
 

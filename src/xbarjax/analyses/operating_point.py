@@ -36,24 +36,24 @@ from ..solvers import (
 
 
 class Prepared(NamedTuple):
-    """The network of a circuit of linear cells, ready for any number of sources."""
+    """The network of a circuit of linear cells, factored for any number of right-hand sides."""
 
     network: Network  # without islands
     undetermined: Undetermined
-    factored: Factored  # the same network, its shorts told apart
+    factored: Factored  # the same network, with shorts as unknowns
 
 
 class Point(NamedTuple):
-    """An operating point: unknowns, the network of tangents there, and how well both fit."""
+    """An operating point: unknowns, the small-signal network there, and data to judge both."""
 
     x: Field
-    network: Network  # without islands, shorts told apart where cells are linear
+    network: Network  # without islands; with shorts as unknowns if cells are linear
     undetermined: Undetermined
     i_cell: PerCell  # [A]
-    rest: PerCell  # [A], what the cells inject: by their size rounding is judged
-    left: Field  # right-hand side of the network, or by how much Kirchhoff's laws are violated
-    of_vector: bool  # whether it is a right-hand side
-    error: Scalar  # [V], bound of what weakly held nodes may be off by
+    rest: PerCell  # [A], injected by cells: sets the size of rounding errors
+    left: Field  # right-hand side of the network, or violation of Kirchhoff's laws
+    of_vector: bool  # whether `left` is the right-hand side
+    error: Scalar  # [V], error bound of weakly held nodes
     num_steps: Int[Array, ""]
     newton_steps: Int[Array, ""]
     flags: dict[Status, Bool[Array, ""]]
@@ -61,23 +61,23 @@ class Point(NamedTuple):
 
     @property
     def violation(self) -> Field:
-        """By how much Kirchhoff's laws are violated."""
+        """Violation of Kirchhoff's laws: currents [A] at nodes, voltages [V] in segments."""
         return self.network.violation(self.left, self.x) if self.of_vector else self.left
 
 
 def prepare(circuit: Circuit, solver: lx.AbstractLinearSolver) -> Prepared:
-    """Network, islands and factor of a circuit of linear cells."""
+    """The network of a circuit of linear cells, factored, without islands."""
     return prepared_of(at_rest(circuit), solver)
 
 
 def prepared_of(network: Network, solver: lx.AbstractLinearSolver) -> Prepared:
-    """The same, of the network that a circuit has."""
+    """A network of linear cells, factored, without islands."""
     network, undetermined = determined(network)
     return Prepared(network, undetermined, factor(network, solver))
 
 
 def operating_point(circuit: Circuit, solver: Solver, guess: Field | None) -> Point:
-    """The operating point of a circuit, searched for from a guess if there is one."""
+    """The operating point of a circuit, from a guess if there is one."""
     if circuit.cell.is_linear:
         return linear_point(circuit, prepare(circuit, linear_of(solver)), guess)
     begin = _at_rest(circuit) if guess is None else guess
@@ -104,7 +104,7 @@ def operating_point(circuit: Circuit, solver: Solver, guess: Field | None) -> Po
 
 
 def linear_point(circuit: Circuit, prepared: Prepared, guess: Field | None = None) -> Point:
-    """The operating point of a circuit of linear cells whose network is prepared."""
+    """The operating point of a circuit of linear cells with a prepared network."""
     _, undetermined, factored = prepared
     network = factored.network
     vector, i_rest = right_hand_side(circuit, network, undetermined)
@@ -126,14 +126,14 @@ def linear_point(circuit: Circuit, prepared: Prepared, guess: Field | None = Non
 
 
 def cell_currents(network: Network, i_rest: PerCell, x: Field, cut: Undetermined) -> PerCell:
-    """Currents [A] of linear cells, which pass `i_rest` at zero drops."""
+    """Currents [A] of linear cells with currents `i_rest` [A] at zero drops; 0 in islands."""
     return jnp.where(cut.row | cut.col, 0, i_rest - network.cells(x))
 
 
 def faults(
     circuit: Circuit, network: Network, x: Field
 ) -> tuple[Faults, dict[Status, Bool[Array, ""]]]:
-    """Cells that are read where they should not be, and the flags that say so."""
+    """Masks of cells with negative differential resistance or out of range, and status flags."""
     v = circuit.voltages(x.row, x.col)
     negative, beyond = (network.g_cr < 0) | (network.g_rc < 0), ~in_range(circuit.cell, *v)
     flags = {
@@ -152,8 +152,8 @@ def _at_rest(circuit: Circuit) -> Field:
 
 
 def _first_point(circuit: Circuit) -> tuple[PerCell, PerCell]:
-    """Zero drops, and no voltage across the cells of a line that ends in no terminal: where it
-    will settle is for the first network to say."""
+    """Drops [V] of the first linearisation: zero, but for a line without a terminal, whose cells
+    have no voltage across them until the first solve places the line."""
     v_row, v_col = circuit.rest
     free_row, free_col = circuit.of_row(circuit.free_row), circuit.free_col[None]
     return (
@@ -163,7 +163,7 @@ def _first_point(circuit: Circuit) -> tuple[PerCell, PerCell]:
 
 
 def _middle(circuit: Circuit, a: PerCell, w: PerCell) -> Inner:
-    """A first guess at the nodes inside the cells."""
+    """First guess [V] of nodes inside cells: halfway between both terminals."""
     v_row, v_col = circuit.voltages(a, w)
     nodes = jax.eval_shape(circuit.cell.inner, v_row, v_col)
     return jax.tree.map(lambda _: (v_row + v_col) / 2, nodes)
@@ -189,7 +189,7 @@ def _frame(circuit: Circuit) -> Frame:
 
 
 def _tangents(circuit: Circuit, x: Field, inner: Inner) -> tuple[Network, Undetermined, PerCell]:
-    """The network of tangents at a solution, what it leaves open, and the currents of cells."""
+    """The small-signal network at a solution, its undetermined parts, and cell currents [A]."""
     tangents, _ = circuit.tangents(x.row, x.col, inner)
     network, undetermined = determined(network_of(circuit, *tangents[1:]))
     return network, undetermined, jnp.where(undetermined.row | undetermined.col, 0, tangents[0])

@@ -1,4 +1,4 @@
-"""The crossbar as a multiport, for whatever is attached to it."""
+"""The crossbar as a multiport: admittances at its terminals."""
 
 import equinox as eqx
 import jax
@@ -18,15 +18,15 @@ from .operating_point import prepare
 
 
 class Ports(eqx.Module):
-    """Admittances of a linear array at its terminals: currents [A] into the lines of the row family
-    and out of the bit lines, for voltages [V] behind the resistances of drive and readout,
+    """Admittances [S] of a linear array at its terminals,
 
         i_in  = g_row @ v_row - g_row_col @ v_col
-        i_out = g_row_col.T @ v_row - g_col @ v_col.
+        i_out = g_col_row.T @ v_row - g_col @ v_col,
 
-    Both ends of a line and its straps are one terminal. `g_row` `(lines, lines)` and `g_col`
-    `(cols, cols)` are symmetric where cells are reciprocal, and `g_row_col` `(lines, cols)` is then
-    `transfer(crossbar)`; else `g_col_row` `(lines, cols)` stands in the second line.
+    with currents [A] into the lines of the row family, `i_in`, and out of the bit lines, `i_out`,
+    and voltages [V] behind the resistances of drive and readout. Both ends of a line and its straps
+    are one terminal. If the cells are reciprocal, `g_row` `(lines, lines)` and `g_col`
+    `(cols, cols)` are symmetric and `g_col_row = g_row_col = transfer(crossbar)` `(lines, cols)`.
     """
 
     g_row: Float[Array, "lines lines"]
@@ -36,22 +36,22 @@ class Ports(eqx.Module):
 
     @property
     def admittance(self) -> Float[Array, "ports ports"]:
-        """Currents [A] into all terminals, lines of the row family first, are this times their
-        voltages [V]."""
+        """Admittance matrix [S]: currents [A] into all terminals per voltage [V] at all terminals,
+        lines of the row family first."""
         return jnp.block([[self.g_row, -self.g_row_col], [-self.g_col_row.T, self.g_col]])
 
 
 def ports(
     crossbar: Crossbar, *, solver: lx.AbstractLinearSolver = AutoLadder(), chunk: int = 8
 ) -> Ports:
-    """The admittances of a linear array at its terminals, by one solve a terminal.
+    """Admittances [S] of a linear array at its terminals, by one solve per terminal.
 
-    Any linear network can be attached to them: with `i = y v` here and its own law there, what is
-    left is a dense system of as many unknowns as there are terminals. Leave the resistances of
-    drive and readout out of the crossbar to attach something else in their place.
+    Any linear network can be attached to the terminals: `i = admittance @ v` and the law of that
+    network form a dense system with one unknown per terminal. To replace the drive or the readout
+    by such a network, leave their resistances out of the crossbar.
 
-    **Arguments:** as of `transfer`. **Returns:** `Ports` [S], all NaN where a solve did not
-    converge. **Errors:** `ValueError` for cells or readouts that are not linear; those of `read`.
+    **Arguments:** as for `transfer`. **Returns:** `Ports` [S], all NaN where a solve did not
+    converge. **Errors:** `ValueError` for nonlinear cells or readouts; those of `read`.
     """
     linear_only(crossbar, "ports")
     if chunk < 1:

@@ -1,4 +1,4 @@
-"""The static read: voltages in, currents out, everything in between."""
+"""The static read: node voltages and currents of an array at given input voltages."""
 
 import equinox as eqx
 
@@ -21,38 +21,42 @@ def read(
     solver: Solver = AutoLadder(),
     start: Solution | None = None,
 ) -> Solution:
-    """Reads an array: solves Kirchhoff's laws for every node and wire.
+    """The static read of an array: Kirchhoff's laws, solved for every node and wire.
 
-    Linear cells are one linear solve, others Newton's method over linear solves.
+    Linear cells take one linear solve, nonlinear cells Newton's method over linear solves.
 
     **Arguments:**
 
     - `crossbar`: the array.
-    - `v_in`: voltages [V] of the word lines, shape `(rows,)` (of source lines along the bit lines,
-        `(cols,)`), or a `Bias` for both ends of both line families and the gates.
-    - `solver`: how networks are solved: `LadderCG()`, `Dense()`, or for nonlinear cells
-        `Newton(...)`. `AutoLadder()` takes what fits: `LadderCG` where cells see `v_row - v_col`
-        alone, `LadderBiCGStab` for transistors, `TwinLadders` for source lines along the bit lines.
-    - `start`: the solution of a circuit of this shape to begin from. It saves iterations where it
-        is near; the answer and its gradient are the same from any other.
+    - `v_in`: voltages [V] of the word lines, `(rows,)`, or of source lines along the bit lines,
+        `(cols,)`; or a `Bias` for both ends of both line families and the gates.
+    - `solver`: the linear solver, `LadderCG()` or `Dense()`, or for nonlinear cells `Newton(...)`.
+        `AutoLadder()` picks `LadderCG` for cells that depend on `v_row - v_col` alone,
+        `LadderBiCGStab` for transistors, and `TwinLadders` for source lines along the bit lines.
+    - `start`: a solution of a circuit of the same shape to start from. A near one saves iterations;
+        the result and its gradient do not depend on it.
 
-    **Returns:** a `Solution`. One example a call: batches of inputs or of arrays go through
-    `jax.vmap`. Every array leaf of the crossbar and the input has a gradient, which costs about
-    one more read, and second derivatives, in any order of forward and reverse.
+    **Returns:** a `Solution` of one example. Batches of inputs or arrays go through `jax.vmap`.
+    Every array leaf of the crossbar and the input has a gradient, which costs about one more read,
+    and second derivatives, in any order of forward and reverse mode.
 
-    **Errors:** on concrete values raises `ValueError` for input that no circuit can have and
-    `RuntimeError` for a read that did not converge (its attribute `solution` holds the best point),
-    and warns of islands, of gates that are all off and of amplifiers that all saturate. Under a
-    transformation it returns `Solution.status` instead.
+    **Errors:**
+
+    - Concrete values raise `ValueError` or `TypeError` for input that no circuit can have, and
+        `RuntimeError` for a read that did not converge; the attribute `solution` of the error holds
+        the best point.
+    - Concrete values warn of islands, of gates that are all off and of amplifiers that all
+        saturate.
+    - Under a transformation nothing is raised: see `Solution.status`.
     """
     bias = bias_of(crossbar, v_in)
     rows, cols = crossbar.shape
     if start is not None and not isinstance(start, Solution):
-        raise TypeError(f"start is {described(start)}; pass what an earlier read returned.")
+        raise TypeError(f"start is {described(start)}; pass the Solution of an earlier read.")
     if start is not None and start.drop_col.shape != (rows, cols):
         raise ValueError(
             f"start is a solution of shape {start.drop_col.shape}, but the array is"
-            f" {rows} x {cols}: begin from one of its own shape."
+            f" {rows} x {cols}: pass a solution of that shape."
         )
     solution = _read(crossbar, bias, solver, start)
     return finish(solution, solution.status)

@@ -1,18 +1,20 @@
-"""Select schemes: how one cell of an array is addressed, and what that does to all others.
+"""Select schemes: biases that address one cell of an array, and their effect on all other cells.
 
-A scheme is a function `(crossbar, row, col, v) -> (crossbar, bias)`, so that
-`read(*half(crossbar, row, col, v))` is the array while the cell at `(row, col)` sees `v` volts,
-less what the wires take. The selected column stays at its readout's voltage, `ref` below, and its
-cell is selected from the row. `row` and `col` are whole numbers from 0 up; negative ones count from
-the end, as in NumPy. Outside of the array they raise `IndexError`. They may be traced, so that any
-scheme maps over them: outside of the array the bias is then NaN, and its read says `NOT_FINITE`.
+A scheme is a function `(crossbar, row, col, v) -> (crossbar, bias)`. The read
+`read(*half(crossbar, row, col, v))` has `v` [V], less the IR drop, across the cell at `(row, col)`.
+The selected column stays at the voltage of its readout, `ref` below; the selected row is at
+`ref + v`.
 
-| scheme     | other rows    | other columns | other cells see                                 |
+`row` and `col` are integers from 0 up; negative ones count from the end, as in NumPy. A position
+outside the array raises `IndexError`. Positions may be traced, so that any scheme maps over them. A
+traced position outside the array makes the bias NaN and the status of the read `NOT_FINITE`.
+
+| scheme     | other rows    | other columns | voltage of other cells (half-select)            |
 |------------|---------------|---------------|-------------------------------------------------|
 | `half`     | `ref + v/2`   | `ref + v/2`   | `v/2` on the two selected lines, else 0          |
 | `third`    | `ref + v/3`   | `ref + 2v/3`  | `v/3` on the two selected lines, else `-v/3`     |
 | `grounded` | `ref`         | `ref`         | `v` on the selected row, else 0                 |
-| `floating` | no terminal   | no terminal   | what the sneak paths leave                      |
+| `floating` | no terminal   | no terminal   | that of the sneak paths                         |
 """
 
 from collections.abc import Callable
@@ -54,23 +56,25 @@ Scheme = Callable[[Crossbar, Any, Any, Any], tuple[Crossbar, Bias]]
 
 
 def half(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
-    """The V/2 scheme: unselected rows and columns half way."""
+    """V/2 scheme: unselected rows and columns at half the voltage."""
     return _biased(crossbar, row, col, v, 1 / 2, 1 / 2)
 
 
 def third(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
-    """The V/3 scheme: unselected rows at a third, unselected columns at two thirds."""
+    """V/3 scheme: unselected rows at a third of the voltage, unselected columns at two thirds."""
     return _biased(crossbar, row, col, v, 1 / 3, 2 / 3)
 
 
 def grounded(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
-    """All unselected lines at the voltage of the selected column."""
+    """Grounded scheme: all unselected lines at the voltage of the selected column."""
     return _biased(crossbar, row, col, v, 0.0, 0.0)
 
 
 def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Crossbar, Bias]:
-    """Unselected lines without any terminal: their ends and straps are opened. An amplifier gives
-    way to the virtual ground that it is to the array; one with a swing raises `ValueError`."""
+    """Floating scheme: the ends and straps of unselected lines are open.
+
+    The returned crossbar has a `VirtualGround` in place of its readout, with the same voltage and
+    resistances. An amplifier with a swing raises `ValueError`."""
     require_crossbar(crossbar)
     if not crossbar.readout.is_linear:
         raise ValueError("floating needs a linear readout: leave v_low and v_high out.")
@@ -91,12 +95,12 @@ def floating(crossbar: Crossbar, row: Any, col: Any, v: ArrayLike) -> tuple[Cros
 def gated(
     crossbar: Crossbar, on: Values, v_read: ArrayLike, v_on: ArrayLike, v_off: ArrayLike = 0.0
 ) -> Bias:
-    """Binary inputs on the gates: rows that are on conduct, the others are disconnected.
+    """Bias of binary inputs on the gates: rows that are on conduct, all others are disconnected.
 
     **Arguments:**
 
     - `crossbar`: an array with a transistor in every cell.
-    - `on`: 1 or 0 a row, `(rows,)`: floating, where its gradient matters, whole or boolean.
+    - `on`: 1 or 0 per row, `(rows,)`: floating if its gradient matters, else integer or boolean.
     - `v_read`: voltage [V] of all lines of the row family.
     - `v_on`, `v_off`: gate voltages [V].
 
@@ -116,11 +120,13 @@ def gated(
 
 
 def transposed(crossbar: Crossbar, v: Values) -> Bias:
-    """The same array from its other side: columns driven, rows sensed.
+    """Bias of a transposed read: columns driven, rows sensed.
 
-    **Arguments:** `v`: voltages [V] of the columns, `(cols,)`. Word lines are at 0 V, and what
-    leaves them is `-read(crossbar, bias).i_in`, `(rows,)`: the product with the transpose of the
-    matrix, by reciprocity that of `transfer`. Resistances of drive and readout stay where they are.
+    Word lines are at 0 V. The current out of them, `-read(crossbar, bias).i_in` [A], `(rows,)`, is
+    by reciprocity `transfer(crossbar) @ v`. Resistances of drive and readout stay where they are.
+
+    **Arguments:** `v`: voltages [V] of the columns, `(cols,)`. **Errors:** `ValueError` for another
+    shape of `v`.
     """
     require_crossbar(crossbar)
     v, still = as_physical(v, "v", whole=True), jnp.zeros((crossbar.lines,))
@@ -154,7 +160,7 @@ def _selected(crossbar: Crossbar, row: Any, col: Any) -> tuple[Any, Any]:
 
 
 def _is_selected(crossbar: Crossbar, row: Any, col: Any) -> Bool[Array, ""]:
-    """Whether there is such a cell, which only a traced row or column leaves open."""
+    """Whether the selected cell is in the array; False only for a traced row or column."""
     rows, cols = crossbar.shape
     return is_inside(row, rows) & is_inside(col, cols)
 
@@ -162,8 +168,8 @@ def _is_selected(crossbar: Crossbar, row: Any, col: Any) -> Bool[Array, ""]:
 def sneak_current(
     crossbar: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating
 ) -> Array:
-    """The current [A] in the selected column that did not come through the selected cell; NaN where
-    the read failed under a transformation. Raises `IndexError` for a cell outside of the array."""
+    """Sneak current [A] in the selected column, `i_out[col] - i_cell[row, col]`; NaN where the read
+    failed under a transformation. Raises `IndexError` for a cell outside the array."""
     row, col = _selected(crossbar, row, col)
     solution = read(*scheme(crossbar, row, col, v))
     good = usable(solution.status) & _is_selected(crossbar, row, col)
@@ -173,11 +179,12 @@ def sneak_current(
 def read_margin(
     on: Crossbar, off: Crossbar, row: Any, col: Any, v: ArrayLike, scheme: Scheme = floating
 ) -> Array:
-    """By how much of the read voltage the output tells the two states of a cell apart.
+    """Read margin [1]: change of the output voltage with the state of a cell, per read voltage,
 
-    `(V_on - V_off) / v` with `V = r_in i_out` across the input resistance of the selected column,
-    which is the load of the read. With ideal wires, other cells of resistance `R` and floating
-    lines, the sneak path beside the cell is
+        (V_on - V_off) / v,    V = r_in i_out,
+
+    with the input resistance `r_in` [ohm] of the selected column as load. With ideal wires, other
+    cells of resistance `R` and floating lines, the sneak path in parallel with the cell is
 
         R_sneak = R / (cols - 1) + R / ((rows - 1) (cols - 1)) + R / (rows - 1),
 
@@ -185,39 +192,39 @@ def read_margin(
 
     **Arguments:**
 
-    - `on`, `off`: the array with the selected cell in either state; the other cells decide how bad
-        it is, and are at their worst where all conduct.
+    - `on`, `off`: the array with the selected cell in its on and in its off state. The other cells
+        carry the sneak current, most of it if all of them conduct.
     - `row`, `col`: the selected cell. The farthest from driver and sense is `(0, -1)`.
     - `v`: [V]; `scheme`: one of this module, or your own.
 
     **Returns:** the margin, 1 at most; NaN where a read failed under a transformation. For arrays
     with wires and nonlinear cells the general model is that of A. Chen, IEEE Trans. Electron
     Devices 60, 1318 (2013), doi:10.1109/TED.2013.2246791. **Errors:** `IndexError` for a cell
-    outside of the array; those of `read`.
+    outside the array; those of `read`.
     """
     row, col = _selected(on, row, col)
     r_in = jnp.broadcast_to(on.readout.r_in, (on.shape[1],))[col]
     reads = [read(*scheme(x, row, col, v)) for x in (on, off)]
-    # alone, a number carries no status
+    # a number carries no status of its own
     good = usable(reads[0].status) & usable(reads[1].status) & _is_selected(on, row, col)
     i_on, i_off = (solution.i_out[col] for solution in reads)
     return jnp.where(good, r_in * (i_on - i_off) / v, jnp.nan)
 
 
 class WriteMap(NamedTuple):
-    """Voltages and currents of a write, for each cell in turn: arrays `(rows, cols)`."""
+    """Voltages and currents while each cell in turn is written, `(rows, cols)`."""
 
-    v_selected: PerCell  # [V] across the cell itself
-    v_disturb: PerCell  # [V] largest across any other cell, of either sign
-    i_row: PerCell  # [A] that its row's driver delivers, half-selected cells included
-    status: Int[Array, "rows cols"]
+    v_selected: PerCell  # [V] across the selected cell
+    v_disturb: PerCell  # [V] largest magnitude across any other cell
+    i_row: PerCell  # [A] from the driver of its row, half-selected cells included
+    status: Int[Array, "rows cols"]  # `Status` of each read
 
 
 @eqx.filter_jit
 def write_map(crossbar: Crossbar, v: ArrayLike, scheme: Scheme = half) -> WriteMap:
-    """Voltage across each cell while it is written, and across the others meanwhile.
+    """Voltage across each cell while it is written, and across the other cells meanwhile.
 
-    One read a cell, `rows cols` of them, one after the other.
+    It takes one read per cell, one after the other.
 
     **Arguments:** `v`: the write voltage [V]; `scheme`: one of this module, or your own.
     """
@@ -239,16 +246,16 @@ def write_map(crossbar: Crossbar, v: ArrayLike, scheme: Scheme = half) -> WriteM
 def pulse_strength(
     crossbar: Crossbar, v: ArrayLike, rate: Callable[[Array], Array], scheme: Scheme = half
 ) -> PerCell:
-    """Effect of a write pulse at each cell, relative to one without wires: `rate(v_cell)/rate(v)`,
-    with `v_cell` what the wires and the other cells leave of the write voltage.
+    """Effect [1] of a write pulse at each cell, relative to ideal wires: `rate(v_cell) / rate(v)`,
+    where `v_cell` [V] is the write voltage less the IR drop.
 
-    Given to `variability.OpenLoopWrite`, it makes writing know where in the array a cell lies.
+    As an argument of `variability.OpenLoopWrite`, it makes a write depend on the cell's position.
 
     **Arguments:**
 
-    - `crossbar`: the array in the state in which it is written; its cells decide what is lost.
+    - `crossbar`: the array in its state during the write; its cells determine the IR drop.
     - `v`: the write voltage [V]; `scheme`: one of this module, or your own.
-    - `rate`: how fast a cell changes at a voltage [V], in any unit, 0 where it does not:
+    - `rate`: rate of change of a cell at a voltage [V], in any unit, 0 where it does not change:
         `lambda v: jnp.maximum(v / v_th - 1, 0)**alpha` (VTEAM),
         `lambda v: jnp.sinh(v / v_0)` (ions that hop over a barrier).
 

@@ -1,4 +1,4 @@
-"""Threshold switches between reads: their state is data, and a read says what it will be next."""
+"""Threshold switches between reads: their state is data, and a read determines the next state."""
 
 import equinox as eqx
 import jax
@@ -17,7 +17,7 @@ from .read import _read
 
 
 def switched(crossbar: Crossbar, solution: Solution) -> Crossbar:
-    """The array with its threshold switches in the state that a read leaves them in.
+    """The array with its threshold switches in their state after a read.
 
     **Errors:** `ValueError` for cells without a threshold switch.
     """
@@ -34,14 +34,16 @@ def switched(crossbar: Crossbar, solution: Solution) -> Crossbar:
 def settle_switches(
     crossbar: Crossbar, v_in: Values | Bias, *, max_rounds: int = 20
 ) -> tuple[Crossbar, Solution]:
-    """Reads and switches in turn, until no switch changes its state.
+    """Stable state of threshold switches: read and switch in turn until no switch changes.
 
-    All switches above their threshold fire at once, and those that lose their holding current go
-    off at once; what really happens in between is a transient that this does not follow.
+    In each round all switches above their threshold turn on, and all switches below their holding
+    current turn off. The transient in between is not modelled.
 
-    **Returns:** the array in its last state, and its read there. Where switches still change after
-    `max_rounds`, the status of that read says so (`OUT_OF_RANGE`), and on concrete values it raises
-    `ValueError`. The states have no gradient; the last read has.
+    **Returns:** the array in its last state, and its read there. The states have no gradient; the
+    last read has a gradient.
+
+    **Errors:** those of `read`. If switches still change after `max_rounds`, concrete values raise
+    `ValueError`, and traced ones have the status `OUT_OF_RANGE`.
     """
     bias = bias_of(crossbar, v_in)
     crossbar = _settled(crossbar, bias, max_rounds)
@@ -54,7 +56,7 @@ def _settled(crossbar: Crossbar, bias: Bias, max_rounds: int) -> Crossbar:
     def next_state(crossbar: Crossbar) -> Crossbar:
         return switched(crossbar, _read(crossbar, bias, AutoLadder(), None))
 
-    # a state that was one for all cells becomes one per cell
+    # a scalar state becomes one state per cell
     shapes = eqx.filter_eval_shape(next_state, crossbar)
     full = jax.tree.map(lambda x, s: jnp.broadcast_to(x, s.shape), crossbar, shapes)
 
@@ -66,5 +68,5 @@ def _settled(crossbar: Crossbar, bias: Bias, max_rounds: int) -> Crossbar:
 
     start = (lax.stop_gradient(full), jnp.asarray(False), 0)
     found, *_ = lax.while_loop(lambda c: ~c[1] & (c[2] < max_rounds), one, start)
-    # the states alone are new: everything else keeps its gradient
+    # only the states are new: all other leaves keep their gradient
     return jax.tree.map(lambda x, y: jnp.where(x == y, x, lax.stop_gradient(y)), full, found)

@@ -38,36 +38,38 @@ def transfer(
     solver: lx.AbstractLinearSolver = AutoLadder(),
     chunk: int = 8,
 ) -> PerCell:
-    """The matrix that a linear array multiplies with, wires and all.
+    """The effective matrix [S] of a linear array, wires included.
 
-    `i_out = v_in @ transfer(crossbar)` for a readout at 0 V; `read(crossbar, 0).i_out` comes on
-    top for another reference. It takes min(rows, cols) solves of one factorisation: by
-    reciprocity the current out of column `j` for 1 V on row `i` is the current out of row `i`
-    for 1 V on column `j`, so the shorter side is driven. On a CPU without the kernel in C++, arrays
-    that are not too long for their width are eliminated as blocks instead, and the product is
-    compared with a solve.
+    `i_out = v_in @ transfer(crossbar)` for a readout at 0 V; for another reference, add the `i_out`
+    of a read with all inputs at 0 V.
+
+    The matrix takes min(rows, cols) solves of one factorisation. By reciprocity the current out of
+    column `j` for 1 V on row `i` equals the current out of row `i` for 1 V on column `j`, so the
+    shorter side is driven. On a CPU without the C++ kernel, arrays that are not too long for their
+    width are solved by block elimination instead, and a product is compared with a solve.
 
     **Arguments:**
 
     - `crossbar`: an array of linear cells.
-    - `solver`: how the network is solved, for each line of the shorter side. `AutoLadder()` takes
-        `LadderCG()`, or block elimination where that is faster. Where `N^2 r g` is ten thousand and
-        more, so that lines see little of their drivers, name `BlockElimination()`.
-    - `chunk`: how many solves are held at once. An accelerator runs them together; a CPU one
-        after the other, so that there it matters for memory alone.
+    - `solver`: the linear solver. `AutoLadder()` takes `LadderCG()`, or block elimination if that
+        is faster. Pass `BlockElimination()` if `N^2 r g` is ten thousand or more, where the IR drop
+        isolates most cells from the drivers.
+    - `chunk`: number of solves in memory at once. An accelerator runs them together, a CPU one
+        after the other; there `chunk` affects memory alone.
 
-    **Returns:** conductances [S], shape `(rows, cols)`; all NaN where a solve did not converge, or
-    where elimination, in a gradient, differs from one: name a solver then. A gradient takes as many
-    solves again, or one elimination that keeps all voltages (solvers/products.py). Second ones may
-    take forward and reverse in any order.
+    **Returns:** conductances [S], `(rows, cols)`; all NaN where a solve did not converge, or where
+    block elimination in a gradient differs from a solve (pass a solver in that case). A gradient
+    takes the same number of solves again, or one elimination that keeps all voltages
+    (solvers/products.py). Second derivatives take forward and reverse mode in any order.
 
-    **Errors:** `ValueError` for cells that are not linear; on concrete values, those of `read`.
+    **Errors:** `ValueError` for nonlinear cells or readouts, for source lines along the bit lines
+    and for a `chunk` below 1; on concrete values, those of `read`.
     """
     linear_only(crossbar, "transfer")
     if crossbar.wires.parallel:
         raise ValueError(
             "transfer needs rows that cross the columns; with source lines along the bit lines,"
-            " column j answers to source line j alone: read it at 1 V on all of them."
+            " column j depends on source line j alone: use one read at 1 V on all source lines."
         )
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1 solve.")
@@ -81,15 +83,15 @@ def transfer(
 
 
 def _grounded(crossbar: Crossbar) -> Circuit:
-    """The array with all terminals at 0 V."""
+    """The circuit of an array with all terminals at 0 V."""
     crossbar = alone_in_one_dtype(crossbar)
     v_row, v_col = (jnp.zeros((n,), working_dtype(crossbar)) for n in crossbar.shape)
     return circuit_of(crossbar, Bias(v_row, v_row, v_col, v_col))
 
 
 def _prepared(crossbar: Crossbar, solver: lx.AbstractLinearSolver):
-    """The network, and what solves it for any voltages of its shorter side: the currents out of the
-    longer one, and the status."""
+    """The network, and a function from the voltages [V] of its shorter side to the currents [A] out
+    of the longer side and a status."""
     crossbar = alone_in_one_dtype(crossbar)
     rows, cols = crossbar.shape
     by_rows, dtype = rows <= cols, working_dtype(crossbar)
@@ -113,15 +115,15 @@ def _by_solves(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
 
 
 def _judged(crossbar: Crossbar, lines, status):
-    """The matrix, from what every line of the shorter side gives, if it can be used."""
+    """The matrix [S] from the currents for each line of the shorter side, NaN if unusable."""
     rows, cols = crossbar.shape
     return one_or_nan(status, lines.dtype) * (lines if rows <= cols else lines.T), status
 
 
 @eqx.filter_custom_jvp
 def _fastest(crossbar: Crossbar, chunk: int):
-    """On a CPU by elimination, elsewhere by solves. Its derivative by cells comes from the voltages
-    across all of them, where they are not too many; any other from solves."""
+    """The matrix by block elimination on a CPU, by solves elsewhere. The derivative by cells comes
+    from the voltages across all cells; for large arrays it comes from solves."""
     return _by_platform(crossbar, chunk)
 
 
@@ -141,8 +143,8 @@ def _(primals, tangents):
 
 
 def _with_change(crossbar: Crossbar, moved):
-    """The matrix [S], its status, and how it changes [S] where cells do by `moved`: linear in
-    that."""
+    """The matrix [S], its status, and its change [S] for a tangent `moved` of the cells, linear in
+    `moved`."""
 
     def of_cells(cell):
         network, _ = determined(at_rest(_grounded(eqx.tree_at(lambda c: c.cell, crossbar, cell))))
@@ -158,13 +160,13 @@ def _with_change(crossbar: Crossbar, moved):
 
 @eqx.filter_custom_jvp
 def _known(crossbar: Crossbar):
-    """All products by elimination with what their changes take, held against a solve."""
+    """All products by block elimination and the data for their derivative, checked by a solve."""
     return _known_of_each(crossbar)
 
 
 @_known.def_jvp
 def _(primals, tangents):
-    """The second derivative is that of the elimination itself."""
+    """The second derivative differentiates the elimination itself."""
     return eqx.filter_jvp(_known_of_one, primals, tangents)
 
 
@@ -175,7 +177,7 @@ def _known_of_each(crossbar: Crossbar):
 
 @eqx.filter_jit
 def _known_of_one(crossbar: Crossbar):
-    """The products of one array, in operations that have a derivative each."""
+    """The products of one array, in differentiable operations."""
     network, line = _prepared(crossbar, LadderCG())
     found, status, agrees = effective_matrix.with_products(line, network)
     return found, status | jnp.where(agrees, 0, int(Status.NOT_CONVERGED))
