@@ -271,10 +271,10 @@ def test_batches_single_precision_and_other_ends() -> None:
         (lambda: waveform.pulse(V, 1e-12, 2e-12), "a pulse must be longer"),
         (lambda: waveform.step(V, 0.0), "edge is 0 s"),
         (lambda: xb.simulate(array(), wave(), TS[::-1].copy()), "times must rise"),
-        (lambda: xb.simulate(array(), wave(), TS[:1]), "two at least"),
+        (lambda: xb.simulate(array(), wave(), TS[:1]), "at least two"),
         (
             lambda: xb.simulate(array(), wave(), TS, steps_per_interval=0),
-            "steps_per_interval is 0; it must be one",
+            "steps_per_interval is 0; it must be at least 1",
         ),
         (lambda: xb.simulate(array(), waveform.step(V[:2], PS), TS), "waveform has 2 lines"),
         (lambda: xb.Wires(1.0, 1.0, c_row=-1e-15), "c_row is -1e-15 F"),

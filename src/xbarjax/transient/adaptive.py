@@ -1,12 +1,12 @@
-"""Steps in time between corners, of lengths that an error estimate chooses, and their derivative.
+"""Time steps between knots, with lengths from an error estimate, and their derivative.
 
-Time is counted in knots, the moments that no step goes over: at `s = k + f` it is
-`t_k + f (t_{k+1} - t_k)`. A loop finds the steps and keeps a state before every chunk of them;
-where a derivative is asked for, chunks are gone over again from there, `s` held and the knots free
-to move: so a derivative by the time of a corner moves the steps beside it, and what led to their
-lengths has none. (Diffrax would take the same steps. But it checks the times to save at through a
-host callback, so that nothing would lower for accelerators, and has no forward mode over its
-checkpoints, which second derivatives take.)
+Knots are the moments that no step crosses. A position `s = k + f` between knots `k` and `k + 1`
+stands for the time `t_k + f (t_{k+1} - t_k)`. A loop finds the steps and keeps the state before
+every chunk of them. A derivative runs the chunks again from these states, with the positions `s` of
+the steps fixed and the knots free to move. So a derivative by the time of a corner moves the steps
+beside the corner, and the choice of step lengths has no derivative. (Diffrax would take the same
+steps. But it checks the times to save at through a host callback, which does not lower for
+accelerators, and its checkpoints have no forward mode, which second derivatives need.)
 """
 
 import abc
@@ -21,37 +21,38 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Scalar
 
-CHUNK = 32  # steps that a gradient keeps all of at once
-SAFETY, LEAST, MOST = 0.9, 0.2, 5.0  # of a step's length, from one to the next
-FIRST = 1e-2  # of the first interval
+CHUNK = 32  # steps whose inner values a gradient keeps at once
+SAFETY, LEAST, MOST = 0.9, 0.2, 5.0  # safety factor and limits of the ratio of step lengths
+FIRST = 1e-2  # length of the first step, relative to its interval
 ORDER = 3  # of the local error
 
 
 class Knots(eqx.Module):
-    """Moments [s] that do not fall; those at the same time are one (`knots_of`)."""
+    """Knots: moments [s] in order. Moments at the same time count as one (`knots_of`)."""
 
     t: Float[Array, " knots"]
 
     def interval(self, s: Scalar) -> Array:
-        """Which interval begins at `s` or holds it: of no length only at the very end."""
+        """Index of the interval that begins at `s` or contains it; it is empty only at the end."""
         k = jnp.floor(s).astype(int)
         last = jnp.searchsorted(lax.stop_gradient(self.t), self.t[k], side="right").astype(int) - 1
         return jnp.minimum(jnp.where(s == jnp.floor(s), last, k), self.t.size - 2)
 
     def step(self, start: Scalar, end: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-        """When a step begins [s], how long it takes [s], and the middle of its interval [s]."""
+        """Start [s] and length [s] of a step, and the middle [s] of its interval."""
         j = jnp.maximum(jnp.ceil(end).astype(int) - 1, 0)
         passed, whole = j.astype(start.dtype), self.t[j + 1] - self.t[j]
         before = jnp.maximum(start - passed, 0)
         return self.t[j] + before * whole, (end - passed - before) * whole, self.t[j] + whole / 2
 
     def times(self, s: Array) -> Array:
-        """Moments [s] at some `s`."""
+        """Times [s] at positions `s`."""
         k = jnp.minimum(jnp.floor(s).astype(int), self.t.size - 2)
         return self.t[k] + (s - k.astype(s.dtype)) * (self.t[k + 1] - self.t[k])
 
     def after(self, s: Scalar, h: Scalar) -> Scalar:
-        """The end of a step of about `h` [s]: two of a length rather than a long and a short."""
+        """Position at the end of a step of about `h` [s]. The last two steps of an interval are
+        equal, rather than a long and a short one."""
         j = self.interval(s)
         whole, next_ = self.t[j + 1] - self.t[j], (j + 1).astype(s.dtype)
         begun = jnp.maximum(s, j.astype(s.dtype))
@@ -69,20 +70,20 @@ class Knots(eqx.Module):
 
     @property
     def end(self) -> Scalar:
-        """`s` of the last moment."""
+        """Position `s` of the last moment."""
         return self.named(self.t[-1])
 
     def named(self, t: Array) -> Array:
-        """`s` of moments that are among the knots, or that one of them stands for."""
+        """Positions `s` of moments [s] that are knots or count as one of them."""
         still = lax.stop_gradient(self.t)
         last = jnp.searchsorted(still, lax.stop_gradient(t), side="right") - 1
         return jnp.searchsorted(still, still[jnp.maximum(last, 0)]).astype(still.dtype)
 
 
 def knots_of(t: Array) -> Knots:
-    """Moments [s] in order. Of those at the same time, as far as rounding can tell, the first
-    stands for all of them, so that a derivative by its time takes as much from the next interval
-    as it gives to the one before."""
+    """Knots from moments [s] in any order. Moments that are equal up to rounding take the time of
+    the first of them, so that a derivative by this time lengthens one interval by as much as it
+    shortens the next."""
     t = t[jnp.argsort(lax.stop_gradient(t), stable=True)]
     still = lax.stop_gradient(t)
     least = (1e-9 if t.dtype == jnp.float64 else 1e-5) * (still[-1] - still[0])
@@ -91,30 +92,30 @@ def knots_of(t: Array) -> Knots:
 
 
 class AbstractStep(eqx.Module):
-    """One step of a method, of local errors of order `ORDER`."""
+    """One step of a method with a local error of order `ORDER`."""
 
     @abc.abstractmethod
     def __call__(
         self, state: PyTree, t: Scalar, h: Scalar, middle: Scalar, *, judged: bool
     ) -> tuple[PyTree, PyTree, Scalar]:
-        """The state after `h` from `t` on [s] within an interval of some `middle`, its outputs, and
-        the error of this step in units of what is allowed, 0 if it is not to be judged."""
+        """State and outputs after a step of `h` [s] from `t` [s], in an interval with the middle
+        `middle` [s], and the local error in units of the allowed error, 0 if not `judged`."""
 
 
 class Followed(NamedTuple):
-    """End of a sequence of steps."""
+    """Result of a sequence of steps."""
 
-    ends: Float[Array, " most"]  # s, the end of time where there is no step any more
-    outputs: PyTree  # after every step
+    ends: Float[Array, " most"]  # positions `s`; the last knot for steps not taken
+    outputs: PyTree  # of every step
     state: PyTree
     kept: PyTree  # states before every CHUNK of steps
-    taken: Array  # steps
-    rejected: Array
-    s: Scalar  # where they came to
+    taken: Array  # number of accepted steps
+    rejected: Array  # number of rejected steps
+    s: Scalar  # position of the end
 
 
 def equal_steps(knots: Knots, steps: int) -> Float[Array, " most"]:
-    """Ends of so many steps in every interval; none in intervals of no length."""
+    """End positions `s` of `steps` equal steps per interval; none in intervals of zero length."""
     count = (knots.t.size - 1) * steps
     each = jnp.arange(1, count + 1, dtype=knots.t.dtype) / steps
     j = jnp.ceil(each).astype(int) - 1
@@ -126,8 +127,8 @@ def equal_steps(knots: Knots, steps: int) -> Float[Array, " most"]:
 def follow(
     step: AbstractStep, state: PyTree, knots: Knots, ends: Array | None, max_steps: int
 ) -> Followed:
-    """Steps to the given ends; or, with none given, of lengths such that each errs by at most what
-    is allowed, until there are `max_steps` of them."""
+    """Steps to the positions `ends`. If None, at most `max_steps` steps, each as long as the
+    allowed local error permits."""
     most = max_steps if ends is None else ends.size
     end, zero, none = knots.end, jnp.zeros((), knots.t.dtype), jnp.zeros((), int)
     first = FIRST * knots.first_length
@@ -135,7 +136,7 @@ def follow(
     room = lambda x, n: jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), x)
     chunks = -(-most // CHUNK)
     written = jnp.full((most,), end) if ends is None else ends
-    # one more place, for what is not to be kept
+    # one more place, for states that are not kept
     buffers = written, room(outputs, most), room(state, chunks + 1)
 
     def unfinished(carry):
@@ -151,9 +152,9 @@ def follow(
         keep = error <= 1
         factor = jnp.clip(SAFETY * jnp.maximum(error, 1e-9) ** (-1 / ORDER), LEAST, MOST)
         better = jnp.where(keep, jnp.maximum(factor, 1), jnp.minimum(factor, SAFETY)) * h
-        # a knot may have cut it short: what was thought right before still is
+        # if a knot has cut the step short, the length wanted before still holds
         wanted = jnp.where(keep & (h < wanted), jnp.maximum(better, wanted), better)
-        # what is rejected is written over: to read here would make the loop copy all of it
+        # rejected steps are overwritten: a conditional write would make the loop copy the buffers
         put = lambda of, at, x: jax.tree.map(lambda of, x: of.at[at].set(x), of, x)
         begins = jnp.where(taken % CHUNK == 0, taken // CHUNK, chunks)
         buffers = put(written, taken, to), put(outputs, taken, output), put(kept, begins, state)
@@ -175,8 +176,8 @@ def follow(
 
 @follow.def_jvp
 def _(primals, tangents):
-    """A chunk of steps after the other, each from the state that was kept before it: backwards,
-    one chunk is gone over again and none is before that."""
+    """The derivative chunk by chunk, each from the state kept before it. In reverse mode a chunk is
+    run again on its own, without the chunks before it."""
     step, state, knots, ends, max_steps = primals
     found = follow(step, state, knots, ends, max_steps)
     ends = lax.stop_gradient(found.ends)
@@ -210,7 +211,7 @@ def _(primals, tangents):
 
 
 def _chunk(step: AbstractStep, knots: Knots, state: PyTree, pairs: Array) -> tuple[PyTree, PyTree]:
-    """A chunk of steps, some of which may be none."""
+    """One chunk of steps, some of which may have zero length."""
 
     def one(state, pair):
         moves = pair[1] > pair[0]
@@ -234,7 +235,7 @@ def _slope(dx, x):
 
 @custom_vmap
 def anywhere(holds: Any) -> Any:
-    """Whether something holds in any system of a batch: a branch that none takes is not run."""
+    """Whether a condition holds for any example of a batch. A branch that none takes is not run."""
     return holds
 
 

@@ -1,21 +1,24 @@
-"""The method that follows an array in time: two stages a step, one solve each.
+"""The time integration of an array: an L-stable SDIRK method, two stages per step, one solve each.
 
-Kirchhoff's law holds at every moment; capacitors integrate. A step from `t` to `t + h` is two
-stages of one form, `y = y_h + d y'`, with the same `d = gamma h`, `gamma = 1 - 1 / sqrt 2`
+Kirchhoff's law holds at every moment; capacitors integrate. A step from `t` to `t + h` has two
+stages of the same form, `y = y_h + d y'`, with the same `d = gamma h`, `gamma = 1 - 1 / sqrt 2`
 (R. Alexander, SIAM J. Numer. Anal. 14, 1006 (1977), doi:10.1137/0714068):
 
     at t + gamma h:    y_h = y_0
     at t + h:          y_h = y_0 + (1 + sqrt 2) (y_1 - y_0)
 
-It is of second order, damps what is faster than a step (L-stable), and its second stage is its
-result, so that nodes without a capacitor obey Kirchhoff's law there as in a read. Charge adds up
-with the same weights, `h ((1 - gamma) i_1 + gamma i_2)`: what flows is what is stored, to rounding.
+- The method has second order and damps modes that are faster than a step (L-stable).
+- The second stage is the result of the step, so nodes without a capacitor obey Kirchhoff's law at
+  `t + h` as in a read.
+- Charge adds up with the same weights, `h ((1 - gamma) i_1 + gamma i_2)`, so the charge that flows
+  is the charge that is stored, to rounding.
 
-For what is linear and at rest that is TR-BDF2 (R. E. Bank et al., IEEE Trans. CAD 4, 436 (1985),
-doi:10.1109/TCAD.1985.1270142): both have the one stability function of this order that two such
-stages can have. But TR-BDF2 begins with the slope at `t`, and at the corner of an edge there are
-two. This method does not look at it: corners need no step of lower order, corners of several lines
-at one time have the derivatives that they have apart, and edges err by a quarter as much.
+For linear arrays with constant inputs the method equals TR-BDF2 (R. E. Bank et al., IEEE Trans. CAD
+4, 436 (1985), doi:10.1109/TCAD.1985.1270142): both have the only stability function of this order
+for two such stages. But TR-BDF2 starts with the slope at `t`, which has two values at the corner of
+an edge. This method does not use that slope: corners need no step of lower order, coinciding
+corners of several lines have the same derivatives as separate ones, and edges err by a quarter as
+much.
 """
 
 import math
@@ -39,15 +42,15 @@ from .adaptive import AbstractStep, Followed, Knots, equal_steps, follow, knots_
 from .stage import Dynamic, Outputs, Stage, Stats, at_first
 
 GAMMA = 1 - math.sqrt(0.5)
-# of h^3 times half the third derivative: what the method errs by where y' = l y
+# local error for y' = l y, in units of h^3 times half the third derivative
 ERROR = (4 * GAMMA**3 + 3 * (1 - 2 * GAMMA) * GAMMA**2 - 1 / 6) / GAMMA
-INPUT = 0.01  # of what amplifiers put out
-TINY = 1e-9  # of the current that conductances and voltages stand for: less is taken for none
+INPUT = 0.01  # least scale of column voltages, relative to the error scale of outputs
+TINY = 1e-9  # least error scale, relative to the largest node voltage and cell current
 
 
 class _Sizes(NamedTuple):
-    """Scales of errors: largest voltages [V] of nodes and of what is remembered, currents [A] and
-    charge [C] of a column."""
+    """Scales of errors: largest voltage [V] of any node or readout memory, largest rise [V] of a
+    column above its readout, and largest current [A] and charge [C] of a column."""
 
     row: Scalar
     col: Scalar
@@ -56,18 +59,18 @@ class _Sizes(NamedTuple):
 
 
 class State(NamedTuple):
-    """State of the array in time, and the charge that has passed."""
+    """State of the array at one moment, and the charge since the first time."""
 
     held: Dynamic
-    slope: Dynamic  # in the end of the last step [V/s]
+    slope: Dynamic  # [V/s] at the end of the last step
     x: Field  # drops and segment currents
     last: Outputs
-    q: tuple[PerCol, Array]
+    q: tuple[PerCol, Array]  # [C] into the readout, out of the drivers
     stats: Stats
 
 
 class _Step(AbstractStep):
-    """Two stages."""
+    """A step of two stages."""
 
     crossbar: Crossbar
     waveform: Waveform
@@ -107,7 +110,7 @@ class _Step(AbstractStep):
     def _error(
         self, stage: Stage, tangent, state: State, slopes: Dynamic, outputs: Outputs, new, h
     ):
-        """`ERROR h^3 y''' / 2` of all that integrates, by what is allowed."""
+        """Largest `ERROR h^3 y''' / 2` of voltages, memories and charges, per allowed error."""
         weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)  # of slopes at 0, gamma, 1
         of = lambda a, bc: ERROR * h * (weights[0] * a + weights[1] * bc[0] + weights[2] * bc[1])
         v = jax.tree.map(of, state.slope.v, slopes.v)
@@ -120,7 +123,7 @@ class _Step(AbstractStep):
             assert isinstance(readout, AbstractReadoutInTime)
             allowed = readout.error_scale(self.sizes.row, self.sizes.i, q)
             allowed = jnp.maximum(allowed, TINY * self.sizes.row)
-            # what an input moves by is little beside what that makes of the output
+            # the input of an amplifier moves far less than its output
             of_col = jnp.maximum(of_col, INPUT * jnp.max(allowed))
             each = jax.tree.map(of, state.slope.memory, slopes.memory)
             each = readout.damped(stage.d, each)
@@ -153,12 +156,12 @@ def _together(before: Stats, stages: Stats) -> Stats:
 def followed(
     crossbar: Crossbar, waveform: Waveform, ts: Array, rtol: Array, steps, max_steps, solver
 ) -> tuple[State, Knots, Followed]:
-    """Initial state of an array, and the end of all steps."""
+    """Initial state of an array, the knots, and the result of all steps."""
     resting = at_first(crossbar)
     at = lambda v: read(resting, bias_of(resting, v), solver=solver)
     v_in = waveform(ts[0])
     if steps is None:
-        # of the largest voltage of every line, whenever it has it
+        # largest voltage of every line, at whatever time
         largest = jnp.argmax(jnp.abs(waveform.v), axis=0)[None]
         highest = lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0])
         both = jax.vmap(at)(jnp.stack([v_in, highest.astype(v_in.dtype)]))  # compiled once
@@ -216,7 +219,7 @@ def _start(crossbar, resting, first: Solution, v_in) -> State:
 
 
 def _sizes(crossbar, peak: Solution, start: State, waveform: Waveform, knots: Knots) -> _Sizes:
-    """By a read of the largest voltages of the waveform, and by the beginning."""
+    """Error scales from a read at the largest voltages of the waveform and from the first state."""
     dtype = peak.v_row.dtype
     most = lambda *xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])).astype(dtype)
     memory = () if start.held.memory is None else start.held.memory
@@ -230,7 +233,7 @@ def _sizes(crossbar, peak: Solution, start: State, waveform: Waveform, knots: Kn
     lasts = jnp.where(lasts > 0, lasts, knots.t[-1] - knots.t[0]).astype(dtype)
     g = jnp.max(jnp.abs(peak.i_cell)) / row
     i = jnp.maximum(jnp.maximum(most(peak.i_out), TINY * g * row), jnp.finfo(dtype).tiny ** 0.5)
-    # where no current stays, charge is what capacitors take
+    # without a lasting current, charge is that of the capacitors
     c = capacitances(crossbar.wires, crossbar.shape, dtype)
     taken = jnp.max(jnp.sum(c.col + c.cell, axis=0))
     if start.held.memory is not None:

@@ -1,10 +1,11 @@
-"""Settling times of a read: exactly, from the steps of a transient, and by moments and modes.
+"""Settling times of a read, from a transient; Elmore delays and the slowest time constant.
 
-Linear arrays obey `C dx/dt = s - K x`. After a step of the inputs, what is yet to come of the node
-voltages integrates to `K^-1 C x`, with the settled `x`: one more solve has the charge that the
-outputs lack for ever. Divided by the settled currents it is W. C. Elmore's delay (J. Appl. Phys.
-19, 55 (1948), doi:10.1063/1.1697872), of the whole array and not of a line alone. The slowest mode
-is the largest eigenvalue of `K^-1 C`.
+A linear array obeys `C dx/dt = s - K x`, with capacitances `C` [F] and conductances `K` [S]. After
+a step of the inputs, the remaining change of the node voltages integrates over time to `K^-1 C x`,
+with the settled voltages `x` [V]. One more solve therefore gives the charge [C] that the outputs
+lack. Divided by the settled currents, this charge is the delay of W. C. Elmore (J. Appl. Phys. 19,
+55 (1948), doi:10.1063/1.1697872), here of the whole array and not of a single line. The slowest
+time constant is the largest eigenvalue of `K^-1 C`.
 """
 
 import equinox as eqx
@@ -51,20 +52,23 @@ MOST = 2000  # iterations
 def elmore_delay(
     crossbar: Crossbar, v_in: Values, *, solver: lx.AbstractLinearSolver = AutoLadder()
 ) -> PerCol:
-    """Elmore delay [s] of every output current, `(cols,)`, by two solves:
+    """Elmore delay [s] of every output current, `(cols,)`, by two reads and one more solve:
 
         T_j = integral of (1 - i_j(t) / i_j) dt    after a step of the inputs to `v_in`.
 
-    A pulse longer than the array settles lacks the charge `i_j T_j` at its end, and gives it back
-    after it. A line without cells has `T = R_s N c + r c N (N - 1) / 2`; cells make it faster, and
-    the lines of the other family slower. For one input at a time, `jax.vmap` over the rows of an
-    identity matrix, it is what a pulse loses by position.
+    At the end of a pulse longer than the settling time, the output lacks the charge `i_j T_j` [C],
+    which follows after the pulse. A line without cells, of `N` nodes with `c` [F] each behind
+    `R_s` [ohm] and segments of `r` [ohm], has `T = R_s N c + r c N (N - 1) / 2`. Cells make the
+    line faster, and lines of the other family make it slower. `jax.vmap` over the rows of an
+    identity matrix gives the delay by the position of the input.
 
-    **Arguments:** as of `read`, of a linear array; what readouts remember is left out.
+    **Arguments:** `crossbar`: a linear array, whose readout memories are left out; `v_in`,
+    `solver`: as for `read`.
 
-    **Returns:** delays, NaN where there is no current or, traced, where a solve failed.
+    **Returns:** delays [s]; NaN for an output without current, and where a solve failed under a
+    transformation.
 
-    **Errors:** those of `read`; `ValueError` for cells or readouts that are not linear.
+    **Errors:** those of `read`; `ValueError` for nonlinear cells or readouts.
     """
     linear_only(crossbar, "elmore_delay")
     v_in = as_physical(v_in, "v_in", whole=True)
@@ -73,13 +77,17 @@ def elmore_delay(
 
 
 def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver = AutoLadder()) -> Scalar:
-    """The longest time constant [s] of a linear array: what is left of a change falls by `e` in it,
-    once all else has settled. To half a step of `b` bits an edge takes some `(b + 1) ln 2` of them.
+    """The slowest time constant `tau` [s] of a linear array.
 
-    By power iteration, one solve each, until it changes by less than 1e-7, in float32 by 1e-6. Its
-    gradient is that of an eigenvalue, where it is not one of several that are nearly the same.
+    Once all faster modes have settled, the rest decays as `exp(-t / tau)`. An edge settles to half
+    a step of `b` bits in some `(b + 1) ln 2` time constants.
 
-    **Errors:** as of `elmore_delay`, and `ValueError` for an array without capacitors.
+    Power iteration, one solve per iteration, stops at a relative change below 1e-7, or 1e-6 in
+    float32. The gradient is that of an eigenvalue and needs `tau` apart from other eigenvalues.
+
+    **Arguments:** as for `elmore_delay`. **Returns:** `tau`, NaN where the iteration failed under a
+    transformation. **Errors:** `RuntimeError` for an iteration that did not converge; `ValueError`
+    for nonlinear cells or readouts and for an array without capacitors.
     """
     linear_only(crossbar, "slowest_mode")
     wires = crossbar.wires
@@ -102,22 +110,25 @@ def settling_time(
     max_steps: int = 1024,
     solver: Solver = AutoLadder(),
 ) -> PerCol:
-    """When outputs come to within half a step of `bits` bits of their settled values for good [s],
-    `(cols,)`, counted from the beginning of an edge from 0 V to `v_in`.
+    """Settling time [s] of every output, `(cols,)`: time from the beginning of an edge from 0 V to
+    `v_in` until the output stays within half a step of `bits` bits of its settled value,
 
-    The array is followed in time, whatever its cells and readouts; the last step that begins
-    outside is taken for an exponential, or a line where the error changes its sign.
+        |output(t) - output(settled)| <= full_scale / 2^(bits + 1).
+
+    A transient follows the array, with any cells. In the last step that begins outside this band,
+    the error is interpolated by an exponential, or by a line if it changes sign.
 
     **Arguments:**
 
-    - `crossbar`, `v_in`, `solver`: as of `read`, of a readout that settles: no `Integrator`.
+    - `crossbar`, `v_in`, `solver`: as for `read`, with a readout that settles (no `Integrator`).
     - `bits`: resolution of the converter. - `full_scale`: its range [A or V]; by default the
         largest settled output.
-    - `edge`: length of the edge [s]. - `until`: how long to follow [s].
-    - `rtol`, `max_steps`: as of `simulate`; by default a hundredth of a step, at most 1e-4.
+    - `edge`: length of the edge [s]. - `until`: end of the transient [s], after the edge.
+    - `rtol`, `max_steps`: as for `simulate`; by default `rtol` is `2^-(bits + 7)`, at most 1e-4.
 
-    **Returns:** times; inf for an output that has not settled until then. **Errors:** those of
-    `simulate`.
+    **Returns:** times [s]; inf for an output that has not settled at `until`, NaN where a solve
+    failed under a transformation. **Errors:** those of `simulate`; `ValueError` for a readout that
+    does not settle, and for an `until` within the edge.
     """
     require_crossbar(crossbar)
     require_bits(bits, "bits")
@@ -130,12 +141,12 @@ def settling_time(
     require_positive(until, "until", "s")
     wave = step(v_in, edge)
     if is_concrete((until, edge)) and float(until) <= float(edge):
-        raise ValueError(f"until is {until} s, but the edge takes {edge} s: follow it for longer.")
+        raise ValueError(f"until is {until} s; it must be longer than the edge of {edge} s.")
     small = min(1e-4, 2.0 ** -(bits + 7))
     rtol = as_physical(small if rtol is None else rtol, "rtol")
     settled = read(crossbar, v_in, solver=solver)
     if full_scale is not None:
-        require_positive(full_scale, "full_scale", "of the output")
+        require_positive(full_scale, "full_scale", "A or V")
     scale = jnp.max(jnp.abs(settled.output)) if full_scale is None else jnp.asarray(full_scale)
     band = scale / 2 ** (bits + 1)
     ts = jnp.stack([jnp.zeros_like(until), until])
@@ -144,19 +155,19 @@ def settling_time(
 
 
 class _Array(eqx.Module):
-    """A linear array: `K x = i` for node currents, and its capacitors."""
+    """A linear array: its network, `K x = i` for node currents `i` [A], and its capacitors."""
 
     factored: Factored
     c: Charge
 
     def answer(self, v: Charge) -> tuple[Field, Charge]:
-        """Drops and currents, and voltages `x`, of `K x = C v`."""
+        """Solution of `K x = C v`: unknowns of the network, and voltages `x` across capacitors."""
         q = Charge(*(c * v for c, v in zip(self.c, v)))
         x, _ = solve(self.factored, injected(q, self.factored.network))
         return x, voltages(-x.row, x.col)
 
     def energy(self, u: Charge, v: Charge) -> Scalar:
-        """`u C v`."""
+        """Inner product `u C v`."""
         return jnp.sum(jnp.stack([jnp.sum(c * u * v) for c, u, v in zip(self.c, u, v)]))
 
 
@@ -204,7 +215,7 @@ def _slowest(crossbar: Crossbar, solver) -> tuple[Scalar, Array]:
         _, tau, before, count = carry
         return (jnp.abs(tau - before) > enough * jnp.abs(tau)) & (count < MOST)
 
-    # of no symmetry, so that no mode is missed
+    # a start without symmetry contains every mode
     shape, dtype = crossbar.shape, still.c.row.dtype
     begin = voltages(*(jax.random.normal(jax.random.key(k), shape, dtype) for k in (0, 1)))
     zero = jnp.zeros((), dtype)
@@ -225,7 +236,7 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     steps = found.ends.size
     taken = jnp.arange(steps + 1) <= found.taken
     outside = (jnp.abs(off) > band) & taken[:, None]
-    last = steps - jnp.argmax(outside[::-1], axis=0)  # the last that is outside
+    last = steps - jnp.argmax(outside[::-1], axis=0)  # last step that begins outside
     ever, never = jnp.any(outside, axis=0), last >= found.taken
     at = lambda x, k: jnp.take_along_axis(x, jnp.minimum(k, steps)[None], axis=0)[0]
     before, after = jnp.abs(at(off, last)), jnp.abs(at(off, last + 1))

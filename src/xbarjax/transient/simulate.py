@@ -1,4 +1,4 @@
-"""A read in time: voltages over time in, currents, charges and outputs over time out."""
+"""The transient of an array: currents, charges and outputs over time under a waveform."""
 
 import equinox as eqx
 import jax
@@ -17,18 +17,18 @@ from .sdirk2 import State, followed
 
 
 class Transient(eqx.Module):
-    """Waveforms of an array; one entry per time in front.
+    """Waveforms of an array, with the axis of times in front.
 
     **Attributes:**
 
-    - `t`: [s]. - `v_in`: of the drivers [V], `(times, lines)`.
-    - `i_out`: current into the readout [A], `(times, cols)`; `q_out`: charge into it [C] since the
-        first time. - `i_in`, `q_in`: current and charge that the drivers deliver, `(times, lines)`.
-    - `v_sense`, `output`: as of a `Solution`, `(times, cols)`.
-    - `v_row`, `v_col`: node voltages at the last time [V], `(rows, cols)`.
-    - `residual`: largest violation of Kirchhoff's current law in any stage [A]; `status`: a
-        `Status`; `accepted`, `rejected`: steps that were taken, and done again because they erred
-        too much; `num_steps`, `newton_steps`: iterations and linearisations, in all.
+    - `t`: times [s], `(times,)`. - `v_in`: voltages of the drivers [V], `(times, lines)`.
+    - `i_out`, `q_out`: current [A] into the readout and its charge [C] since the first time,
+        `(times, cols)`; `i_in`, `q_in`: current and charge from the drivers, `(times, lines)`.
+    - `v_sense`, `output`: as in a `Solution`, `(times, cols)`.
+    - `v_row`, `v_col`: node voltages [V] at the last time, `(rows, cols)`.
+    - `residual`: largest violation [A] of Kirchhoff's current law in any stage. - `status`: a
+        `Status`. - `accepted`, `rejected`: number of steps accepted, and of steps repeated because
+        of their local error. - `num_steps`, `newton_steps`: total iterations and linearisations.
     """
 
     t: Float[Array, "*batch times"]
@@ -59,36 +59,42 @@ def simulate(
     max_steps: int = 1024,
     solver: Solver = AutoLadder(),
 ) -> Transient:
-    """Follows an array in time, from the read at the first time on.
+    """The transient of an array under a waveform, from a read at the first time on.
 
-    No step goes over one of the times or a corner of the waveform. Between them steps are as long
-    as an estimate of their errors allows: `rtol` is what one of them may add to node voltages and
-    to what amplifiers hold, relative to the largest there are at first or in a read of the
-    waveform's largest voltages (of columns, from where their readout holds them), and to the charge
-    of a column, relative to that of all its pulses. Errors of many steps add up. With
-    `steps_per_interval` there are so many equal ones between neighbours among the times and the
-    corners instead, whose errors fall with the square of their length.
+    Every capacitor `c` [F] passes `i = c dv/dt` [A] in Kirchhoff's law, integrated by an L-stable
+    SDIRK method of second order (transient/sdirk2.py). No step crosses one of the times `ts` or a
+    corner of the waveform. Between these, an estimate of the local error sets the step lengths. One
+    step may add an error of `rtol` to
+
+    - node voltages and the state of readouts, relative to their largest values at the first time
+        or in a read of the waveform's largest voltages; columns count from the voltage at which
+        their readout holds them;
+    - the charge of a column, relative to the charge of all its pulses.
+
+    Errors of many steps add up. With `steps_per_interval`, each interval between neighbouring times
+    and corners has this number of equal steps instead, whose errors fall with the square of their
+    length.
 
     **Arguments:**
 
-    - `crossbar`: the array; `Wires` have the capacitances, readouts their own. Readouts are linear.
-    - `waveform`: voltages of the drivers.
-    - `ts`: times [s], rising, `(times,)`, two at least.
-    - `rtol`: see above.
-    - `steps_per_interval`: steps in each interval; None (the default) to choose them by `rtol`.
-    - `max_steps`: the most that are taken in all, by `rtol`.
-    - `solver`: as of `read`.
+    - `crossbar`: the array, with capacitances of its `Wires` and of its readout, which is linear.
+    - `waveform`: voltages [V] of the drivers over time.
+    - `ts`: times [s], rising, `(times,)`, at least two.
+    - `rtol`: relative local error of a step [1], as above.
+    - `steps_per_interval`: steps in each interval; None (the default) chooses them by `rtol`.
+    - `max_steps`: largest number of steps chosen by `rtol`.
+    - `solver`: as for `read`.
 
-    **Returns:** a `Transient`. A gradient, forward or backward, holds the grid of steps by its
-    corners; it costs about three runs more and keeps a state every 32 steps.
+    **Returns:** a `Transient`. In a gradient, forward or reverse, the steps move with the corners
+    beside them. A gradient costs about three runs more and keeps a state every 32 steps.
 
-    **Errors:** as of `read`; `ValueError` for times that do not rise, and where `max_steps` do not
-    reach the last of them.
+    **Errors:** those of `read`; `ValueError` for times that do not rise, for a nonlinear readout,
+    and if `max_steps` do not reach the last time.
     """
     require_crossbar(crossbar)
     ts, rtol = as_physical(ts, "ts"), as_physical(rtol, "rtol")
     if jnp.ndim(ts) != 1 or jnp.size(ts) < 2:
-        raise ValueError(f"ts has shape {jnp.shape(ts)}; it must be (times,), two at least.")
+        raise ValueError(f"ts has shape {jnp.shape(ts)}; it must be (times,), at least two.")
     require_finite(ts, "ts", "s")
     require_positive(rtol, "rtol", "")
     if not everywhere(lambda ts: np.diff(ts) > 0, ts):
@@ -96,7 +102,7 @@ def simulate(
         raise ValueError(f"ts[{at + 1}] is {ts[at + 1]} s, after {ts[at]} s: times must rise.")
     for name, count in (("steps_per_interval", steps_per_interval), ("max_steps", max_steps)):
         if count is not None and count < 1:
-            raise ValueError(f"{name} is {count}; it must be one at least.")
+            raise ValueError(f"{name} is {count}; it must be at least 1.")
     if waveform.lines != crossbar.lines:
         raise ValueError(
             f"waveform has {waveform.lines} lines, but the array has {crossbar.lines}."

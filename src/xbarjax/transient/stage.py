@@ -1,4 +1,4 @@
-"""The array within a stage of an implicit method: a read of the same network with capacitors."""
+"""The array in a stage of an implicit method: a read with companion models of capacitors."""
 
 from typing import NamedTuple
 
@@ -17,14 +17,14 @@ from ..kirchhoff.network import Field, Network
 from ..readout import AbstractReadoutInTime, Memory, VirtualGround
 from ..solvers import Solver, factor, linear_of, roughly
 
-ROUNDING = 64  # units of rounding of what capacitors take: less of a violation says nothing
-ROUGH = 0.1  # of an error estimate is what is left of it unsolved
+ROUNDING = 64  # units of rounding of capacitor currents: a smaller violation does not count
+ROUGH = 0.1  # relative tolerance of the solve for an error estimate
 
 
 class Dynamic(NamedTuple):
-    """All that integrates: `y` of `y = y_h + d dy/dt`."""
+    """State `y` that is integrated, `y = y_h + d dy/dt` in a stage."""
 
-    v: Charge  # [V]
+    v: Charge  # [V] across capacitors
     memory: Memory | None
 
 
@@ -32,23 +32,23 @@ class Outputs(NamedTuple):
     """Outputs of a stage."""
 
     i: tuple[PerCol, Array]  # [A] into the readout, out of the drivers
-    v_sense: PerCol
-    output: PerCol
+    v_sense: PerCol  # [V]
+    output: PerCol  # [A] or [V]
 
 
 class Stats(NamedTuple):
     """Solver statistics of a stage."""
 
-    residual: Scalar
-    largest: Scalar  # current [A] that violations are judged by
-    rounding: Scalar  # [A], of what capacitors take in a stage that is short
+    residual: Scalar  # [A], largest violation of Kirchhoff's current law
+    largest: Scalar  # [A], current scale of violations
+    rounding: Scalar  # [A], of capacitor currents, which are large in a short stage
     status: Array
     num_steps: Array
     newton_steps: Array
 
 
 class Stage(eqx.Module):
-    """Stages of one length `d` [s]. Linear arrays have one network in all of them."""
+    """An array in stages of one length `d` [s]. A linear array has one network in all stages."""
 
     crossbar: Crossbar
     solver: Solver
@@ -72,8 +72,8 @@ class Stage(eqx.Module):
     def __call__(
         self, v_in: Array, held: Dynamic, guess: Field
     ) -> tuple[Dynamic, Field, Outputs, Stats, Network | None]:
-        """Its end, drops and currents then, what it shows, how it was found, and the network of
-        tangents there, where cells are not linear."""
+        """The end of a stage: integrated state, unknowns, outputs, solver statistics, and the
+        small-signal network of nonlinear cells (None for linear cells)."""
         crossbar, circuit = self._circuit(v_in, held)
         if self.prepared is None:
             found = operating_point(circuit, self.solver, guess)
@@ -107,9 +107,9 @@ class Stage(eqx.Module):
         return Dynamic(voltages(v_row, v_col), memory), x, outputs, stats, tangent
 
     def filtered(self, tangent: Network | None, error: Charge) -> tuple[Array, Array]:
-        """An error estimate `e` [V] of row and column nodes, where `(1 - d J) x = e`: what relaxes
-        within a step does not keep its error (M. E. Hosea, L. F. Shampine, Appl. Numer. Math. 20,
-        21 (1996), doi:10.1016/0168-9274(95)00115-8)."""
+        """Filtered error estimate `x` [V] of row and column nodes, `(1 - d J) x = e`: a mode that
+        relaxes within a step does not keep its error (M. E. Hosea, L. F. Shampine, Appl. Numer.
+        Math. 20, 21 (1996), doi:10.1016/0168-9274(95)00115-8)."""
         if tangent is not None:
             factored = factor(tangent, linear_of(self.solver))
         else:
@@ -121,7 +121,7 @@ class Stage(eqx.Module):
 
 
 def with_companion(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Crossbar:
-    """The array with what its readout is within a stage."""
+    """The array with the companion model of its readout in a stage of `d` [s]."""
     readout = crossbar.readout
     if memory is None:
         return crossbar
@@ -131,7 +131,7 @@ def with_companion(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Cros
 
 
 def at_first(crossbar: Crossbar) -> Crossbar:
-    """The array with what its readout is until the first moment."""
+    """The array with the equivalent circuit of its readout before the first time."""
     readout = crossbar.readout
     if not readout.has_memory:
         return crossbar
