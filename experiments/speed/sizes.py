@@ -69,7 +69,11 @@ def transfer(rows: int, cols: int, dtype: str) -> dict:
     g, r_row, r_col, v = circuit(max(rows, cols), False)
     g, v = g[:rows, :cols], v[:rows]
     xbar = crossbar(g, r_row, r_col, dtype)
-    ways = {"transfer_s": None, "by_solves_s": xb.LadderCG(), "by_blocks_s": xb.BlockElimination()}
+    ways = {
+        "transfer_s": xb.AutoLadder(),
+        "by_solves_s": xb.LadderCG(),
+        "by_blocks_s": xb.BlockElimination(),
+    }
     wanted = reference.solve(g, r_row, r_col, v)
     wrong = [error(v @ xb.transfer(xbar, solver=s), wanted) for s in ways.values()]
     assert max(wrong) < (1e-10 if dtype == "float64" else 1e-5), wrong
@@ -93,7 +97,7 @@ def transfer_gradient(rows: int, cols: int, dtype: str) -> dict:
         loss = lambda g: jnp.vdot(w, xb.transfer(crossbar(g, r_row, r_col, dtype), solver=solver))
         return jax.jit(loss), jax.jit(jax.value_and_grad(loss))
 
-    (matrix, step), (_, by_solves) = compiled(None), compiled(xb.LadderCG())
+    (matrix, step), (_, by_solves) = compiled(xb.AutoLadder()), compiled(xb.LadderCG())
     by_blocks = compiled(xb.BlockElimination())[1]
     wrong = max(error(by(g)[1], by_blocks(g)[1]) for by in (step, by_solves))
     assert wrong < (1e-10 if dtype == "float64" else 1e-4), wrong
