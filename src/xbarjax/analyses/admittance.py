@@ -47,7 +47,7 @@ def capacitance(array: Array, u: jax.Array, solver: lx.AbstractLinearSolver) -> 
         adjoint = eqx.tree_at(lambda c: c.cell, crossbar, Tangent(cell.g_col, cell.g_row))
         y = _responses(array, adjoint, u, solver, v)
     flat = lambda parts: jnp.concatenate([part.reshape(u.shape[0], -1) for part in parts], axis=1)
-    return flat(y) @ (flat(Charge(*(c * v for c, v in zip(c, x)))).T)
+    return flat(y) @ (flat(Charge(*(c[None] * v for c, v in zip(c, x)))).T)
 
 
 def _linearised(array: Array, u: jax.Array, solver: lx.AbstractLinearSolver) -> Crossbar:

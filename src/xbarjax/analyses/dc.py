@@ -10,7 +10,6 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._types import described
-from ..elements import OpAmp
 from ..elements.circuit import Circuit
 from ..kirchhoff.advice import ADVICE, finish, general
 from ..kirchhoff.judgement import status
@@ -34,7 +33,7 @@ from .nodal import (
     kirchhoff,
     scales,
 )
-from .small_signal import dynamic_matrix, growth_of, with_poles
+from .small_signal import dynamic_matrix, growth_of, has_amplifiers, with_poles
 
 STEPS = 60  # of Newton's method on the buses: linear circuits take none
 HALVINGS = 12  # of a step that does not lead nearer
@@ -102,7 +101,7 @@ def finished(circuit: Circuit, solver: Solver, value: Any, status: Int[Array, "*
 def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
     circuit = in_one_dtype(circuit)
     z, jacobian, solution = solved(circuit, solver)
-    if not any(isinstance(x, OpAmp) for x in circuit.elements.values()):
+    if not has_amplifiers(circuit):
         return solution
     matrix = dynamic_matrix(with_poles(circuit), layout_of(circuit), solver, z, jacobian)
     growth = growth_of(matrix)
@@ -137,7 +136,7 @@ def _point(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, Ar
     """Unknowns at the operating point, the Jacobian there, steps, and whether they converged.
 
     The derivative is that of the solution: `J dz = -dF`, with the Jacobian that is there."""
-    arrays, rest = eqx.partition(circuit, eqx.is_inexact_array)
+    arrays, rest = eqx.partition(circuit, eqx.is_array)
 
     layout = layout_of(circuit)
 
@@ -253,21 +252,28 @@ def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
     """A sentence about the faults of a circuit, with the bus or the element concerned."""
     circuit = in_one_dtype(circuit)
     layout = layout_of(circuit)
-    z, jacobian, _ = solved(circuit, solver)
+    jacobian, matrix = _matrices(circuit, solver)
     if Status.SINGULAR in known and np.isfinite(np.asarray(jacobian)).all():
-        rows, cols, scaled = (np.asarray(x) for x in scales(jacobian))
+        _, cols, scaled = (np.asarray(x) for x in scales(jacobian))
         free = cols * np.linalg.svd(scaled)[2][-1]
         return _undetermined(layout, free / np.abs(free).max())
     if Status.UNSTABLE in known:
-        whole = with_poles(circuit)
-        matrix = np.asarray(dynamic_matrix(whole, layout, solver, z, jacobian))
-        m, modes = np.linalg.eig(matrix)
+        m, modes = np.linalg.eig(np.asarray(matrix))
         mode = np.abs(
             modes[:, np.argmax(np.where(m != 0, (1 / np.where(m != 0, m, 1)).real, -np.inf))]
         )
-        where = layout.named(int(stored(whole, layout)[np.argmax(mode)]))
+        where = layout.named(int(stored(with_poles(circuit), layout)[np.argmax(mode)]))
         return f"{where}: {ADVICE[Status.UNSTABLE]}"
     return general(known)
+
+
+@eqx.filter_jit
+def _matrices(circuit: Circuit, solver: Solver) -> tuple[Array, Array | None]:
+    """Jacobian of a circuit, and its dynamic matrix if it has amplifiers."""
+    z, jacobian, _ = solved(circuit, solver)
+    if not has_amplifiers(circuit):
+        return jacobian, None
+    return jacobian, dynamic_matrix(with_poles(circuit), layout_of(circuit), solver, z, jacobian)
 
 
 def _undetermined(layout: Layout, free: np.ndarray) -> str:

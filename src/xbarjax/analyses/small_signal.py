@@ -79,6 +79,11 @@ def _by_norms(matrix: Array) -> Array:
     return size * log / 2.0**SQUARINGS
 
 
+def has_amplifiers(circuit: Circuit) -> bool:
+    """Whether a circuit may be unstable."""
+    return any(isinstance(x, OpAmp) for x in circuit.elements.values())
+
+
 def with_poles(circuit: Circuit) -> Circuit:
     """A circuit whose amplifiers all have a gain-bandwidth product: that of the fastest, or 1 Hz,
     where none is given."""

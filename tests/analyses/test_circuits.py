@@ -1,0 +1,367 @@
+"""Circuits of arrays, amplifiers and sources: closed forms, a dense solve of every branch, laws,
+gradients against differences, poles, and bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xbarjax as xb
+from reference.mna import Net
+from xbarjax import elements as el
+
+N = 5
+
+
+def inverse(
+    g: Any, i: Any, gain: Any = 1e4, r: Any = 0.0, wires: Any = None, **amplifier: Any
+) -> xb.Circuit:
+    """Amplifiers drive the rows until the columns' currents balance those of sources."""
+    return xb.Circuit(
+        array=el.Array(xb.Ohmic(g), wires or xb.Wires(r, r), rows="x", cols="e"),
+        amps=el.OpAmp(minus="e", out="x", gain=gain, **amplifier),
+        source=el.CurrentSource(to="e", i=i),
+    )
+
+
+def dominant(n: int, seed: int = 0) -> tuple[Any, Any]:
+    """Conductances [S] whose symmetric part is positive definite, and currents [A]."""
+    rng = np.random.default_rng(seed)
+    g = rng.uniform(1e-6, 1e-5, (n, n)) + np.eye(n) * 1e-5 * n
+    return jnp.asarray(g), jnp.asarray(rng.uniform(-1e-6, 1e-6, n))
+
+
+def off(got: Any, want: Any) -> float:
+    return float(np.abs(np.asarray(got) - want).max() / np.abs(want).max())
+
+
+@pytest.mark.parametrize("gain", [1e3, 1e5, np.inf])
+def test_the_inverse_is_that_of_finite_gain(gain: float) -> None:
+    """Column `j` takes `sum_i g_ij (x_i - e_j) + i_j = 0` with `x = -A e`."""
+    g, i = dominant(N)
+    x = xb.solve(inverse(g, i, gain)).v["x"]
+    at = np.asarray(g).T
+    want = -np.linalg.solve(at + np.diag(at.sum(1)) / gain, np.asarray(i))
+    assert off(x, want) < 1e-10
+    ideal = -np.linalg.solve(at, np.asarray(i))
+    expected = -np.linalg.solve(at, np.diag(at.sum(1)) @ ideal) / gain
+    if np.isfinite(gain):  # to first order in 1 / A
+        assert off(np.asarray(x) - ideal, expected) < 20 / gain
+
+
+def test_it_solves_in_float32_and_flags_nothing() -> None:
+    g, i = (x.astype(jnp.float32) for x in dominant(N))
+    found = xb.solve(inverse(g, i, 1e3, 1.0))
+    want = xb.solve(inverse(g.astype(float), i.astype(float), 1e3, 1.0))
+    assert found.v["x"].dtype == jnp.float32 and int(found.status) == 0
+    assert off(found.v["x"].astype(float), want.v["x"]) < 1e-4
+
+
+def everything(p: dict[str, Any]) -> xb.Circuit:
+    """Two arrays on one bus, far ends, a shared wire, switches, and all linear elements."""
+    return xb.Circuit(
+        buses={"wire": 1},
+        one=el.Array(
+            xb.Ohmic(p["g"]), xb.Wires(p["r_row"], p["r_col"]),
+            rows="in", cols="e", rows_far="far", cols_far="top",
+        ),
+        two=el.Array(xb.Ohmic(p["h"]), xb.Wires(1.0, 2.0), rows="out", cols="e"),
+        drive=el.VoltageSource(to="in", v=p["v"], r=20.0),
+        end=el.Resistor("far", "wire", p["load"]),
+        wire=el.Resistor("wire", "0", 3.0),
+        top=el.Switch("top", "0", closed=jnp.asarray([1.0, 0, 1, 0]), r_on=5.0, r_off=1e9),
+        amps=el.OpAmp(minus="e", plus="ref", out="out", gain=p["gain"], gbw=1e6, r_out=30.0,
+                      v_offset=p["offset"]),
+        reference=el.VoltageSource(to="ref", v=0.05),
+        bleed=el.Resistor("ref", "e", jnp.inf),
+        push=el.CurrentSource(to=el.Pick("in", jnp.asarray([2, 0])), back="wire", i=p["i"]),
+        cap=el.Capacitor("out", "0", 1e-12),
+    )  # fmt: skip
+
+
+def numbers(seed: int = 3) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    r_row, r_col = rng.uniform(0, 20, (3, 4)), rng.uniform(0, 20, (3, 4))
+    r_row[1, 1] = r_col[0, 2] = 0.0
+    made = {
+        "g": rng.uniform(1e-5, 1e-4, (3, 4)),
+        "h": rng.uniform(1e-6, 1e-5, (4, 4)) + np.eye(4) * 1e-4,
+        "r_row": r_row,
+        "r_col": r_col,
+        "v": rng.uniform(-0.3, 0.3, 3),
+        "load": np.array([10.0, 0.0, 1e4]),
+        "gain": rng.uniform(1e2, 1e4, 4),
+        "offset": rng.uniform(-1e-3, 1e-3, 4),
+        "i": np.array([1e-5, -2e-5]),
+    }
+    return {k: jnp.asarray(x) for k, x in made.items()}
+
+
+def same_net(p: dict[str, Any]) -> tuple[Net, dict[str, list[int]]]:
+    """The circuit of `everything`, branch by branch."""
+    p = {k: np.asarray(x) for k, x in p.items()}
+    net, at = Net(), {}
+    bus = lambda name, n: [f"{name}{k}" for k in range(n)]
+    ends = {"rows": bus("in", 3), "cols": bus("e", 4), "rows_far": bus("far", 3)}
+    net.array(p["g"], p["r_row"], p["r_col"], ends | {"cols_far": bus("top", 4)}, "one")
+    ends = {"rows": bus("out", 4), "cols": bus("e", 4)}
+    net.array(p["h"], np.full((4, 4), 1.0), np.full((4, 4), 2.0), ends, "two")
+    at["drive"] = [net.voltage(f"in{k}", "0", p["v"][k], 20.0) for k in range(3)]
+    at["end"] = [net.resistor(f"far{k}", "wire0", p["load"][k]) for k in range(3)]
+    at["wire"] = [net.resistor("wire0", "0", 3.0)]
+    at["top"] = [net.resistor(f"top{k}", "0", (5.0, 1e9)[k % 2]) for k in range(4)]
+    at["amps"] = [
+        net.amplifier(f"e{k}", "ref0" if False else f"ref{k}", f"out{k}", p["gain"][k], 1e6,
+                      p["offset"][k], 30.0)
+        for k in range(4)
+    ]  # fmt: skip
+    at["reference"] = [net.voltage(f"ref{k}", "0", 0.05) for k in range(4)]
+    for k, node in enumerate(("in2", "in0")):
+        net.current(node, "wire0", p["i"][k])
+    for k in range(4):
+        net.capacitor(f"out{k}", "0", 1e-12)
+    return net, at
+
+
+def test_every_branch_is_as_in_a_dense_solve() -> None:
+    p = numbers()
+    found, (net, at) = xb.solve(everything(p)), same_net(p)
+    v, i = net.solve()
+    for bus, got in found.v.items():
+        want = np.array([v[f"{bus}{k}"] for k in range(len(got))])
+        assert np.abs(np.asarray(got) - want).max() < 1e-10 * max(map(abs, v.values())), bus
+    largest = max(abs(x) for x in i.values())
+    for name, branches in at.items():
+        want = np.array([i[k] for k in branches])
+        assert np.abs(np.asarray(found.i[name]) - want).max() < 1e-10 * largest, name
+    assert np.all(np.asarray(found.i["bleed"]) == 0)
+    assert int(found.status) == 0 and float(found.residual) < 1e-12 * largest
+
+
+def test_poles_are_those_of_a_dense_pencil() -> None:
+    p = numbers()
+    got, want = np.asarray(xb.poles(everything(p))), same_net(p)[0].poles()
+    finite = got[np.isfinite(got)]
+    assert len(finite) == len(want) and np.abs(finite - want).max() < 1e-8 * np.abs(want).max()
+    assert abs(float(xb.solve(everything(p)).growth) / want[0].real - 1) < 1e-8
+
+
+LEAVES = list(numbers())
+
+
+def test_gradients_by_every_leaf_are_those_of_differences() -> None:
+    rng = np.random.default_rng(0)
+    weights = {"out": rng.normal(size=4), "far": rng.normal(size=3)}
+
+    @jax.jit
+    def value(p: dict[str, Any]) -> Any:
+        found = xb.solve(everything(p))
+        parts = [jnp.vdot(jnp.asarray(w), found.v[bus]) for bus, w in weights.items()]
+        return (
+            sum(parts) + 1e3 * jnp.sum(found.i["end"]) + 1e2 * jnp.sum(found.arrays["one"].v_cell)
+        )
+
+    p = numbers() | {"load": jnp.asarray([10.0, 4.0, 1e4])}
+    slope = jax.jit(jax.grad(value))(p)
+    for name in LEAVES:
+        change = np.asarray(p[name]) * rng.normal(size=np.shape(p[name])) * 1e-4
+        ahead, back = (value(p | {name: p[name] + s * change}) for s in (1, -1))
+        want = float(ahead - back) / 2
+        assert abs(float(jnp.vdot(slope[name], change)) - want) < 1e-6 * abs(want), name
+
+
+def test_a_saturated_loop_has_the_gradients_of_differences() -> None:
+    g, i = dominant(3)
+
+    @jax.jit
+    def value(g: Any, r: Any, swing: Any) -> Any:
+        loop = inverse(g, 10 * i, 1e3, r, v_low=-swing, v_high=swing)
+        return jnp.sum(xb.solve(loop).v["x"] * jnp.asarray([1.0, 2.0, 3.0]))
+
+    at = g, jnp.asarray(5.0), jnp.asarray(0.3)
+    slopes = jax.jit(jax.grad(value, argnums=(0, 1, 2)))(*at)
+    for k, h in enumerate((1e-4 * g, 1e-3, 1e-4)):
+        ahead, back = (value(*at[:k], at[k] + s * h, *at[k + 1 :]) for s in (1, -1))
+        want = float(ahead - back) / 2
+        assert abs(float(jnp.vdot(slopes[k], h)) - want) < 1e-6 * abs(want), k
+
+
+def test_second_derivatives_are_those_of_differences() -> None:
+    g, i = dominant(3)
+
+    def value(r: Any) -> Any:
+        return jnp.sum(xb.solve(inverse(g, i, 1e3, r)).v["x"] ** 2)
+
+    slope = jax.jit(jax.grad(value))
+    at, h = jnp.asarray(50.0), 0.1
+    want = float(slope(at + h) - slope(at - h)) / (2 * h)
+    assert abs(float(jax.jit(jax.grad(jax.grad(value)))(at)) / want - 1) < 1e-6
+
+
+def test_poles_of_the_inverse_are_those_of_the_scaled_matrix() -> None:
+    """Amplifiers without capacitance: `-w_t eig(U G)`, `U` one over the conductance at each."""
+    g, i = dominant(N)
+    at = np.asarray(g).T
+    got = np.asarray(xb.poles(inverse(g, i, jnp.inf, gbw=1e6)))
+    want = -2 * np.pi * 1e6 * np.linalg.eigvals(at / at.sum(1)[:, None])
+    want = np.array(sorted(want, key=lambda s: -s.real))
+    assert np.abs(got.real - want.real).max() < 1e-8 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("c", [1e-15, 1e-14])
+def test_lines_with_capacitance_count_as_their_charge_at_the_terminals(c: float) -> None:
+    """The error of the slowest pole is of the order of the lines' time over the pole's."""
+    g, i = dominant(4)
+    fill = lambda x: np.full((4, 4), x)
+    wires = xb.Wires(fill(2.0), fill(2.0), c_row=fill(c), c_col=fill(c), c_cell=fill(c))
+    got = np.asarray(xb.poles(inverse(g, i, 1e3, wires=wires, gbw=1e6)))[0]
+    net = Net()
+    names = lambda bus: [f"{bus}{k}" for k in range(4)]
+    ends = {"rows": names("x"), "cols": names("e")}
+    net.array(np.asarray(g), fill(2.0), fill(2.0), ends, "a", (fill(c),) * 3)
+    for k in range(4):
+        net.amplifier(f"e{k}", "0", f"x{k}", 1e3, 1e6)
+    want = net.poles()[0]
+    none = np.asarray(xb.poles(inverse(g, i, 1e3, 2.0, gbw=1e6)))[0]
+    assert abs(got - want) < 1e-2 * abs(none - want) + 1e-9 * abs(want)
+
+
+def test_stability_is_flagged_by_the_poles_alone() -> None:
+    """`G + G^T` positive definite is stable, positive feedback is not; in between the poles say."""
+    found = []
+    for seed in range(30):
+        g, i = dominant(4, seed)
+        mixed = jnp.asarray(np.random.default_rng(seed).uniform(1e-6, 1e-4, (4, 4)))
+        assert int(xb.solve(inverse(g, i)).status) == 0
+        at = np.asarray(mixed).T
+        unstable = np.linalg.eigvals(at / at.sum(1)[:, None]).real.min() < 0
+        growth = jax.jit(lambda g, i=i: xb.solve(inverse(g, i, jnp.inf)))(mixed)
+        assert bool(int(growth.status) & xb.Status.UNSTABLE) == unstable
+        found.append(unstable)
+    assert 3 < sum(found) < 27
+    g, i = dominant(3)
+    turned = xb.Circuit(
+        array=el.Array(xb.Ohmic(g), rows="x", cols="e"),
+        amps=el.OpAmp(minus="0", plus="e", out="x", gain=1e4),
+        source=el.CurrentSource(to="e", i=i),
+    )
+    with pytest.raises(ValueError, match=r"element 'amps': the loop is unstable"):
+        xb.solve(turned)
+
+
+def test_a_batch_of_inputs_is_solved_at_once_and_alike() -> None:
+    g, _ = dominant(3)
+    i = jnp.asarray(np.random.default_rng(0).uniform(-1e-6, 1e-6, (7, 3)))
+    many = jax.vmap(lambda i: xb.solve(inverse(g, i, 1e3, 2.0)).v["x"])(i)
+    each = jnp.stack([xb.solve(inverse(g, one, 1e3, 2.0)).v["x"] for one in i])
+    np.testing.assert_allclose(many, each, rtol=1e-12)
+
+
+def test_a_nonlinear_array_and_a_diode_obey_kirchhoffs_law() -> None:
+    """Checked by the array's own read at the voltages found, and the diode's own equation."""
+    rng = np.random.default_rng(0)
+    g = jnp.asarray(rng.uniform(1e-5, 1e-4, (3, 3)) + np.eye(3) * 2e-4)
+    cell, i = xb.Sinh(g, 0.5), jnp.asarray([2e-5, -1e-5, 3e-5])
+    loop = xb.Circuit(
+        array=el.Array(cell, xb.Wires(3.0, 3.0), rows="x", cols="e"),
+        amps=el.OpAmp(minus="e", out="x", gain=1e3),
+        source=el.CurrentSource(to="e", i=i),
+        clamp=el.Diode("x", "d", i_s=1e-12, n=1.5),
+        load=el.Resistor("d", "0", 1e5),
+    )
+    found = xb.solve(loop)
+    x, e, d = (np.asarray(found.v[bus]) for bus in ("x", "e", "d"))
+    np.testing.assert_allclose(x, -1e3 * e, rtol=1e-10)
+    bias = xb.Bias(x, x, e, e)
+    read = xb.read(xb.Crossbar(cell, xb.Wires(3.0, 3.0)), bias)
+    np.testing.assert_allclose(read.i_out, -i, rtol=1e-10)
+    v_t = 1.5 * 1.380649e-23 * 300.15 / 1.602176634e-19
+    np.testing.assert_allclose(d / 1e5, 1e-12 * np.expm1((x - d) / v_t), rtol=1e-8, atol=1e-20)
+
+
+def test_a_transistor_in_the_loop_has_its_unsymmetric_admittance() -> None:
+    g = jnp.asarray(np.random.default_rng(1).uniform(5e-5, 1e-4, (2, 2)) + np.eye(2) * 2e-4)
+    cell = xb.Series(xb.Mosfet(1e-3, 0.5, v_gate=2.0), xb.Ohmic(g))
+    loop = xb.Circuit(
+        array=el.Array(cell, xb.Wires(3.0, 3.0), rows="x", cols="e"),
+        amps=el.OpAmp(minus="e", out="x", gain=1e3),
+        source=el.CurrentSource(to="e", i=jnp.asarray([-2e-5, -1e-5])),
+    )
+    found = xb.solve(loop)
+    x, e = found.v["x"], found.v["e"]
+    read = xb.read(xb.Crossbar(cell, xb.Wires(3.0, 3.0)), xb.Bias(x, x, e, e))
+    np.testing.assert_allclose(read.i_out, [2e-5, 1e-5], rtol=1e-9)
+    np.testing.assert_allclose(x, -1e3 * e, rtol=1e-9)
+    assert int(found.newton_steps) < 10
+
+
+G = jnp.full((3, 3), 1e-5)
+
+
+def arrayed(**more: Any) -> xb.Circuit:
+    return xb.Circuit(array=el.Array(xb.Ohmic(G), rows="x", cols="e"), **more)
+
+
+GROUNDED = {"x": el.Resistor("x", "0", 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: arrayed(r=el.Resistor("x", "0", 1.0)), "bus 'e' ends in 'array' .cols. alone"),
+        (
+            lambda: arrayed(r=el.Resistor("x", "e", jnp.ones(4))),
+            "bus 'x' has 3 nodes by 'array' and 4",
+        ),
+        (
+            lambda: arrayed(a=el.Array(xb.Ohmic(jnp.ones((2, 2)) * 1e-5), rows="x", cols="e")),
+            "bus 'x' has 3 nodes by 'array' and 2 by 'a'",
+        ),
+        (
+            lambda: xb.Circuit(s=el.CurrentSource(to="a", i=1e-6), c=el.Capacitor("a", "0", 1e-12)),
+            "bus 'a' is touched by 's', 'c' alone, none of which can set its voltage",
+        ),
+        (lambda: xb.Circuit(), "the circuit has no elements"),
+        (lambda: arrayed(r=el.Resistor(el.Pick("y", [0]), "x", 1.0)), "picks nodes of 'y'"),
+        (lambda: arrayed(r=el.Resistor(el.Pick("x", [3]), "e", 1.0)), "picks node 3 of bus 'x'"),
+        (lambda: el.Resistor("a", "b", -1.0), r"r is -1.0 ohm; it must be 0 .ideal. to inf"),
+        (lambda: el.OpAmp(minus="a", out="b", gain=-1.0), "gain is -1.0; it must be positive"),
+        (lambda: el.OpAmp(minus="a", out="b", v_low=-1.0), "a swing has two ends"),
+        (lambda: xb.poles(inverse(G, G[0])), "amplifier 'amps' has no gbw"),
+        (lambda: xb.poles(arrayed(r=el.Resistor("x", "e", 1.0))), "the circuit has no poles"),
+        (
+            lambda: xb.solve(
+                xb.Circuit(
+                    a=el.VoltageSource(to="x", v=1.0),
+                    b=el.VoltageSource(to="x", v=2.0),
+                    r=el.Resistor("x", "0", 1e3),
+                )
+            ),
+            "element 'a', lane 0 of element 'b': .*ideal sources or wires in a loop",
+        ),
+        (
+            lambda: xb.solve(
+                xb.Circuit(
+                    s=el.VoltageSource(to="x", v=1.0),
+                    r=el.Resistor("x", "0", 1e3),
+                    open=el.Resistor("x", "y", jnp.inf),
+                    c=el.Capacitor("y", "0", 1e-12),
+                )
+            ),
+            "node 0 of bus 'y'.* no current reaches",
+        ),
+        (lambda: xb.solve(inverse(G, G[0], jnp.inf)), "node 0 of bus 'x'.*no unique solution"),
+    ],
+)
+def test_bad_input_gets_a_sentence(make: Any, said: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=said):
+        make()
+
+
+def test_a_status_takes_the_place_of_an_error_under_a_transformation() -> None:
+    status = jax.jit(lambda g: xb.solve(inverse(g, G[0], jnp.inf)).status)(G)
+    assert int(status) & xb.Status.SINGULAR
