@@ -57,9 +57,7 @@ lint: $(VENV)/ready
 	$(BIN)/pyright
 
 golden: $(VENV)/ready
-	$(BIN)/python tests/golden/make.py
-	cd tests && ../$(BIN)/python -m golden.devices && ../$(BIN)/python -m golden.readouts \
-		&& ../$(BIN)/python -m golden.transients
+	cd tests && ../$(BIN)/python -m golden
 
 KERNEL := CMakeLists.txt $(wildcard src/xbarjax/solvers/native/*.[cih]*)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -11,19 +10,12 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from golden import devices
+from golden import DEVICES
 from reference import devices as of, newton
 
 TOL = 1e-9
-FILES = {path.stem: path for path in sorted(Path(devices.HERE).glob("*.json"))}
-every_circuit = pytest.mark.parametrize("name", FILES)
+every_circuit = pytest.mark.parametrize("name", DEVICES.stored())
 QUANTITIES = ("v_row", "v_col", "i_cell", "i_out")
-
-
-def test_every_circuit_is_stored() -> None:
-    assert set(FILES) == set(devices.CIRCUITS)
-    for path in FILES.values():
-        assert devices.load(path)["ngspice"].startswith("ngspice-")
 
 
 def difference(got: Any, want: Any, name: str) -> float:
@@ -37,9 +29,11 @@ main_ones = ("sinh_high_32", "sinh_float_32", "ekv_row_32", "level1_col_along_32
 
 
 @pytest.mark.few(20)
-@pytest.mark.parametrize("name", [name if name in main_ones else large(name) for name in FILES])
+@pytest.mark.parametrize(
+    "name", [name if name in main_ones else large(name) for name in DEVICES.stored()]
+)
 def test_a_read_agrees_with_ngspice(name: str) -> None:
-    record = devices.load(FILES[name])
+    record = DEVICES.load(name)
     crossbar, bias = of.circuit(record["inputs"])
     solution = xb.read(crossbar, bias)
     assert int(solution.status) == 0 and int(solution.newton_steps) <= 12
@@ -48,7 +42,7 @@ def test_a_read_agrees_with_ngspice(name: str) -> None:
 
 
 def test_a_change_of_a_millionth_in_one_cell_would_be_seen() -> None:
-    record = devices.load(FILES["ekv_row"])
+    record = DEVICES.load("ekv_row")
     crossbar, bias = of.circuit(record["inputs"])
     g = crossbar.cell.second.g
     at = np.unravel_index(np.argmax(np.asarray(record["outputs"]["i_cell"])), g.shape)
@@ -61,15 +55,15 @@ def test_a_change_of_a_millionth_in_one_cell_would_be_seen() -> None:
 def test_ngspice_still_gives_the_stored_values(name: str) -> None:
     if shutil.which("ngspice") is None:
         pytest.skip("ngspice is not on PATH: the stored circuits are not rerun")
-    record = devices.load(FILES[name])
-    again = devices.simulate(devices.inputs(name))
+    record = DEVICES.load(name)
+    again = DEVICES.simulate(DEVICES.inputs(name))
     for quantity, want in record["outputs"].items():
         assert difference(again[quantity], want, quantity) < 1e-12, quantity
 
 
 @every_circuit
 def test_the_newton_reference_agrees_with_ngspice(name: str) -> None:
-    record = devices.load(FILES[name])
+    record = DEVICES.load(name)
     x = record["inputs"]
     cell = newton.build(x["cell"])
     solution = newton.solve(cell, **{k: v for k, v in x.items() if k != "cell"})

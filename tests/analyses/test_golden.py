@@ -1,27 +1,19 @@
-"""The nodal reference and the package against circuits solved by ngspice (tests/golden)."""
+"""The nodal reference and the package against circuits solved by ngspice (tests/golden/linear)."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from golden import make
+from golden import LINEAR
 from reference import nodal
 
 TOL = 1e-9
-FILES = {path.stem: path for path in sorted(Path(make.HERE).glob("*.json"))}
 VOLTAGES = ("v_row", "v_col")
-every_circuit = pytest.mark.parametrize("name", FILES)
-
-
-def test_every_circuit_is_stored() -> None:
-    assert set(FILES) == set(make.CIRCUITS)
-    for path in FILES.values():
-        assert make.load(path)["ngspice"].startswith("ngspice-")
+every_circuit = pytest.mark.parametrize("name", LINEAR.stored())
 
 
 def disagreement(want: dict[str, Any], got: dict[str, Any]) -> dict[str, float]:
@@ -100,7 +92,7 @@ solvers = pytest.mark.parametrize(
 @every_circuit
 @solvers
 def test_agrees_with_ngspice(solver: Any, view: Any, name: str) -> None:
-    record = make.load(FILES[name])
+    record = LINEAR.load(name)
     assert_agrees(view(record["outputs"]), solver(record["inputs"]))
 
 
@@ -109,7 +101,7 @@ def test_agrees_with_ngspice(solver: Any, view: Any, name: str) -> None:
 def test_the_comparison_can_fail(solver: Any, view: Any, name: str) -> None:
     """A relative change of 1e-6 in one conductance is seen in the currents, in one resistance (the
     one with the largest drop) in the voltages."""
-    record = make.load(FILES[name])
+    record = LINEAR.load(name)
     x, out = record["inputs"], record["outputs"]
     want = view(out)
     assert_agrees(want, solver(x))
@@ -130,8 +122,8 @@ def test_the_comparison_can_fail(solver: Any, view: Any, name: str) -> None:
 def test_ngspice_still_gives_the_stored_values(name: str) -> None:
     if shutil.which("ngspice") is None:
         pytest.skip("ngspice is not on PATH: the stored circuits are not rerun")
-    record = make.load(FILES[name])
-    again = make.simulate(record["inputs"])
+    record = LINEAR.load(name)
+    again = LINEAR.simulate(record["inputs"])
     assert again.keys() == record["outputs"].keys()
     for kind in (VOLTAGES, ("i_cell", "i_row", "i_col")):
         scale = max(np.abs(record["outputs"][k]).max() for k in kind)

@@ -1,34 +1,32 @@
-"""Write the golden circuits with nonlinear cells: netlists from seeds, solved by ngspice, as JSON.
-
-    cd tests && python -m golden.devices                  # all circuits
-    cd tests && python -m golden.devices diode sinh_half  # those of these names
+"""Crossbars of nonlinear cells, in select schemes and with source lines along the bit lines.
 
 Nothing here is shared with the package or with the Newton reference: the netlist is written element
 by element, series cells with the node between their two elements. Cells are B sources with explicit
 constants, but for resistors and the level 1 MOSFET, which is ngspice's own. Every cell and every
-wire segment has an ammeter (a 0 V source) in series. A segment is a source of r times the current
-of its ammeter: with resistors ngspice's matrix would hold the large 1/r, in the rounding of which
-the cells of floating lines drown (errors of 1e-11). An ideal wire is the ammeter alone: a resistor
-of 0 ohm would silently become 1 mohm.
+wire segment has an ammeter in series. A segment is a source of r times the current of its ammeter:
+with resistors ngspice's matrix would hold the large 1/r, in the rounding of which the cells of
+floating lines drown (errors of 1e-11).
 """
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from golden.make import load as load, save, version
+from .suite import (
+    Array,
+    Family,
+    ammeter,
+    collect,
+    number,
+    operating_point,
+    rounded,
+    solve,
+    source,
+)
 
-Array = NDArray[np.float64]
-HERE = Path(__file__).with_suffix("")
-OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20 itl1=500"
 # k T / q at 27 C, ngspice's default temperature. In two parts, as ngspice 39 rounds the constants
 # of B sources to 11 digits before it parses them; the parameters have 6 digits.
 _U_T = 1.380649e-23 * 300.15 / 1.602176634e-19
@@ -125,7 +123,7 @@ def circuit(kind: str, rows: int, cols: int, seed: int, drive: str) -> dict[str,
         else:
             r[:, -1] = np.inf
         r[:, 0] += terminal
-        return _round(r, 6)
+        return rounded(r, 6)
 
     r_row = segments(cols if along else rows, rows if along else cols, 50.0)
     r_col = segments(cols, rows, 100.0)
@@ -142,7 +140,7 @@ def circuit(kind: str, rows: int, cols: int, seed: int, drive: str) -> dict[str,
     else:
         low, high = (float(x) for x in (options[0] if along else scheme).split(".."))
         driven = v_col if scheme == "reverse" else v_row
-        driven[:] = _round(rng.uniform(low, high, driven.size), 6)
+        driven[:] = rounded(rng.uniform(low, high, driven.size), 6)
     return {
         "along": along,
         "cell": cell,
@@ -163,10 +161,10 @@ def _cell(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> dict[s
     kind, *options = kind.split()
 
     def uniform(low: float, high: float) -> Array:
-        return _round(rng.uniform(low, high, shape), 6)
+        return rounded(rng.uniform(low, high, shape), 6)
 
     def decades(low: float, high: float) -> Array:
-        return _round(10 ** rng.uniform(low, high, shape), 6)
+        return rounded(10 ** rng.uniform(low, high, shape), 6)
 
     def one(kind: str) -> dict[str, Any]:
         if kind == "ohmic":
@@ -176,7 +174,7 @@ def _cell(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> dict[s
         if kind == "polynomial":
             g = decades(-6, -4)
             g_2, g_3 = g * uniform(-0.2, 0.2), g * uniform(0, 1.2)
-            return {"g": g, "g_2": _round(g_2, 6), "g_3": _round(g_3, 6)}
+            return {"g": g, "g_2": rounded(g_2, 6), "g_3": rounded(g_3, 6)}
         if kind == "poole_frenkel":
             return {"g": decades(-7, -5), "v_pf": uniform(0.05, 0.2)}
         if kind == "rectifying":
@@ -194,7 +192,7 @@ def _cell(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> dict[s
         x: dict[str, Any] = {"beta": 1.11111e-3, "v_t": 0.45, "lam": 0.05, "v_gate": gate}
         if "mismatch" in options:
             x |= {"beta": uniform(1e-3, 1.2e-3), "v_t": uniform(0.4, 0.5)}
-            x["v_gate"] = _round(rng.uniform(0.3, 1.8, (shape[0], 1)), 6)
+            x["v_gate"] = rounded(rng.uniform(0.3, 1.8, (shape[0], 1)), 6)
         return x | ({"n": 1.3} if kind == "ekv" else {"gamma": 0.45, "phi": 0.8})
 
     def named(kind: str) -> dict[str, Any]:
@@ -209,11 +207,6 @@ def _cell(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> dict[s
         a, b = pairs[kind]
         return {"kind": "series", "a": named(a), "b": named(b)}
     return named(kind)
-
-
-def _round(x: Array, digits: int) -> Array:
-    """Rounded to significant digits, so that the files are short and do not hang on libm."""
-    return np.array([float(f"{v:.{digits}g}") for v in np.ravel(x)]).reshape(np.shape(x))
 
 
 # Current from node p to node q as an expression of ngspice, of the parameters and of v = V(p,q).
@@ -247,12 +240,12 @@ def _ekv(x: dict[str, str], p: str, q: str) -> str:
     return f"{factor}*({s}*{s}-{d}*{d})"
 
 
-def netlist(x: dict[str, Any], raw: str) -> str:
+def elements(x: dict[str, Any]) -> list[str]:
     """The nodes are w{i}_{j} (row family), b{i}_{j} (column family) and m{i}_{j} (inside a series
     cell); cell (i, j) has the ammeter vg{i}_{j}, next to w{i}_{j}; segment k of a line has the
     ammeter vr{line}_{k}, counted from the near end, or vc{line}_{k}, counted from the top."""
     rows, cols = x["r_col"].shape[0] - 1, x["r_col"].shape[1]
-    lines = ["* crossbar", OPTIONS]
+    lines: list[str] = []
     shared: dict[str, str] = {}  # gate sources and MOSFET models, by their definition
 
     def define(prefix: str, text: str) -> str:
@@ -264,23 +257,23 @@ def netlist(x: dict[str, Any], raw: str) -> str:
 
     def wire(tag: str, a: str, b: str, r: float) -> None:
         if r == 0:
-            lines.append(f"v{tag} {a} {b} 0")
+            lines.append(ammeter(tag, a, b))
         elif r < np.inf:
-            lines.extend([f"v{tag} {a} {tag} 0", f"h{tag} {tag} {b} v{tag} {r:.17g}"])
+            lines.extend([ammeter(tag, a, tag), f"h{tag} {tag} {b} v{tag} {number(r)}"])
 
     def element(tag: str, p: str, q: str, spec: dict[str, Any], i: int, j: int) -> None:
         parameters = {
             k: float(np.broadcast_to(v, (rows, cols))[i, j]) for k, v in spec.items() if k != "kind"
         }
-        text = {k: f"({v:.17g})" for k, v in parameters.items()}
+        text = {k: f"({number(v)})" for k, v in parameters.items()}
         kind = spec["kind"]
         if kind == "ohmic":
-            lines.append(f"r{tag} {p} {q} {1 / parameters['g']:.17g}")
+            lines.append(f"r{tag} {p} {q} {number(1 / parameters['g'])}")
         elif kind == "level1":
-            gate = define("gate", f"v{{0}} {{0}} 0 {parameters['v_gate']:.17g}")
+            gate = define("gate", source("{0}", "{0}", parameters["v_gate"]))
             card = ".model {} nmos level=1 is=1e-30 tox=1e-3 tnom=27"
             names = {"beta": "kp", "v_t": "vto", "lam": "lambda", "gamma": "gamma", "phi": "phi"}
-            card += "".join(f" {name}={parameters[k]:.17g}" for k, name in names.items())
+            card += "".join(f" {name}={number(parameters[k])}" for k, name in names.items())
             lines.append(f"m{tag} {p} {gate} {q} 0 {define('nmos', card)} w=1u l=1u")
         elif kind == "ekv":
             lines.append(f"b{tag} {p} {q} I={_ekv(text, p, q)}")
@@ -296,73 +289,40 @@ def netlist(x: dict[str, Any], raw: str) -> str:
         wire(f"c{line}_{k}", f"f{line}" if k == 0 else a, f"n{line}" if k == rows else b, r)
     for node, key in zip("stfn", ("v_row_near", "v_row_far", "v_col_far", "v_col_near")):
         for line, v in enumerate(x[key]):
-            lines.append(f"v_{node}{line} {node}{line} 0 {v:.17g}")
+            lines.append(source(f"_{node}{line}", f"{node}{line}", v))
     for i, j in np.ndindex(rows, cols):
         p, q = f"a{i}_{j}", f"b{i}_{j}"
-        lines.append(f"vg{i}_{j} w{i}_{j} {p} 0")
+        lines.append(ammeter(f"g{i}_{j}", f"w{i}_{j}", p))
         if x["cell"]["kind"] == "series":
             element(f"p{i}_{j}", p, f"m{i}_{j}", x["cell"]["a"], i, j)
             element(f"q{i}_{j}", f"m{i}_{j}", q, x["cell"]["b"], i, j)
         else:
             element(f"p{i}_{j}", p, q, x["cell"], i, j)
-    # The raw file holds full doubles, by name; wrdata and print would round them.
-    lines += [".control", "set filetype=binary", "op", f"write {raw}", "quit", ".endc", ".end"]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def netlist(x: dict[str, Any]) -> str:
+    return operating_point(elements(x))
 
 
 def simulate(x: dict[str, Any]) -> dict[str, Array]:
     """What ngspice finds, checked by Kirchhoff's law at the columns."""
     rows, cols = x["r_col"].shape[0] - 1, x["r_col"].shape[1]
-    value = run(netlist(x, "out.raw"))
-
-    def collect(form: str) -> Array:
-        return np.array([[value[form.format(i, j)] for j in range(cols)] for i in range(rows)])
-
-    i_cell = collect("i(vg{}_{})")
+    value = solve(netlist(x))
+    i_cell = collect(value, "i(vg{}_{})", rows, cols)
     i_out = i_cell.sum(0)
-    # What has no ammeter is open.
-    ends = [[value.get(f"i(vc{j}_{k})", 0.0) for j in range(cols)] for k in (0, rows)]
-    if (np.abs(i_out - np.subtract(ends[1], ends[0])) > 1e-12 * np.abs(i_cell).max()).any():
+    i_col = collect(value, "i(vc{1}_{0})", rows + 1, cols)
+    if (np.abs(i_out - (i_col[-1] - i_col[0])) > 1e-12 * np.abs(i_cell).max()).any():
         raise RuntimeError("the currents of the cells and of the terminals do not balance")
-    return {
-        "v_row": collect("v(w{}_{})"),
-        "v_col": collect("v(b{}_{})"),
+    outputs = {
+        "v_row": collect(value, "v(w{}_{})", rows, cols),
+        "v_col": collect(value, "v(b{}_{})", rows, cols),
         "i_cell": i_cell,
         "i_out": i_out,
     }
+    if i_cell.size > 100:
+        del outputs["i_cell"]  # for the size of the files
+    return {k: rounded(v, 15) for k, v in outputs.items()}
 
 
-def run(text: str) -> dict[str, float]:
-    """Every voltage and current by its name. ngspice's exit status says nothing about convergence,
-    so the output is checked."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.cir").write_text(text)
-        command = ["ngspice", "-b", "in.cir"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
-        log = done.stdout + done.stderr
-        raw = Path(folder) / "out.raw"
-        if not raw.exists() or any(w in log.lower() for w in ("singular", "error", "stepping")):
-            raise RuntimeError(f"ngspice failed:\n{log[-2000:]}")
-        head, _, body = raw.read_bytes().partition(b"Binary:\n")
-    names = [line.split("\t")[2] for line in head.decode().splitlines() if line.startswith("\t")]
-    data = np.frombuffer(body)[-len(names) :]  # of a sweep, the last point
-    if len(data) != len(names) or not np.isfinite(data).all():
-        raise RuntimeError(f"{len(names)} columns expected, {len(data)} found, or not finite")
-    return dict(zip(names, data.tolist()))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="circuits to write (default: all)")
-    HERE.mkdir(exist_ok=True)
-    for name in parser.parse_args().names or CIRCUITS:
-        x = inputs(name)
-        outputs = {k: _round(v, 15) for k, v in simulate(x).items()}
-        if outputs["i_cell"].size > 100:
-            del outputs["i_cell"]  # for the size of the files
-        record = {"name": name, "ngspice": version(), "inputs": x, "outputs": outputs}
-        save(HERE / f"{name}.json", record)
-
-
-if __name__ == "__main__":
-    main()
+DEVICES = Family("devices", CIRCUITS, inputs, simulate)

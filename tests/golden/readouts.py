@@ -1,9 +1,6 @@
-"""Write the golden circuits with amplifiers, floating bit lines, straps and 2T2R cells.
+"""Crossbars with amplifiers, floating bit lines, straps and 2T2R cells.
 
-    cd tests && python -m golden.readouts            # all circuits
-    cd tests && python -m golden.readouts tia taps   # those of these names
-
-The arrays are those of golden.devices, whose netlists are changed here, line by line: what stood at
+The arrays are those of devices.py, whose netlists are changed here, line by line: what stood at
 the sense end of a bit line gives way to an amplifier or to nothing, and straps are resistors more.
 An amplifier is its equations, a B source `A (v_plus - v)` or `c + h tanh((A (v_plus - v) - c) / h)`
 with a feedback resistor, never an equivalent. From zero, ngspice does not find the operating point
@@ -13,19 +10,14 @@ what it is.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from golden import devices
-from golden.make import load as load, save, version
+from . import devices
+from .suite import Array, Family, collect, number, operating_point, rounded, solve, source
 
-HERE = Path(__file__).with_suffix("")
-
-# name: array as in golden.devices, and what is changed.
+# name: array as in devices.py, and what is changed.
 #   "tia": amplifiers of random gain, feedback and offset; "clamp": with a swing so narrow that some
 #   of them saturate; "float": no sense; "load": resistors in its place; "taps": straps at random
 #   nodes; "pairs": rows two by two at opposite voltages, with ideal wire between the two.
@@ -55,7 +47,7 @@ CIRCUITS: dict[str, tuple[tuple[str, int, int, int, str], str]] = {
 
 
 def inputs(name: str) -> dict[str, Any]:
-    """Those of golden.devices, and "tia": "r_f", "gain", "v_plus", "v_low" and "v_high" (columns
+    """Those of devices.py, and "tia": "r_f", "gain", "v_plus", "v_low" and "v_high" (columns
     each), "r_tap_row" and "r_tap_col" (rows, cols), from nodes to near terminals; None or inf where
     there is none."""
     array, change = CIRCUITS[name]
@@ -63,7 +55,7 @@ def inputs(name: str) -> dict[str, Any]:
     changes = change.split()
     rows, cols = x["r_col"].shape[0] - 1, x["r_col"].shape[1]
     rng = np.random.default_rng(array[3] + 1000)
-    uniform = lambda low, high, shape: devices._round(rng.uniform(low, high, shape), 6)
+    uniform = lambda low, high, shape: rounded(rng.uniform(low, high, shape), 6)
     x |= {"tia": None, "r_tap_row": None, "r_tap_col": None}
     if "tia" in changes:
         largest = 0.2 if "ohmic" in array[0] else 1.0
@@ -74,7 +66,7 @@ def inputs(name: str) -> dict[str, Any]:
             tia["v_low"] = -uniform(0.05, 0.2, cols) * largest
         x["tia"] = tia
         x["r_col"][-1] -= 100.0  # no more resistance than the lead-out's
-        x["r_col"] = devices._round(x["r_col"], 6)
+        x["r_col"] = rounded(x["r_col"], 6)
     if "float" in changes:
         x["r_col"][-1] = np.inf
     if "load" in changes:
@@ -91,58 +83,42 @@ def inputs(name: str) -> dict[str, Any]:
 
 
 def netlist(x: dict[str, Any]) -> str:
-    """That of golden.devices, with `o{j}` the output of amplifier j."""
-    lines = devices.netlist(x, "out.raw").splitlines()
-    at = lines.index(".control")
-    more: list[str] = []
+    """That of devices.py, with `o{j}` the output of amplifier j."""
+    lines = devices.elements(x)
     for j in range(x["r_col"].shape[1]) if x["tia"] else ():
         value = {k: None if v is None else float(v[j]) for k, v in x["tia"].items()}
-        lines.remove(f"v_n{j} n{j} 0 {x['v_col_near'][j]:.17g}")
-        at -= 1
-        v_out = f"({value['gain']:.17g})*(({value['v_plus']:.17g})-V(n{j}))"
+        lines.remove(source(f"_n{j}", f"n{j}", x["v_col_near"][j]))
+        v_out = f"({number(value['gain'])})*(({number(value['v_plus'])})-V(n{j}))"
         if value["v_low"] is not None and value["v_high"] is not None:
             center = (value["v_high"] + value["v_low"]) / 2
             half = (value["v_high"] - value["v_low"]) / 2
             # ngspice rounds constants of B sources to 11 digits; a sum of two has more
             c, h = (f"({f:.9f}+({y - f:.10e}))" for y in (center, half) for f in (round(y, 9),))
             v_out = f"{c}+{h}*tanh(({v_out}*exp(9*(V(slow)-1))-{c})/{h})"
-        more += [f"ramp{j} n{j} o{j} {value['r_f']:.17g}", f"bamp{j} o{j} 0 V={v_out}"]
+        lines += [f"ramp{j} n{j} o{j} {number(value['r_f'])}", f"bamp{j} o{j} 0 V={v_out}"]
     for key, node, end in (("row", "w", "s"), ("col", "b", "n")):
         if x[f"r_tap_{key}"] is not None:
             for (i, j), r in np.ndenumerate(x[f"r_tap_{key}"]):
                 line = j if key == "col" or x["along"] else i
                 if r < np.inf:
-                    more.append(f"rtap{node}{i}_{j} {node}{i}_{j} {end}{line} {r:.17g}")
+                    lines.append(f"rtap{node}{i}_{j} {node}{i}_{j} {end}{line} {number(r)}")
     if x["tia"] and x["tia"]["v_low"] is not None:
-        lines[lines.index("op")] = "dc vslow 0 1 0.015625"
-        more.append("vslow slow 0 0")
-    return "\n".join([*lines[:at], *more, *lines[at:]]) + "\n"
+        return operating_point([*lines, source("slow", "slow", 0)], "dc vslow 0 1 0.015625")
+    return operating_point(lines)
 
 
-def simulate(x: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
+def simulate(x: dict[str, Any]) -> dict[str, Array]:
     rows, cols = x["r_col"].shape[0] - 1, x["r_col"].shape[1]
-    value = devices.run(netlist(x))
-    each = lambda form: np.array(
-        [[value[form.format(i, j)] for j in range(cols)] for i in range(rows)]
-    )
-    outputs = {"v_row": each("v(w{}_{})"), "v_col": each("v(b{}_{})")}
-    outputs["i_out"] = each("i(vg{}_{})").sum(0)
+    value = solve(netlist(x))
+    outputs = {
+        "v_row": collect(value, "v(w{}_{})", rows, cols),
+        "v_col": collect(value, "v(b{}_{})", rows, cols),
+        "i_out": collect(value, "i(vg{}_{})", rows, cols).sum(0),
+    }
     if x["tia"]:
-        outputs["output"] = np.array([value[f"v(o{j})"] for j in range(cols)])
-        outputs["v_sense"] = np.array([value[f"v(n{j})"] for j in range(cols)])
-    return outputs
+        outputs["output"] = collect(value, "v(o{1})", 1, cols)[0]
+        outputs["v_sense"] = collect(value, "v(n{1})", 1, cols)[0]
+    return {k: rounded(v, 15) for k, v in outputs.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="circuits to write (default: all)")
-    HERE.mkdir(exist_ok=True)
-    for name in parser.parse_args().names or CIRCUITS:
-        x = inputs(name)
-        outputs = {k: devices._round(v, 15) for k, v in simulate(x).items()}
-        record = {"name": name, "ngspice": version(), "inputs": x, "outputs": outputs}
-        save(HERE / f"{name}.json", record)
-
-
-if __name__ == "__main__":
-    main()
+READOUTS = Family("readouts", CIRCUITS, inputs, simulate)

@@ -1,7 +1,4 @@
-"""Write the golden transients: arrays with capacitors and their readouts, in time, by ngspice.
-
-    cd tests && python -m golden.transients            # all circuits, some minutes
-    cd tests && python -m golden.transients tia_8      # those of these names
+"""Arrays with capacitors and their readouts, in time.
 
 Netlists are written element by element. A driver is a piecewise linear source behind a resistance;
 an amplifier is a macromodel, a transconductance `w (e - v)` into 1 F beside `A / w` with a buffer
@@ -13,19 +10,14 @@ points of ngspice itself.
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import tempfile
-from pathlib import Path
+import io
 from typing import Any
 
 import numpy as np
 
-from golden.devices import _round
-from golden.make import load as load, save, version
+from .suite import TEXT, Array, Family, ammeter, deck, number, rounded, run
 
-HERE = Path(__file__).with_suffix("")
-OPTIONS = ".options reltol={} abstol=1e-16 vntol=1e-11 chgtol={} trtol=1 gmin=1e-20"
+TOLERANCES = "reltol={} abstol=1e-16 vntol=1e-11 chgtol={} trtol=1 gmin=1e-20"
 UNIT = 1e-13  # [F]
 POINTS = 12
 
@@ -51,7 +43,7 @@ def inputs(name: str) -> dict[str, Any]:
     (cols,) each; `end` [s]."""
     side, seed, readout, cells, end = CIRCUITS[name]
     rng = np.random.default_rng(seed)
-    uniform = lambda low, high, *shape: _round(rng.uniform(low, high, shape), 6)
+    uniform = lambda low, high, *shape: rounded(rng.uniform(low, high, shape), 6)
     x: dict[str, Any] = {"g": uniform(1e-6, 1e-4, side, side), "end": end}
     x["b"] = 6.0 if cells == "sinh" else 0.0
     x |= {key: uniform(1, 5, side, side) for key in ("r_row", "r_col")}
@@ -63,7 +55,7 @@ def inputs(name: str) -> dict[str, Any]:
     edge, start = 0.02 * end, 0.05 * end
     width = edge + codes * (0.6 * end / 15)
     on = np.full(side, start)
-    x["t"] = _round(np.stack([on, on + edge, on + width, on + width + edge]), 9)
+    x["t"] = rounded(np.stack([on, on + edge, on + width, on + width + edge]), 9)
     high = uniform(0.1, 0.4, side)
     x["v"] = np.stack([0 * high, high, high, 0 * high])
     x["readout"] = readout
@@ -75,7 +67,7 @@ def inputs(name: str) -> dict[str, Any]:
     if readout == "tia":
         x["r_f"] = uniform(500, 3000, side)
         total = x["c_col"].sum(0) + x["c_in"]
-        x["c_f"] = _round(np.sqrt(total / (np.pi * x["r_f"] * x["gbw"])), 6)
+        x["c_f"] = rounded(np.sqrt(total / (np.pi * x["r_f"] * x["gbw"])), 6)
     if readout == "integrator":
         # the offset alone would fill it: integrators are reset until time 0, here by ngspice's .ic
         x["v_offset"] = 0 * x["v_offset"]
@@ -86,36 +78,36 @@ def inputs(name: str) -> dict[str, Any]:
     return x
 
 
-def netlist(x: dict[str, Any], data: str) -> str:
-    side, text = len(x["g"]), lambda y: format(float(y), ".17g")
+def netlist(x: dict[str, Any]) -> str:
+    side = len(x["g"])
     # the trapezoidal rule does not get past a corner where charge is collected; with looser
     # tolerances it does, and agrees to 5e-8
     collects = x["readout"] == "integrator"
-    options = OPTIONS.format(1e-6 if side == 32 else 1e-7, 1e-18 if collects else 1e-21)
-    lines = ["* transient", options + (" method=gear" if collects else "")]
+    options = TOLERANCES.format(1e-6 if side == 32 else 1e-7, 1e-18 if collects else 1e-21)
+    lines: list[str] = []
     for i in range(side):
-        corners = " ".join(f"{text(t)} {text(v)}" for t, v in zip(x["t"][:, i], x["v"][:, i]))
+        corners = " ".join(f"{number(t)} {number(v)}" for t, v in zip(x["t"][:, i], x["v"][:, i]))
         lines.append(f"vs{i} s{i} 0 pwl({corners})")
-        lines.append(f"rs{i} s{i} w{i}_in {text(x['r_source'][i])}")
+        lines.append(f"rs{i} s{i} w{i}_in {number(x['r_source'][i])}")
     for i, j in np.ndindex(side, side):
         w, b = f"w{i}_{j}", f"b{i}_{j}"
         before = f"w{i}_{j - 1}" if j else f"w{i}_in"
         after = f"b{i + 1}_{j}" if i < side - 1 else f"n{j}"
-        lines.append(f"rr{i}_{j} {before} {w} {text(x['r_row'][i, j])}")
-        lines.append(f"rc{i}_{j} {b} {after} {text(x['r_col'][i, j])}")
+        lines.append(f"rr{i}_{j} {before} {w} {number(x['r_row'][i, j])}")
+        lines.append(f"rc{i}_{j} {b} {after} {number(x['r_col'][i, j])}")
         if x["b"]:
-            size, b_ = text(x["g"][i, j] / x["b"]), text(x["b"])
+            size, b_ = number(x["g"][i, j] / x["b"]), number(x["b"])
             lines.append(f"bg{i}_{j} {w} {b} I={size}*sinh({b_}*V({w},{b}))")
         else:
-            lines.append(f"rg{i}_{j} {w} {b} {text(1 / x['g'][i, j])}")
-        lines.append(f"cw{i}_{j} {w} 0 {text(x['c_row'][i, j])}")
-        lines.append(f"cb{i}_{j} {b} 0 {text(x['c_col'][i, j])}")
-        lines.append(f"cx{i}_{j} {w} {b} {text(x['c_cell'][i, j])}")
+            lines.append(f"rg{i}_{j} {w} {b} {number(1 / x['g'][i, j])}")
+        lines.append(f"cw{i}_{j} {w} 0 {number(x['c_row'][i, j])}")
+        lines.append(f"cb{i}_{j} {b} 0 {number(x['c_col'][i, j])}")
+        lines.append(f"cx{i}_{j} {w} {b} {number(x['c_cell'][i, j])}")
     seen = []
     for j in range(side):
-        p = {k: text(v[j]) for k, v in x.items() if np.shape(v) == (side,)}
+        p = {k: number(v[j]) for k, v in x.items() if np.shape(v) == (side,)}
         if x["readout"] == "ground":
-            lines += [f"ri{j} n{j} m{j} {p['r_in']}", f"vi{j} m{j} 0 0"]
+            lines += [f"ri{j} n{j} m{j} {p['r_in']}", ammeter(f"i{j}", f"m{j}", "0")]
             seen.append(f"i(vi{j})")
         elif x["readout"] == "sample":
             lines += [f"rl{j} n{j} 0 {p['r_load']}", f"rw{j} n{j} o{j} {p['r_switch']}"]
@@ -125,9 +117,9 @@ def netlist(x: dict[str, Any], data: str) -> str:
             w = 2 * np.pi * x["gbw"][j]
             lines += [
                 f"ve{j} e{j} 0 {p['v_offset']}",
-                f"ga{j} 0 a{j} e{j} n{j} {text(w * UNIT)}",
-                f"ca{j} a{j} 0 {text(UNIT)}",
-                f"ra{j} a{j} 0 {text(x['gain'][j] / (w * UNIT))}",
+                f"ga{j} 0 a{j} e{j} n{j} {number(w * UNIT)}",
+                f"ca{j} a{j} 0 {number(UNIT)}",
+                f"ra{j} a{j} 0 {number(x['gain'][j] / (w * UNIT))}",
                 f"ea{j} o{j} 0 a{j} 0 1",
                 f"rf{j} n{j} o{j} {p['r_f']}",
                 f"cf{j} n{j} o{j} {p['c_f']}",
@@ -135,43 +127,25 @@ def netlist(x: dict[str, Any], data: str) -> str:
             ]
             seen.append(f"v(o{j})")
     most = x["end"] / (4000 if side < 32 else 1500)
-    lines += [
-        *(".control", "set wr_singlescale", "set numdgt=15"),
-        f"tran {text(most)} {text(x['end'])} 0 {text(most)}",
-        *(f"wrdata {data} {' '.join(seen)}", "quit", ".endc", ".end", ""),
-    ]
-    return "\n".join(lines)
+    return deck(
+        "transient",
+        options + (" method=gear" if collects else ""),
+        lines,
+        "set wr_singlescale",
+        "set numdgt=15",
+        f"tran {number(most)} {number(x['end'])} 0 {number(most)}",
+        f"wrdata {TEXT} {' '.join(seen)}",
+    )
 
 
-def simulate(x: dict[str, Any]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.cir").write_text(netlist(x, "out.dat"))
-        done = subprocess.run(
-            ["ngspice", "-b", "in.cir"], cwd=folder, capture_output=True, text=True, timeout=3000
-        )
-        data, log = Path(folder) / "out.dat", done.stdout + done.stderr
-        if not data.exists() or any(w in log.lower() for w in ("singular", "error", "too small")):
-            raise RuntimeError(f"ngspice failed:\n{log[-2000:]}")
-        table = np.loadtxt(data)
+def simulate(x: dict[str, Any]) -> dict[str, Array]:
+    table = np.loadtxt(io.BytesIO(run(netlist(x), TEXT)))
     t, values = table[:, 0], table[:, 1:]
     if t[-1] < 0.999 * x["end"] or not np.isfinite(values).all():
         raise RuntimeError(f"ngspice stopped at {t[-1]} s, or what it has is not finite")
     at = np.searchsorted(t, np.linspace(0, x["end"], POINTS + 1)[1:] * (1 - 1e-12))
     at = np.unique(np.minimum(at, len(t) - 1))
-    return {"t": t[at], "output": values[at]}
+    return {"t": t[at], "output": rounded(values[at], 10)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="circuits to write (default: all)")
-    HERE.mkdir(exist_ok=True)
-    for name in parser.parse_args().names or CIRCUITS:
-        x = inputs(name)
-        found = simulate(x)
-        outputs = {"t": found["t"], "output": _round(found["output"], 10)}
-        record = {"name": name, "ngspice": version(), "inputs": x, "outputs": outputs}
-        save(HERE / f"{name}.json", record)
-
-
-if __name__ == "__main__":
-    main()
+TRANSIENTS = Family("transients", CIRCUITS, inputs, simulate)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from golden import devices
+from golden import DEVICES
 from reference import devices as of
 from xbarjax import spice
 from xbarjax._types import physical
@@ -122,13 +122,13 @@ def test_every_cell_of_the_package_is_here() -> None:
 @needs_ngspice
 @pytest.mark.parametrize("name", ["sinh_wires", "ekv_wires"])
 def test_wires_and_ends_agree_with_a_read(name: str) -> None:
-    crossbar, bias = of.circuit(devices.load(Path(devices.HERE) / f"{name}.json")["inputs"])
+    crossbar, bias = of.circuit(DEVICES.load(name)["inputs"])
     assert difference(crossbar, bias) < TOL
 
 
 @needs_ngspice
 def test_an_array_of_transistors_and_resistors_agrees_with_a_read() -> None:
-    crossbar, bias = of.circuit(devices.load(Path(devices.HERE) / "ekv_row_32.json")["inputs"])
+    crossbar, bias = of.circuit(DEVICES.load("ekv_row_32")["inputs"])
     assert difference(crossbar, bias) < 1e-10
 
 

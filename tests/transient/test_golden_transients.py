@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,12 +9,11 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from golden import transients
+from golden import TRANSIENTS
 from xbarjax.drive import waveform
 
 TOL = 1e-4
 QUICK = ("rc_8", "tia_16", "integrator_8")
-FILES = {path.stem: path for path in sorted(Path(transients.HERE).glob("*.json"))}
 
 
 def circuit(x: dict[str, Any]) -> tuple[xb.Crossbar, waveform.Waveform]:
@@ -37,16 +35,12 @@ def circuit(x: dict[str, Any]) -> tuple[xb.Crossbar, waveform.Waveform]:
     return xb.Crossbar(cell, wires, drive, readout), waveform.Waveform(x["t"], x["v"])
 
 
-def test_every_circuit_is_stored() -> None:
-    assert set(FILES) == set(transients.CIRCUITS)
-
-
 slow = lambda name: pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [slow(name) for name in FILES])
+@pytest.mark.parametrize("name", [slow(name) for name in TRANSIENTS.stored()])
 def test_a_transient_agrees_with_ngspice(name: str) -> None:
-    record = transients.load(FILES[name])
+    record = TRANSIENTS.load(name)
     x, want = record["inputs"], record["outputs"]
     crossbar, wave = circuit(x)
     s = xb.simulate(crossbar, wave, np.concatenate([[0.0], want["t"]]), rtol=1e-5, max_steps=2048)
@@ -56,7 +50,7 @@ def test_a_transient_agrees_with_ngspice(name: str) -> None:
 
 def test_the_comparison_can_fail() -> None:
     """By a hundredth of the capacitance of the word lines."""
-    record = transients.load(FILES["rc_8"])
+    record = TRANSIENTS.load("rc_8")
     x, want = record["inputs"], record["outputs"]
     x["c_row"] = 1.01 * np.asarray(x["c_row"])
     crossbar, wave = circuit(x)

@@ -1,30 +1,17 @@
-"""Write the golden circuits: netlists from seeds, solved by ngspice, stored as JSON.
-
-    python tests/golden/make.py            # all circuits
-    python tests/golden/make.py wide tiny  # those of these names
+"""Linear crossbars: wires, ends and resistors, ideal, broken and missing ones among them.
 
 Nothing here is shared with the package or with the nodal reference: the netlist is written element
-by element. Every wire segment and every cell has an ammeter (a 0 V source) in series, so that the
-currents are unknowns of ngspice's own matrix and not differences of voltages. An ideal wire is the
-ammeter alone: a resistor of 0 ohm would silently become 1 mohm. A broken wire (inf) and a cell of
-0 S are left out.
+by element. Every wire segment and every cell has an ammeter in series. A broken wire (inf) and a
+cell of 0 S are left out.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-HERE = Path(__file__).parent
-OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20 itl1=500"
+from .suite import Array, Family, ammeter, collect, number, operating_point, solve, source
 
 # name: rows, cols, seed, wires, drive, sense. "open" ends at the near end only, "both" has
 # terminals at both ends, "far" has one at the far end only; "ideal" sets the near resistance to 0,
@@ -104,12 +91,12 @@ def inputs(name: str) -> dict[str, Array]:
     }
 
 
-def netlist(x: dict[str, Array], raw: str) -> str:
+def netlist(x: dict[str, Array]) -> str:
     """Row segment k of line i has the ammeter vr{i}_{k}, counted from the driver (k = cols: the far
     end); column segment k of line j has vc{k}_{j}, counted from the far end (k = 0) down to the
     sense terminal; the cells have vg{i}_{j}; the nodes are w{i}_{j} and b{i}_{j}."""
     rows, cols = x["g"].shape
-    lines = ["* crossbar", OPTIONS]
+    lines: list[str] = []
 
     def branch(tag: str, a: str, b: str, *resistances: float) -> None:
         """An ammeter and resistors in series from a to b; nothing if one of them is inf."""
@@ -117,20 +104,20 @@ def netlist(x: dict[str, Array], raw: str) -> str:
             return
         values = [r for r in resistances if r > 0]
         nodes = [f"{tag}_{k}" for k in range(len(values))] + [b]
-        lines.append(f"v{tag} {a} {nodes[0]} 0")
+        lines.append(ammeter(tag, a, nodes[0]))
         for k, r in enumerate(values):
-            lines.append(f"r{tag}_{k} {nodes[k]} {nodes[k + 1]} {r:.17g}")
+            lines.append(f"r{tag}_{k} {nodes[k]} {nodes[k + 1]} {number(r)}")
 
     for i in range(rows):
-        lines += [f"vs{i} s{i} 0 {x['v_in'][i]:.17g}", f"vt{i} t{i} 0 {x['v_in'][i]:.17g}"]
+        lines += [source(f"s{i}", f"s{i}", x["v_in"][i]), source(f"t{i}", f"t{i}", x["v_in"][i])]
         for j in range(cols):
             before = f"w{i}_{j - 1}" if j else f"s{i}"
-            source = [] if j else [x["r_source"][i]]
-            branch(f"r{i}_{j}", before, f"w{i}_{j}", *source, x["r_row"][i, j])
+            driver = [] if j else [x["r_source"][i]]
+            branch(f"r{i}_{j}", before, f"w{i}_{j}", *driver, x["r_row"][i, j])
         branch(f"r{i}_{cols}", f"w{i}_{cols - 1}", f"t{i}", x["r_source_far"][i])
     for j in range(cols):
         v = x["v_ref"][j] + x["v_offset"][j]
-        lines += [f"vn{j} n{j} 0 {v:.17g}", f"vf{j} f{j} 0 {v:.17g}"]
+        lines += [source(f"n{j}", f"n{j}", v), source(f"f{j}", f"f{j}", v)]
         branch(f"c0_{j}", f"f{j}", f"b0_{j}", x["r_in_far"][j])
         for i in range(rows):
             last = i == rows - 1
@@ -140,88 +127,19 @@ def netlist(x: dict[str, Array], raw: str) -> str:
     for i, j in np.ndindex(rows, cols):
         if x["g"][i, j] > 0:
             branch(f"g{i}_{j}", f"w{i}_{j}", f"b{i}_{j}", 1 / x["g"][i, j])
-    # The raw file holds full doubles, by name; wrdata and print would round them.
-    lines += [".control", "set filetype=binary", "op", f"write {raw}", "quit", ".endc", ".end"]
-    return "\n".join(lines) + "\n"
+    return operating_point(lines)
 
 
-def simulate(x: dict[str, Array]) -> dict[str, Array]:
-    """Run ngspice. The exit status says nothing about convergence, so the output is checked."""
+def simulate(x: dict[str, Any]) -> dict[str, Array]:
     rows, cols = x["g"].shape
-    with tempfile.TemporaryDirectory() as folder:
-        text = netlist(x, "out.raw")
-        (Path(folder) / "in.cir").write_text(text)
-        command = ["ngspice", "-b", "in.cir"]
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
-        log = run.stdout + run.stderr
-        raw = Path(folder) / "out.raw"
-        if not raw.exists() or any(w in log.lower() for w in ("singular", "error", "stepping")):
-            raise RuntimeError(f"ngspice failed:\n{log[-2000:]}")
-        head, _, body = raw.read_bytes().partition(b"Binary:\n")
-    names = [line.split("\t")[2] for line in head.decode().splitlines() if line.startswith("\t")]
-    data = np.frombuffer(body)
-    if len(data) != len(names) or not np.isfinite(data).all():
-        raise RuntimeError(f"{len(names)} columns expected, {len(data)} found, or not finite")
-    value = dict(zip(names, data))
-    ammeters = sum(line.startswith(("vr", "vc", "vg")) for line in text.splitlines())
-    if sum(n.startswith(("i(vr", "i(vc", "i(vg")) for n in names) != ammeters:
-        raise RuntimeError("an ammeter is missing in the output")
-
-    def collect(form: str, m: int, n: int) -> Array:
-        # What has no ammeter is open; a missing node voltage is an error.
-        get = value.__getitem__ if form[0] == "v" else lambda name: value.get(name, 0.0)
-        return np.array([[get(form.format(i, j)) for j in range(n)] for i in range(m)])
-
+    value = solve(netlist(x))
     return {
-        "v_row": collect("v(w{}_{})", rows, cols),
-        "v_col": collect("v(b{}_{})", rows, cols),
-        "i_cell": collect("i(vg{}_{})", rows, cols),
-        "i_row": collect("i(vr{}_{})", rows, cols + 1),
-        "i_col": collect("i(vc{}_{})", rows + 1, cols),
+        "v_row": collect(value, "v(w{}_{})", rows, cols),
+        "v_col": collect(value, "v(b{}_{})", rows, cols),
+        "i_cell": collect(value, "i(vg{}_{})", rows, cols),
+        "i_row": collect(value, "i(vr{}_{})", rows, cols + 1),
+        "i_col": collect(value, "i(vc{}_{})", rows + 1, cols),
     }
 
 
-def version() -> str:
-    """The version line of ngspice."""
-    out = subprocess.run(["ngspice", "--version"], capture_output=True, text=True).stdout
-    return next(w for w in out.split() if w.startswith("ngspice-"))
-
-
-def save(path: Path, record: dict[str, Any]) -> None:
-    """Strict JSON, which has no infinity: written as the string "inf"."""
-
-    def plain(x: Any) -> Any:
-        if isinstance(x, dict):
-            return {k: plain(v) for k, v in x.items()}
-        if isinstance(x, list):
-            return [plain(v) for v in x]
-        if isinstance(x, np.ndarray):
-            return plain(x.tolist())
-        return "inf" if x == np.inf else x
-
-    text = json.dumps(plain(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    path.write_text(text.replace('],"', '],\n"') + "\n")
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A record; its lists become float64 arrays."""
-
-    def arrays(x: Any) -> Any:
-        if isinstance(x, dict):
-            return {k: arrays(v) for k, v in x.items()}
-        return np.array(x, dtype=object).astype(float) if isinstance(x, list) else x
-
-    return arrays(json.loads(path.read_text()))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="circuits to write (default: all)")
-    for name in parser.parse_args().names or CIRCUITS:
-        x = inputs(name)
-        record = {"name": name, "ngspice": version(), "inputs": x, "outputs": simulate(x)}
-        save(HERE / f"{name}.json", record)
-
-
-if __name__ == "__main__":
-    main()
+LINEAR = Family("linear", CIRCUITS, inputs, simulate)
