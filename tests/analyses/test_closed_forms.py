@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
+from reference.solvers import every_solver
 
 INF = np.inf
-SOLVERS = {"LadderCG": xb.LadderCG(), "Dense": xb.Dense()}
-both_solvers = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
+every = every_solver("LadderCG", "Dense")
 
 
 def close(got: Any, want: Any, tol: float = 1e-12) -> None:
@@ -22,7 +22,7 @@ def close(got: Any, want: Any, tol: float = 1e-12) -> None:
     assert np.abs(np.asarray(got) - want).max() <= tol * np.abs(want).max()
 
 
-@both_solvers
+@every
 def test_one_cell_is_a_series_circuit(solver: Any) -> None:
     xbar = xb.Crossbar(
         xb.Ohmic(jnp.array([[1e-4]])),
@@ -43,7 +43,7 @@ def test_one_cell_is_a_series_circuit(solver: Any) -> None:
     close(xb.read(xbar, jnp.array([0.0]), solver=solver).i_out, [-0.1 / (1e4 + 170)])
 
 
-@both_solvers
+@every
 def test_one_cell_between_four_terminals(solver: Any) -> None:
     """Either side is a Thevenin source: two terminals in parallel."""
     xbar = xb.Crossbar(
@@ -128,7 +128,7 @@ def test_a_word_line_between_two_voltages_is_sinh() -> None:
         assert np.abs(np.asarray(s.v_row[0]) - want).max() <= 1e-12 * 0.2
 
 
-@both_solvers
+@every
 def test_one_column_is_read_by_hand(solver: Any) -> None:
     """N x 1 with unequal numbers: a ladder of two sections and a star, solved as two by two."""
     g, r, v = np.array([2e-4, 5e-4]), np.array([100.0, 300.0]), np.array([0.2, -0.1])
@@ -141,7 +141,7 @@ def test_one_column_is_read_by_hand(solver: Any) -> None:
     close(s.i_col[:, 0], [(node[0] - node[1]) / r[0], node[1] / r[1]])
 
 
-@both_solvers
+@every
 def test_one_row_is_read_by_hand(solver: Any) -> None:
     """1 x N: every cell is in series with its bit line, and they load one word line."""
     g, r, r_col = np.array([2e-4, 5e-4]), np.array([100.0, 300.0]), np.array([40.0, 80.0])
@@ -192,7 +192,7 @@ def test_a_uniform_array_under_one_voltage_is_symmetric_across_its_diagonal() ->
     close(a, np.flip(w).T, 1e-11)
 
 
-@both_solvers
+@every
 def test_a_floating_column_is_a_voltage_divider(solver: Any) -> None:
     """An ideal bit line that ends nowhere takes the mean of its rows, weighted by conductance."""
     rng = np.random.default_rng(0)
@@ -208,7 +208,7 @@ def test_a_floating_column_is_a_voltage_divider(solver: Any) -> None:
     assert int(s.status) == 0
 
 
-@both_solvers
+@every
 def test_a_floating_row_is_a_voltage_divider(solver: Any) -> None:
     """Seen from a word line without source: the mean of the bit lines' references."""
     g = jnp.array([[1e-4, 3e-4], [2e-4, 1e-4]])
@@ -222,7 +222,7 @@ def test_a_floating_row_is_a_voltage_divider(solver: Any) -> None:
     close(s.i_out, [1e-4 * (v - 0.1) + 2e-4 * 0.1, 3e-4 * (v - 0.3) - 1e-4 * 0.1], 1e-11)
 
 
-@both_solvers
+@every
 def test_a_sneak_path_is_three_cells_in_series(solver: Any) -> None:
     """2 x 2, row 0 driven, column 0 sensed, the others floating: the classical sneak path."""
     g = jnp.array([[1e-6, 1e-4], [2e-4, 3e-4]])
@@ -234,7 +234,7 @@ def test_a_sneak_path_is_three_cells_in_series(solver: Any) -> None:
     np.testing.assert_allclose(s.i_out, [0.5 * (1e-6 + sneak), 0.0], rtol=1e-12, atol=1e-18)
 
 
-@both_solvers
+@every
 def test_a_break_leaves_what_is_behind_it_to_the_other_end(solver: Any) -> None:
     """A broken word line with ideal bit lines: cells behind the break see no voltage."""
     g = jnp.array([[1e-4, 2e-4, 3e-4]])

@@ -1,4 +1,4 @@
-"""Both solvers against the nodal reference: random circuits, a grid of sizes, hard circuits."""
+"""Every solver against the nodal reference: random circuits, a grid of sizes, hard circuits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,13 @@ import pytest
 
 import xbarjax as xb
 from reference import nodal
+from reference.solvers import SOLVERS, every_solver
 
 TOL = 1e-10
 INF = np.inf
 Circuit = dict[str, Any]
 VOLTAGES = ("v_row_near", "v_row_far", "v_col_near", "v_col_far")
-SOLVERS = {
-    "LadderCG": xb.LadderCG(),
-    "LadderCG in JAX": xb.LadderCG(native=False),
-    "Dense": xb.Dense(),
-    "BlockElimination": xb.BlockElimination(),
-}
-both_solvers = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
+QUICK = "LadderCG", "LadderCG in JAX", "BlockElimination", "Dense"
 
 # From one cell to 64 x 27: islands, split lines, broken, ideal and two-ended lines, outputs that
 # are all 0, a circuit without any current, the most iterations.
@@ -121,17 +116,17 @@ def cropped(seed: int, rows: int, cols: int) -> Circuit | None:
 @pytest.mark.parametrize("seed", FEW)
 def test_random_circuits_agree(seed: int) -> None:
     c = nodal.random_circuit(seed)
-    assert_agrees(c, SOLVERS["LadderCG"])
+    assert_agrees(c, xb.LadderCG())
     if np.prod(c["shape"]) <= 600:
-        assert_agrees(c, SOLVERS["Dense"])
+        assert_agrees(c, xb.Dense())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(200))
 def test_all_random_circuits_agree(seed: int) -> None:
     c = nodal.random_circuit(seed)
-    for solver in SOLVERS.values():
-        assert_agrees(c, solver)
+    for name in QUICK:
+        assert_agrees(c, SOLVERS[name].solver)
     jax.clear_caches()  # hardly two have the same shape
 
 
@@ -141,7 +136,7 @@ def many() -> list[Circuit]:
 
 
 @pytest.mark.few(1)
-@both_solvers
+@every_solver(*QUICK)
 def test_random_circuits_of_one_shape_agree(solver: Any) -> None:
     assert len(many()) > 300
     for c in many():
@@ -162,11 +157,8 @@ def test_a_cell_that_float32_can_hardly_hold(g_one: float) -> None:
     r_row, r_col = np.full((7, 6), 50.0), np.full((8, 5), 70.0)
     r_row[:, -1] = r_col[0] = INF
     v, rest = np.linspace(0.1, 0.3, 7), np.zeros(5)
-    c = dict(
-        zip(
-            ("shape", "g", "r_row", "r_col", *VOLTAGES), ((7, 5), g, r_row, r_col, v, v, rest, rest)
-        )
-    )
+    c: Circuit = {"shape": (7, 5), "g": g, "r_row": r_row, "r_col": r_col}
+    c |= dict(zip(VOLTAGES, (v, v, rest, rest)))
     assert_agrees(c, xb.LadderCG())
 
 
@@ -376,7 +368,7 @@ KINDS: dict[str, Kind] = {
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@both_solvers
+@every_solver(*QUICK)
 @every_kind
 def test_hard_circuits_agree(solver: Any, kind: str) -> None:
     for seed in range(5):
@@ -390,13 +382,13 @@ def test_float32_bears_small_and_large_numbers(kind: str) -> None:
         c = (KINDS | {"base": base})[kind](np.random.default_rng(seed))
         c = {k: np.asarray(v, np.float32).astype(float) for k, v in c.items()}
         s = reference(c)
-        sol = package(c, SOLVERS["LadderCG"], jnp.float32)
+        sol = package(c, xb.LadderCG(), jnp.float32)
         assert_masks(s, sol)
         bad = {k: v for k, v in disagreement(c, s, sol).items() if not v <= 1e-5}
         assert not bad, bad
 
 
-@both_solvers
+@every_solver(*QUICK)
 def test_a_circuit_without_current_is_no_failure(solver: Any) -> None:
     """Every word line floats, so that all of the array takes the voltage of the readout."""
     for seed in range(5):
@@ -416,7 +408,7 @@ def test_what_the_dtype_cannot_resolve_is_said_not_returned(dtype: Any, r_end: f
     c = {k: np.asarray(v, dtype).astype(float) for k, v in c.items()}
     s = reference(c)
     try:
-        sol = package(c, SOLVERS["LadderCG"], dtype)
+        sol = package(c, xb.LadderCG(), dtype)
     except RuntimeError as error:
         assert "float64" in str(error)
         assert dtype == jnp.float32 or r_end > 1e10

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import chex
 import equinox as eqx
 import jax
 import jax.export
 import jax.monitoring
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import pytest
 
 import xbarjax as xb
+from reference.solvers import SOLVERS, crossbar as circuit, every_pair, every_solver, solved
 
 ROWS, COLS, BATCH = 6, 5, 4
 rng = np.random.default_rng(0)
@@ -21,15 +24,13 @@ G = jnp.asarray(rng.uniform(1e-6, 1e-4, (BATCH, ROWS, COLS)))
 R = jnp.asarray(rng.uniform(1.0, 50.0, (BATCH, ROWS, COLS)))
 V = jnp.asarray(rng.uniform(0.0, 0.3, (BATCH, ROWS)))
 NAMES = ("i_out", "v_row", "v_col", "i_cell", "i_row_segments", "i_col_segments", "p_dissipated")
-SOLVERS = {"LadderCG": xb.LadderCG(), "Dense": xb.Dense()}
-both_solvers = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
 def crossbar(g: Any, r: Any) -> xb.Crossbar:
     return xb.Crossbar(xb.Ohmic(g), xb.Wires(r, 2 * r))
 
 
-def read(g: Any, r: Any, v: Any, solver: Any = SOLVERS["LadderCG"]) -> xb.Solution:
+def read(g: Any, r: Any, v: Any, solver: Any = xb.LadderCG()) -> xb.Solution:
     return xb.read(crossbar(g, r), v, solver=solver)
 
 
@@ -47,7 +48,7 @@ def assert_same(got: xb.Solution, want: list[xb.Solution], tol: float = 1e-12) -
     assert got.status.shape == (len(want),) and not np.asarray(got.status).any()
 
 
-@both_solvers
+@every_solver("LadderCG", "Dense")
 def test_jit_equals_eager(solver: Any) -> None:
     want = read(G[0], R[0], V[0], solver)
     got = jax.jit(lambda g, r, v: read(g, r, v, solver))(G[0], R[0], V[0])
@@ -56,7 +57,7 @@ def test_jit_equals_eager(solver: Any) -> None:
     np.testing.assert_array_equal(got.i_out, eqx.filter_jit(read)(G[0], R[0], V[0], solver).i_out)
 
 
-@both_solvers
+@every_solver("LadderCG")
 def test_vmap_equals_a_loop(solver: Any) -> None:
     """Over inputs of one array, and over whole crossbars as pytrees with an input each."""
     one = lambda g, r, v: read(g, r, v, solver)
@@ -128,6 +129,55 @@ def test_jacobian_of_a_read_is_the_transfer() -> None:
     np.testing.assert_allclose(reverse, want, rtol=1e-10)
 
 
+# Every solver, in every kind of circuit that it takes
+
+
+def test_every_solver_of_the_package_is_in_the_registry() -> None:
+    types = {x for x in vars(xb).values() if isinstance(x, type)}
+    public = {x for x in types if issubclass(x, lx.AbstractLinearSolver)}
+    assert {type(named.solver) for named in SOLVERS.values()} == public
+
+
+@every_pair(taken=False)
+def test_a_solver_refuses_what_it_does_not_take(solver: Any, kind: str) -> None:
+    v = V[0, : COLS if kind == "parallel" else ROWS]
+    with pytest.raises(ValueError, match=type(solver).__name__):
+        xb.read(circuit(kind, G[0], R[0]), v, solver=solver)
+
+
+@every_pair()
+def test_every_solver_is_transformed(solver: Any, kind: str) -> None:
+    """Arrays and inputs under one jit, a vmap and a gradient, traced once, against the reference
+    and its differences."""
+    g, r = G[:2, :3, :2], R[:2, :3, :2]
+    v, weight = V[:2, : 2 if kind == "parallel" else 3], np.array([1e5, -2e5])
+
+    def loss(*x: Any) -> tuple[Any, xb.Solution]:
+        solution = xb.read(circuit(kind, *x[:2]), x[2], solver=solver)
+        return jnp.vdot(weight, solution.i_out), solution
+
+    chex.clear_trace_counter()  # it knows functions by where they are written
+    slopes = jax.value_and_grad(chex.assert_max_traces(loss, n=1), (0, 1, 2), has_aux=True)
+    every = jax.jit(jax.vmap(slopes))
+    every(g[::-1], r[::-1], v[::-1])
+    (_, got), gradient = every(g, r, v)
+    assert not np.asarray(got.status).any()
+    for k, x in enumerate(zip(g, r, v)):
+        want = solved(kind, *x)
+        for name in ("i_out", "v_row", "v_col", "i_cell"):
+            a, b = np.asarray(getattr(got, name))[k], getattr(want, name)
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * np.abs(b).max())
+
+        step = [np.asarray(y) * rng.uniform(-1, 1, y.shape) for y in x]
+        at = lambda h, x=x, step=step: (
+            weight @ solved(kind, *(np.asarray(y) + h * z for y, z in zip(x, step))).i_out
+        )
+        h = 1e-2
+        slope = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+        along = sum(np.vdot(y[k], z) for y, z in zip(gradient, step))
+        assert along == pytest.approx(slope, rel=1e-7)
+
+
 # Compilations
 
 
@@ -138,7 +188,7 @@ class Compilations:
         self.on, self.count = False, 0
         jax.monitoring.register_event_duration_secs_listener(self.listen)
 
-    def listen(self, event: str, duration: float, **_: Any) -> None:
+    def listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if self.on and event.endswith("backend_compile_duration"):
             self.count += 1
 
@@ -210,7 +260,7 @@ def floats(tree: Any) -> set[str]:
     return {x.dtype.name for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)}
 
 
-@both_solvers
+@every_solver("LadderCG", "Dense")
 def test_float32_in_is_float32_out(solver: Any) -> None:
     """x64 is on in these tests, so that nothing but the arrays asks for float32."""
     g, r, v = (x[0].astype(jnp.float32) for x in (G, R, V))
