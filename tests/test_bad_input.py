@@ -256,7 +256,7 @@ def test_whole_numbers_lists_and_other_floats_are_taken_as_voltages(v: Any) -> N
         xb.VirtualGround(v_ref=v).v_ref,
         xb.waveform.step(v, 1e-9).v[1],
     ):
-        assert found.dtype == jnp.float64
+        assert found is not None and found.dtype == jnp.float64
         np.testing.assert_array_equal(found, want)
     pair = xb.nn.tile([v], xb.DifferentialPair(1e-6, 1e-4), lambda g: xb.Crossbar(xb.Ohmic(g)))
     np.testing.assert_allclose(pair.weights()[0], want, rtol=1e-12, atol=1e-15)

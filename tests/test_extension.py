@@ -37,10 +37,10 @@ class Cubic(xb.AbstractCell):
 class Biased(AbstractIdealReadout):
     """A virtual ground at `v` [V], whose output is in microamperes."""
 
-    r_in: Array
-    r_in_far: Array
+    r_in: Array  # pyright: ignore[reportIncompatibleVariableOverride]
+    r_in_far: Array  # pyright: ignore[reportIncompatibleVariableOverride]
     v: Array
-    r_strap: ClassVar[None] = None
+    r_strap: ClassVar[Array | None] = None
 
     def voltage(self, cols: int) -> Array:
         return jnp.broadcast_to(self.v, (cols,))

@@ -29,8 +29,8 @@ WEIGHTS = jnp.linspace(-1, 1, 20).reshape(5, 4)
 
 
 def array(cell: Any = None, readout: Any = None, drive: Any = None, **wires: Any) -> xb.Crossbar:
-    wires = xb.Wires(1.0, 2.0, **wires) if wires else WIRES
-    return xb.Crossbar(xb.Ohmic(G) if cell is None else cell, wires, drive, readout)
+    segments = xb.Wires(1.0, 2.0, **wires) if wires else WIRES
+    return xb.Crossbar(xb.Ohmic(G) if cell is None else cell, segments, drive, readout)
 
 
 def every(s: xb.Solution) -> Any:

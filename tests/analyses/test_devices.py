@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -44,7 +45,9 @@ def test_a_read_agrees_with_ngspice(name: str) -> None:
 def test_a_change_of_a_millionth_in_one_cell_would_be_seen() -> None:
     record = DEVICES.load("ekv_row")
     crossbar, bias = of.circuit(record["inputs"])
-    g = crossbar.cell.second.g
+    cell = crossbar.cell
+    assert isinstance(cell, xb.Series) and isinstance(cell.second, xb.Ohmic)
+    g = jnp.asarray(cell.second.g)
     at = np.unravel_index(np.argmax(np.asarray(record["outputs"]["i_cell"])), g.shape)
     changed = eqx.tree_at(lambda x: x.cell.second.g, crossbar, g.at[at].multiply(1 + 1e-6))
     got = xb.read(changed, bias)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("by_elimination")
 SHAPES = [(32, 32), (37, 20), (19, 41)]
 
 
-def crossbar(shape: tuple[int, int], dtype: Any = float, **parts: Any) -> xb.Crossbar:
+def crossbar(shape: tuple[int, int], dtype: Any = float, **parts: Any) -> Any:
     """Segments of 0 to 100 ohm, shorts, breaks, dead cells and lines, and a strong cell."""
     rng = np.random.default_rng(shape[0])
     g, r_row, r_col = (rng.uniform(a, b, shape) for a, b in ((1e-6, 1e-4), (0, 100), (0, 100)))
@@ -75,9 +75,8 @@ def test_lines_with_two_terminals_are_left_to_solves(shape: tuple[int, int]) -> 
 def test_long_columns_of_equal_rows_do_not_add_up_rounding() -> None:
     """What a segment lets through is so near to one that its rounding in float32, the same in every
     row, would show after hundreds of them."""
-    of = lambda dtype: xb.Crossbar(
-        xb.Ohmic(jnp.full((500, 16), 5e-5, dtype)), xb.Wires(*2 * [jnp.asarray(2.0, dtype)])
-    )
+    cells, r = (lambda dtype: xb.Ohmic(jnp.full((500, 16), 5e-5, dtype))), jnp.asarray(2.0)
+    of = lambda dtype: xb.Crossbar(cells(dtype), xb.Wires(r.astype(dtype), r.astype(dtype)))
     want = np.asarray(eliminated(of(jnp.float64)))
     assert error(eliminated(of(jnp.float32)), want) < 3e-6
     found = products.products(module._prepared(of(jnp.float32), SOLVES)[0])

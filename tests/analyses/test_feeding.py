@@ -38,7 +38,7 @@ def nodal(codes: Any, v: Any, r_level: float, r_ground: float) -> np.ndarray:
     for i, j in np.ndindex(g.shape):
         before = ("w", i, j - 1) if j else ("level", int(codes[i]))
         c.resistor(before, ("w", i, j), 2.0 + (0 if j else 30.0))
-        c.conductor(("w", i, j), ("b", i, j), g[i, j])
+        c.conductor(("w", i, j), ("b", i, j), float(g[i, j]))
         last = i == ROWS - 1
         c.resistor(("b", i, j), "ground" if last else ("b", i + 1, j), 3.0 + (40.0 if last else 0))
     found, _ = c.solve()
@@ -75,9 +75,9 @@ def test_shared_nodes_in_single_precision() -> None:
     g, v = (x.astype(jnp.float32) for x in array())
     level = np.linspace(0, 0.2, 4, dtype=np.float32)
     rows = feeding.levels(jnp.asarray([0, 3, 1, 1, 2, 3, 3, 0]), level, 500.0)
-    shares = {"rows": rows, "cols": feeding.ground_return(COLS, 20.0)}
-    s = feeding.read_shared(crossbar(xb.Ohmic(g)), v, **shares)
-    want = feeding.read_shared(crossbar(), array()[1], **shares)
+    ground = feeding.ground_return(COLS, 20.0)
+    s = feeding.read_shared(crossbar(xb.Ohmic(g)), v, rows=rows, cols=ground)
+    want = feeding.read_shared(crossbar(), array()[1], rows=rows, cols=ground)
     assert s.i_out.dtype == jnp.float32
     np.testing.assert_allclose(s.i_out, want.i_out, rtol=1e-5)
 
@@ -171,7 +171,8 @@ def differential(seed: int, rows: int, cols: int) -> tuple[Any, Any, Any]:
     random = np.random.default_rng(seed)
     w = random.normal(0, 0.3, (rows, cols)).clip(-1, 1)
     g = 1e-6 + 99e-6 * np.stack([np.maximum(w, 0), np.maximum(-w, 0)])
-    return *(xb.Ohmic(jnp.asarray(x)) for x in g), jnp.asarray(random.uniform(0, 0.2, rows))
+    plus, minus = (xb.Ohmic(jnp.asarray(x)) for x in g)
+    return plus, minus, jnp.asarray(random.uniform(0, 0.2, rows))
 
 
 def test_pairs_in_a_cell_subtract_there() -> None:

@@ -8,6 +8,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def outcome(load: Callable[[str], object], name: str, seed: object):
+def outcome(load: Callable[[str], Any], name: str, seed: object) -> Any:
     """What a loader makes of a file: its result, or None where it was refused in one sentence."""
     try:
         return load(name)
@@ -348,7 +349,7 @@ def test_sweeps_have_the_shape_that_the_file_says_or_are_refused():
     taken = refused = 0
     for seed in range(TOMLS):
         rng = np.random.default_rng([3, seed])
-        lines = SWEEP.splitlines()
+        lines = list[str](SWEEP.splitlines())
         at, kind = int(rng.integers(len(lines))), seed % 4
         if kind == 0:
             lines.insert(at, ["# dies = 3", "", "  # [array]"][rng.integers(3)])

@@ -126,7 +126,7 @@ def netlist(x: dict[str, Array]) -> str:
             branch(f"c{i + 1}_{j}", f"b{i}_{j}", after, x["r_col"][i, j], *sense)
     for i, j in np.ndindex(rows, cols):
         if x["g"][i, j] > 0:
-            branch(f"g{i}_{j}", f"w{i}_{j}", f"b{i}_{j}", 1 / x["g"][i, j])
+            branch(f"g{i}_{j}", f"w{i}_{j}", f"b{i}_{j}", float(1 / x["g"][i, j]))
     return operating_point(lines)
 
 

@@ -86,7 +86,7 @@ def netlist(x: dict[str, Any]) -> str:
     """That of devices.py, with `o{j}` the output of amplifier j."""
     lines = devices.elements(x)
     for j in range(x["r_col"].shape[1]) if x["tia"] else ():
-        value = {k: None if v is None else float(v[j]) for k, v in x["tia"].items()}
+        value: dict[str, Any] = {k: None if v is None else float(v[j]) for k, v in x["tia"].items()}
         lines.remove(source(f"_n{j}", f"n{j}", x["v_col_near"][j]))
         v_out = f"({number(value['gain'])})*(({number(value['v_plus'])})-V(n{j}))"
         if value["v_low"] is not None and value["v_high"] is not None:

@@ -393,8 +393,9 @@ def test_a_transposed_network_is_the_transpose_of_its_matrix(parallel: bool) -> 
     rows, cols = 3, 4
     draw = lambda *shape: jnp.asarray(rng.uniform(0.5, 2, shape))
     row = Segments(draw(rows + 1, cols) if parallel else draw(rows, cols + 1))
-    g = [draw(rows, cols) for _ in range(4)]
-    network = Network(row, Segments(draw(rows + 1, cols)), *g, False, parallel)
+    g_rc, g_cr, *shunts = (draw(rows, cols) for _ in range(4))
+    col = Segments(draw(rows + 1, cols))
+    network = Network(row, col, g_rc, g_cr, shunts[0], shunts[1], False, parallel)
     turned = network.transpose()
     np.testing.assert_allclose(turned.as_matrix(), network.as_matrix().T, rtol=1e-15)
     np.testing.assert_array_equal(turned.transpose().as_matrix(), network.as_matrix())

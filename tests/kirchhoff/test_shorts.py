@@ -103,7 +103,7 @@ def test_gradients_past_shorts_are_those_of_the_merged_circuit(g) -> None:
                 continue
             moved = [a.astype(object) for a in (cells, r_row, r_col)]
             moved[k][at] = flint.arb(float(x[at])) + step
-            there = exact(*moved, v)
+            there = exact(moved[0], moved[1], moved[2], v)
             want = sum(w * float((a - b) / step) for w, a, b in zip(weights, there, begin))
             assert float(slope[at]) == pytest.approx(want, rel=1e-9, abs=1e-12 * abs(want) + 1e-18)
     if np.isinf(g):

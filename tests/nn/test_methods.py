@@ -103,10 +103,8 @@ def test_one_factor_is_the_best_one_for_its_read(mapping):
 
 def test_permutation_puts_what_is_large_where_wires_are_short():
     w = weights((11, 7)) * jnp.outer(jnp.linspace(3, 1, 11), jnp.linspace(1, 4, 7))
-    plain, sorted_ = (
-        method(w, Hardware(PAIR, wired, max_tile=(6, 7)))
-        for method in (methods.plain, methods.permuted)
-    )
+    hardware = Hardware(PAIR, wired, max_tile=(6, 7))
+    plain, sorted_ = methods.plain(w, hardware), methods.permuted(w, hardware)
     assert off(sorted_, w) < off(plain, w)
     for block in (slice(0, 5), slice(5, 11)):  # 5 and 6 rows
         heavy = jnp.sum(jnp.abs(w), axis=1)[sorted_.rows[block]]

@@ -5,6 +5,7 @@ import dataclasses
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.export
 import jax.numpy as jnp
 import numpy as np

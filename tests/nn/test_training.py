@@ -4,6 +4,7 @@ on where it stopped and stops where it should, and keeps the last good state."""
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -149,7 +150,7 @@ def test_the_best_model_is_kept_and_training_stops_when_none_is_better():
 def test_what_stopped_stays_stopped_and_goes_on_to_the_same_end(tmp_path):
     training, file = nn.Training(loss, optax.adam(0.01)), tmp_path / "state"
     some, seen = [data()] * 50, []
-    of = dict(every=2, patience=2, on_step=lambda k, x: seen.append(k))
+    of: Any = dict(every=2, patience=2, on_step=lambda k, x: seen.append(k))
     for _ in range(2):
         done = nn.fit(training, network(), some, validate=lambda m: 1.0, checkpoint=file, **of)
         assert int(done.step) == 2 and seen == list(range(6))  # the first; none was better
@@ -158,10 +159,12 @@ def test_what_stopped_stays_stopped_and_goes_on_to_the_same_end(tmp_path):
     for name, parts in (("one", [11]), ("two", [5, 11])):
         values: list[float] = []
         judge = lambda model, values=values: values.append(bias(model)) or values[-1]
-        of = dict(every=3, checkpoint=tmp_path / name)
-        for count in parts:
-            end = nn.fit(training, network(), some[:count], validate=judge, **of)
-        assert bias(end.model) == min(values) and len(values) == (4 if name == "one" else 5)
+        kept = tmp_path / name
+        ends = [
+            nn.fit(training, network(), some[:k], validate=judge, every=3, checkpoint=kept)
+            for k in parts
+        ]
+        assert bias(ends[-1].model) == min(values) and len(values) == (4 if name == "one" else 5)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 

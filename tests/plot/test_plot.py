@@ -11,7 +11,9 @@ import pytest
 import xbarjax as xb
 
 pytest.importorskip("matplotlib", reason="figures need the extra plot")
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from xbarjax.plot import arrays as plot
 
@@ -62,19 +64,28 @@ def bars(figure: Figure) -> list[str]:
     return [child.get_ylabel() for axes in figure.axes for child in axes.child_axes]
 
 
+def shown_in(axes: Axes) -> np.ma.MaskedArray:
+    """The numbers of a map."""
+    return np.ma.asarray(axes.images[0].get_array())
+
+
+def heights(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata())
+
+
 def test_voltages_are_maps_of_both_families(solution):
     figure = plot.voltages(solution)
     assert [a.get_title() for a in figure.axes] == ["word-line voltage", "bit-line voltage"]
     for axes in figure.axes:
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("bit line", "word line")
     assert bars(figure) == ["voltage [mV]", "voltage [µV]"]
-    shown = figure.axes[0].images[0].get_array()
+    shown = shown_in(figure.axes[0])
     np.testing.assert_allclose(shown, 1e3 * solution.v_row, rtol=1e-12)
 
 
 def test_drops_show_what_the_wires_take_and_what_is_left(solution):
     figure = plot.drops(solution)
-    row, col, seen = (axes.images[0].get_array() for axes in figure.axes)
+    row, col, seen = map(shown_in, figure.axes)
     assert [label.split()[0] for label in bars(figure)] == ["drop", "rise", "voltage"]
     assert all(label.endswith("V]") for label in bars(figure))
     units = {"m": 1e3, "µ": 1e6}
@@ -87,7 +98,7 @@ def test_drops_show_what_the_wires_take_and_what_is_left(solution):
 def test_floating_nodes_are_masked_and_said(floating):
     figure = plot.drops(floating)
     row, col, seen = figure.axes
-    np.testing.assert_array_equal(row.images[0].get_array().mask, floating.floating_row)
+    np.testing.assert_array_equal(shown_in(row).mask, floating.floating_row)
     assert "floating" in row.get_xlabel() and "floating" in seen.get_xlabel()
     assert "floating" not in col.get_xlabel()
     save(figure)
@@ -98,10 +109,12 @@ def test_currents_alone_and_against_ideal(solution):
     assert alone.get_ylabel() == "current [µA]" and alone.get_xlabel() == "bit line"
     ideal = solution.i_out + 2e-9
     above, below = plot.currents(solution, ideal=ideal).axes
-    assert [t.get_text() for t in above.get_legend().get_texts()] == ["ideal", "array"]
-    np.testing.assert_allclose(above.lines[1].get_ydata(), 1e6 * solution.i_out, rtol=1e-12)
+    legend = above.get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == ["ideal", "array"]
+    np.testing.assert_allclose(heights(above.lines[1]), 1e6 * solution.i_out, rtol=1e-12)
     assert below.get_ylabel() == "array - ideal [nA]"
-    np.testing.assert_allclose(below.lines[0].get_ydata(), -2, rtol=1e-6)
+    np.testing.assert_allclose(heights(below.lines[0]), -2, rtol=1e-6)
 
 
 def test_overview_is_both(solution):
@@ -114,13 +127,13 @@ def test_compensation_marks_saturated_cells(result):
     figure = plot.compensation(result)
     errors, steps, ranges, cells = figure.axes
     assert errors.get_yscale() == steps.get_yscale() == "log"
-    np.testing.assert_allclose(errors.lines[1].get_ydata(), result.after.error)
-    np.testing.assert_allclose(steps.lines[0].get_ydata(), result.history)
+    np.testing.assert_allclose(heights(errors.lines[1]), result.after.error)
+    np.testing.assert_allclose(heights(steps.lines[0]), result.history)
     assert ranges.get_ylabel() == "part of the range [%]"
     count = int(np.sum(result.after.saturated))
     assert count > 0, "the example must saturate"
     assert cells.get_title() == f"saturated cells: {count} of {2 * ROWS * COLS}"
-    assert sum(len(line.get_xdata()) for line in cells.lines) == count
+    assert sum(np.size(line.get_xdata()) for line in cells.lines) == count
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
 
 

@@ -12,6 +12,7 @@ def test_copper_follows_its_resistivity():
     wires = presets.copper_wires(22)
     # 2.97 uohm cm over 1.9 x (40 nm)^2 is 9.77 ohm/um; 80 nm a cell; the barrier adds 19 %.
     np.testing.assert_allclose(wires.r_row, 9.77 * 0.080 * 1.19, rtol=1e-3)
+    assert wires.c_row is not None
     np.testing.assert_allclose(wires.c_row, 0.016e-15, rtol=1e-3)
     cell = presets.copper_wires(22, along_row=4.0, along_col=12.0)
     np.testing.assert_allclose(

@@ -55,17 +55,21 @@ def test_programmed_cells_are_exactly_within_the_bounds(name, dtype):
     kinds = {"pair": xb.DifferentialPair, "sum": xb.ConstantSumPair}
     kinds |= {"interleaved": xb.InterleavedPair, "offset": xb.OffsetColumn}
     low, high = (jnp.asarray(g, dtype) for g in (1e-6, 1e-4))
-    for seed in range(40):
+
+    def made(seed):
         w = jnp.asarray(np.random.default_rng(seed).normal(size=(4, 3)), dtype)
         if name == "spanning":
-            mapping, k = xb.DigitalOffset.spanning(w, low, high)
-        else:
-            mapping = kinds[name](low, high)
-            k = mapping.siemens_per_weight(w)
+            return w, *xb.DigitalOffset.spanning(w, low, high)
+        mapping = kinds[name](low, high)
+        return w, mapping, mapping.siemens_per_weight(w)
+
+    for seed in range(40):
+        w, mapping, k = made(seed)
         g = mapping.program(w, k)
         assert jnp.all((g >= low) & (g <= high))
         slope = jax.grad(lambda w, m=mapping, k=k: jnp.sum(m.combine(m.program(w, k))))(w)
         np.testing.assert_allclose(slope, float(k) * np.ones((4, 3)), rtol=1e-5)
+    w, mapping, k = made(39)
     beyond = mapping.program(2 * w, k)  # what does not fit stays beyond, so that it is seen
     assert jnp.any((beyond < low) | (beyond > high))
 

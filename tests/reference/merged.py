@@ -68,7 +68,7 @@ def solve(g, r_row, r_col, v_row, v_row_far, v_col, v_col_far, *, exact: bool = 
 
     for k in np.flatnonzero(ideal):
         parent[root(a[k])] = root(b[k])
-    group = np.array([root(k) for k in range(len(parent))])
+    group: Any = np.array([root(k) for k in range(len(parent))])
     voltage: dict[int, Any] = {}
     for node, v in zip(ends, terminals):
         if voltage.setdefault(group[node], v) != v:

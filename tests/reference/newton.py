@@ -528,7 +528,7 @@ class _Circuit:
                 step = (target - done) / 2
                 if step < 1e-6:
                     raise ArithmeticError(f"no convergence beyond {done} of the sources")
-        self.refine(v, 100 * np.finfo(LD).eps * top, 1e-14 * top)
+        self.refine(v, 100 * float(np.finfo(LD).eps) * top, 1e-14 * top)
         return v
 
     def newton(self, v: Array, tolerance: float) -> bool:

@@ -120,9 +120,13 @@ def solve(
     for j in range(cols):
         i_col[:, j] = _line_currents(r_col[:, j], i_cell[:, j], terminals[3][j], terminals[2][j])
     v[floating] = np.nan
-    float64 = (v[group[row_node]], v[group[col_node]], i_cell, i_row, i_col, i_cell.sum(0))
     return Nodal(
-        *(x.astype(float) for x in float64),
+        v[group[row_node]].astype(float),
+        v[group[col_node]].astype(float),
+        i_cell.astype(float),
+        i_row.astype(float),
+        i_col.astype(float),
+        i_cell.sum(0).astype(float),
         floating[group[row_node]],
         floating[group[col_node]],
         ~np.isnan(i_row),
@@ -226,7 +230,7 @@ def random_circuit(seed: int) -> dict[str, Any]:
         elif kind == "from the far end":
             r[:, 0] = np.inf
         if chance(0.15):
-            r[np.ix_(rng.random(lines) < 0.3, [0, length])] = np.inf  # floating lines
+            r[np.ix_(rng.random(lines) < 0.3, np.array([0, length]))] = np.inf  # floating lines
         return r
 
     r_row, r_col = family(rows, cols), family(cols, rows).T[::-1].copy()

@@ -1,6 +1,10 @@
 """One of every perturbation of conductances."""
 
+from typing import Any
+
 from xbarjax import variability as va
+
+Drift: Any = va.Drift  # takes numbers, which pyright does not see of its fields
 
 EVERY = {
     "spread": va.Spread(0.1, 1e-6),
@@ -14,7 +18,7 @@ EVERY = {
     "broken": va.Broken(0.1),
     "flicker": va.Flicker(1e-4, 1.0, 1e6),
     "telegraph": va.RandomTelegraphNoise(0.1, 1e-3, 1e-3),
-    "drift": va.Drift(1e4, 20.0, 0.05, 0.01),
+    "drift": Drift(1e4, 20.0, 0.05, 0.01),
     "relaxation": va.Relaxation([0.0, 1e-6], [1e-6], 1e-4),
     "metallic": va.Metallic(0.004, 400.0),
     "activated": va.Activated(0.1, 400.0),

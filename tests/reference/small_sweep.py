@@ -1,6 +1,7 @@
 """A small sweep, in a module that other processes can import."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -11,7 +12,7 @@ from xbarjax.sweeps import Die, Sweep
 cells = lambda crossbar: crossbar.cell.g
 
 
-def build(settings):
+def build(settings) -> Any:
     g = jnp.linspace(1e-5, 1e-4, 12).reshape(4, 3)
     r = settings.get("r", jnp.asarray(1.0))
     return xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
@@ -30,7 +31,10 @@ def current(solution, design):
     return solution.i_out.sum()
 
 
+def small_die() -> Die:
+    return Die(build, jnp.full(4, 0.2), {"total": current}, vary)
+
+
 def plan(**changes):
-    die = Die(build, jnp.full(4, 0.2), {"total": current}, vary)
-    made = Sweep(die, {"sigma": [0.0, 0.1, 0.2], "r": [1.0, 5.0]}, dies=10, batch=4, seed=3)
+    made = Sweep(small_die(), {"sigma": [0.0, 0.1, 0.2], "r": [1.0, 5.0]}, dies=10, batch=4, seed=3)
     return dataclasses.replace(made, **changes)

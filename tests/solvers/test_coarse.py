@@ -15,12 +15,12 @@ from xbarjax.solvers import coarse
 PLAIN = xb.LadderCG(coarse=False)
 
 
-def array(shape: tuple[int, int], r: float, seed: int = 0) -> tuple[xb.Crossbar, Any]:
+def array(shape: tuple[int, int], r: float, seed: int = 0) -> tuple[Any, Any]:
     """1 to 100 uS, and resistances around `r` in every segment."""
     rng = np.random.default_rng(seed)
     g = rng.uniform(1e-6, 1e-4, shape)
-    wires = xb.Wires(*(jnp.asarray(r * rng.uniform(0.5, 1.5, shape)) for _ in range(2)))
-    return xb.Crossbar(xb.Ohmic(jnp.asarray(g)), wires), jnp.asarray(
+    r_row, r_col = (jnp.asarray(r * rng.uniform(0.5, 1.5, shape)) for _ in range(2))
+    return xb.Crossbar(xb.Ohmic(jnp.asarray(g)), xb.Wires(r_row, r_col)), jnp.asarray(
         rng.uniform(0.1, 0.3, shape[0])
     )
 

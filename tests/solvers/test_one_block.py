@@ -30,7 +30,8 @@ def lines(rng: Any, m: int, n: int, dtype: Any) -> Lines:
     r_row[rng.random(r_row.shape) < 0.1] = 0
     r_col[m // 2, n // 2] = np.inf
     wires = Segments(jnp.asarray(r_row)), Segments(jnp.asarray(r_col))
-    return in_dtype(factor(Network(*wires, *2 * (jnp.asarray(g),), None, None, True)), dtype)
+    network = Network(*wires, jnp.asarray(g), jnp.asarray(g), None, None, True)
+    return in_dtype(factor(network), dtype)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])

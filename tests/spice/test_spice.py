@@ -100,8 +100,9 @@ def test_every_cell_carries_its_current(name: str) -> None:
 
 @needs_ngspice
 def test_series_cells_may_be_nested() -> None:
-    cell = xb.Series(xb.Series(xb.Ohmic(G), xb.VTEAM(array(16, 0, 3e-9))), xb.Ohmic(2 * G))
-    r = 1 / G + 50 + 950 * cell.first.second.w / 3e-9 + 1 / (2 * G)
+    vteam = xb.VTEAM(array(16, 0, 3e-9))
+    cell = xb.Series(xb.Series(xb.Ohmic(G), vteam), xb.Ohmic(2 * G))
+    r = 1 / G + 50 + 950 * vteam.w / 3e-9 + 1 / (2 * G)
     crossbar, v_in = xb.Crossbar(cell, xb.Wires(2.0, 3.0)), array(20, 0.1, 0.3, (5,))
     assert re.search(r"\nr_cell_0_0a.* m_0_0a m_0_0 ", spice.netlist(crossbar, v_in))
     solution = xb.read(xb.Crossbar(xb.Ohmic(1 / r), xb.Wires(2.0, 3.0)), v_in)

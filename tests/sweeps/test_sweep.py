@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.export
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from reference.small_sweep import build, build_other, cells, current, plan, vary
+from reference.small_sweep import build, build_other, cells, current, plan, small_die, vary
 from xbarjax import variability as va
 from xbarjax.sweeps import (
     Die,
@@ -61,8 +62,8 @@ def test_every_die_is_the_function_of_its_settings_and_key(swept):
     assert found["total"].dims == ("sigma", "r", "die") and found["total"].shape == (3, 2, 10)
     for a, b, n in ((0, 0, 0), (2, 1, 9), (1, 0, 5)):
         settings = {"sigma": made.axes["sigma"][a], "r": made.axes["r"][b]}
-        die = made.die.crossbar(jax.tree.map(jnp.asarray, settings), made.key(n))
-        alone = xb.read(die, jnp.full(4, 0.2)).i_out.sum()
+        one = small_die().crossbar(jax.tree.map(jnp.asarray, settings), made.key(n))
+        alone = xb.read(one, jnp.full(4, 0.2)).i_out.sum()
         np.testing.assert_allclose(found["total"][a, b, n], alone, rtol=1e-12)
     assert np.ptp(found["total"][0].values, axis=-1).max() == 0  # no spread, no difference
     assert not found["status"].any()
@@ -132,9 +133,9 @@ def test_dies_and_rare_failures_lower_for_every_platform():
     some = jax.vmap(lambda n: made.die(at, made.key(n))["total"])
 
     def margin(drawn):
-        return 1e-4 - made.die.measure(at, drawn)["total"]
+        return 1e-4 - small_die().measure(at, drawn)["total"]
 
-    rare = lambda key: failure_rate(margin, made.die.draw(at, key), key, samples=50).probability
+    rare = lambda key: failure_rate(margin, small_die().draw(at, key), key, samples=50).probability
     for f, x in ((some, jnp.arange(4, dtype=jnp.uint32)), (rare, KEY)):
         jax.export.export(jax.jit(f), platforms=("cpu", "cuda", "tpu"))(x)
 
@@ -164,6 +165,7 @@ def test_killed_while_it_writes_it_goes_on(swept, tmp_path):
     path = tmp_path / "store"
     for last in (1, 5):
         process = begin(path)
+        assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= last:
                 process.send_signal(signal.SIGKILL)
@@ -211,8 +213,8 @@ def test_dies_that_fail_are_counted_and_the_others_are_right(tmp_path):
 
 
 def test_a_read_that_fails_gives_no_number(tmp_path):
-    die = dataclasses.replace(plan().die, solver=xb.LadderCG(max_steps=1))
-    made = plan(die=die, axes={"r": [1e5], "sigma": [0.1]}, dies=4)
+    hasty = dataclasses.replace(small_die(), solver=xb.LadderCG(max_steps=1))
+    made = plan(die=hasty, axes={"r": [1e5], "sigma": [0.1]}, dies=4)
     found = sweep(made, tmp_path / "store")
     assert found["total"].isnull().all() and (found["status"] == xb.Status.NOT_CONVERGED).all()
     seen = []
@@ -343,8 +345,9 @@ def test_metrics_that_cannot_be_stored_are_refused(tmp_path):
         with pytest.raises(ValueError) as error:
             sweep(Sweep(die, {}, dies=2, limits={"x": (0.0, 1.0)}), tmp_path / "store")
         assert said in str(error.value)
+    no_metrics: Any = lambda s, k: jnp.ones(())
     with pytest.raises(TypeError, match="dict of scalars"):
-        sweep(Sweep(lambda s, k: jnp.ones(()), {}, dies=2), tmp_path / "store")
+        sweep(Sweep(no_metrics, {}, dies=2), tmp_path / "store")
     assert not list(tmp_path.iterdir())
 
 
@@ -371,12 +374,12 @@ def test_the_yield_lies_in_its_interval_as_often_as_it_says():
     np.testing.assert_allclose([stated["low"], stated["high"]], [0.2553, 0.3662], atol=5e-5)
 
 
-def test_the_worst_dies_can_be_made_again(swept):
+def test_the_worst_dies_can_be_one(swept):
     made, found = plan(), results(swept)
     first, second = worst(found, "total", 2)
     assert first["total"] == found["total"].max() and first["total"] >= second["total"]
     settings = {name: jnp.asarray(first[name]) for name in made.axes}
-    again = xb.read(made.die.crossbar(settings, made.key(first["die"])), jnp.full(4, 0.2))
+    again = xb.read(small_die().crossbar(settings, made.key(first["die"])), jnp.full(4, 0.2))
     np.testing.assert_allclose(again.i_out.sum(), first["total"], rtol=1e-12)
     assert worst(found, "total", 1, largest=False)[0]["total"] == found["total"].min()
     for die in (made.dies, -made.dies - 1):
@@ -425,7 +428,7 @@ def test_a_soft_yield_has_gradients_by_spread_wires_and_range(name):
             xb.Ohmic(s["g_min"] + w * (s["g_max"] - s["g_min"])), xb.Wires(s["r"], s["r"])
         ),
         v_in=v,
-        metrics={"error": lambda s, d: jnp.max(jnp.abs(s.i_out / (v @ d.cell.g) - 1))},
+        metrics={"error": lambda s, d: jnp.max(jnp.abs(s.i_out / (v @ cells(d)) - 1))},
         vary=lambda s: va.Chain(
             va.At(cells, va.Lognormal(s["sigma"])),
             va.At(lambda c: c.wires.r_row, va.Spread(s["sigma"]), (6, 5)),
@@ -494,8 +497,8 @@ def test_rare_failures_of_a_circuit_agree_with_plain_sampling():
     measure = jax.jit(jax.vmap(lambda n: made.die(settings, made.key(n))["total"]))
     i = measure(jnp.arange(20_000))
     limit = jnp.quantile(i, 0.995)
-    margins = lambda drawn: limit / made.die.measure(settings, drawn)["total"] - 1
-    rate = failure_rate(margins, made.die.draw(settings, KEY), KEY, samples=1000)
+    margins = lambda drawn: limit / small_die().measure(settings, drawn)["total"] - 1
+    rate = failure_rate(margins, small_die().draw(settings, KEY), KEY, samples=1000)
     error = np.hypot(rate.standard_error, np.sqrt(0.005 / 20_000))
     assert abs(rate.probability - 0.005) < 5 * error and rate.standard_error < 0.15 * 0.005
 

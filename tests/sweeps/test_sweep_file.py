@@ -1,6 +1,8 @@
 """Guards sweeps on the command line: a file gives the dies that it says, is refused in one sentence
 where it does not, and results are drawn."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -179,9 +181,8 @@ def test_conductances_of_a_file_are_in_the_unit_that_is_named(tmp_path, unit, fa
     rest = FILE.replace("rows = 5\ncols = 4\ng_min = 1e-6\ng_max = 1e-4\npattern = 2", named)
     (tmp_path / "dies.toml").write_text(rest)
     described = load_said(tmp_path / "dies.toml")
-    np.testing.assert_allclose(
-        described.plan.die.build({"r": jnp.asarray(1.0)}).cell.g, g, rtol=1e-15
-    )
+    die: Any = described.plan.die
+    np.testing.assert_allclose(die.build({"r": jnp.asarray(1.0)}).cell.g, g, rtol=1e-15)
     assert described.skipped == ("g.csv, line 1, a header: 'a', 'b', 'c', 'd'",)
     assert described.doubts == ()
 

@@ -17,7 +17,7 @@ QUICK = ("rc_8", "tia_16", "integrator_8")
 
 
 def circuit(x: dict[str, Any]) -> tuple[xb.Crossbar, waveform.Waveform]:
-    array = lambda *names: {name: jnp.asarray(x[name]) for name in names}
+    array: Any = lambda *names: {name: jnp.asarray(x[name]) for name in names}
     wires = xb.Wires(**array("r_row", "r_col", "c_row", "c_col", "c_cell"))
     g = jnp.asarray(x["g"])
     cell = xb.Sinh(g, x["b"]) if x["b"] else xb.Ohmic(g)

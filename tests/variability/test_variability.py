@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
-from reference.perturbations import EVERY
+from reference.perturbations import EVERY, Drift
 from xbarjax import variability as va
 
 G = 5e-5
@@ -71,8 +71,9 @@ def test_levels_are_exactly_the_grid_and_bounds_the_bounds(count, low, high, dty
     inside = np.random.default_rng(0).uniform(low, high, 5000)
     g = np.concatenate([inside, [-np.inf, -1e30, -1.0, 1.0, 1e30, np.inf]]).astype(dtype)
     levels = va.Levels(count, low, high)
-    ways = levels.apply, jax.jit(lambda g: levels.apply(g)), eqx.filter_jit(va.Levels.apply)
-    for found in (way(*rest, jnp.asarray(g)) for way, rest in zip(ways, ((), (), (levels,)))):
+    traced = eqx.filter_jit(va.Levels.apply)
+    ways = levels.apply, jax.jit(lambda g: levels.apply(g)), lambda g: traced(levels, g)
+    for found in (way(jnp.asarray(g)) for way in ways):
         assert found.dtype == dtype
         np.testing.assert_array_equal(np.unique(found), grid)
         np.testing.assert_array_equal(found[-6:], np.repeat(dtype([low, high]), 3))
@@ -191,12 +192,12 @@ def test_telegraph_noise_at_rest_and_in_time():
 
 
 def test_drift_is_lognormal_in_time_and_the_same_cells_later():
-    early, late = (va.Drift(t, 20.0, mean=0.05, spread=0.01) for t in (2e3, 2e5))
+    early, late = (Drift(t, 20.0, mean=0.05, spread=0.01) for t in (2e3, 2e5))
     for drift, ratio in ((early, 1e2), (late, 1e4)):
         logs = np.log(drawn(drift) / G)
         within(logs, -0.05 * np.log(ratio), 0.01 * np.log(ratio))
     np.testing.assert_allclose(np.log(drawn(late) / G), 2 * np.log(drawn(early) / G), rtol=1e-9)
-    assert np.all(drawn(va.Drift(20.0, 20.0, 0.05, 0.01), count=9) == G)
+    assert np.all(drawn(Drift(20.0, 20.0, 0.05, 0.01), count=9) == G)
 
 
 def test_the_exponent_of_drift_may_depend_on_conductance():
@@ -205,7 +206,7 @@ def test_the_exponent_of_drift_may_depend_on_conductance():
     np.testing.assert_allclose(
         nu(g), [0.049, 0.0244 + 0.0155 * np.log(10), 0.0958, 0.049], rtol=1e-3
     )
-    drift = va.Drift(200.0, 20.0, mean=nu, spread=0.0)
+    drift = Drift(200.0, 20.0, mean=nu, spread=0.0)
     np.testing.assert_allclose(drift(g, KEY), g * 10 ** -nu(g), rtol=1e-12)
     assert np.isfinite(jax.grad(lambda g: drift(g, KEY).sum())(g)).all()
 
@@ -358,7 +359,7 @@ def test_every_perturbation_keeps_shape_and_precision_and_runs_compiled(name):
             ),
             "ts",
         ),
-        (lambda: va.Drift(0.0, 20.0, 0.05, 0.0), "t is 0"),
+        (lambda: Drift(0.0, 20.0, 0.05, 0.0), "t is 0"),
         (lambda: va.Relaxation([0.0], [jnp.inf], 1e-4), "size[0] is inf"),
         (lambda: va.Metallic(0.004, -3.0), "temperature is -3.0"),
     ],
