@@ -46,11 +46,6 @@ SOLVERS = {
 }
 
 
-BROKEN = {
-    ("Dense", PARALLEL): "of linear cells: it takes `hangs`, a scalar, for an array of cells",
-}
-
-
 def every_solver(*quick: str, kind: str = SYMMETRIC) -> pytest.MarkDecorator:
     """Parametrises `solver` by all that take a kind of circuits: those named are for quick tests,
     the others for `make test-slow`."""
@@ -69,8 +64,6 @@ def every_pair(taken: bool = True) -> pytest.MarkDecorator:
         for kind in KINDS:
             if named.takes(kind) == taken:
                 marks = [pytest.mark.slow] if kind in named.slow else []
-                if why := BROKEN.get((name, kind)):
-                    marks.append(pytest.mark.xfail(strict=True, raises=IndexError, reason=why))
                 cases.append(pytest.param(named.solver, kind, marks=marks, id=f"{name}, {kind}"))
     return pytest.mark.parametrize("solver, kind", cases)
 

@@ -96,6 +96,6 @@ class Array(eqx.Module):
     @property
     def widths(self) -> dict[str, int]:
         """Number of nodes of each terminal."""
-        crossbar = self.crossbar
-        of = {"rows": crossbar.lines, "cols": crossbar.shape[1]}
+        rows, cols = self.cell.shape
+        of = {"rows": cols if self.wires.parallel else rows, "cols": cols}
         return {name: of[name.removesuffix("_far")] for name in self.terminals}

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -138,7 +139,8 @@ def _substitute(state: Crossing | Columns, vector: Field) -> Field:
 
 def _columns(network: Network) -> Network:
     """One network per column of cells, stacked along a leading axis."""
-    return jax.tree.map(lambda x: x.T[:, :, None], network)
+    per_column = eqx.tree_at(lambda n: n.hangs, network, None, is_leaf=lambda x: x is None)
+    return jax.tree.map(lambda x: x.T[:, :, None], per_column)
 
 
 def _column_lu(network: Network) -> tuple[Float[Array, "size size"], Int[Array, " size"]]:
