@@ -130,6 +130,7 @@ from .sweeps import (
     results as results,
     sweep as sweep,
 )
+from .transient.circuits import CircuitTransient as CircuitTransient
 from .transient.settling import (
     elmore_delay as elmore_delay,
     settling_time as settling_time,

@@ -343,7 +343,7 @@ def test_options_that_cannot_be(folder, option, value, said):
 @pytest.mark.parametrize(
     "options, said",
     [
-        (("--g-min", 1e-4, "--g-max", 1e-6), "bounds must satisfy"),
+        (("--g-min", 1e-4, "--g-max", 1e-6), "finite, with 0 <= g_min < g_max"),
         (("--scale", 1.5), "scale is 1.5"),
         (("--scale", 0), "scale is 0.0"),
         (("--rtol", -1), "--rtol is -1.0"),

@@ -31,13 +31,10 @@ from .nodal import (
     is_linear,
     jacobian_of,
     kirchhoff,
+    newton,
     scales,
 )
 from .small_signal import dynamic_matrix, growth_of, has_amplifiers, with_poles
-
-STEPS = 60  # of Newton's method on the buses: linear circuits take none
-HALVINGS = 12  # of a step that does not lead nearer
-SQUARED = 1e-3  # share of the last step that a step of Newton's method squares, when it converges
 
 
 class CircuitSolution(eqx.Module):
@@ -187,45 +184,8 @@ def _search(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, A
         here = admittances(circuit, layout, solver, z, linear=False)
         return jacobian_of(circuit, layout, z, linear | here)
 
-    def missed(z):
-        return kirchhoff(circuit, layout, solver, z)[0]
-
-    rtol = 1e-12 if dtype == jnp.float64 else 1e-5
-    size = lambda cols, x: jnp.max(jnp.abs(x / cols))
-
-    def step(carry):
-        z, left, k, _ = carry
-        factors = equilibrated(jacobian_at(z))
-        dz = -factors.solve(left)
-        full = size(factors.cols, dz)
-
-        # natural monotonicity (P. Deuflhard, Newton Methods for Nonlinear Problems, 2004, 3.3.2)
-        def shorter(inner):
-            part, *_, tries = inner
-            part = part / 2
-            new = z + part * dz
-            after = missed(new)
-            return part, new, after, size(factors.cols, factors.solve(after)), tries + 1
-
-        def too_far(inner):
-            part, _, _, next_, tries = inner
-            return ~(next_ <= (1 - part / 4) * full) & (tries < HALVINGS)
-
-        *_, new, after, next_, _ = lax.while_loop(
-            too_far, shorter, shorter((2.0 * jnp.ones((), dtype), z, left, full, -1))
-        )
-        done = next_ <= rtol * size(factors.cols, new)
-        done |= (full <= jnp.sqrt(rtol) * size(factors.cols, new)) & (next_ <= SQUARED * rtol)
-        return new, after, k + 1, done
-
-    def unfinished(carry):
-        return ~carry[3] & (carry[2] < STEPS)
-
-    start = z, missed(z), jnp.asarray(0), jnp.asarray(False)
-    z, left, steps, converged = lax.while_loop(unfinished, step, start)
-    jacobian = jacobian_at(z)
-    z = z - equilibrated(jacobian).solve(left)
-    return z, jacobian, steps, converged
+    missed = lambda z: kirchhoff(circuit, layout, solver, z)[0]
+    return newton(missed, jacobian_at, z)
 
 
 def _judged(circuit: Circuit, layout: Layout, z, jacobian, missed, arrays) -> Array:

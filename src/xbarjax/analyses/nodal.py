@@ -1,10 +1,12 @@
 """Kirchhoff's law of a circuit with its arrays, and its Jacobian."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from .._types import in_dtype, require_enough, widest
@@ -22,6 +24,9 @@ from ..kirchhoff.terminals import (
 from ..solvers import Solver, linear_of
 from .admittance import admittance
 from .read import _read
+
+STEPS = 60  # of Newton's method
+HALVINGS = 12  # of one of its steps
 
 
 def in_one_dtype(circuit: Circuit) -> Circuit:
@@ -116,6 +121,53 @@ def equilibrated(matrix: Array) -> Equilibrated:
     """LU factors of a matrix in A and V, scaled."""
     rows, cols, scaled = scales(matrix)
     return Equilibrated(jax.scipy.linalg.lu_factor(scaled), rows, cols)
+
+
+def newton(
+    missed: Callable[[Unknowns], Unknowns],
+    jacobian_at: Callable[[Unknowns], Array],
+    z: Unknowns,
+) -> tuple[Unknowns, Array, Array, Array]:
+    """A zero of what Kirchhoff's law misses, by Newton's method from `z`: the unknowns, the
+    Jacobian there, the number of steps, and whether they converged.
+
+    A step is halved until the simplified Newton step from its end is clearly shorter than the step
+    itself, in units that the scale of no row changes (natural monotonicity; P. Deuflhard, Newton
+    Methods for Nonlinear Problems, Springer 2004, section 3.3)."""
+    dtype = z.dtype
+    rtol = 1e-12 if dtype == jnp.float64 else 1e-5
+    size = lambda cols, x: jnp.max(jnp.abs(x / cols))
+
+    def step(carry):
+        z, left, k, _ = carry
+        factors = equilibrated(jacobian_at(z))
+        dz = -factors.solve(left)
+        full = size(factors.cols, dz)
+
+        def shorter(inner):
+            part, *_, tries = inner
+            part = part / 2
+            new = z + part * dz
+            after = missed(new)
+            return part, new, after, size(factors.cols, factors.solve(after)), tries + 1
+
+        def too_far(inner):
+            part, _, _, next_, tries = inner
+            return ~(next_ <= (1 - part / 4) * full) & (tries < HALVINGS)
+
+        *_, new, after, next_, _ = lax.while_loop(
+            too_far, shorter, shorter((2.0 * jnp.ones((), dtype), z, left, full, -1))
+        )
+        done = next_ <= rtol * size(factors.cols, new)
+        return new, after, k + 1, done
+
+    def unfinished(carry):
+        return ~carry[3] & (carry[2] < STEPS)
+
+    start = z, missed(z), jnp.asarray(0), jnp.asarray(False)
+    z, left, steps, converged = lax.while_loop(unfinished, step, start)
+    jacobian = jacobian_at(z)
+    return z - equilibrated(jacobian).solve(left), jacobian, steps, converged
 
 
 def is_linear(circuit: Circuit) -> bool:

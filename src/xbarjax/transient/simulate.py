@@ -1,18 +1,23 @@
 """The transient of an array: currents, charges and outputs over time under a waveform."""
 
+from collections.abc import Mapping
+from typing import overload
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._types import as_physical, everywhere, require_finite, require_positive
+from .._types import as_physical, described, everywhere, require_finite, require_positive
 from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import Waveform
+from ..elements.circuit import Circuit
 from ..kirchhoff.advice import finish
 from ..kirchhoff.solution import usable
 from ..solvers import AutoLadder, Solver
 from .adaptive import Followed, Knots
+from .circuits import CircuitTransient, simulated
 from .sdirk2 import State, followed
 
 
@@ -49,6 +54,7 @@ class Transient(eqx.Module):
     newton_steps: Int[Array, "*batch"]
 
 
+@overload
 def simulate(
     crossbar: Crossbar,
     waveform: Waveform,
@@ -58,8 +64,34 @@ def simulate(
     steps_per_interval: int | None = None,
     max_steps: int = 1024,
     solver: Solver = AutoLadder(),
-) -> Transient:
-    """The transient of an array under a waveform, from a read at the first time on.
+) -> Transient: ...
+
+
+@overload
+def simulate(
+    crossbar: Circuit,
+    waveform: Waveform | Mapping[str, Waveform],
+    ts: ArrayLike,
+    *,
+    rtol: ArrayLike = 1e-4,
+    steps_per_interval: int | None = None,
+    max_steps: int = 1024,
+    solver: Solver = AutoLadder(),
+) -> CircuitTransient: ...
+
+
+def simulate(
+    crossbar: Crossbar | Circuit,
+    waveform: Waveform | Mapping[str, Waveform],
+    ts: ArrayLike,
+    *,
+    rtol: ArrayLike = 1e-4,
+    steps_per_interval: int | None = None,
+    max_steps: int = 1024,
+    solver: Solver = AutoLadder(),
+) -> Transient | CircuitTransient:
+    """The transient of an array or a circuit under waveforms, from its operating point at the first
+    time on.
 
     Every capacitor `c` [F] passes `i = c dv/dt` [A] in Kirchhoff's law, integrated by an L-stable
     SDIRK method of second order (transient/sdirk2.py). No step crosses one of the times `ts` or a
@@ -77,21 +109,26 @@ def simulate(
 
     **Arguments:**
 
-    - `crossbar`: the array, with capacitances of its `Wires` and of its readout, which is linear.
-    - `waveform`: voltages [V] of the drivers over time.
+    - `crossbar`: the array, with capacitances of its `Wires` and of its readout, which is linear;
+        or a `Circuit`, with those of its elements and the poles of its amplifiers. Errors of a
+        circuit are relative to its largest voltage.
+    - `waveform`: voltages [V] of the drivers over time; of a circuit, voltages [V] or currents [A]
+        of its sources, a dictionary of waveforms by their names (or one, if it has one source).
     - `ts`: times [s], rising, `(times,)`, at least two.
     - `rtol`: relative local error of a step [1], as above.
     - `steps_per_interval`: steps in each interval; None (the default) chooses them by `rtol`.
     - `max_steps`: largest number of steps chosen by `rtol`.
     - `solver`: as for `read`.
 
-    **Returns:** a `Transient`. In a gradient, forward or reverse, the steps move with the corners
-    beside them. A gradient costs about three runs more and keeps a state every 32 steps.
+    **Returns:** a `Transient`, or a `CircuitTransient` of a circuit. In a gradient, forward or
+    reverse, the steps move with the corners beside them. A gradient costs about three runs more and
+    keeps a state every 32 steps.
 
     **Errors:** those of `read`; `ValueError` for times that do not rise, for a nonlinear readout,
     and if `max_steps` do not reach the last time.
     """
-    require_crossbar(crossbar)
+    if not isinstance(crossbar, Circuit):
+        require_crossbar(crossbar)
     ts, rtol = as_physical(ts, "ts"), as_physical(rtol, "rtol")
     if jnp.ndim(ts) != 1 or jnp.size(ts) < 2:
         raise ValueError(f"ts has shape {jnp.shape(ts)}; it must be (times,), at least two.")
@@ -103,6 +140,11 @@ def simulate(
     for name, count in (("steps_per_interval", steps_per_interval), ("max_steps", max_steps)):
         if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; it must be at least 1.")
+    if isinstance(crossbar, Circuit):
+        options = steps_per_interval, max_steps, solver
+        return simulated(crossbar, waveform, ts, rtol, *options)
+    if not isinstance(waveform, Waveform):
+        raise TypeError(f"waveform is {described(waveform)}; pass an xb.Waveform.")
     if waveform.lines != crossbar.lines:
         raise ValueError(
             f"waveform has {waveform.lines} lines, but the array has {crossbar.lines}."

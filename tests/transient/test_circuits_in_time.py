@@ -1,0 +1,199 @@
+"""Transients of circuits: exponentials, an integrator of SciPy, differences, poles, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+
+import xbarjax as xb
+from reference.mna import Net
+from xbarjax import elements as el
+
+N, GBW, EDGE = 3, 1e6, 1e-8
+RNG = np.random.default_rng(0)
+G = RNG.uniform(1e-6, 1e-5, (N, N)) + np.eye(N) * 5e-5
+I = RNG.uniform(-1e-6, 1e-6, N)  # noqa: E741
+TS = jnp.linspace(0, 2e-6, 11)
+
+
+def inverse(g: Any, gain: Any = 1e3, gbw: Any = GBW, r: Any = 0.0, **swing: Any) -> xb.Circuit:
+    return xb.Circuit(
+        array=el.Array(xb.Ohmic(g), xb.Wires(r, r), rows="x", cols="e"),
+        amps=el.OpAmp(minus="e", out="x", gain=gain, gbw=gbw, **swing),
+        source=el.CurrentSource(to="e", i=jnp.zeros(N)),
+    )
+
+
+def ramp(i: Any = I, edge: Any = EDGE) -> xb.Waveform:
+    i = jnp.asarray(i)
+    return xb.Waveform(jnp.stack([0 * edge, jnp.asarray(edge)]), jnp.stack([0 * i, i]))
+
+
+def exact(t: float) -> Any:
+    """Outputs of ideal gain under a ramp of currents: `du/dt = -w U (G u + i)`."""
+    at, w = G.T, 2 * np.pi * GBW
+    u = 1 / at.sum(1)
+    system = np.zeros((N + 2, N + 2))
+    system[:N, :N], system[:N, N], system[N, N + 1] = -w * u[:, None] * at, -w * u * I, 1 / EDGE
+    z = expm(system * min(t, EDGE)) @ np.eye(N + 2)[-1]
+    system[N, N + 1] = 0
+    return (expm(system * max(t - EDGE, 0)) @ z)[:N]
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-7])
+def test_the_inverse_settles_as_the_exponential_of_its_poles(rtol: float) -> None:
+    want = np.stack([exact(float(t)) for t in TS])
+    found = xb.simulate(inverse(jnp.asarray(G), jnp.inf), ramp(), TS, rtol=rtol)
+    # errors of steps add up, and there are some hundred at the smaller one
+    assert np.abs(np.asarray(found.v["x"]) - want).max() < 50 * rtol * np.abs(want).max()
+    assert int(found.status) == 0 and int(found.accepted) > len(TS)
+
+
+def test_equal_steps_err_with_the_square_of_their_length() -> None:
+    want = np.stack([exact(float(t)) for t in TS])
+
+    def error(steps: int) -> float:
+        found = xb.simulate(inverse(jnp.asarray(G), jnp.inf), ramp(), TS, steps_per_interval=steps)
+        return float(np.abs(np.asarray(found.v["x"]) - want).max())
+
+    assert 3.5 < error(4) / error(8) < 4.5
+
+
+def test_a_saturating_loop_is_as_an_integrator_of_scipy_follows_it() -> None:
+    """The amplifier's own equation, `p / A + (1 / w) d y(p)/dt = x`, in terms of its drive `p`."""
+    h, gain, w = 0.05, 20.0, 2 * np.pi * GBW
+    at = G.T
+
+    def rate(t: float, p: Any) -> Any:
+        i = 4 * I * min(t / EDGE, 1)
+        e = (at @ (h * np.tanh(p / h)) + i) / at.sum(1)
+        return w * (-e - p / gain) * np.cosh(p / h) ** 2
+
+    want = solve_ivp(rate, (0, 2e-6), np.zeros(N), "LSODA", np.asarray(TS), rtol=1e-9, atol=1e-12)
+    loop = inverse(jnp.asarray(G), gain, v_low=-h, v_high=h)
+    found = xb.simulate(loop, {"source": ramp(4 * I)}, TS, rtol=1e-6)
+    y = h * np.tanh(want.y.T / h)
+    assert np.abs(y[-1]).max() > 0.9 * h
+    assert np.abs(np.asarray(found.v["x"]) - y).max() < 1e-4 * h
+
+
+def test_it_ends_where_solve_says_and_capacitors_count() -> None:
+    """Every branch against the exponential of a dense netlist."""
+    r, c, v = 1e3, 2e-12, 0.4
+    circuit = xb.Circuit(
+        source=el.VoltageSource(to="in", v=0.0, r=50.0),
+        r=el.Resistor("in", "out", r),
+        c=el.Capacitor("out", "0", c),
+        load=el.Resistor("out", "0", 5e3),
+    )
+    wave = xb.Waveform(jnp.asarray([0.0, 1e-10]), jnp.asarray([[0.0], [v]]))
+    ts = jnp.linspace(0, 2e-8, 9)
+    found = xb.simulate(circuit, wave, ts, rtol=1e-7)
+    tau = c / (1 / 5e3 + 1 / (r + 50))
+    end = v * 5e3 / (r + 50 + 5e3)
+    late = np.asarray(ts[1:]) - 1e-10
+    slope = lambda t: t - tau * (1 - np.exp(-t / tau))
+    want = end * (slope(late + 1e-10) - slope(late)) / 1e-10
+    np.testing.assert_allclose(found.v["out"][1:, 0], want, rtol=1e-5)
+    current = (np.asarray(found.v["in"]) - np.asarray(found.v["out"]))[:, 0] / r
+    np.testing.assert_allclose(found.i["r"][:, 0], current, rtol=1e-9, atol=1e-18)
+    net = Net()
+    net.voltage("in", "0", v, 50.0)
+    net.resistor("in", "out", r)
+    net.resistor("out", "0", 5e3)
+    settled = xb.simulate(circuit, wave, jnp.asarray([0.0, 1e-6]), rtol=1e-6)
+    assert abs(float(settled.v["out"][-1, 0]) / net.solve()[0]["out"] - 1) < 1e-9
+
+
+def test_gradients_are_those_of_differences() -> None:
+    """By cells, wires, gain, bandwidth, input and the time of a corner, with equal steps."""
+    at = {
+        "g": jnp.asarray(G), "gain": jnp.asarray(1e3), "gbw": jnp.asarray(GBW),
+        "r": jnp.asarray(20.0), "i": jnp.asarray(I), "edge": jnp.asarray(3e-8),
+    }  # fmt: skip
+
+    @jax.jit
+    def value(p: dict[str, Any]) -> Any:
+        loop = inverse(p["g"], p["gain"], p["gbw"], p["r"])
+        wave = ramp(p["i"], p["edge"])
+        found = xb.simulate(loop, wave, TS[:4], steps_per_interval=3)
+        return jnp.sum(found.v["x"] @ jnp.asarray([1.0, 2.0, -1.0]))
+
+    slope = jax.jit(jax.grad(value))(at)
+    for name, x in at.items():
+        h = 1e-4 * x
+        ahead, back = (value(at | {name: x + s * h}) for s in (1, -1))
+        want = float(ahead - back) / 2
+        assert abs(float(jnp.vdot(slope[name], h)) - want) < 1e-6 * abs(want), name
+
+
+def test_random_loops_settle_if_and_only_if_no_pole_grows() -> None:
+    """The transient of each of a batch, long against its slowest pole or until it has grown."""
+    rng = np.random.default_rng(1)
+    g = jnp.asarray(rng.uniform(1e-6, 1e-4, (40, 3, 3)))
+    wave = ramp(1e-6 * jnp.ones(3))
+
+    def both(g: Any) -> Any:
+        loop = inverse(g, 1e3)
+        grows = jnp.max(jnp.real(xb.poles(loop)))
+        time = 30 / jnp.abs(grows)
+        ts = jnp.stack([jnp.zeros(()), EDGE + time / 2, EDGE + time])
+        found = xb.simulate(loop, wave, ts, rtol=1e-3, max_steps=600)
+        return grows, found.v["x"], found.status
+
+    grows, x, _ = jax.jit(lambda g: jax.lax.map(both, g))(g)
+    end = jax.jit(jax.vmap(lambda g: xb.solve(at_end(g)).v["x"]))(g)
+    off = np.abs(np.asarray(x[:, -1] - end)).max(1) / np.abs(np.asarray(end)).max(1)
+    settles = off < 1e-2
+    assert 8 < (np.asarray(grows) > 0).sum() < 32
+    np.testing.assert_array_equal(settles, np.asarray(grows) < 0)
+
+
+def at_end(g: Any) -> xb.Circuit:
+    return xb.Circuit(
+        array=el.Array(xb.Ohmic(g), rows="x", cols="e"),
+        amps=el.OpAmp(minus="e", out="x", gain=1e3, gbw=GBW),
+        source=el.CurrentSource(to="e", i=1e-6 * jnp.ones(3)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: xb.simulate(at_end(G), {"amps": ramp()}, TS), "'amps', which is no source"),
+        (lambda: xb.simulate(at_end(G), ramp([1e-6] * 2), TS), "has 2 lines, but the source has 3"),
+        (
+            lambda: xb.simulate(
+                xb.Circuit(
+                    a=el.VoltageSource(to="x", v=1.0),
+                    b=el.CurrentSource(to="x", i=1e-6),
+                    r=el.Resistor("x", "0", 1e3),
+                ),
+                ramp(),
+                TS,
+            ),
+            "one for 2 sources .a, b.: pass a dictionary",
+        ),
+        (
+            lambda: xb.simulate(
+                xb.Circuit(
+                    array=el.Array(xb.Ohmic(G), xb.Wires(c_row=1e-15), rows="x", cols="e"),
+                    a=el.VoltageSource(to="x", v=1.0),
+                    r=el.Resistor("e", "0", 1e3),
+                ),
+                ramp(),
+                TS,
+            ),
+            "array 'array' has line capacitance",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_a_sentence(make: Any, said: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=said):
+        make()
