@@ -1,4 +1,4 @@
-"""A cell, a readout, a perturbation and a linear solver of one's own, each a class in one file."""
+"""A cell, a readout, an element, a perturbation and a solver of one's own, each a class."""
 
 from typing import Any, ClassVar
 
@@ -117,3 +117,58 @@ def test_a_linear_solver_is_one_class() -> None:
         got, want = (run(crossbar, solver) for solver in (Direct(), xb.LadderCG()))
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-22)
+
+
+class Gyrator(xb.elements.AbstractElement):
+    """`i_a = g v_b`, `i_b = -g v_a`: a capacitor at one side is an inductor at the other."""
+
+    a: str
+    b: str
+    g: Array
+    unknowns: ClassVar[int] = 0
+    holds: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    @property
+    def terminals(self) -> dict[str, Any]:
+        return {"a": self.a, "b": self.b}
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ()
+
+    def current(self, v: Any, x: Any) -> Any:
+        return (self.g * v[1], -self.g * v[0]), ()
+
+    def charge(self, v: Any, x: Any) -> Any:
+        none = jnp.zeros_like(v[0])
+        return (none, none), ()
+
+    def through(self, v: Any, x: Any) -> Array:
+        return self.g * v[1]
+
+
+def test_an_element_of_ones_own() -> None:
+    """An inductor of 1 nF / (1 mS)^2 = 1 mH in series with 1 kohm, and its pole."""
+    g, c, r = jnp.asarray(1e-3), 1e-9, 1e3
+    circuit = xb.Circuit(
+        source=xb.elements.VoltageSource(to="in", v=0.5),
+        r=xb.elements.Resistor("in", "a", r),
+        gyrator=Gyrator("a", "b", g),
+        c=xb.elements.Capacitor("b", "0", c),
+        leak=xb.elements.Resistor("b", "0", 1e9),
+    )
+    found = xb.solve(circuit)
+    np.testing.assert_allclose(found.i["gyrator"], [0.5 / r], rtol=1e-5)
+    inductance = c / 1e-3**2
+    np.testing.assert_allclose(xb.poles(circuit), [-r / inductance], rtol=1e-5)
+    slope = jax.grad(lambda g: xb.solve(at(circuit, g)).v["b"][0])(g)
+    np.testing.assert_allclose(slope, -0.5 / r / 1e-3**2, rtol=1e-5)
+
+
+def at(circuit: xb.Circuit, g: Array) -> xb.Circuit:
+    """The circuit with another gyration conductance [S]."""
+    return eqx.tree_at(lambda c: c.elements["gyrator"].g, circuit, g)
