@@ -122,8 +122,8 @@ def test_a_linear_solver_is_one_class() -> None:
 class Gyrator(xb.elements.AbstractElement):
     """`i_a = g v_b`, `i_b = -g v_a`: a capacitor at one side is an inductor at the other."""
 
-    a: str
-    b: str
+    a: xb.elements.Pick = eqx.field(converter=xb.elements.terminal)
+    b: xb.elements.Pick = eqx.field(converter=xb.elements.terminal)
     g: Array
     unknowns: ClassVar[int] = 0
     holds: ClassVar[tuple[str, ...]] = ("a", "b")

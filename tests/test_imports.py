@@ -27,6 +27,7 @@ LAYERS = (
     {"transient"},
     {"programming"},
     {"nn"},
+    {"systems"},
     {"sweeps"},
     {"plot", "spice", "cli"},
 )
@@ -166,10 +167,11 @@ assert warnings.filters == before
     assert done.returncode == 0, done.stderr
 
 
-SPACES = ("encoding", "feeding", "nn", "pairs", "plot", "presets", "schemes", "spice")
+SPACES = ("elements", "encoding", "feeding", "nn", "pairs", "plot", "presets", "schemes", "spice")
+MORE = ("nn.methods", "sweeps", "systems.loops", "variability", "waveform")
 
 
-@pytest.mark.parametrize("name", [*SPACES, "sweeps", "variability", "waveform", "nn.methods"])
+@pytest.mark.parametrize("name", [*SPACES, *MORE])
 def test_a_namespace_shows_its_own_names_and_no_other(name: str) -> None:
     space = reduce(getattr, name.split("."), xb)
     shown = {key: getattr(space, key) for key in dir(space)}

@@ -9,6 +9,7 @@ from . import (
     elements as elements,
     nn as nn,
     presets as presets,
+    systems as systems,
     variability as variability,
 )
 from ._units import UnitWarning as UnitWarning

@@ -401,3 +401,20 @@ def test_bad_input_gets_a_sentence(make: Any, said: str) -> None:
 def test_a_status_takes_the_place_of_an_error_under_a_transformation() -> None:
     status = jax.jit(lambda g: xb.solve(inverse(g, G[0], jnp.inf)).status)(G)
     assert int(status) & xb.Status.SINGULAR
+
+
+def test_a_circuit_is_a_pytree_of_numbers_and_traces_once() -> None:
+    """It goes through `jax.jit` and `jax.vmap` as an argument; numbers compile nothing again."""
+    traces = []
+
+    @jax.jit
+    def answer(circuit: xb.Circuit) -> Any:
+        traces.append(1)
+        return xb.solve(circuit).v["out"]
+
+    first, second = (everything(numbers(seed)) for seed in (3, 4))
+    np.testing.assert_allclose(answer(first), xb.solve(first).v["out"], rtol=1e-12)
+    np.testing.assert_allclose(answer(second), xb.solve(second).v["out"], rtol=1e-12)
+    assert len(traces) == 1
+    both = jax.tree.map(lambda *x: jnp.stack(x), first, second)
+    np.testing.assert_allclose(jax.vmap(answer)(both)[1], answer(second), rtol=1e-10)

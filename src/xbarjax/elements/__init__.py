@@ -3,7 +3,11 @@ named buses."""
 
 from .array import Array as Array
 from .device import AntiparallelDiodes as AntiparallelDiodes, Device as Device, Diode as Diode
-from .element import AbstractElement as AbstractElement, Pick as Pick
+from .element import (
+    AbstractElement as AbstractElement,
+    Pick as Pick,
+    terminal as terminal,
+)
 from .opamp import OpAmp as OpAmp
 from .passive import Capacitor as Capacitor, Resistor as Resistor, Switch as Switch
 from .sources import CurrentSource as CurrentSource, VoltageSource as VoltageSource
@@ -21,6 +25,7 @@ __all__ = [
     "Resistor",
     "Switch",
     "VoltageSource",
+    "terminal",
 ]
 
 

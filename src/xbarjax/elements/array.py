@@ -11,7 +11,7 @@ from ..crossbar import Crossbar
 from ..drive import Drive
 from ..readout import VirtualGround
 from ..wires import Wires
-from .element import Terminal
+from .element import Pick, Terminal, terminal
 
 
 class Array(eqx.Module):
@@ -34,10 +34,10 @@ class Array(eqx.Module):
 
     cell: AbstractCell
     wires: Wires
-    rows: Terminal
-    cols: Terminal
-    rows_far: Terminal | None
-    cols_far: Terminal | None
+    rows: Pick
+    cols: Pick
+    rows_far: Pick | None
+    cols_far: Pick | None
     v_gate: Float[jax.Array, "..."] | None = eqx.field(converter=optional("v_gate", whole=True))
 
     def __init__(
@@ -58,7 +58,9 @@ class Array(eqx.Module):
             )
         self.cell = cell
         self.wires = Wires() if wires is None else wires
-        self.rows, self.cols, self.rows_far, self.cols_far = rows, cols, rows_far, cols_far
+        self.rows, self.cols = terminal(rows), terminal(cols)
+        self.rows_far = None if rows_far is None else terminal(rows_far)
+        self.cols_far = None if cols_far is None else terminal(cols_far)
         self.v_gate = v_gate
 
     def __check_init__(self):
@@ -72,7 +74,7 @@ class Array(eqx.Module):
         return Crossbar(self.cell, self.wires, drive, VirtualGround(0.0, end(self.cols_far)))
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         """The buses of its terminals, by the names of the arguments."""
         ends = {"rows": self.rows, "cols": self.cols}
         far = {"rows_far": self.rows_far, "cols_far": self.cols_far}

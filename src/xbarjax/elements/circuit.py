@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from .._types import described, is_concrete
 from .array import Array
-from .element import GROUND, AbstractElement, Pick, Terminal
+from .element import GROUND, AbstractElement, Pick
 
 
 class Circuit(eqx.Module):
@@ -65,13 +66,9 @@ class Circuit(eqx.Module):
         """Number of lanes of an element that is no array."""
         element = self.elements[name]
         assert isinstance(element, AbstractElement)
-        buses = [bus for bus in element.terminals.values() if isinstance(bus, str)]
+        buses = [end.bus for end in element.terminals.values() if end.index is None]
         wide = [self.buses[bus] for bus in buses if bus != GROUND]
         return max(wide + [element.width or 1])
-
-
-def _bus(terminal: Terminal) -> str:
-    return terminal.bus if isinstance(terminal, Pick) else terminal
 
 
 def _widths(elements: dict, given: dict[str, int]) -> dict[str, int]:
@@ -98,11 +95,12 @@ def _widths(elements: dict, given: dict[str, int]) -> dict[str, int]:
 
     for name, element in elements.items():
         if isinstance(element, Array):
-            for key, bus in element.terminals.items():
-                if isinstance(bus, str):
-                    settle(bus, element.widths[key], name)
+            for key, end in element.terminals.items():
+                if end.index is None:
+                    settle(end.bus, element.widths[key], name)
     lanes = {k: x for k, x in elements.items() if isinstance(x, AbstractElement)}
-    ends = {k: [b for b in x.terminals.values() if isinstance(b, str)] for k, x in lanes.items()}
+    whole = lambda x: [end.bus for end in x.terminals.values() if end.index is None]
+    ends = {name: whole(element) for name, element in lanes.items()}
     # what is known spreads from element to element: parameters first, then neighbours
     for spread in (False, True):
         changed = True
@@ -134,24 +132,24 @@ def _widths(elements: dict, given: dict[str, int]) -> dict[str, int]:
                 " nodes: give a scalar or one number per node."
             )
     for name, element in elements.items():
-        for bus in element.terminals.values():
-            if isinstance(bus, Pick):
-                _require_inside(bus, found, name)
+        for end in element.terminals.values():
+            if end.index is not None:
+                _require_inside(end, end.index, found, name)
     return {bus: n for bus, (n, _) in found.items()}
 
 
-def _require_inside(pick: Pick, found: dict, name: str) -> None:
+def _require_inside(pick: Pick, index: jax.Array, found: dict, name: str) -> None:
     if pick.bus not in found:
         raise ValueError(
             f"element {name!r} picks nodes of {pick.bus!r}, whose number nothing states: pass"
             f" buses={{{pick.bus!r}: ...}}."
         )
     n = found[pick.bus][0]
-    if is_concrete(pick.index):
-        bad = np.flatnonzero((np.asarray(pick.index) < 0) | (np.asarray(pick.index) >= n))
+    if is_concrete(index):
+        bad = np.flatnonzero((np.asarray(index) < 0) | (np.asarray(index) >= n))
         if len(bad):
             raise ValueError(
-                f"element {name!r} picks node {int(pick.index[bad[0]])} of bus {pick.bus!r}, which"
+                f"element {name!r} picks node {int(index[bad[0]])} of bus {pick.bus!r}, which"
                 f" has {n}: they count from 0."
             )
 
@@ -159,8 +157,8 @@ def _require_inside(pick: Pick, found: dict, name: str) -> None:
 def _require_connected(circuit: Circuit) -> None:
     touched: dict[str, list[tuple[str, str]]] = {}
     for name, element in circuit.elements.items():
-        for key, terminal in element.terminals.items():
-            touched.setdefault(_bus(terminal), []).append((name, key))
+        for key, end in element.terminals.items():
+            touched.setdefault(end.bus, []).append((name, key))
     for bus, ends in touched.items():
         if bus == GROUND:
             continue

@@ -2,12 +2,13 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 from jaxtyping import Array, ArrayLike
 
 from .. import cells
 from ..cells import AbstractCell
 from ..cells.constants import ROOM
-from .element import AbstractElement, Lanes, Terminal, none
+from .element import AbstractElement, Lanes, Pick, Terminal, none, terminal
 
 
 class Device(AbstractElement):
@@ -18,13 +19,13 @@ class Device(AbstractElement):
     """
 
     cell: AbstractCell
-    a: Terminal
-    b: Terminal
+    a: Pick = eqx.field(converter=terminal)
+    b: Pick = eqx.field(converter=terminal)
     unknowns: ClassVar[int] = 0
     holds: ClassVar[tuple[str, ...]] = ("a", "b")
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         return {"a": self.a, "b": self.b}
 
     @property

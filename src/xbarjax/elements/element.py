@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._types import described
+
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractClassVar
 else:
@@ -23,23 +25,34 @@ class Pick(eqx.Module):
     """Some nodes of a bus, by their index: `Pick("levels", codes)` connects lane `k` to node
     `codes[k]`. Several lanes may share a node.
 
-    **Arguments:** `bus`: its name; `index`: `(lanes,)` whole numbers from 0.
+    **Arguments:** `bus`: its name; `index`: `(lanes,)` whole numbers from 0; None is the whole bus,
+    for which its name alone is short.
 
-    Raises `TypeError` for indices that are not whole numbers, `ValueError` for negative ones.
+    Raises `TypeError` for a name that is no string and for indices that are not whole numbers.
     """
 
     bus: str = eqx.field(static=True)
-    index: Int[Array, " lanes"] = eqx.field(converter=jnp.asarray)
+    index: Int[Array, " lanes"] | None = eqx.field(
+        converter=lambda x: None if x is None else jnp.asarray(x), default=None
+    )
 
     def __check_init__(self):
-        if not jnp.issubdtype(self.index.dtype, jnp.integer) or self.index.ndim != 1:
+        if not isinstance(self.bus, str):
+            raise TypeError(f"a bus is {described(self.bus)}; pass its name, a string.")
+        index = self.index
+        if index is not None and not (jnp.issubdtype(index.dtype, jnp.integer) and index.ndim == 1):
             raise TypeError(
-                f"index of the nodes of {self.bus!r} is an array of {self.index.dtype} and shape"
-                f" {self.index.shape}; it must be (lanes,) whole numbers."
+                f"index of the nodes of {self.bus!r} is an array of {index.dtype} and shape"
+                f" {index.shape}; it must be (lanes,) whole numbers."
             )
 
 
 Terminal: TypeAlias = str | Pick
+
+
+def terminal(bus: Terminal) -> Pick:
+    """A terminal on a bus: the converter of such fields."""
+    return bus if isinstance(bus, Pick) else Pick(bus)
 
 
 class AbstractElement(eqx.Module):
@@ -62,7 +75,7 @@ class AbstractElement(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         """The buses of its terminals, by the names of the arguments."""
 
     @property

@@ -15,7 +15,7 @@ from .._types import (
     require_nonnegative,
     require_positive,
 )
-from .element import GROUND, AbstractElement, Lanes, Terminal, none
+from .element import GROUND, AbstractElement, Lanes, Pick, none, terminal
 
 
 class OpAmp(AbstractElement):
@@ -47,9 +47,9 @@ class OpAmp(AbstractElement):
     amplifier of infinite gain.
     """
 
-    minus: Terminal
-    out: Terminal
-    plus: Terminal = GROUND
+    minus: Pick = eqx.field(converter=terminal)
+    out: Pick = eqx.field(converter=terminal)
+    plus: Pick = eqx.field(converter=terminal, default=GROUND)
     gain: Float[Array, "..."] = eqx.field(
         converter=physical("gain", whole=True), default=float("inf")
     )
@@ -90,7 +90,7 @@ class OpAmp(AbstractElement):
             )
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         return {"minus": self.minus, "plus": self.plus, "out": self.out}
 
     def limited(self, p: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import everywhere, physical, require_nonnegative
-from .element import AbstractElement, Lanes, Terminal, none
+from .element import AbstractElement, Lanes, Pick, none, terminal
 
 R_BROKEN = 1e6  # [ohm] from where on a resistor's law is rescaled, so that inf stays finite
 
@@ -30,8 +30,8 @@ class Resistor(AbstractElement):
     Raises `ValueError` for a negative or NaN resistance.
     """
 
-    a: Terminal
-    b: Terminal
+    a: Pick = eqx.field(converter=terminal)
+    b: Pick = eqx.field(converter=terminal)
     r: Float[Array, "..."] = eqx.field(converter=physical("r", whole=True))
     unknowns: ClassVar[int] = 1
     holds: ClassVar[tuple[str, ...]] = ("a", "b")
@@ -40,7 +40,7 @@ class Resistor(AbstractElement):
         require_nonnegative(self.r, "r", "ohm", open_allowed=True)
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         return {"a": self.a, "b": self.b}
 
     @property
@@ -71,8 +71,8 @@ class Switch(AbstractElement):
     resistances.
     """
 
-    a: Terminal
-    b: Terminal
+    a: Pick = eqx.field(converter=terminal)
+    b: Pick = eqx.field(converter=terminal)
     closed: Float[Array, "..."] = eqx.field(converter=lambda x: jnp.asarray(x, float))
     r_on: Float[Array, "..."] = eqx.field(converter=physical("r_on", whole=True), default=0.0)
     r_off: Float[Array, "..."] = eqx.field(
@@ -88,7 +88,7 @@ class Switch(AbstractElement):
             raise ValueError(f"closed is {self.closed}; it must be 1 (closed) or 0 (open).")
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         return {"a": self.a, "b": self.b}
 
     @property
@@ -121,8 +121,8 @@ class Capacitor(AbstractElement):
     **Arguments:** `a`, `b`: buses; `c`: capacitance [F], finite and not negative.
     """
 
-    a: Terminal
-    b: Terminal
+    a: Pick = eqx.field(converter=terminal)
+    b: Pick = eqx.field(converter=terminal)
     c: Float[Array, "..."] = eqx.field(converter=physical("c"))
     unknowns: ClassVar[int] = 0
     holds: ClassVar[tuple[str, ...]] = ()
@@ -131,7 +131,7 @@ class Capacitor(AbstractElement):
         require_nonnegative(self.c, "c", "F", open_allowed=False)
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         return {"a": self.a, "b": self.b}
 
     @property

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import physical, require_finite, require_nonnegative
-from .element import GROUND, AbstractElement, Lanes, Terminal, none
+from .element import GROUND, AbstractElement, Lanes, Pick, none, terminal
 
 
 class VoltageSource(AbstractElement):
@@ -18,10 +18,10 @@ class VoltageSource(AbstractElement):
     ideal; `back`: the bus that the current returns to, ground by default.
     """
 
-    to: Terminal
+    to: Pick = eqx.field(converter=terminal)
     v: Float[Array, "..."] = eqx.field(converter=physical("v", whole=True))
     r: Float[Array, "..."] = eqx.field(converter=physical("r", whole=True), default=0.0)
-    back: Terminal = GROUND
+    back: Pick = eqx.field(converter=terminal, default=GROUND)
     unknowns: ClassVar[int] = 1
     holds: ClassVar[tuple[str, ...]] = ("to", "back")
 
@@ -30,7 +30,7 @@ class VoltageSource(AbstractElement):
         require_nonnegative(self.r, "r", "ohm", open_allowed=False)
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         return {"to": self.to, "back": self.back}
 
     @property
@@ -59,9 +59,9 @@ class CurrentSource(AbstractElement):
     that it takes the current from, ground by default.
     """
 
-    to: Terminal
+    to: Pick = eqx.field(converter=terminal)
     i: Float[Array, "..."] = eqx.field(converter=physical("i"))
-    back: Terminal = GROUND
+    back: Pick = eqx.field(converter=terminal, default=GROUND)
     unknowns: ClassVar[int] = 0
     holds: ClassVar[tuple[str, ...]] = ()
 
@@ -69,7 +69,7 @@ class CurrentSource(AbstractElement):
         require_finite(self.i, "i", "A")
 
     @property
-    def terminals(self) -> dict[str, Terminal]:
+    def terminals(self) -> dict[str, Pick]:
         return {"to": self.to, "back": self.back}
 
     @property

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ..drive import Bias
 from ..elements import AbstractElement, Array, Pick
 from ..elements.circuit import Circuit
-from ..elements.element import GROUND, Terminal
+from ..elements.element import GROUND
 from .solution import Solution
 
 Unknowns = Float[jax.Array, " unknowns"]
@@ -31,13 +31,13 @@ class Layout(NamedTuple):
     nodes: int
     size: int
 
-    def of(self, terminal: Terminal, lanes: int) -> Node:
+    def of(self, terminal: Pick, lanes: int) -> Node:
         """Positions of the nodes of a terminal, one per lane; that of ground is `size`."""
-        if isinstance(terminal, Pick):
-            return self.buses[terminal.bus][0] + terminal.index
-        if terminal == GROUND:
+        if terminal.bus == GROUND:
             return np.full(lanes, self.size)
-        first, width = self.buses[terminal]
+        first, width = self.buses[terminal.bus]
+        if terminal.index is not None:
+            return first + terminal.index
         return first + np.arange(lanes) % width
 
     def named(self, k: int) -> str:
@@ -109,8 +109,7 @@ def stored(circuit: Circuit, layout: Layout) -> np.ndarray:
             own = [k for k in element.stores if isinstance(k, int)]
             found |= {start + k * lanes + j for k in own for j in range(lanes)}
             named = [k for k in element.stores if isinstance(k, str)]
-        for terminal in (element.terminals[key] for key in named):
-            where = terminal.bus if isinstance(terminal, Pick) else terminal
+        for where in (element.terminals[key].bus for key in named):
             found |= set() if where == GROUND else set(bus(where))
     return np.asarray(sorted(found), int)
 

@@ -1,0 +1,175 @@
+"""Closed loops of arrays and amplifiers that solve equations in one step.
+
+Each function builds an `xb.Circuit`, whose answer is the voltage of its bus "x":
+`xb.solve(loop).v["x"]`. Its stability, its transient, and gradients by every number in it are those
+of any circuit (`xb.poles`, `xb.simulate`, `jax.grad`).
+
+Conductances are `(rows, cols)`, or `(2, rows, cols)` for a signed matrix `G = g[0] - g[1]`, such as
+`xb.DifferentialPair(...).program(weights, k)` gives. Inverters then drive the rows of the second
+array with `-v`.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike
+
+from .. import elements as el
+from .._types import as_physical
+from ..cells import Ohmic
+from ..elements import OpAmp
+from ..elements.circuit import Circuit
+from ..wires import Wires
+
+__all__ = ["eigenvector", "inverse", "least_squares"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Amplifier: TypeAlias = Callable[..., OpAmp]  # from its buses, by name
+
+
+def inverse(
+    g: ArrayLike,
+    i: ArrayLike,
+    *,
+    wires: Wires | None = None,
+    amplifier: Amplifier = OpAmp,
+    r_inverter: ArrayLike = 1e4,
+) -> Circuit:
+    """A loop that solves a linear system: `x = -G^-T i`.
+
+    The bit lines of the array end in the inputs "e" of amplifiers, whose outputs "x" drive the word
+    lines, so that with ideal amplifiers `G^T x + i = 0` at every input. With a gain `A`
+
+        x = -(G^T + U^-1 / A)^-1 i,    U^-1 = diag(sum of all conductances at each input).
+
+    The loop is stable if `G + G^T` is positive definite, whatever `U` is; `xb.poles` tells others.
+    (Z. Sun et al., PNAS 116, 4123 (2019), doi:10.1073/pnas.1815682116.)
+
+    **Arguments:**
+
+    - `g`: conductances [S], `(n, n)` or `(2, n, n)` of a signed matrix.
+    - `i`: currents [A] into the inputs, `(n,)`.
+    - `wires`: segments of every array; ideal by default.
+    - `amplifier`: makes an amplifier from its buses, such as
+        `functools.partial(xb.elements.OpAmp, gain=1e4, gbw=1e8)`; ideal by default.
+    - `r_inverter`: resistors [ohm] of the inverters.
+
+    **Returns:** the circuit, with buses "x" and "e". **Errors:** `ValueError` for a matrix that is
+    not square.
+    """
+    g = _stack(g)
+    if g.shape[1] != g.shape[2]:
+        raise ValueError(f"g has shape {g.shape}; the matrix of an inverse must be square.")
+    return Circuit(
+        **_product("array", g, wires, "x", "e", amplifier, r_inverter),
+        amplifiers=amplifier(minus="e", out="x"),
+        source=el.CurrentSource(to="e", i=as_physical(i, "i")),
+    )
+
+
+def least_squares(
+    g: ArrayLike,
+    i: ArrayLike,
+    *,
+    r_feedback: ArrayLike = 1e4,
+    wires: Wires | None = None,
+    amplifier: Amplifier = OpAmp,
+    r_inverter: ArrayLike = 1e4,
+) -> Circuit:
+    """A loop that fits a linear model: `x = -G^+ i` minimises `|G x + i|`.
+
+    A first array takes the residual `v = -r_feedback (G x + i)` at amplifiers with feedback, a
+    second one sums `G^T v` at the inputs of amplifiers without, which drive "x" until it is 0. The
+    loop is stable with amplifiers of one pole if `G` has full column rank. (Z. Sun, G. Pedretti,
+    A. Bricalli, D. Ielmini, Sci. Adv. 6, eaay2378 (2020), doi:10.1126/sciadv.aay2378.)
+
+    **Arguments:** as for `inverse`, with
+
+    - `g`: conductances [S], `(samples, features)`, or `(2, samples, features)` of a signed matrix.
+    - `i`: currents [A], `(samples,)`: the negative targets.
+    - `r_feedback`: feedback resistors [ohm].
+
+    **Returns:** the circuit, with buses "x" `(features,)` and "v" `(samples,)`.
+    """
+    g = _stack(g)
+    return Circuit(
+        **_product("forward", jnp.swapaxes(g, 1, 2), wires, "x", "p", amplifier, r_inverter),
+        **_product("back", g, wires, "v", "q", amplifier, r_inverter),
+        feedback=el.Resistor("p", "v", r_feedback),
+        residual=amplifier(minus="p", out="v"),
+        amplifiers=amplifier(minus="0", plus="q", out="x"),
+        source=el.CurrentSource(to="p", i=as_physical(i, "i")),
+    )
+
+
+def eigenvector(
+    g: ArrayLike,
+    g_eigenvalue: ArrayLike,
+    *,
+    wires: Wires | None = None,
+    amplifier: Amplifier,
+    r_inverter: ArrayLike = 1e4,
+) -> Circuit:
+    """A loop that settles along the eigenvector of the largest eigenvalue of `G^T`.
+
+    Amplifiers with feedback conductance `g_eigenvalue` give `-G^T x / g_eigenvalue`, and inverters
+    feed it back as `x`. The loop gain along an eigenvector of eigenvalue `l` is `l / g_eigenvalue`.
+    It must be a little above 1 for the largest one and below 1 for all others: then "x" grows
+    along that eigenvector until the amplifiers saturate, which sets its size. (Z. Sun et al., PNAS
+    116, 4123 (2019), doi:10.1073/pnas.1815682116.)
+
+    The circuit also rests at `x = 0`, where it is unstable. `xb.simulate` follows it from there to
+    its answer; a pulse of current into a node of "e" starts it.
+
+    **Arguments:** as for `inverse`, with
+
+    - `g_eigenvalue`: feedback conductance [S], a little below the largest eigenvalue.
+    - `amplifier`: makes an amplifier with a swing and a `gbw` from its buses.
+
+    **Returns:** the circuit, with buses "x", "e" and "t".
+    """
+    g = _stack(g)
+    if g.shape[1] != g.shape[2]:
+        raise ValueError(f"g has shape {g.shape}; a matrix with eigenvectors must be square.")
+    return Circuit(
+        **_product("array", g, wires, "x", "e", amplifier, r_inverter),
+        feedback=el.Resistor("e", "t", 1 / as_physical(g_eigenvalue, "g_eigenvalue")),
+        products=amplifier(minus="e", out="t"),
+        ahead=el.Resistor("t", "m", r_inverter),
+        behind=el.Resistor("m", "x", r_inverter),
+        inverters=amplifier(minus="m", out="x"),
+    )
+
+
+def _stack(g: ArrayLike) -> Array:
+    g = as_physical(g, "g")
+    if g.ndim == 2:
+        return g[None]
+    if g.ndim != 3 or g.shape[0] != 2:
+        raise ValueError(
+            f"g has shape {g.shape}; it must be (rows, cols), or (2, rows, cols) for a signed"
+            " matrix."
+        )
+    return g
+
+
+def _product(
+    name: str, g: Array, wires: Wires | None, rows: str, cols: str, amplifier, r_inverter
+) -> dict[str, Any]:
+    """The elements that bring the product of a matrix with voltages of a bus to another one."""
+    found: dict[str, Any] = {name: el.Array(Ohmic(g[0]), wires, rows=rows, cols=cols)}
+    if g.shape[0] == 2:
+        inner, negative = f"{name} inverter", f"-{rows}"
+        found |= {
+            f"{name}_minus": el.Array(Ohmic(g[1]), wires, rows=negative, cols=cols),
+            f"{name}_ahead": el.Resistor(rows, inner, r_inverter),
+            f"{name}_behind": el.Resistor(inner, negative, r_inverter),
+            f"{name}_inverters": amplifier(minus=inner, out=negative),
+        }
+    return found
