@@ -14,6 +14,7 @@ import xbarjax as xb
 from golden import LOOPS
 from reference.mna import Net
 from xbarjax import elements as el
+from xbarjax.analyses import small_signal
 
 N = 5
 
@@ -418,3 +419,19 @@ def test_a_circuit_is_a_pytree_of_numbers_and_traces_once() -> None:
     assert len(traces) == 1
     both = jax.tree.map(lambda *x: jnp.stack(x), first, second)
     np.testing.assert_allclose(jax.vmap(answer)(both)[1], answer(second), rtol=1e-10)
+
+
+def test_a_circuit_exports_to_every_platform() -> None:
+    g, i = dominant(3)
+    answer = jax.jit(lambda g: jax.value_and_grad(lambda g: xb.solve(inverse(g, i)).v["x"][0])(g))
+    exported = jax.export.export(answer, platforms=("cpu", "cuda", "tpu"))(g)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_norm_of_an_exponential_tells_the_largest_real_part(seed: int) -> None:
+    """The way of accelerators, which have no eigenvalues of unsymmetric matrices."""
+    rates = np.random.default_rng(seed).normal(size=(6, 6)) * 1e7
+    want = np.linalg.eigvals(rates).real.max()
+    got = float(small_signal._by_norms(jnp.asarray(np.linalg.inv(rates))))
+    assert abs(got - want) < 1e-9 * np.abs(rates).max()
