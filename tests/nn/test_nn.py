@@ -457,7 +457,8 @@ def test_one_key_is_one_die_and_one_noise():
     np.testing.assert_allclose(noisy.std(axis=0), expected, rtol=0.06)
 
 
-@pytest.mark.parametrize("most", [4, 18])  # by solves, and by elimination on a CPU
+# by solves, and by elimination on a CPU, which takes a minute to lower
+@pytest.mark.parametrize("most", [4, pytest.param(18, marks=pytest.mark.slow)])
 def test_a_loss_and_its_gradient_export_to_every_platform(most):
     w, r = jnp.asarray(weights((36, 18)), jnp.float32), jnp.float32(3.0)
     build = lambda g: xb.Crossbar(xb.Ohmic(g), xb.Wires(r, r))
