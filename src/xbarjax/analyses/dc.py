@@ -1,4 +1,4 @@
-"""The operating point of a circuit: arrays, amplifiers and sources round a loop."""
+"""Operating point of a circuit."""
 
 from typing import Any
 
@@ -241,7 +241,7 @@ def _matrices(circuit: Circuit, solver: Solver) -> tuple[Array, Array | None]:
 
 
 def _undetermined(layout: Layout, free: np.ndarray) -> str:
-    """A sentence about unknowns that may move without anything noticing."""
+    """A sentence about the unknowns that the circuit leaves undetermined."""
     moves = np.flatnonzero(np.abs(free) > 0.3)
     names = list(dict.fromkeys(layout.named(int(k)) for k in moves))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

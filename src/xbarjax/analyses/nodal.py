@@ -30,7 +30,7 @@ HALVINGS = 12  # of one of its steps
 
 
 def in_one_dtype(circuit: Circuit) -> Circuit:
-    """A circuit, every number in the dtype of its arrays."""
+    """A circuit with every number in the widest dtype of its arrays."""
     leaves = [x for x in jax.tree.leaves(circuit) if eqx.is_inexact_array(x)]
     wide = [x for x in leaves if x.ndim > 0] or leaves
     dtype = widest(*wide) if wide else jnp.asarray(0.0).dtype
@@ -47,7 +47,8 @@ def dtype_of(circuit: Circuit) -> Any:
 def kirchhoff(
     circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns
 ) -> tuple[Unknowns, dict[str, Solution]]:
-    """What Kirchhoff's law and the laws of elements miss at some voltages, and the arrays there."""
+    """Violations of Kirchhoff's law and of the elements' own laws at given unknowns, and the
+    solutions of the arrays there."""
     total, arrays = stated(circuit, layout, z), {}
     for name, array in arrays_of(circuit).items():
         nodes = nodes_of(array, layout)
@@ -62,7 +63,7 @@ def at_nodes(z: Unknowns, nodes) -> Array:
 
 
 def added(total: Unknowns, nodes, i: Array) -> Unknowns:
-    """Sums with more currents [A] at some nodes, without those of ground."""
+    """The sums of currents [A] at all nodes, with `i` added at some; ground has no sum."""
     return jnp.append(total, jnp.zeros((), total.dtype)).at[nodes].add(i)[:-1]
 
 

@@ -61,13 +61,13 @@ class AbstractElement(eqx.Module):
     A bus is a vector of nodes with a name; "0" is ground. A bus with one node is shared by all
     lanes. Every parameter is a scalar or one number per lane, `(lanes,)`.
 
-    An element states, for the voltages `v` [V] of its terminals and unknowns `x` of its own,
+    For the voltages `v` [V] of its terminals and its own unknowns `x`, an element states
 
-    - the currents [A] that flow from its terminals into it, and its own laws, 0 at a solution;
-    - the charges [C] that its terminals have put into it, and those of its laws, whose change in
-        time adds to both: `current + d charge / dt`.
+    - `current`: the currents [A] from its terminals into it, and the violations of its own laws;
+    - `charge`: the charges [C] that its terminals have put into it, and those of its own laws.
 
-    All analyses read these two statements alone.
+    Kirchhoff's law and the element's own laws are `current + d charge / dt = 0`. Operating point,
+    poles and transient use these two methods and no others.
     """
 
     unknowns: AbstractClassVar[int]  # of its own, per lane
@@ -91,7 +91,7 @@ class AbstractElement(eqx.Module):
 
     @abc.abstractmethod
     def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        """Currents [A] into the element, and what its own laws miss."""
+        """Currents [A] from the terminals into the element, and violations of its own laws."""
 
     @abc.abstractmethod
     def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
@@ -99,8 +99,8 @@ class AbstractElement(eqx.Module):
 
     @abc.abstractmethod
     def through(self, v: Lanes, x: Lanes) -> Float[Array, " lanes"]:
-        """The current [A] that a solution shows for the element: from its first terminal through
-        it, out of a source or an amplifier."""
+        """The current [A] that solutions report: from the first terminal through the element, or
+        out of a source or an amplifier."""
 
     @property
     def width(self) -> int | None:
@@ -116,5 +116,5 @@ class AbstractElement(eqx.Module):
 
 
 def none(values: Lanes, count: int) -> Lanes:
-    """So many zeros, as the first of some values."""
+    """A tuple of `count` zeros, shaped as the first of `values`."""
     return (jnp.zeros_like(values[0]),) * count

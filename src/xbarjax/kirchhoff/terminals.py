@@ -71,7 +71,7 @@ def arrays_of(circuit: Circuit) -> dict[str, Array]:
 
 
 def _asked(circuit: Circuit, layout: Layout, z: Unknowns):
-    """All elements that are no arrays, with their nodes, voltages and unknowns."""
+    """Each element other than an array, with its nodes, its voltages and its own unknowns."""
     with_ground = jnp.append(z, jnp.zeros((), z.dtype))
     for name, element in circuit.elements.items():
         if not isinstance(element, AbstractElement):
@@ -85,8 +85,8 @@ def _asked(circuit: Circuit, layout: Layout, z: Unknowns):
 
 
 def stated(circuit: Circuit, layout: Layout, z: Unknowns, *, charges: bool = False) -> Unknowns:
-    """Currents [A] out of all nodes into elements that are no arrays, and what their own laws miss;
-    or the `charges` of both."""
+    """Sums of the currents [A] from every node into elements other than arrays, followed by the
+    violations of these elements' own laws. With `charges`, their charges [C] instead."""
     total = jnp.zeros((layout.size + 1,), z.dtype)
     own_rows = []
     for _, element, nodes, v, own in _asked(circuit, layout, z):
@@ -115,7 +115,7 @@ def stored(circuit: Circuit, layout: Layout) -> np.ndarray:
 
 
 def through(circuit: Circuit, layout: Layout, z: Unknowns) -> dict[str, jax.Array]:
-    """The current [A] that each element shows which is no array."""
+    """The current [A] through each element other than an array."""
     return {
         name: jnp.broadcast_to(element.through(v, own), v[0].shape)
         for name, element, _, v, own in _asked(circuit, layout, z)

@@ -126,7 +126,7 @@ def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circ
 
 
 def _missed(circuit: Circuit, layout: Layout, solver, y, before, d, z) -> Array:
-    """What Kirchhoff's law misses in a stage."""
+    """Violations of Kirchhoff's law in a stage."""
     total = stated(circuit, layout, z)
     total += (stated(circuit, layout, z, charges=True) - before) / d
     for name, array in arrays_of(circuit).items():
@@ -152,7 +152,7 @@ def _stage_jacobian(circuit: Circuit, layout: Layout, solver, y, d, z) -> Array:
 
 
 def _stage(circuit: Circuit, solver: Solver, y, before, d, guess, jacobian):
-    """Unknowns at the end of a stage, what Kirchhoff's law misses there, and whether the search
+    """Unknowns at the end of a stage, violations of Kirchhoff's law there, and whether the search
     converged. The derivative is that of the solution."""
     arrays, rest = eqx.partition((circuit, y, before, d), eqx.is_array)
     layout = layout_of(circuit)
