@@ -435,3 +435,70 @@ def test_the_norm_of_an_exponential_tells_the_largest_real_part(seed: int) -> No
     want = np.linalg.eigvals(rates).real.max()
     got = float(small_signal._by_norms(jnp.asarray(np.linalg.inv(rates))))
     assert abs(got - want) < 1e-9 * np.abs(rates).max()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [3, 8])
+def test_dependent_columns_are_flagged(n: int, dtype: str) -> None:
+    """Rounding leaves pivots of such a matrix that are not 0."""
+    status = jax.jit(lambda g, i: xb.solve(inverse(g, i, jnp.inf)).status)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        g = rng.uniform(1e-6, 1e-4, (n, n))
+        g[:, -1] = g[:, :-1] @ rng.dirichlet(np.ones(n - 1))
+        found = status(jnp.asarray(g, dtype), jnp.full((n,), 1e-6, dtype))
+        assert int(found) & (xb.Status.SINGULAR | xb.Status.UNSTABLE), seed
+
+
+def test_widths_do_not_depend_on_the_order_of_elements() -> None:
+    parts: dict[str, Any] = {
+        "down": el.Resistor("w", "q", 1e3),
+        "up": el.Resistor("q", "x", 1e3),
+        "s": el.VoltageSource(to="x", v=jnp.asarray([1.0, 2.0, 6.0])),
+        "g": el.Resistor("w", "0", 1e3),
+    }
+    for order in (list(parts), list(reversed(parts))):
+        circuit = xb.Circuit(buses={"w": 1}, **{name: parts[name] for name in order})
+        assert circuit.buses == {"q": 3, "w": 1, "x": 3}
+        np.testing.assert_allclose(xb.solve(circuit).v["w"], [1.8], rtol=1e-12)
+
+
+def test_an_array_takes_as_many_nodes_as_it_has_lines() -> None:
+    with pytest.raises(ValueError, match="rows of array 'a' picks 2 nodes of 'x'.* 3 such lines"):
+        xb.Circuit(
+            buses={"x": 2, "y": 3},
+            a=el.Array(xb.Ohmic(G), rows=el.Pick("x", [0, 1]), cols="y"),
+            r=el.Resistor("x", "0", 1.0),
+            s=el.Resistor("y", "0", 1.0),
+        )
+
+
+def test_a_traced_node_that_does_not_exist_is_flagged() -> None:
+    def answer(k: Any) -> Any:
+        return xb.solve(
+            xb.Circuit(
+                buses={"a": 2},
+                s=el.VoltageSource(to="a", v=jnp.asarray([1.0, 2.0])),
+                r=el.Resistor(el.Pick("a", k), "b", 1e3),
+                load=el.Resistor("b", "0", 1e3),
+            )
+        )
+
+    found = jax.jit(answer)(jnp.asarray([1, 0]))
+    np.testing.assert_allclose(found.v["b"], [1.0, 0.5], rtol=1e-12)
+    assert int(jax.jit(answer)(jnp.asarray([2, -1])).status) & xb.Status.NOT_FINITE
+
+
+@pytest.mark.parametrize(("r", "want"), [(jnp.inf, 0.0), (0.0, 1 / 1e3), (1e3, 1 / 4e3)])
+def test_resistors_have_slopes_at_their_ends(r: float, want: float) -> None:
+    """A divider with 1 kohm: `v = r / (r + 1 kohm)`."""
+
+    def middle(r: Any) -> Any:
+        circuit = xb.Circuit(
+            s=el.VoltageSource(to="a", v=1.0),
+            up=el.Resistor("a", "b", 1e3),
+            down=el.Resistor("b", "0", r),
+        )
+        return xb.solve(circuit).v["b"][0]
+
+    np.testing.assert_allclose(jax.grad(middle)(jnp.asarray(r)), want, rtol=1e-10)

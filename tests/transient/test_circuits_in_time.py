@@ -197,3 +197,33 @@ def at_end(g: Any) -> xb.Circuit:
 def test_bad_input_gets_a_sentence(make: Any, said: str) -> None:
     with pytest.raises((ValueError, TypeError), match=said):
         make()
+
+
+def test_errors_are_judged_by_voltages_that_are_there() -> None:
+    """An integrator: at rest under its pulse it would put out 1e4 V, and it never comes to one."""
+    circuit = xb.Circuit(
+        s=el.VoltageSource(to="i", v=0.0),
+        r=el.Resistor("i", "e", 1e4),
+        c=el.Capacitor("e", "o", 1e-12),
+        a=el.OpAmp(minus="e", out="o", gain=1e5, gbw=1e9),
+        r2=el.Resistor("o", "q", 1e3),
+        c2=el.Capacitor("q", "0", 1e-12),
+    )
+    corners = jnp.asarray([0.0, 1e-10, 5e-9, 5.1e-9])
+    wave = xb.Waveform(corners, jnp.asarray([[0.0], [0.1], [0.1], [0.0]]))
+    ts = jnp.asarray([0.0, 1e-8])
+    want = xb.simulate(circuit, wave, ts, steps_per_interval=400).v["q"][-1]
+    found = xb.simulate(circuit, wave, ts, rtol=1e-4)
+    np.testing.assert_allclose(found.v["q"][-1], want, rtol=2e-3)
+    assert set(found.i) == {"s", "r", "a", "r2"}  # capacitors have no current but in time
+
+
+def test_a_waveform_of_one_line_drives_every_lane() -> None:
+    circuit = xb.Circuit(
+        buses={"w": 1},
+        s=el.CurrentSource(to="w", i=jnp.full((3,), 1e-3)),
+        r=el.Resistor("w", "0", 1e3),
+    )
+    wave = xb.Waveform(jnp.asarray([0.0]), jnp.asarray([[1e-3]]))
+    found = xb.simulate(circuit, wave, jnp.asarray([0.0, 1e-9]))
+    np.testing.assert_allclose(found.v["w"], 3.0, rtol=1e-12)

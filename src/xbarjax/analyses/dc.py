@@ -104,7 +104,8 @@ def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
         return solution
     matrix = dynamic_matrix(with_poles(circuit), layout_of(circuit), solver, z, jacobian)
     growth = growth_of(matrix)
-    unstable = jnp.where(growth > 0, int(Status.UNSTABLE), 0)
+    # not a number where an accelerator cannot tell: beside constraints without dynamics
+    unstable = jnp.where(~(growth <= 0), int(Status.UNSTABLE), 0)
     where = lambda s: (s.growth, s.status)
     new = growth, solution.status | jnp.where(usable(solution.status), unstable, 0)
     return eqx.tree_at(where, solution, new, is_leaf=lambda x: x is None)
@@ -203,7 +204,8 @@ def _judged(circuit: Circuit, layout: Layout, z, jacobian, missed, arrays) -> Ar
     rounding = ROUNDING * jnp.finfo(z.dtype).eps * (jnp.abs(jacobian) @ jnp.abs(z))
     holds = jnp.all(jnp.abs(at_nodes) <= tolerance * i + rounding[: layout.nodes])
     holds &= jnp.max(jnp.abs(at_laws), initial=0) <= tolerance * jnp.maximum(v, i)
-    finite, singular = jnp.all(jnp.isfinite(z)), equilibrated(jacobian).is_singular
+    finite = jnp.all(jnp.isfinite(z))
+    singular = equilibrated(jacobian).is_singular & jnp.all(jnp.isfinite(jacobian))
     flags = {
         Status.NOT_CONVERGED: ~holds & finite & ~singular,
         Status.NOT_FINITE: ~finite & ~singular,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -20,6 +21,7 @@ from ..kirchhoff.terminals import (
     currents_of,
     nodes_of,
     stated,
+    with_ground,
 )
 from ..solvers import Solver, linear_of
 from .admittance import admittance
@@ -27,6 +29,7 @@ from .read import _read
 
 STEPS = 60  # of Newton's method
 HALVINGS = 12  # of one of its steps
+PROBES = 4  # right-hand sides that look for singular matrices
 
 
 def in_one_dtype(circuit: Circuit) -> Circuit:
@@ -59,12 +62,12 @@ def kirchhoff(
 
 def at_nodes(z: Unknowns, nodes) -> Array:
     """Voltages [V] of nodes; that of ground is 0."""
-    return jnp.append(z, jnp.zeros((), z.dtype))[nodes]
+    return with_ground(z)[nodes]
 
 
 def added(total: Unknowns, nodes, i: Array) -> Unknowns:
     """The sums of currents [A] at all nodes, with `i` added at some; ground has no sum."""
-    return jnp.append(total, jnp.zeros((), total.dtype)).at[nodes].add(i)[:-1]
+    return jnp.pad(total, (0, 2)).at[nodes].add(i)[:-2]
 
 
 def admittances(circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns, *, linear: bool):
@@ -78,11 +81,11 @@ def admittances(circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns, *
 
 def with_arrays(circuit: Circuit, layout: Layout, jacobian: Array, y: dict[str, Array]) -> Array:
     """A Jacobian with the admittances of arrays."""
-    wide = jnp.pad(jacobian, ((0, 1), (0, 1)))
+    wide = jnp.pad(jacobian, ((0, 2), (0, 2)))
     for name, y_array in y.items():
         nodes = nodes_of(arrays_of(circuit)[name], layout)
         wide = wide.at[nodes[:, None], nodes[None, :]].add(y_array)
-    return wide[:-1, :-1]
+    return wide[:-2, :-2]
 
 
 def jacobian_of(circuit: Circuit, layout: Layout, z: Unknowns, y: dict[str, Array]) -> Array:
@@ -104,10 +107,13 @@ class Equilibrated(NamedTuple):
 
     @property
     def is_singular(self) -> Array:
-        """Whether a pivot is lost in rounding."""
-        pivots = jnp.abs(jnp.diagonal(self.lu[0]))
-        rounding = pivots.size * jnp.finfo(pivots.dtype).eps
-        return ~(jnp.min(pivots) > rounding * jnp.max(pivots))
+        """Whether the solution is lost in rounding: by the size of a few, which is a lower bound of
+        the condition number. Right-hand sides are signs, so that none is blind to a direction."""
+        size, dtype = self.rows.shape[0], self.rows.dtype
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (size, PROBES))
+        found = jax.scipy.linalg.lu_solve(self.lu, jnp.asarray(signs, dtype))
+        share = 1e-3 if dtype == jnp.float64 else 5e-2
+        return ~(jnp.max(jnp.abs(found)) < share / jnp.finfo(dtype).eps)
 
 
 def scales(matrix: Array) -> tuple[Array, Array, Array]:

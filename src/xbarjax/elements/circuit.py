@@ -80,39 +80,38 @@ def _widths(elements: dict, given: dict[str, int]) -> dict[str, int]:
             raise ValueError(f"buses[{bus!r}] is {n!r}; it must be a number of nodes from 1 on.")
         found[bus] = n, "buses"
 
-    def settle(bus: str, n: int, name: str) -> bool:
-        if bus == GROUND or bus in found and found[bus][0] in (n, 1) and found[bus][1] == "buses":
-            return False
-        if bus not in found:
-            found[bus] = n, name
-            return True
-        if found[bus][0] != n:
+    def settle(bus: str, n: int, name: str) -> None:
+        if bus != GROUND and found.setdefault(bus, (n, name))[0] != n:
             raise ValueError(
                 f"bus {bus!r} has {found[bus][0]} nodes by {found[bus][1]!r} and {n} by {name!r}:"
                 " connect elements of one width, or pick nodes by xb.elements.Pick."
             )
-        return False
 
     for name, element in elements.items():
         if isinstance(element, Array):
             for key, end in element.terminals.items():
+                n = element.widths[key]
                 if end.index is None:
-                    settle(end.bus, element.widths[key], name)
+                    settle(end.bus, n, name)
+                elif end.index.shape != (n,):
+                    raise ValueError(
+                        f"{key} of array {name!r} picks {end.index.shape[0]} nodes of {end.bus!r},"
+                        f" but the array has {n} such lines."
+                    )
     lanes = {k: x for k, x in elements.items() if isinstance(x, AbstractElement)}
     whole = lambda x: [end.bus for end in x.terminals.values() if end.index is None]
     ends = {name: whole(element) for name, element in lanes.items()}
-    # what is known spreads from element to element: parameters first, then neighbours
-    for spread in (False, True):
-        changed = True
-        while changed:
-            changed = False
-            for name, element in lanes.items():
-                known = [found[b][0] for b in ends[name] if b in found] if spread else []
-                n = max([element.width or 0, *known])
-                if n:
-                    for bus in ends[name]:
-                        if bus not in found:
-                            changed |= settle(bus, n, name)
+    # widths of more than one node spread from element to element, whatever their order
+    while True:
+        wide: dict[str, tuple[int, str]] = {}
+        for name, element in lanes.items():
+            n = max([element.width or 0, *(found[b][0] for b in ends[name] if b in found)])
+            for bus in ends[name]:
+                if n > 1 and bus != GROUND and bus not in found:
+                    wide[bus] = max(wide.get(bus, (0, "")), (n, name))
+        if not wide:
+            break
+        found |= wide
     for name in lanes:
         for bus in ends[name]:
             if bus != GROUND and bus not in found:

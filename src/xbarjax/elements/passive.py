@@ -15,12 +15,11 @@ R_BROKEN = 1e6  # [ohm] from where on a resistor's law is rescaled, so that inf 
 def _ohm(r: Array, v: Lanes, y: Array) -> tuple[Array, Array]:
     """Current [A] of a resistance [ohm], and what its law misses [V], for its unknown `y` [A].
 
-    The law is `v_a - v_b = r y` up to `R_BROKEN`. Beyond it is `s (v_a - v_b) = R_BROKEN y` with
-    `s = sqrt(R_BROKEN / r)`, and the current is `s y`. So `r = 0` and `r = inf` are ordinary
-    values, with ordinary derivatives."""
+    The law is `v_a - v_b = r y` up to `R_BROKEN`, and `R_BROKEN / r` times that beyond. So `r = 0`
+    and `r = inf` are ordinary values, with ordinary derivatives."""
     broken = r > R_BROKEN
-    scale = jnp.sqrt(jnp.where(broken, R_BROKEN / jnp.where(broken, r, 1), 1))
-    return scale * y, scale * (v[0] - v[1]) - jnp.where(broken, R_BROKEN, r) * y
+    scale = jnp.where(broken, R_BROKEN / jnp.where(broken, r, 1), 1)
+    return y, scale * (v[0] - v[1]) - jnp.where(broken, R_BROKEN, r) * y
 
 
 class Resistor(AbstractElement):

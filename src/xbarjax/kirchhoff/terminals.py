@@ -37,7 +37,8 @@ class Layout(NamedTuple):
             return np.full(lanes, self.size)
         first, width = self.buses[terminal.bus]
         if terminal.index is not None:
-            return first + terminal.index
+            inside = (terminal.index >= 0) & (terminal.index < width)  # known ones are
+            return jnp.where(inside, first + terminal.index, self.size + 1)
         return first + np.arange(lanes) % width
 
     def named(self, k: int) -> str:
@@ -70,15 +71,20 @@ def arrays_of(circuit: Circuit) -> dict[str, Array]:
     return {name: x for name, x in circuit.elements.items() if isinstance(x, Array)}
 
 
+def with_ground(z: Unknowns) -> jax.Array:
+    """Unknowns, the voltage of ground, and that of a node that does not exist, NaN."""
+    return jnp.append(z, jnp.asarray([0, jnp.nan], z.dtype))
+
+
 def _asked(circuit: Circuit, layout: Layout, z: Unknowns):
     """Each element other than an array, with its nodes, its voltages and its own unknowns."""
-    with_ground = jnp.append(z, jnp.zeros((), z.dtype))
+    voltages = with_ground(z)
     for name, element in circuit.elements.items():
         if not isinstance(element, AbstractElement):
             continue
         lanes = circuit.lanes(name)
         nodes = [layout.of(terminal, lanes) for terminal in element.terminals.values()]
-        v = tuple(with_ground[node] for node in nodes)
+        v = tuple(jnp.broadcast_to(voltages[node], (lanes,)) for node in nodes)
         start, _ = layout.own.get(name, (0, 0))
         own = tuple(z[start + k * lanes :][:lanes] for k in range(element.unknowns))
         yield name, element, nodes, v, own
@@ -87,7 +93,7 @@ def _asked(circuit: Circuit, layout: Layout, z: Unknowns):
 def stated(circuit: Circuit, layout: Layout, z: Unknowns, *, charges: bool = False) -> Unknowns:
     """Sums of the currents [A] from every node into elements other than arrays, followed by the
     violations of these elements' own laws. With `charges`, their charges [C] instead."""
-    total = jnp.zeros((layout.size + 1,), z.dtype)
+    total = jnp.zeros((layout.size + 2,), z.dtype)
     own_rows = []
     for _, element, nodes, v, own in _asked(circuit, layout, z):
         at_nodes, laws = (element.charge if charges else element.current)(v, own)

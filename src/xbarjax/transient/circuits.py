@@ -33,7 +33,7 @@ from ..analyses.nodal import (
     newton,
 )
 from ..drive.waveform import Waveform
-from ..elements import CurrentSource, VoltageSource
+from ..elements import AbstractElement, CurrentSource, VoltageSource
 from ..elements.circuit import Circuit
 from ..kirchhoff.solution import Status, usable
 from ..kirchhoff.terminals import Layout, arrays_of, layout_of, nodes_of, stated, through
@@ -41,6 +41,7 @@ from ..solvers import Solver
 from .adaptive import AbstractStep, equal_steps, follow, knots_of
 from .sdirk2 import ERROR, GAMMA
 
+FAINT = 1e-6  # share of a voltage that currents would lead to
 DRIVEN = {VoltageSource: "v", CurrentSource: "i"}  # the field that a waveform takes the place of
 
 
@@ -51,8 +52,8 @@ class CircuitTransient(eqx.Module):
 
     - `t`: times [s].
     - `v`: voltages [V] of each bus, `(times, nodes)`, by its name.
-    - `i`: current [A] of each element that is no array, `(times, lanes)`, as of a
-        `CircuitSolution`.
+    - `i`: current [A] of each element that is no array and stores no charge at its terminals,
+        `(times, lanes)`, as of a `CircuitSolution`.
     - `residual`: largest violation of Kirchhoff's current law in any stage [A]; `status`: a
         `Status`; `accepted`, `rejected`: numbers of steps.
     """
@@ -70,6 +71,7 @@ class _State(NamedTuple):
     z: Array
     charge: Array  # [C], and of the elements' own laws
     slope: Array  # its change at the end of the last step
+    largest: Scalar  # voltage [V] so far
     residual: Scalar
     status: Array
 
@@ -80,7 +82,6 @@ class _Step(AbstractStep):
     circuit: Circuit
     waves: dict[str, Waveform]
     y: dict[str, Array]  # admittances of linear arrays
-    largest: Scalar  # voltage [V] that errors are relative to
     rtol: Scalar
     solver: Any
 
@@ -103,6 +104,8 @@ class _Step(AbstractStep):
             good.append(converged & jnp.all(jnp.isfinite(z)))
         failed = ~(good[0] & good[1])
         status = jnp.where(failed, int(Status.NOT_CONVERGED), 0).astype(state.status.dtype)
+        v = jnp.max(jnp.abs(lax.stop_gradient(z[: layout.nodes])), initial=0)
+        largest = jnp.maximum(state.largest, jnp.where(jnp.isfinite(v), v, 0))
         error = jnp.zeros_like(h)
         if judged:
             weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)
@@ -110,10 +113,10 @@ class _Step(AbstractStep):
             if jacobian is None:
                 jacobian = _stage_jacobian(self.circuit, layout, self.solver, self.y, d, z)
             by = equilibrated(jacobian).solve(lost / d)[: layout.nodes]
-            error = jnp.max(jnp.abs(by), initial=0) / (self.rtol * self.largest)
+            error = jnp.max(jnp.abs(by), initial=0) / (self.rtol * largest)
             error = jnp.where(failed, jnp.inf, error)
         residual = jnp.max(jnp.stack(residuals))
-        new = _State(z, held, slopes[-1], residual, state.status | status)
+        new = _State(z, held, slopes[-1], largest, residual, state.status | status)
         return new, z, lax.stop_gradient(error)
 
 
@@ -122,7 +125,8 @@ def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circ
     names = list(waves)
     field = lambda element: DRIVEN[type(element)]
     where = lambda c: [getattr(c.elements[name], field(c.elements[name])) for name in names]
-    return eqx.tree_at(where, circuit, [waves[name](t, middle) for name in names])
+    full = lambda name: jnp.broadcast_to(waves[name](t, middle), (circuit.lanes(name),))
+    return eqx.tree_at(where, circuit, [full(name) for name in names])
 
 
 def _missed(circuit: Circuit, layout: Layout, solver, y, before, d, z) -> Array:
@@ -174,7 +178,7 @@ def _stage(circuit: Circuit, solver: Solver, y, before, d, guess, jacobian):
         factors, z = equilibrated(jacobian), guess
         for _ in range(2):
             z = z - factors.solve(missed(arrays, z))
-        return z, jnp.asarray(True)
+        return z, ~factors.is_singular
 
     found: Any = jax.custom_jvp(search)
 
@@ -243,15 +247,20 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     inside = [jnp.clip(jnp.ravel(w.t).astype(dtype), ts[0], ts[-1]) for w in waves.values()]
     knots = knots_of(jnp.concatenate([ts, *inside]))
     y = admittances(circuit, layout, solver, z, linear=True)
-    largest = jnp.max(jnp.abs(z[: layout.nodes]))
-    if steps is None:
+    least = lax.stop_gradient(jnp.max(jnp.abs(z[: layout.nodes]), initial=0))
+    volts = [w for name, w in waves.items() if isinstance(circuit.elements[name], VoltageSource)]
+    for wave in volts:
+        least = jnp.maximum(least, lax.stop_gradient(jnp.max(jnp.abs(wave.v))))
+    if steps is None and len(volts) < len(waves):
+        # currents from rest: a small part of where they would lead to
         peaks = {name: _peak(wave) for name, wave in waves.items()}
         peak, *_ = solved(driven(circuit, peaks, ts[0]), solver)
-        largest = jnp.maximum(largest, jnp.max(jnp.abs(peak[: layout.nodes])))
-    largest = lax.stop_gradient(jnp.maximum(largest, jnp.finfo(dtype).tiny ** 0.25))
-    step = _Step(circuit, waves, y, largest, lax.stop_gradient(rtol), solver)
+        led = FAINT * lax.stop_gradient(jnp.max(jnp.abs(peak[: layout.nodes]), initial=0))
+        least = jnp.maximum(least, jnp.where(jnp.isfinite(led), led, 0))
+    least = jnp.maximum(least, jnp.finfo(dtype).tiny ** 0.25)
+    step = _Step(circuit, waves, y, lax.stop_gradient(rtol), solver)
     charge = stated(start, layout, z, charges=True)
-    state = _State(z, charge, jnp.zeros_like(z), solution.residual, solution.status)
+    state = _State(z, charge, jnp.zeros_like(z), least, solution.residual, solution.status)
     if steps is None:
         found = follow(step, state, knots, None, max_steps)
     else:
@@ -266,6 +275,8 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     status |= jnp.where(rises, 0, int(Status.TIME_NOT_RISING))
     seen = jnp.where(usable(status), seen, jnp.nan)
     shown = jax.vmap(lambda t, z: through(driven(circuit, waves, t), layout, z))(ts, seen)
+    stores = lambda x: isinstance(x, AbstractElement) and any(isinstance(k, str) for k in x.stores)
+    shown = {name: i for name, i in shown.items() if not stores(circuit.elements[name])}
     return CircuitTransient(
         ts,
         {bus: seen[:, first : first + width] for bus, (first, width) in layout.buses.items()},

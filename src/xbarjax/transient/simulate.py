@@ -111,7 +111,7 @@ def simulate(
 
     - `crossbar`: the array, with capacitances of its `Wires` and of its readout, which is linear;
         or a `Circuit`, with those of its elements and the poles of its amplifiers. Errors of a
-        circuit are relative to its largest voltage.
+        circuit are relative to the largest voltage so far.
     - `waveform`: voltages [V] of the drivers over time; of a circuit, voltages [V] or currents [A]
         of its sources, a dictionary of waveforms by their names (or one, if it has one source).
     - `ts`: times [s], rising, `(times,)`, at least two.
