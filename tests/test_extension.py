@@ -119,7 +119,7 @@ def test_a_linear_solver_is_one_class() -> None:
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-22)
 
 
-class Gyrator(xb.elements.AbstractElement):
+class Gyrator(xb.elements.AbstractStaticElement):
     """`i_a = g v_b`, `i_b = -g v_a`: a capacitor at one side is an inductor at the other."""
 
     a: xb.elements.Pick = eqx.field(converter=xb.elements.terminal)
@@ -136,16 +136,8 @@ class Gyrator(xb.elements.AbstractElement):
     def is_linear(self) -> bool:
         return True
 
-    @property
-    def stores(self) -> tuple[str | int, ...]:
-        return ()
-
     def current(self, v: Any, x: Any) -> Any:
         return (self.g * v[1], -self.g * v[0]), ()
-
-    def charge(self, v: Any, x: Any) -> Any:
-        none = jnp.zeros_like(v[0])
-        return (none, none), ()
 
     def through(self, v: Any, x: Any) -> Array:
         return self.g * v[1]

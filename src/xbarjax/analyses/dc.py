@@ -24,6 +24,7 @@ from ..kirchhoff.terminals import (
 )
 from ..solvers import AutoLadder, Solver
 from .nodal import (
+    Equilibrated,
     admittances,
     dtype_of,
     equilibrated,
@@ -99,10 +100,10 @@ def finished(circuit: Circuit, solver: Solver, value: Any, status: Int[Array, "*
 @eqx.filter_jit
 def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
     circuit = in_one_dtype(circuit)
-    z, jacobian, solution = solved(circuit, solver)
+    z, factors, solution = solved(circuit, solver)
     if not has_amplifiers(circuit):
         return solution
-    matrix = dynamic_matrix(with_poles(circuit), layout_of(circuit), solver, z, jacobian)
+    matrix = dynamic_matrix(with_poles(circuit), layout_of(circuit), solver, z, factors)
     growth = growth_of(matrix)
     # not a number where an accelerator cannot tell: beside constraints without dynamics
     unstable = jnp.where(~(growth <= 0), int(Status.UNSTABLE), 0)
@@ -111,12 +112,13 @@ def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
     return eqx.tree_at(where, solution, new, is_leaf=lambda x: x is None)
 
 
-def solved(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, CircuitSolution]:
-    """Unknowns, the Jacobian and the solution of a circuit in one dtype, stable or not."""
+def solved(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Equilibrated, CircuitSolution]:
+    """Unknowns, the factored Jacobian and the solution of a circuit in one dtype, stable or not."""
     layout = layout_of(circuit)
     z, jacobian, steps, converged = _point(circuit, solver)
     missed, arrays = kirchhoff(circuit, layout, solver, z)
-    said = _judged(circuit, layout, z, jacobian, missed, arrays)
+    factors = equilibrated(jacobian)
+    said = _judged(circuit, layout, z, factors, missed, arrays)
     said |= jnp.where(converged, 0, int(Status.NOT_CONVERGED))
     for found in arrays.values():
         said |= found.status
@@ -129,7 +131,7 @@ def solved(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, CircuitSo
         lax.stop_gradient(said),
         steps,
     )
-    return z, jacobian, solution
+    return z, factors, solution
 
 
 def _point(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, Array]:
@@ -137,7 +139,6 @@ def _point(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, Ar
 
     The derivative is that of the solution: `J dz = -dF`, with the Jacobian that is there."""
     arrays, rest = eqx.partition(circuit, eqx.is_array)
-
     layout = layout_of(circuit)
 
     def matrix(arrays, z):
@@ -155,20 +156,13 @@ def _point(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, Ar
         z, jacobian, *counts = found(*primals)
         missed = lambda arrays: kirchhoff(eqx.combine(arrays, rest), layout, solver, z)[0]
         _, moved = jax.jvp(missed, primals, tangents)
-        dz = jnp.linalg.solve(*_balanced(known(*primals, z, jacobian), -moved))
+        dz = -equilibrated(known(*primals, z, jacobian)).solve(moved)
         still = lambda x: np.zeros(x.shape, jax.dtypes.float0)
         return (z, jacobian, *counts), (dz, jnp.zeros_like(jacobian), *map(still, counts))
 
     found.defjvp(rule)
     z, jacobian, steps, converged = found(arrays)
     return z, known(arrays, z, jacobian), steps, converged
-
-
-def _balanced(matrix: Array, b: Array) -> tuple[Array, Array]:
-    """The system `matrix x = b` with rows of largest entry 1."""
-    size = lax.stop_gradient(jnp.max(jnp.abs(matrix), axis=1))
-    rows = 1 / jnp.where(size > 0, size, 1)
-    return rows[:, None] * matrix, rows * b
 
 
 def _search(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, Array]:
@@ -191,9 +185,9 @@ def _search(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, A
     return newton(missed, jacobian_at, z)
 
 
-def _judged(circuit: Circuit, layout: Layout, z, jacobian, missed, arrays) -> Array:
+def _judged(circuit: Circuit, layout: Layout, z, factors: Equilibrated, missed, arrays) -> Array:
     """Status of a solution: whether Kirchhoff's law and the elements' own laws hold."""
-    z, jacobian, missed = lax.stop_gradient((z, jacobian, missed))
+    z, factors, missed = lax.stop_gradient((z, factors, missed))
     tolerance = 1e-8 if z.dtype == jnp.float64 else 1e-4
     currents = [jnp.max(jnp.abs(x)) for x in through(circuit, layout, z).values()]
     currents += [jnp.max(jnp.abs(s.i_cell)) for s in arrays.values()]
@@ -201,11 +195,11 @@ def _judged(circuit: Circuit, layout: Layout, z, jacobian, missed, arrays) -> Ar
     at_nodes, at_laws = missed[: layout.nodes], missed[layout.nodes :]
     v = jnp.max(jnp.abs(z[: layout.nodes]), initial=0)
     # where no current flows, the rounding of those that voltages would drive is all there is
-    rounding = ROUNDING * jnp.finfo(z.dtype).eps * (jnp.abs(jacobian) @ jnp.abs(z))
+    rounding = ROUNDING * jnp.finfo(z.dtype).eps * (jnp.abs(factors.matrix) @ jnp.abs(z))
     holds = jnp.all(jnp.abs(at_nodes) <= tolerance * i + rounding[: layout.nodes])
     holds &= jnp.max(jnp.abs(at_laws), initial=0) <= tolerance * jnp.maximum(v, i)
     finite = jnp.all(jnp.isfinite(z))
-    singular = equilibrated(jacobian).is_singular & jnp.all(jnp.isfinite(jacobian))
+    singular = factors.is_singular & jnp.all(jnp.isfinite(factors.matrix))
     flags = {
         Status.NOT_CONVERGED: ~holds & finite & ~singular,
         Status.NOT_FINITE: ~finite & ~singular,
@@ -225,9 +219,9 @@ def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
         return _undetermined(layout, free / np.abs(free).max())
     if Status.UNSTABLE in known:
         m, modes = np.linalg.eig(np.asarray(matrix))
-        mode = np.abs(
-            modes[:, np.argmax(np.where(m != 0, (1 / np.where(m != 0, m, 1)).real, -np.inf))]
-        )
+        moving = np.abs(m) > m.size * np.finfo(m.dtype).eps * np.abs(m).max()
+        rates = np.where(moving, (1 / np.where(moving, m, 1)).real, -np.inf)
+        mode = np.abs(modes[:, np.argmax(rates)])
         where = layout.named(int(stored(with_poles(circuit), layout)[np.argmax(mode)]))
         return f"{where}: {ADVICE[Status.UNSTABLE]}"
     return general(known)
@@ -236,10 +230,11 @@ def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
 @eqx.filter_jit
 def _matrices(circuit: Circuit, solver: Solver) -> tuple[Array, Array | None]:
     """Jacobian of a circuit, and its dynamic matrix if it has amplifiers."""
-    z, jacobian, _ = solved(circuit, solver)
+    z, factors, _ = solved(circuit, solver)
     if not has_amplifiers(circuit):
-        return jacobian, None
-    return jacobian, dynamic_matrix(with_poles(circuit), layout_of(circuit), solver, z, jacobian)
+        return factors.matrix, None
+    whole, layout = with_poles(circuit), layout_of(circuit)
+    return factors.matrix, dynamic_matrix(whole, layout, solver, z, factors)
 
 
 def _undetermined(layout: Layout, free: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """Kirchhoff's law of a circuit with its arrays, and its Jacobian."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -48,13 +49,20 @@ def dtype_of(circuit: Circuit) -> Any:
 
 
 def kirchhoff(
-    circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns
+    circuit: Circuit,
+    layout: Layout,
+    solver: Solver,
+    z: Unknowns,
+    y: Mapping[str, Array] = MappingProxyType({}),
 ) -> tuple[Unknowns, dict[str, Solution]]:
     """Violations of Kirchhoff's law and of the elements' own laws at given unknowns, and the
-    solutions of the arrays there."""
+    solutions of the arrays there. Linear arrays whose admittance `y` [S] is given are not read."""
     total, arrays = stated(circuit, layout, z), {}
     for name, array in arrays_of(circuit).items():
         nodes = nodes_of(array, layout)
+        if name in y:
+            total = added(total, nodes, y[name] @ at_nodes(z, nodes))
+            continue
         arrays[name] = _read(array.crossbar, bias_of(array, at_nodes(z, nodes)), solver, None)
         total = added(total, nodes, currents_of(array, arrays[name]))
     return total, arrays
@@ -97,13 +105,20 @@ def jacobian_of(circuit: Circuit, layout: Layout, z: Unknowns, y: dict[str, Arra
 class Equilibrated(NamedTuple):
     """A matrix scaled to entries of at most 1, in LU factors."""
 
-    lu: tuple[Array, Array]
+    matrix: Array
+    lu: Array
+    order: Array  # of the rows in the factors
     rows: Array
     cols: Array
 
     def solve(self, b: Array) -> Array:
         """`A^-1 b`."""
-        return self.cols * jax.scipy.linalg.lu_solve(self.lu, self.rows * b)
+        return self.cols * self._scaled((self.rows * b)[:, None])[:, 0]
+
+    def _scaled(self, b: Array) -> Array:
+        lower = {"left_side": True, "lower": True, "unit_diagonal": True}
+        half = lax.linalg.triangular_solve(self.lu, b[self.order], **lower)
+        return lax.linalg.triangular_solve(self.lu, half, left_side=True, lower=False)
 
     @property
     def is_singular(self) -> Array:
@@ -111,7 +126,7 @@ class Equilibrated(NamedTuple):
         the condition number. Right-hand sides are signs, so that none is blind to a direction."""
         size, dtype = self.rows.shape[0], self.rows.dtype
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (size, PROBES))
-        found = jax.scipy.linalg.lu_solve(self.lu, jnp.asarray(signs, dtype))
+        found = self._scaled(jnp.asarray(signs, dtype))
         share = 1e-3 if dtype == jnp.float64 else 5e-2
         return ~(jnp.max(jnp.abs(found)) < share / jnp.finfo(dtype).eps)
 
@@ -119,15 +134,17 @@ class Equilibrated(NamedTuple):
 def scales(matrix: Array) -> tuple[Array, Array, Array]:
     """Factors of rows and columns, and a matrix in A and V with them: entries of at most 1."""
     inverse = lambda x: 1 / jnp.where(x > 0, x, 1)
-    rows = inverse(jnp.max(jnp.abs(matrix), axis=1))
-    cols = inverse(jnp.max(jnp.abs(rows[:, None] * matrix), axis=0))
+    size = lax.stop_gradient(jnp.abs(matrix))  # factors cancel, and so do their derivatives
+    rows = inverse(jnp.max(size, axis=1))
+    cols = inverse(jnp.max(rows[:, None] * size, axis=0))
     return rows, cols, rows[:, None] * matrix * cols[None, :]
 
 
 def equilibrated(matrix: Array) -> Equilibrated:
     """LU factors of a matrix in A and V, scaled."""
     rows, cols, scaled = scales(matrix)
-    return Equilibrated(jax.scipy.linalg.lu_factor(scaled), rows, cols)
+    lu, _, order = lax.linalg.lu(scaled)
+    return Equilibrated(matrix, lu, order, rows, cols)
 
 
 def newton(

@@ -47,6 +47,6 @@ def poles(circuit: Circuit, *, solver: Solver = AutoLadder()) -> Complex[jax.Arr
 def _poles(circuit: Circuit, solver: Solver):
     circuit = in_one_dtype(circuit)
     layout = layout_of(circuit)
-    z, jacobian, solution = solved(circuit, solver)
-    found = poles_of(dynamic_matrix(circuit, layout, solver, z, jacobian))
+    z, factors, solution = solved(circuit, solver)
+    found = poles_of(dynamic_matrix(circuit, layout, solver, z, factors))
     return jnp.where(usable(solution.status), found, jnp.nan), solution.status

@@ -21,13 +21,13 @@ from ..elements.circuit import Circuit
 from ..kirchhoff.terminals import Layout, Unknowns, arrays_of, nodes_of, stated, stored
 from ..solvers import Solver, linear_of
 from .admittance import capacitance
-from .nodal import at_nodes, equilibrated, with_arrays
+from .nodal import Equilibrated, at_nodes, with_arrays
 
 SQUARINGS = 40  # of a matrix exponential: its norm then tells the largest real part to rounding
 
 
 def dynamic_matrix(
-    circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns, jacobian: Array
+    circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns, factors: Equilibrated
 ) -> Float[Array, "states states"]:
     """`-K^-1 C` [s] for the unknowns that charges depend on."""
     states = stored(circuit, layout)
@@ -38,7 +38,7 @@ def dynamic_matrix(
         if array.has_capacitance
     }
     charges = with_arrays(circuit, layout, charges, lines)
-    moved = jax.vmap(equilibrated(jacobian).solve, in_axes=1, out_axes=1)(-charges[:, states])
+    moved = jax.vmap(factors.solve, in_axes=1, out_axes=1)(-charges[:, states])
     return moved[states]
 
 

@@ -5,6 +5,7 @@ from .array import Array as Array
 from .device import AntiparallelDiodes as AntiparallelDiodes, Device as Device, Diode as Diode
 from .element import (
     AbstractElement as AbstractElement,
+    AbstractStaticElement as AbstractStaticElement,
     Pick as Pick,
     terminal as terminal,
 )
@@ -14,6 +15,7 @@ from .sources import CurrentSource as CurrentSource, VoltageSource as VoltageSou
 
 __all__ = [
     "AbstractElement",
+    "AbstractStaticElement",
     "AntiparallelDiodes",
     "Array",
     "Capacitor",

@@ -8,10 +8,10 @@ from jaxtyping import Array, ArrayLike
 from .. import cells
 from ..cells import AbstractCell
 from ..cells.constants import ROOM
-from .element import AbstractElement, Lanes, Pick, Terminal, none, terminal
+from .element import AbstractStaticElement, Lanes, Pick, Terminal, terminal
 
 
-class Device(AbstractElement):
+class Device(AbstractStaticElement):
     """A cell as an element: its current flows from `a` to `b`.
 
     **Arguments:** `cell`: any cell, with parameters that are scalars or `(lanes,)`; `a`, `b`:
@@ -32,16 +32,9 @@ class Device(AbstractElement):
     def is_linear(self) -> bool:
         return self.cell.is_linear
 
-    @property
-    def stores(self) -> tuple[str | int, ...]:
-        return ()
-
     def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
         i = self.cell.current(*v)
         return (i, -i), ()
-
-    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        return none(v, 2), ()
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return self.cell.current(*v)

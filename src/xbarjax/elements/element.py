@@ -115,6 +115,17 @@ class AbstractElement(eqx.Module):
         return shape[0] if shape else None
 
 
+class AbstractStaticElement(AbstractElement):
+    """An element without charge: it states its currents alone."""
+
+    @property
+    def stores(self) -> tuple[str | int, ...]:
+        return ()
+
+    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
+        return none(v, len(v)), none(v, self.unknowns)
+
+
 def none(values: Lanes, count: int) -> Lanes:
     """A tuple of `count` zeros, shaped as the first of `values`."""
     return (jnp.zeros_like(values[0]),) * count

@@ -41,7 +41,6 @@ class OpAmp(AbstractElement):
     - `v_offset`: input offset voltage [V].
     - `v_low`, `v_high`: ends of the swing [V], both or none.
     - `r_out`: output resistance [ohm].
-    - `e_n`: noise voltage at its input [V/sqrt(Hz)].
 
     Raises `ValueError` for a gain that is not positive, a swing with one end or no width, or of an
     amplifier of infinite gain.
@@ -64,7 +63,6 @@ class OpAmp(AbstractElement):
         converter=optional("v_high", whole=True), default=None
     )
     r_out: Float[Array, "..."] = eqx.field(converter=physical("r_out", whole=True), default=0.0)
-    e_n: Float[Array, "..."] = eqx.field(converter=physical("e_n"), default=0.0)
     unknowns: ClassVar[int] = 2
     holds: ClassVar[tuple[str, ...]] = ("out",)
 
@@ -75,7 +73,6 @@ class OpAmp(AbstractElement):
             require_positive(self.gbw, "gbw", "Hz")
         require_finite(self.v_offset, "v_offset", "V")
         require_nonnegative(self.r_out, "r_out", "ohm", open_allowed=False)
-        require_nonnegative(self.e_n, "e_n", "V/sqrt(Hz)", open_allowed=False)
         if (self.v_low is None) != (self.v_high is None):
             raise ValueError("a swing has two ends: give both v_low and v_high, or neither.")
         if self.v_low is None or self.v_high is None:

@@ -1,42 +1,40 @@
 """Elements with two terminals and a linear law: resistors, capacitors and switches."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import everywhere, physical, require_nonnegative
-from .element import AbstractElement, Lanes, Pick, none, terminal
+from .element import AbstractElement, AbstractStaticElement, Lanes, Pick, none, terminal
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar  # for checkers, no argument of a constructor
 
 R_BROKEN = 1e6  # [ohm] from where on a resistor's law is rescaled, so that inf stays finite
 
 
-def _ohm(r: Array, v: Lanes, y: Array) -> tuple[Array, Array]:
-    """Current [A] of a resistance [ohm], and what its law misses [V], for its unknown `y` [A].
+def _ohm(r: Array, v: Lanes, i: Array) -> Array:
+    """Violation [V] of Ohm's law by a current `i` [A] through a resistance [ohm].
 
-    The law is `v_a - v_b = r y` up to `R_BROKEN`, and `R_BROKEN / r` times that beyond. So `r = 0`
+    The law is `v_a - v_b = r i` up to `R_BROKEN`, and `R_BROKEN / r` times that beyond. So `r = 0`
     and `r = inf` are ordinary values, with ordinary derivatives."""
     broken = r > R_BROKEN
     scale = jnp.where(broken, R_BROKEN / jnp.where(broken, r, 1), 1)
-    return y, scale * (v[0] - v[1]) - jnp.where(broken, R_BROKEN, r) * y
+    return scale * (v[0] - v[1]) - jnp.where(broken, R_BROKEN, r) * i
 
 
-class Resistor(AbstractElement):
-    """A resistor: `v_a - v_b = r i`.
+class AbstractResistor(AbstractStaticElement):
+    """A resistance between two buses: `v_a - v_b = r i`."""
 
-    **Arguments:** `a`, `b`: buses; `r`: resistance [ohm] from 0 (ideal wire) to inf (open).
-    Raises `ValueError` for a negative or NaN resistance.
-    """
-
-    a: Pick = eqx.field(converter=terminal)
-    b: Pick = eqx.field(converter=terminal)
-    r: Float[Array, "..."] = eqx.field(converter=physical("r", whole=True))
+    a: AbstractVar[Pick]
+    b: AbstractVar[Pick]
+    r: AbstractVar[Float[Array, "..."]]  # [ohm] from 0 to inf
     unknowns: ClassVar[int] = 1
     holds: ClassVar[tuple[str, ...]] = ("a", "b")
-
-    def __check_init__(self):
-        require_nonnegative(self.r, "r", "ohm", open_allowed=True)
 
     @property
     def terminals(self) -> dict[str, Pick]:
@@ -46,22 +44,30 @@ class Resistor(AbstractElement):
     def is_linear(self) -> bool:
         return True
 
-    @property
-    def stores(self) -> tuple[str | int, ...]:
-        return ()
-
     def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        i, law = _ohm(self.r, v, x[0])
-        return (i, -i), (law,)
-
-    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        return none(v, 2), none(v, 1)
+        (i,) = x
+        return (i, -i), (_ohm(self.r, v, i),)
 
     def through(self, v: Lanes, x: Lanes) -> Array:
-        return _ohm(self.r, v, x[0])[0]
+        return x[0]
 
 
-class Switch(AbstractElement):
+class Resistor(AbstractResistor):
+    """A resistor: `v_a - v_b = r i`.
+
+    **Arguments:** `a`, `b`: buses; `r`: resistance [ohm] from 0 (ideal wire) to inf (open).
+    Raises `ValueError` for a negative or NaN resistance.
+    """
+
+    a: Pick = eqx.field(converter=terminal)
+    b: Pick = eqx.field(converter=terminal)
+    r: Float[Array, "..."] = eqx.field(converter=physical("r", whole=True))
+
+    def __check_init__(self):
+        require_nonnegative(self.r, "r", "ohm", open_allowed=True)
+
+
+class Switch(AbstractResistor):
     """A switch: a resistor of `r_on` where it is closed and of `r_off` where it is open. Its state
     is data: no change of it compiles anything again.
 
@@ -77,8 +83,6 @@ class Switch(AbstractElement):
     r_off: Float[Array, "..."] = eqx.field(
         converter=physical("r_off", whole=True), default=float("inf")
     )
-    unknowns: ClassVar[int] = 1
-    holds: ClassVar[tuple[str, ...]] = ("a", "b")
 
     def __check_init__(self):
         require_nonnegative(self.r_on, "r_on", "ohm", open_allowed=True)
@@ -87,31 +91,8 @@ class Switch(AbstractElement):
             raise ValueError(f"closed is {self.closed}; it must be 1 (closed) or 0 (open).")
 
     @property
-    def terminals(self) -> dict[str, Pick]:
-        return {"a": self.a, "b": self.b}
-
-    @property
-    def r(self) -> Array:
-        """Resistance [ohm] in its state."""
+    def r(self) -> Array:  # pyright: ignore[reportIncompatibleVariableOverride]
         return jnp.where(self.closed > 0.5, self.r_on, self.r_off)
-
-    @property
-    def is_linear(self) -> bool:
-        return True
-
-    @property
-    def stores(self) -> tuple[str | int, ...]:
-        return ()
-
-    def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        i, law = _ohm(self.r, v, x[0])
-        return (i, -i), (law,)
-
-    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        return none(v, 2), none(v, 1)
-
-    def through(self, v: Lanes, x: Lanes) -> Array:
-        return _ohm(self.r, v, x[0])[0]
 
 
 class Capacitor(AbstractElement):

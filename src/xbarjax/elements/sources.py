@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import physical, require_finite, require_nonnegative
-from .element import GROUND, AbstractElement, Lanes, Pick, none, terminal
+from .element import GROUND, AbstractStaticElement, Lanes, Pick, terminal
 
 
-class VoltageSource(AbstractElement):
+class VoltageSource(AbstractStaticElement):
     """A voltage source behind a resistance: `v_to - v_back = v - r i`, with `i` the current that it
     delivers.
 
@@ -37,22 +37,15 @@ class VoltageSource(AbstractElement):
     def is_linear(self) -> bool:
         return True
 
-    @property
-    def stores(self) -> tuple[str | int, ...]:
-        return ()
-
     def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
         (i,) = x
         return (-i, i), (v[0] - v[1] - self.v + self.r * i,)
-
-    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        return none(v, 2), none(v, 1)
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return x[0]
 
 
-class CurrentSource(AbstractElement):
+class CurrentSource(AbstractStaticElement):
     """A current source.
 
     **Arguments:** `to`: the bus that it drives current into; `i`: current [A]; `back`: the bus
@@ -76,16 +69,9 @@ class CurrentSource(AbstractElement):
     def is_linear(self) -> bool:
         return True
 
-    @property
-    def stores(self) -> tuple[str | int, ...]:
-        return ()
-
     def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
         i = jnp.broadcast_to(self.i, v[0].shape)
         return (-i, i), ()
-
-    def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
-        return none(v, 2), ()
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return jnp.broadcast_to(self.i, v[0].shape)

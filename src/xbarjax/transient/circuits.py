@@ -10,6 +10,7 @@ conserved to rounding, whatever the voltages do.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,9 +23,8 @@ from jaxtyping import Array, Float, Int
 from .._types import Scalar, described, in_dtype
 from ..analyses.dc import finished, solved
 from ..analyses.nodal import (
-    added,
+    Equilibrated,
     admittances,
-    at_nodes,
     equilibrated,
     in_one_dtype,
     is_linear,
@@ -36,7 +36,7 @@ from ..drive.waveform import Waveform
 from ..elements import AbstractElement, CurrentSource, VoltageSource
 from ..elements.circuit import Circuit
 from ..kirchhoff.solution import Status, usable
-from ..kirchhoff.terminals import Layout, arrays_of, layout_of, nodes_of, stated, through
+from ..kirchhoff.terminals import Layout, arrays_of, layout_of, stated, through
 from ..solvers import Solver
 from .adaptive import AbstractStep, equal_steps, follow, knots_of
 from .sdirk2 import ERROR, GAMMA
@@ -88,15 +88,14 @@ class _Step(AbstractStep):
     def __call__(self, state: _State, t: Scalar, h: Scalar, middle: Scalar, *, judged: bool):
         d, layout = GAMMA * h, layout_of(self.circuit)
         linear = is_linear(self.circuit)
-        jacobian = None
-        if linear:
-            jacobian = _stage_jacobian(self.circuit, layout, self.solver, self.y, d, state.z)
+        jacobian_at = partial(_stage_jacobian, self.circuit, layout, self.solver, self.y, d)
+        factors = equilibrated(jacobian_at(state.z)) if linear else None
         z, held = state.z, state.charge
         slopes, residuals, good = [state.slope], [state.residual], []
         for beyond, part in ((0.0, GAMMA), (1 + np.sqrt(2), 1.0)):
             at = driven(self.circuit, self.waves, t + part * h, middle)
             before = state.charge + beyond * (held - state.charge)
-            z, missed, converged = _stage(at, self.solver, self.y, before, d, z, jacobian)
+            z, missed, converged = _stage(at, self.solver, self.y, before, d, z, factors)
             held = stated(at, layout, z, charges=True)
             slopes.append((held - before) / d)
             nodes = jnp.abs(lax.stop_gradient(missed[: layout.nodes]))
@@ -110,9 +109,8 @@ class _Step(AbstractStep):
         if judged:
             weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)
             lost = ERROR * h * sum(w * s for w, s in zip(weights, slopes))
-            if jacobian is None:
-                jacobian = _stage_jacobian(self.circuit, layout, self.solver, self.y, d, z)
-            by = equilibrated(jacobian).solve(lost / d)[: layout.nodes]
+            here = equilibrated(jacobian_at(z)) if factors is None else factors
+            by = here.solve(lost / d)[: layout.nodes]
             error = jnp.max(jnp.abs(by), initial=0) / (self.rtol * largest)
             error = jnp.where(failed, jnp.inf, error)
         residual = jnp.max(jnp.stack(residuals))
@@ -131,22 +129,8 @@ def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circ
 
 def _missed(circuit: Circuit, layout: Layout, solver, y, before, d, z) -> Array:
     """Violations of Kirchhoff's law in a stage."""
-    total = stated(circuit, layout, z)
-    total += (stated(circuit, layout, z, charges=True) - before) / d
-    for name, array in arrays_of(circuit).items():
-        if name in y:
-            nodes = nodes_of(array, layout)
-            total = added(total, nodes, y[name] @ at_nodes(z, nodes))
-    if len(y) < len(arrays_of(circuit)):
-        others = _without(circuit, y)
-        total += kirchhoff(others, layout, solver, z)[0] - stated(circuit, layout, z)
-    return total
-
-
-def _without(circuit: Circuit, names) -> Circuit:
-    """The circuit without some of its elements, with the same buses."""
-    rest = {k: x for k, x in circuit.elements.items() if k not in names}
-    return eqx.tree_at(lambda c: c.elements, circuit, rest)
+    stored = (stated(circuit, layout, z, charges=True) - before) / d
+    return kirchhoff(circuit, layout, solver, z, y)[0] + stored
 
 
 def _stage_jacobian(circuit: Circuit, layout: Layout, solver, y, d, z) -> Array:
@@ -155,7 +139,7 @@ def _stage_jacobian(circuit: Circuit, layout: Layout, solver, y, d, z) -> Array:
     return jacobian_of(circuit, layout, z, y | here) + charges / d
 
 
-def _stage(circuit: Circuit, solver: Solver, y, before, d, guess, jacobian):
+def _stage(circuit: Circuit, solver: Solver, y, before, d, guess, factors: Equilibrated | None):
     """Unknowns at the end of a stage, violations of Kirchhoff's law there, and whether the search
     converged. The derivative is that of the solution."""
     arrays, rest = eqx.partition((circuit, y, before, d), eqx.is_array)
@@ -169,13 +153,13 @@ def _stage(circuit: Circuit, solver: Solver, y, before, d, guess, jacobian):
         circuit, y, _, d = eqx.combine(arrays, rest)
         return _stage_jacobian(circuit, layout, solver, y, d, z)
 
-    def search(arrays, guess, jacobian):
-        if jacobian is None:
+    def search(arrays, guess, factors):
+        if factors is None:
             z, _, _, converged = newton(
                 lambda z: missed(arrays, z), lambda z: matrix(arrays, z), guess
             )
             return z, converged
-        factors, z = equilibrated(jacobian), guess
+        z = guess
         for _ in range(2):
             z = z - factors.solve(missed(arrays, z))
         return z, ~factors.is_singular
@@ -185,14 +169,11 @@ def _stage(circuit: Circuit, solver: Solver, y, before, d, guess, jacobian):
     def rule(primals, tangents):
         z, converged = found(*primals)
         _, moved = jax.jvp(lambda arrays: missed(arrays, z), primals[:1], tangents[:1])
-        factors = matrix(primals[0], z)
-        size = lax.stop_gradient(jnp.max(jnp.abs(factors), axis=1))
-        rows = 1 / jnp.where(size > 0, size, 1)
-        dz = jnp.linalg.solve(rows[:, None] * factors, -rows * moved)
+        dz = -equilibrated(matrix(primals[0], z)).solve(moved)
         return (z, converged), (dz, np.zeros((), jax.dtypes.float0))
 
     found.defjvp(rule)
-    held = lax.stop_gradient((guess, jacobian))
+    held = lax.stop_gradient((guess, factors))
     z, converged = found(arrays, *held)
     return z, missed(arrays, z), converged
 
