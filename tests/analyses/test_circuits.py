@@ -502,3 +502,34 @@ def test_resistors_have_slopes_at_their_ends(r: float, want: float) -> None:
         return xb.solve(circuit).v["b"][0]
 
     np.testing.assert_allclose(jax.grad(middle)(jnp.asarray(r)), want, rtol=1e-10)
+
+
+SHARES = jnp.asarray([[1.0, 3], [2, 4], [5, 1]])
+
+
+@pytest.mark.parametrize(
+    "cell", [xb.Ohmic(1e-5 * SHARES), xb.AntiparallelDiodes(1e-7 * SHARES, n=2.0)]
+)
+def test_a_source_that_drives_an_end_alone_is_as_one_that_does_not(cell: Any) -> None:
+    """An open resistor at its bus makes the end an unknown of the circuit."""
+    wires, far = xb.Wires(30.0, 40.0), jnp.asarray([5.0, 0.0])
+    volts, behind = jnp.asarray([0.1, 0.2, -0.3]), jnp.asarray([0.0, 10.0, 1e3])
+
+    def circuit(**more: Any) -> xb.Circuit:
+        return xb.Circuit(
+            array=el.Array(cell, wires, rows="x", cols="e", cols_far="f"),
+            source=el.VoltageSource(to="x", v=volts, r=behind),
+            far=el.VoltageSource(to="f", v=0.05, r=far),
+            amps=el.OpAmp(minus="e", out="y", gain=1e3, gbw=1e6),
+            feedback=el.Resistor("e", "y", 1e4),
+            **more,
+        )  # fmt: skip
+
+    short = xb.solve(circuit())
+    long = xb.solve(circuit(a=el.Resistor("x", "0", jnp.inf), b=el.Resistor("f", "0", jnp.inf)))
+    assert short.v.keys() == long.v.keys()
+    for at in ("v", "i"):
+        largest = max(float(jnp.max(jnp.abs(x))) for x in getattr(long, at).values())
+        for name, x in getattr(short, at).items():
+            assert np.abs(np.asarray(x - getattr(long, at)[name])).max() < 1e-11 * largest, name
+    np.testing.assert_allclose(float(short.growth), float(long.growth), rtol=1e-8)

@@ -180,18 +180,6 @@ def at_end(g: Any) -> xb.Circuit:
             ),
             "one for 2 sources .a, b.: pass a dictionary",
         ),
-        (
-            lambda: xb.simulate(
-                xb.Circuit(
-                    array=el.Array(xb.Ohmic(G), xb.Wires(c_row=1e-15), rows="x", cols="e"),
-                    a=el.VoltageSource(to="x", v=1.0),
-                    r=el.Resistor("e", "0", 1e3),
-                ),
-                ramp(),
-                TS,
-            ),
-            "array 'array' has line capacitance",
-        ),
     ],
 )  # fmt: skip
 def test_bad_input_gets_a_sentence(make: Any, said: str) -> None:
@@ -227,3 +215,84 @@ def test_a_waveform_of_one_line_drives_every_lane() -> None:
     wave = xb.Waveform(jnp.asarray([0.0]), jnp.asarray([[1e-3]]))
     found = xb.simulate(circuit, wave, jnp.asarray([0.0, 1e-9]))
     np.testing.assert_allclose(found.v["w"], 3.0, rtol=1e-12)
+
+
+C = 3e-13, 2e-13, 1e-13  # [F] a node of a word line, a bit line, across a cell: slow lines
+R = 300.0
+
+
+def with_lines(g: Any = G, r: Any = R, c: Any = C, gbw: Any = GBW) -> xb.Circuit:
+    wires = xb.Wires(r, r, c_row=c[0], c_col=c[1], c_cell=c[2])
+    return xb.Circuit(
+        array=el.Array(xb.Ohmic(g), wires, rows="x", cols="e", rows_far="far"),
+        amps=el.OpAmp(minus="e", out="x", gain=1e3, gbw=gbw, r_out=100.0),
+        load=el.Capacitor("far", "0", 1e-13),
+        source=el.CurrentSource(to="e", i=jnp.zeros(N)),
+    )
+
+
+def test_lines_charge_within_a_loop_as_every_node_of_them_does() -> None:
+    """Against the exponentials of a dense netlist of every node, under a ramp of the input."""
+    net, full = Net(), np.full((N, N), 1.0)
+    for k in range(N):
+        net.amplifier(f"e{k}", "0", f"x{k}", 1e3, GBW, r=100.0)
+        net.capacitor(f"far{k}", "0", 1e-13)
+        net.current(f"e{k}", "0", I[k])
+    ends = {name: [f"{bus}{k}" for k in range(N)]
+            for name, bus in (("rows", "x"), ("cols", "e"), ("rows_far", "far"))}  # fmt: skip
+    net.array(G, R * full, R * full, ends, "a", tuple(c * full for c in C))  # pyright: ignore[reportArgumentType]
+    k, c, b, _ = net.matrices()
+    end, m = np.linalg.solve(k, b), -np.linalg.solve(k, c)
+    rate, v = np.linalg.eig(m)
+    moving = np.abs(rate) > 1e-11 * np.abs(rate).max()
+    weights = np.linalg.solve(v, m @ end)
+
+    def rising(t: float) -> Any:
+        """Under a ramp of slope 1 that begins at 0."""
+        if t <= 0:
+            return 0 * end
+        modes = np.exp(t / np.where(moving, rate, 1)) * np.where(moving, weights, 0)
+        return end * t + m @ end - (v @ modes).real
+
+    want = np.stack([(rising(float(t)) - rising(float(t) - EDGE)) / EDGE for t in TS])
+    found = xb.simulate(with_lines(jnp.asarray(G)), ramp(), TS, rtol=1e-7)
+    for bus in ("x", "e", "far"):
+        at = [net.nodes[f"{bus}{j}"] for j in range(N)]
+        assert np.abs(np.asarray(found.v[bus]) - want[:, at]).max() < 1e-5 * np.abs(want).max()
+    assert int(found.status) == 0
+
+
+def test_gradients_of_loops_with_slow_lines_are_those_of_differences() -> None:
+    ts = jnp.linspace(0, 4e-7, 3)
+    at = {"g": jnp.asarray(G), "r": jnp.asarray(R), "c": jnp.asarray(C), "gbw": jnp.asarray(GBW)}
+
+    @jax.jit
+    def value(p: Any) -> Any:
+        found = xb.simulate(with_lines(**p), ramp(), ts, steps_per_interval=3)
+        return jnp.vdot(jnp.arange(1.0, N + 1), found.v["x"][-1])
+
+    slope = jax.jit(jax.grad(value))(at)
+    for name, x in at.items():
+        way = RNG.uniform(0.5, 1, x.shape) * np.asarray(x) * 1e-5
+        ends = [float(value(at | {name: x + sign * way})) for sign in (1, -1)]
+        want = (ends[0] - ends[1]) / 2
+        assert abs(float(jnp.sum(slope[name] * way)) / want - 1) < 1e-6, name
+
+
+def test_an_array_of_selectors_charges_as_it_does_alone() -> None:
+    """`simulate` of an array under drivers and a readout, and of the same as a circuit."""
+    cell = xb.AntiparallelDiodes(jnp.asarray(RNG.uniform(1, 3, (3, 2)) * 1e-9), n=2.0)
+    wires = xb.Wires(50.0, 80.0, c_row=1e-15, c_col=2e-15, c_cell=5e-16)
+    v = jnp.asarray([[0.0] * 3, [0.3, -0.2, 0.4]])
+    wave, ts = xb.Waveform(jnp.asarray([0.0, 1e-10]), v), jnp.linspace(0, 1e-9, 5)
+    alone = xb.Crossbar(cell, wires, xb.Drive(1e4), xb.VirtualGround(1e4))
+    circuit = xb.Circuit(
+        array=el.Array(cell, wires, rows="x", cols="e"),
+        source=el.VoltageSource(to="x", v=jnp.zeros(3), r=1e4),
+        end=el.Resistor("e", "0", 1e4),
+    )
+    want = xb.simulate(alone, wave, ts, rtol=1e-6).i_out
+    found = xb.simulate(circuit, wave, ts, rtol=1e-6)
+    largest = np.abs(np.asarray(want)).max()
+    assert np.abs(np.asarray(found.i["end"]) - np.asarray(want)).max() < 2e-4 * largest
+    assert int(found.status) == 0

@@ -1,7 +1,8 @@
-"""Admittance of an array at its terminals."""
+"""Arrays as circuits see them: currents into their terminals, and how these change."""
 
+import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,14 +10,14 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 
-from ..cells import Ohmic
+from ..cells import AbstractCell, Ohmic
 from ..crossbar import Crossbar
-from ..elements import Array
 from ..kirchhoff.circuit import circuit_of, in_one_dtype
 from ..kirchhoff.companion import Charge, capacitances, voltages
 from ..kirchhoff.solution import Solution
 from ..kirchhoff.tangent import Tangent
-from ..kirchhoff.terminals import bias_of, currents_of
+from ..kirchhoff.terminals import Ended
+from ..solvers import Solver, linear_of
 from .answer import solution_by
 from .operating_point import prepare
 from .read import _read
@@ -24,57 +25,131 @@ from .read import _read
 CHUNK = 8  # solves at a time
 
 
-def admittance(array: Array, u: jax.Array, solver: lx.AbstractLinearSolver) -> jax.Array:
-    """Change of the currents [A] into an array at its terminals with their voltages [V], at
-    voltages `u`: `(terminals, terminals)` [S], by one solve of the linearised network each."""
-    crossbar = _linearised(array, u, solver)
-    return _responses(array, crossbar, u, solver, lambda s: currents_of(array, s)).T
+class Affine(NamedTuple):
+    """Currents `y u + i` [A] into an array at terminal voltages `u` [V] close to some."""
+
+    y: jax.Array  # (terminals, terminals) [S]
+    i: jax.Array
 
 
-def capacitance(array: Array, u: jax.Array, solver: lx.AbstractLinearSolver) -> jax.Array:
+class AbstractAnswer(eqx.Module):
+    """An array as the laws of a circuit see it."""
+
+    array: eqx.AbstractVar[Ended]
+
+    @abc.abstractmethod
+    def currents(self, u: jax.Array) -> jax.Array:
+        """Currents [A] into the array at its terminals, at their voltages [V]."""
+
+    @abc.abstractmethod
+    def tangent(self, u: jax.Array) -> Affine:
+        """The same, linearised at given voltages [V]; a linear array is the same everywhere."""
+
+
+class Resting(AbstractAnswer):
+    """An array at DC."""
+
+    array: Ended
+    solver: Solver
+
+    def solution(self, u: jax.Array) -> Solution:
+        """The array at voltages [V] of its terminals."""
+        return _read(self.array.crossbar, self.array.bias(u), self.solver, None)
+
+    def currents(self, u: jax.Array) -> jax.Array:
+        return self.array.currents(self.solution(u))
+
+    def tangent(self, u: jax.Array) -> Affine:
+        """By one solve of the linearised network per terminal."""
+        array, solver = self.array, linear_of(self.solver)
+        crossbar = _linearised(array, u, solver)
+        each = _of_units(array, crossbar, u, solver, array.entering)
+        rows = [each[end] for end in array.terminals]
+        y = jnp.concatenate(rows, axis=1).T if rows else jnp.zeros((0, 0), u.dtype)
+        cell = array.array.cell
+        if not cell.is_linear:
+            return Affine(y, self.currents(u) - y @ u)
+        if not (array.sources and cell.is_reciprocal):
+            return Affine(y, self.currents(0 * u) if array.sources else 0 * u)
+        # reciprocity: what 1 V at a terminal drives into a source, 1 V of it drives into that
+        driven = {k: jnp.broadcast_to(x.v, each[k].shape[1:]) for k, x in array.sources.items()}
+        return Affine(y, sum((each[k] @ v for k, v in driven.items()), 0 * u))
+
+
+class Admitting(AbstractAnswer):
+    """A linear array without capacitance, by its admittance."""
+
+    array: Ended
+    affine: Affine
+
+    def currents(self, u: jax.Array) -> jax.Array:
+        return self.affine.y @ u + self.affine.i
+
+    def tangent(self, u: jax.Array) -> Affine:
+        return self.affine
+
+
+def capacitance(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> jax.Array:
     """Change of the charges [C] of an array at its terminals with their voltages [V], as long as
     these change slowly against its lines: `(terminals, terminals)` [F].
 
     With `x_k` the node voltages for 1 V at terminal `k`, and `y_k` those of the adjoint network,
     it is `y_j C x_k`: the first derivative of the admittance by the frequency `s`."""
     crossbar = _linearised(array, u, solver)
-    c = capacitances(array.wires, crossbar.shape, u.dtype)
+    c = capacitances(array.array.wires, crossbar.shape, u.dtype)
     v = lambda s: voltages(s.v_row, s.v_col)
-    x = y = _responses(array, crossbar, u, solver, v)
+    x = y = _of_units(array, crossbar, u, solver, v)
     if not crossbar.cell.is_reciprocal:
         cell = crossbar.cell
         assert isinstance(cell, Tangent)
         adjoint = eqx.tree_at(lambda c: c.cell, crossbar, Tangent(cell.g_col, cell.g_row))
-        y = _responses(array, adjoint, u, solver, v)
+        y = _of_units(array, adjoint, u, solver, v)
     flat = lambda parts: jnp.concatenate([part.reshape(u.shape[0], -1) for part in parts], axis=1)
     return flat(y) @ (flat(Charge(*(c[None] * v for c, v in zip(c, x)))).T)
 
 
-def _linearised(array: Array, u: jax.Array, solver: lx.AbstractLinearSolver) -> Crossbar:
+def _linearised(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> Crossbar:
     """The array with linear cells, those of its tangents at terminal voltages [V]."""
-    crossbar, bias = in_one_dtype(array.crossbar, bias_of(array, u))
-    if array.is_linear:
+    crossbar, bias = in_one_dtype(array.crossbar, array.bias(u))
+    if array.array.is_linear:
         return crossbar
     at = _read(crossbar, bias, solver, None)
-    cell = circuit_of(crossbar, bias).cell
-    _, g_row, g_col = cell.linearise(at.v_row, at.v_col)
-    tangent = Ohmic(g_row) if cell.is_reciprocal else Tangent(g_row, g_col)
+    tangent = tangent_cell(circuit_of(crossbar, bias).cell, at.v_row, at.v_col)
     return eqx.tree_at(lambda c: c.cell, crossbar, tangent)
 
 
-def _responses(array: Array, crossbar: Crossbar, u, solver, seen: Callable[[Solution], Any]) -> Any:
-    """Something seen of the solutions for 1 V at one terminal each, `(terminals, ...)`."""
-    size, ungated = u.shape[0], eqx.tree_at(lambda a: a.v_gate, array, None, is_leaf=_is_none)
-    prepared = prepare(circuit_of(crossbar, bias_of(ungated, jnp.zeros_like(u))), solver)
+def _of_units(array: Ended, crossbar: Crossbar, u, solver, seen: Callable[[Solution], Any]) -> Any:
+    """Something seen of the solutions for 1 V at one terminal each, `(terminals, ...)`; the array's
+    own sources are at 0 V, and its gates act through its linear cells."""
+    size, quiet = u.shape[0], _quiet(array)
+    prepared = prepare(circuit_of(crossbar, quiet.bias(jnp.zeros_like(u))), solver)
 
     def one(v):
-        bias = bias_of(ungated, v)
+        bias = quiet.bias(v)
         return seen(solution_by(crossbar, bias, circuit_of(crossbar, bias), prepared))
 
-    chunks = -(-size // CHUNK)
-    units = jnp.eye(chunks * CHUNK, size, dtype=u.dtype).reshape(chunks, CHUNK, size)
+    return of_units(one, size, u.dtype)
+
+
+def of_units(one: Callable[[jax.Array], Any], size: int, dtype, chunk: int = CHUNK) -> Any:
+    """A function of voltages [V] for 1 V at one terminal each, `(terminals, ...)`."""
+    chunks = -(-size // chunk)
+    units = jnp.eye(chunks * chunk, size, dtype=dtype).reshape(chunks, chunk, size)
     found = lax.map(jax.vmap(one), units)
-    return jax.tree.map(lambda x: x.reshape(chunks * CHUNK, *x.shape[2:])[:size], found)
+    return jax.tree.map(lambda x: x.reshape(chunks * chunk, *x.shape[2:])[:size], found)
+
+
+def tangent_cell(cell: AbstractCell, v_row: jax.Array, v_col: jax.Array) -> AbstractCell:
+    """Linear cells in place of others, at their voltages [V]."""
+    _, g_row, g_col = cell.linearise(v_row, v_col)
+    return Ohmic(g_row) if cell.is_reciprocal else Tangent(g_row, g_col)
+
+
+def _quiet(array: Ended) -> Ended:
+    """An array without gate voltages, whose own sources are at 0 V."""
+    ungated = eqx.tree_at(lambda a: a.v_gate, array.array, None, is_leaf=_is_none)
+    still = lambda source: eqx.tree_at(lambda x: x.v, source, jnp.zeros_like(source.v))
+    return Ended(ungated, {end: still(source) for end, source in array.sources.items()})
 
 
 def _is_none(x) -> bool:

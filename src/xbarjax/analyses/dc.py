@@ -16,25 +16,17 @@ from ..kirchhoff.judgement import status
 from ..kirchhoff.solution import Solution, Status, usable
 from ..kirchhoff.terminals import (
     Layout,
+    Nodal,
     Unknowns,
-    layout_of,
-    stated,
+    bent,
+    nodal_of,
     stored,
     through,
+    voltages_of,
 )
 from ..solvers import AutoLadder, Solver
-from .nodal import (
-    Equilibrated,
-    admittances,
-    dtype_of,
-    equilibrated,
-    in_one_dtype,
-    is_linear,
-    jacobian_of,
-    kirchhoff,
-    newton,
-    scales,
-)
+from .nodal import at_point, bent_laws, dtype_of, in_one_dtype, kirchhoff, linear_laws, resting
+from .reduction import Factors, Reduction, factors, reduction, root, scales
 from .small_signal import dynamic_matrix, growth_of, has_amplifiers, with_poles
 
 ROUNDING = 64  # in units of rounding: violations of less say nothing
@@ -100,11 +92,11 @@ def finished(circuit: Circuit, solver: Solver, value: Any, status: Int[Array, "*
 @eqx.filter_jit
 def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
     circuit = in_one_dtype(circuit)
-    z, factors, solution = solved(circuit, solver)
+    z, by, solution = solved(circuit, solver)
     if not has_amplifiers(circuit):
         return solution
-    matrix = dynamic_matrix(with_poles(circuit), layout_of(circuit), solver, z, factors)
-    growth = growth_of(matrix)
+    moving, z, by = lax.stop_gradient((with_poles(circuit), z, by))
+    growth = growth_of(dynamic_matrix(nodal_of(moving), solver, z, by))
     # not a number where an accelerator cannot tell: beside constraints without dynamics
     unstable = jnp.where(~(growth <= 0), int(Status.UNSTABLE), 0)
     where = lambda s: (s.growth, s.status)
@@ -112,94 +104,98 @@ def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
     return eqx.tree_at(where, solution, new, is_leaf=lambda x: x is None)
 
 
-def solved(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Equilibrated, CircuitSolution]:
+def solved(
+    circuit: Circuit, solver: Solver, *, driven: bool = True
+) -> tuple[Unknowns, Factors, CircuitSolution]:
     """Unknowns, the factored Jacobian and the solution of a circuit in one dtype, stable or not."""
-    layout = layout_of(circuit)
-    z, jacobian, steps, converged = _point(circuit, solver)
-    missed, arrays = kirchhoff(circuit, layout, solver, z)
-    factors = equilibrated(jacobian)
-    said = _judged(circuit, layout, z, factors, missed, arrays)
+    nodal = nodal_of(circuit, driven=driven)
+    z, by, steps, converged = _point(nodal, solver)
+    missed, arrays = at_point(nodal, resting(nodal, solver), z)
+    said = _judged(nodal, z, by, missed, arrays)
     said |= jnp.where(converged, 0, int(Status.NOT_CONVERGED))
     for found in arrays.values():
         said |= found.status
+    v, i = voltages_of(nodal, z, arrays)
     solution = CircuitSolution(
-        {bus: z[first : first + width] for bus, (first, width) in layout.buses.items()},
-        through(circuit, layout, z),
+        v,
+        i,
         arrays,
         None,
-        lax.stop_gradient(jnp.max(jnp.abs(missed[: layout.nodes]), initial=0)),
+        lax.stop_gradient(jnp.max(jnp.abs(missed[: nodal.layout.nodes]), initial=0)),
         lax.stop_gradient(said),
         steps,
     )
-    return z, factors, solution
+    return z, by, solution
 
 
-def _point(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, Array]:
-    """Unknowns at the operating point, the Jacobian there, steps, and whether they converged.
+def _point(nodal: Nodal, solver: Solver) -> tuple[Unknowns, Factors, Array, Array]:
+    """Unknowns at the operating point, the factored Jacobian there, steps, and whether they
+    converged.
 
     The derivative is that of the solution: `J dz = -dF`, with the Jacobian that is there."""
-    arrays, rest = eqx.partition(circuit, eqx.is_array)
-    layout = layout_of(circuit)
+    arrays, rest = eqx.partition(nodal, eqx.is_array)
 
-    def matrix(arrays, z):
+    def parts_at(arrays, z) -> tuple[Reduction, Array]:
         changed = eqx.combine(arrays, rest)
-        y = admittances(changed, layout, solver, z, linear=True)
-        y |= admittances(changed, layout, solver, z, linear=False)
-        return jacobian_of(changed, layout, z, y)
+        where, answers = bent(changed), resting(changed, solver)
+        matrix, _ = linear_laws(changed, answers, z)
+        return reduction(matrix, where), bent_laws(changed, answers)[1](z[where])
 
-    # a Jacobian that is known, with a derivative that is worked out only where it is asked for
-    known: Any = jax.custom_jvp(lambda arrays, z, jacobian: jacobian)
-    known.defjvp(lambda at, by: (known(*at), jax.jvp(matrix, at[:2], by[:2])[1]))
+    # factors that are known, with a derivative that is worked out only where it is asked for
+    known: Any = jax.custom_jvp(lambda arrays, z, parts: parts)
+    known.defjvp(lambda at, by: (known(*at), jax.jvp(parts_at, at[:2], by[:2])[1]))
     found: Any = jax.custom_jvp(lambda arrays: _search(eqx.combine(arrays, rest), solver))
 
     def rule(primals, tangents):
-        z, jacobian, *counts = found(*primals)
-        missed = lambda arrays: kirchhoff(eqx.combine(arrays, rest), layout, solver, z)[0]
+        out = z, parts, *counts = found(*primals)
+
+        def missed(arrays):
+            changed = eqx.combine(arrays, rest)
+            return kirchhoff(changed, resting(changed, solver), z)
+
         _, moved = jax.jvp(missed, primals, tangents)
-        dz = -equilibrated(known(*primals, z, jacobian)).solve(moved)
-        still = lambda x: np.zeros(x.shape, jax.dtypes.float0)
-        return (z, jacobian, *counts), (dz, jnp.zeros_like(jacobian), *map(still, counts))
+        dz = -factors(*known(*primals, z, parts)).solve(moved)
+        return out, (dz, *(jax.tree.map(_still, x) for x in (parts, *counts)))
 
     found.defjvp(rule)
-    z, jacobian, steps, converged = found(arrays)
-    return z, known(arrays, z, jacobian), steps, converged
+    z, parts, steps, converged = found(arrays)
+    return z, factors(*known(arrays, z, parts)), steps, converged
 
 
-def _search(circuit: Circuit, solver: Solver) -> tuple[Unknowns, Array, Array, Array]:
-    """Unknowns, the Jacobian there, steps, and whether they converged."""
-    layout, dtype = layout_of(circuit), dtype_of(circuit)
-    z = jnp.zeros((layout.size,), dtype)
-    linear = admittances(circuit, layout, solver, z, linear=True)
-    if is_linear(circuit):
-        jacobian = jacobian_of(circuit, layout, z, linear)
-        factors = equilibrated(jacobian)
-        z = factors.solve(-stated(circuit, layout, z))
-        z = z - factors.solve(kirchhoff(circuit, layout, solver, z)[0])
-        return z, jacobian, jnp.asarray(1), jnp.asarray(True)
-
-    def jacobian_at(z):
-        here = admittances(circuit, layout, solver, z, linear=False)
-        return jacobian_of(circuit, layout, z, linear | here)
-
-    missed = lambda z: kirchhoff(circuit, layout, solver, z)[0]
-    return newton(missed, jacobian_at, z)
+def _still(x: Array) -> Any:
+    """No change of an array."""
+    whole = jnp.issubdtype(x.dtype, jnp.inexact)
+    return jnp.zeros_like(x) if whole else np.zeros(x.shape, jax.dtypes.float0)
 
 
-def _judged(circuit: Circuit, layout: Layout, z, factors: Equilibrated, missed, arrays) -> Array:
+def _search(nodal: Nodal, solver: Solver):
+    """Unknowns, the parts of the Jacobian there, steps, and whether they converged."""
+    answers = resting(nodal, solver)
+    matrix, rest = linear_laws(nodal, answers, jnp.zeros((nodal.layout.size,), dtype_of(nodal)))
+    parts = reduction(matrix, bent(nodal))
+    z, change, steps, converged = root(parts, rest, *bent_laws(nodal, answers), None)
+    # once more with reads in place of admittances, which takes what those have lost in rounding
+    z = z - factors(parts, change).solve(kirchhoff(nodal, answers, z))
+    return z, (parts, change), steps, converged
+
+
+def _judged(nodal: Nodal, z, by: Factors, missed, arrays) -> Array:
     """Status of a solution: whether Kirchhoff's law and the elements' own laws hold."""
-    z, factors, missed = lax.stop_gradient((z, factors, missed))
+    z, by, missed = lax.stop_gradient((z, by, missed))
+    nodes = nodal.layout.nodes
     tolerance = 1e-8 if z.dtype == jnp.float64 else 1e-4
-    currents = [jnp.max(jnp.abs(x)) for x in through(circuit, layout, z).values()]
+    currents = [jnp.max(jnp.abs(x)) for x in through(nodal, z).values()]
     currents += [jnp.max(jnp.abs(s.i_cell)) for s in arrays.values()]
     i = lax.stop_gradient(jnp.max(jnp.stack(currents)))
-    at_nodes, at_laws = missed[: layout.nodes], missed[layout.nodes :]
-    v = jnp.max(jnp.abs(z[: layout.nodes]), initial=0)
+    at_nodes, at_laws = missed[:nodes], missed[nodes:]
+    v = jnp.max(jnp.abs(z[:nodes]), initial=0)
     # where no current flows, the rounding of those that voltages would drive is all there is
-    rounding = ROUNDING * jnp.finfo(z.dtype).eps * (jnp.abs(factors.matrix) @ jnp.abs(z))
-    holds = jnp.all(jnp.abs(at_nodes) <= tolerance * i + rounding[: layout.nodes])
+    rounding = ROUNDING * jnp.finfo(z.dtype).eps * by.sizes(z)
+    holds = jnp.all(jnp.abs(at_nodes) <= tolerance * i + rounding[:nodes])
     holds &= jnp.max(jnp.abs(at_laws), initial=0) <= tolerance * jnp.maximum(v, i)
     finite = jnp.all(jnp.isfinite(z))
-    singular = factors.is_singular & jnp.all(jnp.isfinite(factors.matrix))
+    known = jnp.all(jnp.isfinite(by.reduction.matrix)) & jnp.all(jnp.isfinite(by.change))
+    singular = by.is_singular & known
     flags = {
         Status.NOT_CONVERGED: ~holds & finite & ~singular,
         Status.NOT_FINITE: ~finite & ~singular,
@@ -211,7 +207,7 @@ def _judged(circuit: Circuit, layout: Layout, z, factors: Equilibrated, missed, 
 def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
     """A sentence about the faults of a circuit, with the bus or the element concerned."""
     circuit = in_one_dtype(circuit)
-    layout = layout_of(circuit)
+    layout = nodal_of(circuit).layout
     jacobian, matrix = _matrices(circuit, solver)
     if Status.SINGULAR in known and np.isfinite(np.asarray(jacobian)).all():
         _, cols, scaled = (np.asarray(x) for x in scales(jacobian))
@@ -222,7 +218,7 @@ def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
         moving = np.abs(m) > m.size * np.finfo(m.dtype).eps * np.abs(m).max()
         rates = np.where(moving, (1 / np.where(moving, m, 1)).real, -np.inf)
         mode = np.abs(modes[:, np.argmax(rates)])
-        where = layout.named(int(stored(with_poles(circuit), layout)[np.argmax(mode)]))
+        where = layout.named(int(stored(nodal_of(with_poles(circuit)))[np.argmax(mode)]))
         return f"{where}: {ADVICE[Status.UNSTABLE]}"
     return general(known)
 
@@ -230,11 +226,10 @@ def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
 @eqx.filter_jit
 def _matrices(circuit: Circuit, solver: Solver) -> tuple[Array, Array | None]:
     """Jacobian of a circuit, and its dynamic matrix if it has amplifiers."""
-    z, factors, _ = solved(circuit, solver)
+    z, by, _ = solved(circuit, solver)
     if not has_amplifiers(circuit):
-        return factors.matrix, None
-    whole, layout = with_poles(circuit), layout_of(circuit)
-    return factors.matrix, dynamic_matrix(whole, layout, solver, z, factors)
+        return by.matrix, None
+    return by.matrix, dynamic_matrix(nodal_of(with_poles(circuit)), solver, z, by)
 
 
 def _undetermined(layout: Layout, free: np.ndarray) -> str:

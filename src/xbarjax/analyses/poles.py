@@ -9,7 +9,7 @@ from .._types import described
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
 from ..kirchhoff.solution import usable
-from ..kirchhoff.terminals import layout_of, stored
+from ..kirchhoff.terminals import nodal_of, stored
 from ..solvers import AutoLadder, Solver
 from .dc import finished, solved
 from .nodal import in_one_dtype
@@ -37,7 +37,7 @@ def poles(circuit: Circuit, *, solver: Solver = AutoLadder()) -> Complex[jax.Arr
     for name, element in circuit.elements.items():
         if isinstance(element, OpAmp) and element.gbw is None:
             raise ValueError(f"amplifier {name!r} has no gbw [Hz]: without one it has no pole.")
-    if not stored(circuit, layout_of(circuit)).size:
+    if not stored(nodal_of(circuit)).size:
         raise ValueError("the circuit has no poles: it has neither amplifiers nor capacitors.")
     found, status = _poles(circuit, solver)
     return finished(circuit, solver, found, status)
@@ -46,7 +46,6 @@ def poles(circuit: Circuit, *, solver: Solver = AutoLadder()) -> Complex[jax.Arr
 @eqx.filter_jit
 def _poles(circuit: Circuit, solver: Solver):
     circuit = in_one_dtype(circuit)
-    layout = layout_of(circuit)
     z, factors, solution = solved(circuit, solver)
-    found = poles_of(dynamic_matrix(circuit, layout, solver, z, factors))
+    found = poles_of(dynamic_matrix(nodal_of(circuit), solver, z, factors))
     return jnp.where(usable(solution.status), found, jnp.nan), solution.status

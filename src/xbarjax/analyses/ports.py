@@ -1,10 +1,8 @@
 """The crossbar as a multiport: admittances at its terminals."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
-from jax import lax
 from jaxtyping import Array, Float
 
 from ..crossbar import Crossbar
@@ -13,6 +11,7 @@ from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import alone_in_one_dtype, circuit_of, linear_only, working_dtype
 from ..kirchhoff.solution import usable
 from ..solvers import AutoLadder
+from .admittance import of_units
 from .answer import solution_by
 from .operating_point import prepare
 
@@ -76,10 +75,8 @@ def _ports(crossbar: Crossbar, solver: lx.AbstractLinearSolver, chunk: int):
         into = jnp.sum(s.i_cell, axis=0 if crossbar.wires.parallel else 1)
         return jnp.concatenate([into, -s.i_out]), s.status
 
-    chunks = -(-size // chunk)
-    units = jnp.eye(chunks * chunk, size, dtype=dtype).reshape(chunks, chunk, size)
-    y, status = lax.map(jax.vmap(one), units)
-    status = jnp.bitwise_or.reduce(status.ravel())
-    y = jnp.where(usable(status), y.reshape(chunks * chunk, size)[:size].T, jnp.nan)
+    y, status = of_units(one, size, dtype, chunk)
+    status = jnp.bitwise_or.reduce(status)
+    y = jnp.where(usable(status), y.T, jnp.nan)
     inner, across = y[:lines, :lines], -y[:lines, lines:]
     return Ports(inner, across, -y[lines:, :lines].T, y[lines:, lines:]), status

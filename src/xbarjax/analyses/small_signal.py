@@ -18,26 +18,26 @@ from jaxtyping import Array, Complex, Float
 from .._types import Scalar
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
-from ..kirchhoff.terminals import Layout, Unknowns, arrays_of, nodes_of, stated, stored
+from ..kirchhoff.terminals import Nodal, Unknowns, at_nodes, nodes_of, stated, stored
 from ..solvers import Solver, linear_of
 from .admittance import capacitance
-from .nodal import Equilibrated, at_nodes, with_arrays
+from .nodal import with_array
+from .reduction import Factors
 
 SQUARINGS = 40  # of a matrix exponential: its norm then tells the largest real part to rounding
 
 
 def dynamic_matrix(
-    circuit: Circuit, layout: Layout, solver: Solver, z: Unknowns, factors: Equilibrated
+    nodal: Nodal, solver: Solver, z: Unknowns, factors: Factors
 ) -> Float[Array, "states states"]:
     """`-K^-1 C` [s] for the unknowns that charges depend on."""
-    states = stored(circuit, layout)
-    charges = jax.jacfwd(lambda z: stated(circuit, layout, z, charges=True))(z)
-    lines = {
-        name: capacitance(array, at_nodes(z, nodes_of(array, layout)), linear_of(solver))
-        for name, array in arrays_of(circuit).items()
-        if array.has_capacitance
-    }
-    charges = with_arrays(circuit, layout, charges, lines)
+    states = stored(nodal)
+    charges = jax.jacfwd(lambda z: stated(nodal, z, charges=True))(z)
+    for array in nodal.arrays.values():
+        if array.array.has_capacitance:
+            nodes = nodes_of(nodal, array)
+            c = capacitance(array, at_nodes(z, nodes), linear_of(solver))
+            charges = with_array(charges, nodes, c)
     moved = jax.vmap(factors.solve, in_axes=1, out_axes=1)(-charges[:, states])
     return moved[states]
 

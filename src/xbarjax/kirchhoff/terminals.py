@@ -6,21 +6,167 @@ others the elements' own laws. (C.-W. Ho, A. Ruehli, P. Brennan, IEEE Trans. Cir
 (1975), doi:10.1109/TCS.1975.1084079.)
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..drive import Bias
-from ..elements import AbstractElement, Array, Pick
+from ..crossbar import Crossbar
+from ..drive import Bias, Drive
+from ..elements import AbstractElement, Array, Pick, VoltageSource
 from ..elements.circuit import Circuit
 from ..elements.element import GROUND
+from ..readout import VirtualGround
 from .solution import Solution
 
 Unknowns = Float[jax.Array, " unknowns"]
 Node = Any  # whole numbers (lanes,), of NumPy where no index is traced
+
+
+class Ended(eqx.Module):
+    """An array, with the voltage sources that drive whole ends of it and nothing else.
+
+    Such an end is no unknown of the circuit: the source and its resistance are those of the array's
+    own drive."""
+
+    array: Array
+    sources: dict[str, VoltageSource]  # by the name of the end
+
+    @property
+    def terminals(self) -> dict[str, Pick]:
+        """The buses of its other ends."""
+        return {k: bus for k, bus in self.array.terminals.items() if k not in self.sources}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Number of nodes of these ends."""
+        return {name: self.array.widths[name] for name in self.terminals}
+
+    @property
+    def crossbar(self) -> Crossbar:
+        """The array between ideal sources at its terminals, and its own sources at other ends."""
+        there = self.array.terminals
+        behind = lambda k: jnp.asarray(self.sources[k].r if k in self.sources else 0.0)
+        r = {k: behind(k) if k in there else jnp.asarray(jnp.inf) for k in ENDS}
+        drive, readout = Drive(r["rows"], r["rows_far"]), VirtualGround(r["cols"], r["cols_far"])
+        return Crossbar(self.array.cell, self.array.wires, drive, readout)
+
+    def bias(self, u: Float[jax.Array, " terminals"]) -> Bias:
+        """The bias [V] of the array at the voltages of its terminals."""
+        ends, at = {}, 0
+        for key, width in self.array.widths.items():
+            if key in self.sources:
+                ends[key] = jnp.broadcast_to(self.sources[key].v, (width,)).astype(u.dtype)
+            else:
+                ends[key], at = u[at : at + width], at + width
+        rows, cols = ends["rows"], ends["cols"]
+        far = ends.get("rows_far", rows), ends.get("cols_far", cols)
+        gate = None if self.array.v_gate is None else self.array.v_gate.astype(u.dtype)
+        return Bias(rows, far[0], cols, far[1], gate)
+
+    def entering(self, solution: Solution) -> dict[str, jax.Array]:
+        """Currents [A] into the array at each of its ends."""
+        there = self.array.terminals
+        far = {"rows_far": solution.i_in_far, "cols_far": -solution.i_out_far}
+        near = {
+            "rows": solution.i_in_near if "rows_far" in there else _summed(solution),
+            "cols": -solution.i_out_near if "cols_far" in there else -solution.i_out,
+        }
+        return {key: (near | far)[key] for key in there}
+
+    def currents(self, solution: Solution) -> Float[jax.Array, " terminals"]:
+        """Currents [A] into the array at its terminals."""
+        i = self.entering(solution)
+        return jnp.concatenate([i[key] for key in self.terminals] or [jnp.zeros((0,))])
+
+
+ENDS = "rows", "rows_far", "cols", "cols_far"
+
+
+def _summed(solution: Solution) -> jax.Array:
+    """Currents [A] into the lines of the row family, as the sums of those of their cells."""
+    return jnp.sum(solution.i_cell, axis=0 if solution.parallel else 1)
+
+
+class Nodal(eqx.Module):
+    """A circuit as nodal analysis takes it: arrays with the sources that drive whole ends of them,
+    all other elements, and the buses whose voltages are unknown."""
+
+    elements: dict[str, AbstractElement]
+    arrays: dict[str, Ended]
+    drives: tuple[tuple[str, str, str], ...] = eqx.field(static=True)  # array, end, its source
+    _lanes: tuple[tuple[str, int], ...] = eqx.field(static=True)
+    _buses: tuple[tuple[str, int], ...] = eqx.field(static=True)
+
+    @property
+    def layout(self) -> "Layout":
+        """Positions of the unknowns: buses first, then elements' own."""
+        buses, at = {}, 0
+        for bus, width in self._buses:
+            buses[bus] = at, width
+            at += width
+        nodes, own = at, {}
+        for name, lanes in self._lanes:
+            if self.elements[name].unknowns:
+                own[name] = at, lanes
+                at += self.elements[name].unknowns * lanes
+        return Layout(buses, own, nodes, at)
+
+    @property
+    def lanes(self) -> dict[str, int]:
+        """Number of lanes of each element."""
+        return dict(self._lanes)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether all its elements are linear."""
+        linear = [e.is_linear for e in self.elements.values()]
+        return all(linear + [a.array.is_linear for a in self.arrays.values()])
+
+
+def nodal_of(circuit: Circuit, *, driven: bool = True) -> Nodal:
+    """A circuit as nodal analysis takes it; unless `driven`, with all sources as elements."""
+    ends: dict[str, list[tuple[str, str, Pick]]] = {}
+    for name, element in sorted(circuit.elements.items()):
+        for key, end in element.terminals.items():
+            ends.setdefault(end.bus, []).append((name, key, end))
+    drives = []
+    for bus, touching in ends.items():
+        found = _drive(circuit, touching)
+        # the last bus stays, so that there is a system
+        if driven and bus != GROUND and found and len(drives) + 1 < len(circuit.buses):
+            drives.append(found)
+    gone = {circuit.elements[source].terminals["to"].bus for *_, source in drives}
+    sources: dict[str, Any] = {}
+    for array, end, source in drives:
+        sources.setdefault(array, {})[end] = circuit.elements[source]
+    elements, arrays = {}, {}
+    for name, element in sorted(circuit.elements.items()):
+        if isinstance(element, Array):
+            arrays[name] = Ended(element, sources.get(name, {}))
+        elif name not in {source for *_, source in drives}:
+            elements[name] = element
+    lanes = tuple((name, circuit.lanes(name)) for name in elements)
+    buses = tuple((bus, n) for bus, n in circuit.buses.items() if bus not in gone)
+    return Nodal(elements, arrays, tuple(drives), lanes, buses)
+
+
+def _drive(circuit: Circuit, touching: list[tuple[str, str, Pick]]) -> tuple[str, str, str] | None:
+    """The array, its end and the source of a bus that connects these two alone."""
+    if len(touching) != 2 or any(end.index is not None for *_, end in touching):
+        return None
+    of = lambda kind: [(n, key) for n, key, _ in touching if isinstance(circuit.elements[n], kind)]
+    sources, arrays = of(VoltageSource), of(Array)
+    if len(sources) != 1 or len(arrays) != 1 or sources[0][1] != "to":
+        return None
+    source, (array, end) = sources[0][0], arrays[0]
+    return (
+        (array, end, source) if circuit.elements[source].terminals["back"].bus == GROUND else None
+    )
 
 
 class Layout(NamedTuple):
@@ -51,38 +197,23 @@ class Layout(NamedTuple):
         return f"lane {(k - start) % lanes} of element {name!r}"
 
 
-def layout_of(circuit: Circuit) -> Layout:
-    """Positions of the unknowns: buses first, then elements' own."""
-    buses, at = {}, 0
-    for bus, width in circuit.buses.items():
-        buses[bus] = at, width
-        at += width
-    nodes, own = at, {}
-    for name, element in circuit.elements.items():
-        if isinstance(element, AbstractElement) and element.unknowns:
-            lanes = circuit.lanes(name)
-            own[name] = at, lanes
-            at += element.unknowns * lanes
-    return Layout(buses, own, nodes, at)
-
-
-def arrays_of(circuit: Circuit) -> dict[str, Array]:
-    """The arrays of a circuit."""
-    return {name: x for name, x in circuit.elements.items() if isinstance(x, Array)}
-
-
 def with_ground(z: Unknowns) -> jax.Array:
     """Unknowns, the voltage of ground, and that of a node that does not exist, NaN."""
     return jnp.append(z, jnp.asarray([0, jnp.nan], z.dtype))
 
 
-def _asked(circuit: Circuit, layout: Layout, z: Unknowns):
-    """Each element other than an array, with its nodes, its voltages and its own unknowns."""
-    voltages = with_ground(z)
-    for name, element in circuit.elements.items():
-        if not isinstance(element, AbstractElement):
+def everything(_: AbstractElement) -> bool:
+    """Whether an element counts: all do."""
+    return True
+
+
+def _asked(nodal: Nodal, z: Unknowns, counts: Callable[[AbstractElement], bool] = everything):
+    """Each element that counts, with its nodes, its voltages and its own unknowns."""
+    layout, voltages = nodal.layout, with_ground(z)
+    for name, element in nodal.elements.items():
+        if not counts(element):
             continue
-        lanes = circuit.lanes(name)
+        lanes = nodal.lanes[name]
         nodes = [layout.of(terminal, lanes) for terminal in element.terminals.values()]
         v = tuple(jnp.broadcast_to(voltages[node], (lanes,)) for node in nodes)
         start, _ = layout.own.get(name, (0, 0))
@@ -90,72 +221,94 @@ def _asked(circuit: Circuit, layout: Layout, z: Unknowns):
         yield name, element, nodes, v, own
 
 
-def stated(circuit: Circuit, layout: Layout, z: Unknowns, *, charges: bool = False) -> Unknowns:
+def stated(
+    nodal: Nodal,
+    z: Unknowns,
+    *,
+    charges: bool = False,
+    counts: Callable[[AbstractElement], bool] = everything,
+) -> Unknowns:
     """Sums of the currents [A] from every node into elements other than arrays, followed by the
     violations of these elements' own laws. With `charges`, their charges [C] instead."""
+    layout = nodal.layout
     total = jnp.zeros((layout.size + 2,), z.dtype)
-    own_rows = []
-    for _, element, nodes, v, own in _asked(circuit, layout, z):
+    own_rows = {}
+    for name, element, nodes, v, own in _asked(nodal, z, counts):
         at_nodes, laws = (element.charge if charges else element.current)(v, own)
         for node, i in zip(nodes, at_nodes, strict=True):
             total = total.at[node].add(jnp.broadcast_to(i, v[0].shape).astype(z.dtype))
-        own_rows += [jnp.broadcast_to(law, v[0].shape).astype(z.dtype) for law in laws]
-    return jnp.concatenate([total[: layout.nodes], *own_rows])
+        own_rows[name] = [jnp.broadcast_to(law, v[0].shape).astype(z.dtype) for law in laws]
+    silent = lambda name, lanes: [jnp.zeros((nodal.elements[name].unknowns * lanes,), z.dtype)]
+    laws = [own_rows.get(name) or silent(name, lanes) for name, (_, lanes) in layout.own.items()]
+    return jnp.concatenate([total[: layout.nodes], *(row for rows in laws for row in rows)])
 
 
-def stored(circuit: Circuit, layout: Layout) -> np.ndarray:
+def stored(nodal: Nodal) -> np.ndarray:
     """Positions of the unknowns that charges of a circuit depend on."""
-    found: set[int] = set()
-    bus = lambda name: range(layout.buses[name][0], sum(layout.buses[name]))
-    for name, element in circuit.elements.items():
-        if isinstance(element, Array):
-            named = list(element.terminals) if element.has_capacitance else []
-        else:
-            start, lanes = layout.own.get(name, (0, 0))
-            own = [k for k in element.stores if isinstance(k, int)]
-            found |= {start + k * lanes + j for k in own for j in range(lanes)}
-            named = [k for k in element.stores if isinstance(k, str)]
-        for where in (element.terminals[key].bus for key in named):
-            found |= set() if where == GROUND else set(bus(where))
+    arrays = [a for a in nodal.arrays.values() if a.array.has_capacitance]
+    ends = [end for array in arrays for end in array.terminals.values()]
+    of = lambda element: element.stores
+    return _positions(nodal, of, ends)
+
+
+def bent(nodal: Nodal) -> np.ndarray:
+    """Positions of the unknowns that nonlinear elements and arrays connect to."""
+    arrays = [a for a in nodal.arrays.values() if not a.array.is_linear]
+    ends = [end for array in arrays for end in array.terminals.values()]
+    all_of = lambda element: (*element.terminals, *range(element.unknowns))
+    of = lambda element: () if element.is_linear else all_of(element)
+    return _positions(nodal, of, ends)
+
+
+def _positions(nodal: Nodal, of: Callable, ends: list[Pick]) -> np.ndarray:
+    """Positions of the nodes of some buses, and of terminals and own unknowns of elements. A bus of
+    which nodes are picked counts as a whole: which ones may be known only at run time."""
+    layout, found, ends = nodal.layout, set(), list(ends)
+    for name, element in nodal.elements.items():
+        start, lanes = layout.own.get(name, (0, 0))
+        own = [k for k in of(element) if isinstance(k, int)]
+        found |= {start + k * lanes + j for k in own for j in range(lanes)}
+        ends += [element.terminals[k] for k in of(element) if isinstance(k, str)]
+    for bus in {end.bus for end in ends} - {GROUND}:
+        first, width = layout.buses[bus]
+        found |= set(range(first, first + width))
     return np.asarray(sorted(found), int)
 
 
-def through(circuit: Circuit, layout: Layout, z: Unknowns) -> dict[str, jax.Array]:
+def through(nodal: Nodal, z: Unknowns) -> dict[str, jax.Array]:
     """The current [A] through each element other than an array."""
     return {
         name: jnp.broadcast_to(element.through(v, own), v[0].shape)
-        for name, element, _, v, own in _asked(circuit, layout, z)
+        for name, element, _, v, own in _asked(nodal, z)
     }
 
 
-def nodes_of(array: Array, layout: Layout) -> Node:
+def nodes_of(nodal: Nodal, array: Ended) -> Node:
     """Positions of the nodes of all terminals of an array, in the order of its `terminals`."""
-    nodes = [layout.of(bus, array.widths[key]) for key, bus in array.terminals.items()]
+    nodes = [nodal.layout.of(bus, array.widths[key]) for key, bus in array.terminals.items()]
     known = all(isinstance(node, np.ndarray) for node in nodes)
-    return (np if known else jnp).concatenate(nodes)
+    return (np if known else jnp).concatenate(nodes or [np.zeros(0, int)])
 
 
-def bias_of(array: Array, u: Float[jax.Array, " terminals"]) -> Bias:
-    """The bias [V] of an array at the voltages of its terminals."""
-    ends, at = {}, 0
-    for key, width in array.widths.items():
-        ends[key], at = u[at : at + width], at + width
-    rows, cols = ends["rows"], ends["cols"]
-    far = ends.get("rows_far", rows), ends.get("cols_far", cols)
-    gate = None if array.v_gate is None else array.v_gate.astype(u.dtype)
-    return Bias(rows, far[0], cols, far[1], gate)
+def at_nodes(z: Unknowns, nodes: Node) -> jax.Array:
+    """Voltages [V] of nodes; that of ground is 0."""
+    return with_ground(z)[nodes]
 
 
-def currents_of(array: Array, solution: Solution) -> Float[jax.Array, " terminals"]:
-    """Currents [A] into an array at its terminals."""
-    far = {"rows_far": solution.i_in_far, "cols_far": -solution.i_out_far}
-    near = {
-        "rows": solution.i_in_near if "rows_far" in array.terminals else _summed(solution),
-        "cols": -solution.i_out_near if "cols_far" in array.terminals else -solution.i_out,
-    }
-    return jnp.concatenate([(near | far)[key] for key in array.terminals])
+def added(total: Unknowns, nodes: Node, i: jax.Array) -> Unknowns:
+    """The sums of currents [A] at all nodes, with `i` added at some; ground has no sum."""
+    return jnp.pad(total, (0, 2)).at[nodes].add(i)[:-2]
 
 
-def _summed(solution: Solution) -> jax.Array:
-    """Currents [A] into the lines of the row family, as the sums of those of their cells."""
-    return jnp.sum(solution.i_cell, axis=0 if solution.parallel else 1)
+def voltages_of(
+    nodal: Nodal, z: Unknowns, arrays: dict[str, Solution]
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Voltages [V] of all buses and currents [A] of all elements, those of sources that drive ends
+    of arrays included."""
+    v = {bus: z[first : first + width] for bus, (first, width) in nodal.layout.buses.items()}
+    i = through(nodal, z)
+    for name, end, source_name in nodal.drives:
+        source, flown = nodal.arrays[name].sources[end], nodal.arrays[name].entering(arrays[name])
+        i[source_name] = flown[end]
+        v[source.to.bus] = source.v - source.r * flown[end]
+    return v, i

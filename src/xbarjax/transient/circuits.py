@@ -10,7 +10,6 @@ conserved to rounding, whatever the voltages do.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,25 +20,46 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._types import Scalar, described, in_dtype
+from ..analyses.admittance import (
+    AbstractAnswer,
+    Admitting,
+    Affine,
+    of_units,
+    tangent_cell,
+)
 from ..analyses.dc import finished, solved
 from ..analyses.nodal import (
-    Equilibrated,
-    admittances,
-    equilibrated,
+    Law,
+    bent_laws,
     in_one_dtype,
-    is_linear,
-    jacobian_of,
     kirchhoff,
-    newton,
+    linear_laws,
+    resting,
+    with_array,
 )
+from ..analyses.reduction import Reduction, factors, reduction, root
+from ..cells import AbstractCell
 from ..drive.waveform import Waveform
 from ..elements import AbstractElement, CurrentSource, VoltageSource
 from ..elements.circuit import Circuit
+from ..kirchhoff.circuit import at_gates, circuit_of
+from ..kirchhoff.companion import Charge, voltages
+from ..kirchhoff.network import Field, Network
 from ..kirchhoff.solution import Status, usable
-from ..kirchhoff.terminals import Layout, arrays_of, layout_of, stated, through
-from ..solvers import Solver
+from ..kirchhoff.terminals import (
+    Ended,
+    Nodal,
+    added,
+    at_nodes,
+    bent,
+    nodal_of,
+    nodes_of,
+    stated,
+    through,
+)
 from .adaptive import AbstractStep, equal_steps, follow, knots_of
 from .sdirk2 import ERROR, GAMMA
+from .stage import Dynamic, Stage
 
 FAINT = 1e-6  # share of a voltage that currents would lead to
 DRIVEN = {VoltageSource: "v", CurrentSource: "i"}  # the field that a waveform takes the place of
@@ -67,10 +87,20 @@ class CircuitTransient(eqx.Module):
     rejected: Int[Array, "*batch"]
 
 
+class _Lines(NamedTuple):
+    """An array with line capacitance: voltages [V] across its capacitors, and their slope at the
+    end of the last step."""
+
+    v: Charge
+    slope: Charge
+
+
 class _State(NamedTuple):
     z: Array
     charge: Array  # [C], and of the elements' own laws
     slope: Array  # its change at the end of the last step
+    lines: dict[str, _Lines]
+    x: dict[str, Field]  # drops and segment currents of these arrays
     largest: Scalar  # voltage [V] so far
     residual: Scalar
     status: Array
@@ -81,41 +111,219 @@ class _Step(AbstractStep):
 
     circuit: Circuit
     waves: dict[str, Waveform]
-    y: dict[str, Array]  # admittances of linear arrays
+    still: dict[str, AbstractAnswer]  # arrays without capacitance
     rtol: Scalar
     solver: Any
 
     def __call__(self, state: _State, t: Scalar, h: Scalar, middle: Scalar, *, judged: bool):
-        d, layout = GAMMA * h, layout_of(self.circuit)
-        linear = is_linear(self.circuit)
-        jacobian_at = partial(_stage_jacobian, self.circuit, layout, self.solver, self.y, d)
-        factors = equilibrated(jacobian_at(state.z)) if linear else None
-        z, held = state.z, state.charge
-        slopes, residuals, good = [state.slope], [state.residual], []
-        for beyond, part in ((0.0, GAMMA), (1 + np.sqrt(2), 1.0)):
-            at = driven(self.circuit, self.waves, t + part * h, middle)
-            before = state.charge + beyond * (held - state.charge)
-            z, missed, converged = _stage(at, self.solver, self.y, before, d, z, factors)
-            held = stated(at, layout, z, charges=True)
-            slopes.append((held - before) / d)
-            nodes = jnp.abs(lax.stop_gradient(missed[: layout.nodes]))
-            residuals.append(jnp.max(nodes, initial=0).astype(d.dtype))
-            good.append(converged & jnp.all(jnp.isfinite(z)))
-        failed = ~(good[0] & good[1])
+        d, nodal = GAMMA * h, nodal_of(self.circuit, driven=False)
+        stages = {
+            name: Stage(nodal.arrays[name].crossbar, self.solver, d, Dynamic(lines.v, None))
+            for name, lines in state.lines.items()
+        }
+        at = lambda v, x: {
+            name: Staged(nodal.arrays[name], stage, v[name], x[name])
+            for name, stage in stages.items()
+        }
+        v_0 = {name: lines.v for name, lines in state.lines.items()}
+        moving = at(v_0, state.x)
+        tangents = {
+            name: answer.tangent(at_nodes(state.z, nodes_of(nodal, answer.array)))
+            for name, answer in moving.items()
+            if answer.array.array.is_linear
+        }
+        parts = _reduced(nodal, self.still, tangents, state.z, d)
+        between = lambda a, b, beyond: jax.tree.map(lambda a, b: a + beyond * (b - a), a, b)
+
+        def one(carry, stage):
+            (z, held, v, x), (beyond, part) = carry, stage.astype(d.dtype)
+            now = driven(self.circuit, self.waves, t + part * h, middle)
+            answers = at(between(v_0, v, beyond), x)
+            before = between(state.charge, held, beyond)
+            laws = _Laws(nodal_of(now, driven=False), self.still, answers, tangents, before, d)
+            z, change, converged = _stage(laws, z, parts)
+            total, ends = laws.end(z)
+            held = stated(laws.nodal, z, charges=True)
+            slope = jax.tree.map(
+                lambda new, old: (new - old) / d,
+                (held, {name: end.v for name, end in ends.items()}),
+                (before, {name: answer.held for name, answer in answers.items()}),
+            )
+            v = {name: end.v for name, end in ends.items()}
+            x = {name: end.x for name, end in ends.items()}
+            off = jnp.max(jnp.abs(lax.stop_gradient(total[: nodal.layout.nodes])), initial=0)
+            good = converged & jnp.all(jnp.isfinite(z))
+            last = change, {name: end.tangent for name, end in ends.items()}
+            return (z, held, v, x), (slope, off, good, lax.stop_gradient(last))
+
+        weights = jnp.asarray([[0, GAMMA], [1 + np.sqrt(2), 1]])
+        start = state.z, state.charge, v_0, state.x
+        (z, held, v, x), (slopes, off, good, last) = lax.scan(one, start, weights)
+        failed = ~jnp.all(good)
         status = jnp.where(failed, int(Status.NOT_CONVERGED), 0).astype(state.status.dtype)
-        v = jnp.max(jnp.abs(lax.stop_gradient(z[: layout.nodes])), initial=0)
-        largest = jnp.maximum(state.largest, jnp.where(jnp.isfinite(v), v, 0))
+        most = jnp.max(jnp.abs(lax.stop_gradient(z[: nodal.layout.nodes])), initial=0)
+        largest = jnp.maximum(state.largest, jnp.where(jnp.isfinite(most), most, 0))
         error = jnp.zeros_like(h)
         if judged:
+            earlier = state.slope, {name: lines.slope for name, lines in state.lines.items()}
             weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)
-            lost = ERROR * h * sum(w * s for w, s in zip(weights, slopes))
-            here = equilibrated(jacobian_at(z)) if factors is None else factors
-            by = here.solve(lost / d)[: layout.nodes]
-            error = jnp.max(jnp.abs(by), initial=0) / (self.rtol * largest)
-            error = jnp.where(failed, jnp.inf, error)
-        residual = jnp.max(jnp.stack(residuals))
-        new = _State(z, held, slopes[-1], largest, residual, state.status | status)
+            lost, of_lines = jax.tree.map(
+                lambda a, bc: (
+                    ERROR * h * (weights[0] * a + weights[1] * bc[0] + weights[2] * bc[1])
+                ),
+                earlier,
+                slopes,
+            )
+            change, networks = jax.tree.map(lambda x: x[1], last)
+            inside, at_buses = [], lost / d
+            for name, stage in stages.items():
+                e = Charge(*(jnp.where(c > 0, e, 0) for c, e in zip(stage.c, of_lines[name])))
+                found = stage.filtered(networks[name], e)
+                inside += [jnp.max(jnp.abs(found.row)), jnp.max(jnp.abs(found.col))]
+                array = nodal.arrays[name]
+                i = _entering(array, stage, networks[name], found)
+                at_buses = added(at_buses, nodes_of(nodal, array), -i)
+            by = factors(parts, change).solve(at_buses)[: nodal.layout.nodes]
+            # with terminals held, and what these add: no node moves more than the terminals do
+            most = jnp.max(jnp.abs(by), initial=0) + jnp.max(jnp.asarray(inside), initial=0)
+            error = jnp.where(failed, jnp.inf, most / (self.rtol * largest))
+        slope, slope_lines = jax.tree.map(lambda x: x[1], slopes)
+        lines = {name: _Lines(v[name], slope_lines[name]) for name in stages}
+        residual = jnp.maximum(state.residual, jnp.max(off))
+        new = _State(z, held, slope, lines, x, largest, residual, state.status | status)
         return new, z, lax.stop_gradient(error)
+
+
+class End(NamedTuple):
+    """An array at the end of a stage."""
+
+    currents: Array  # [A] into its terminals
+    v: Charge  # [V]
+    x: Field
+    tangent: Network | None  # of nonlinear cells
+
+
+class Staged(AbstractAnswer):
+    """An array with line capacitance in a stage, in which its capacitors start from voltages
+    `held` [V]."""
+
+    array: Ended
+    stage: Stage
+    held: Charge
+    guess: Field
+
+    def end(self, u: Array) -> End:
+        """The array at the end of the stage, at voltages [V] of its terminals there."""
+        held = Dynamic(self.held, None)
+        new, x, _, _, tangent = self.stage(self.array.bias(u), held, self.guess)
+        return End(_entering(self.array, self.stage, tangent, x), new.v, x, tangent)
+
+    def currents(self, u: Array) -> Array:
+        return self.end(u).currents
+
+    def tangent(self, u: Array) -> Affine:
+        flat = self
+        if not self.array.array.is_linear:
+            end = self.end(u).v
+            bias = self.array.bias(u)
+            cell = at_gates(self.array.array.cell, bias.v_gate)
+            flat = self._with(tangent_cell(cell, end.row, end.col))
+        zero = jax.tree.map(jnp.zeros_like, (self.held, self.guess))
+        quiet = Staged(flat.array, flat.stage, *zero)
+        y = of_units(quiet.currents, u.shape[0], u.dtype).T
+        return Affine(y, self.currents(u) - y @ u)
+
+    def _with(self, cell: AbstractCell) -> "Staged":
+        """The same stage with linear cells."""
+        array = eqx.tree_at(
+            lambda a: (a.array.cell, a.array.v_gate), self.array, (cell, None), is_leaf=_is_none
+        )
+        stage = Stage(array.crossbar, self.stage.solver, self.stage.d, Dynamic(self.held, None))
+        return Staged(array, stage, self.held, self.guess)
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def _entering(array: Ended, stage: Stage, tangent: Network | None, x: Field) -> Array:
+    """Currents [A] into an array at its terminals."""
+    if tangent is None:
+        assert stage.prepared is not None
+        tangent = stage.prepared.factored.network
+    i_row, i_col, axis = tangent.i_row(x), tangent.i_col(x), tangent.row_axis
+    ends = {
+        "rows": jnp.take(i_row, 0, axis),
+        "rows_far": -jnp.take(i_row, -1, axis),
+        "cols": -i_col[-1],
+        "cols_far": i_col[0],
+    }
+    return jnp.concatenate([ends[key] for key in array.terminals])
+
+
+class _Laws(eqx.Module):
+    """The laws of a circuit in a stage of `d` [s], in which charges start from `before` [C]."""
+
+    nodal: Nodal
+    still: dict[str, AbstractAnswer]
+    moving: dict[str, Staged]
+    tangents: dict[str, Affine]  # of the linear ones, for their admittances
+    before: Array
+    d: Scalar
+
+    def end(self, z: Array) -> tuple[Array, dict[str, End]]:
+        """Violations of all laws, and the arrays with line capacitance."""
+        total, ends = kirchhoff(self.nodal, self.still, z) + self._stored(z), {}
+        for name, answer in self.moving.items():
+            nodes = nodes_of(self.nodal, answer.array)
+            ends[name] = answer.end(at_nodes(z, nodes))
+            total = added(total, nodes, ends[name].currents)
+        return total, ends
+
+    def _stored(self, z: Array) -> Array:
+        return (stated(self.nodal, z, charges=True) - self.before) / self.d
+
+    def linear(self, z: Array) -> Array:
+        """The right-hand side `b` of laws `A z + b` of linear elements and arrays."""
+        nodal, zero = self.nodal, 0 * z
+        counts = lambda element: element.is_linear
+        total = stated(nodal, zero, counts=counts) - self.before / self.d
+        total += stated(nodal, zero, counts=counts, charges=True) / self.d
+        for name, answer in (self.still | self.moving).items():
+            if answer.array.array.is_linear:
+                nodes = nodes_of(nodal, answer.array)
+                u = at_nodes(z, nodes)
+                at = self.tangents[name].y @ u if name in self.tangents else answer.tangent(u).y @ u
+                total = added(total, nodes, answer.currents(u) - at)
+        return total
+
+    def bent(self) -> tuple[Law, Law]:
+        """The laws of nonlinear elements and arrays, and their derivative."""
+        law, change = bent_laws(self.nodal, self.still | self.moving)
+        store = _stored_bent(self.nodal, self.d)
+        return lambda z: law(z) + store(z), lambda z: change(z) + jax.jacfwd(store)(z)
+
+
+def _stored_bent(nodal: Nodal, d: Scalar) -> Law:
+    """Charges of nonlinear elements over the time of a stage, for the unknowns of these."""
+    where, size = bent(nodal), nodal.layout.size
+    counts = lambda element: not element.is_linear
+
+    def store(z):
+        whole = jnp.zeros((size,), z.dtype).at[where].set(z, unique_indices=True)
+        return stated(nodal, whole, charges=True, counts=counts)[where] / d
+
+    return store
+
+
+def _reduced(nodal: Nodal, still, tangents: dict[str, Affine], z: Array, d: Scalar) -> Reduction:
+    """The linear laws of a stage of `d` [s]."""
+    matrix, _ = linear_laws(nodal, still, z)
+    counts = lambda element: element.is_linear
+    matrix += jax.jacfwd(lambda z: stated(nodal, z, counts=counts, charges=True))(z) / d
+    for name, (y, _) in tangents.items():
+        matrix = with_array(matrix, nodes_of(nodal, nodal.arrays[name]), y)
+    return reduction(matrix, bent(nodal))
 
 
 def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circuit:
@@ -127,55 +335,36 @@ def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circ
     return eqx.tree_at(where, circuit, [full(name) for name in names])
 
 
-def _missed(circuit: Circuit, layout: Layout, solver, y, before, d, z) -> Array:
-    """Violations of Kirchhoff's law in a stage."""
-    stored = (stated(circuit, layout, z, charges=True) - before) / d
-    return kirchhoff(circuit, layout, solver, z, y)[0] + stored
+def _stage(laws: _Laws, guess: Array, parts: Reduction) -> tuple[Array, Array, Array]:
+    """Unknowns at the end of a stage, the derivative of the nonlinear laws there, and whether the
+    search converged. The derivative of the unknowns is that of the solution."""
+    arrays, rest = eqx.partition(laws, eqx.is_array)
 
-
-def _stage_jacobian(circuit: Circuit, layout: Layout, solver, y, d, z) -> Array:
-    here = admittances(circuit, layout, solver, z, linear=False)
-    charges = jax.jacfwd(lambda z: stated(circuit, layout, z, charges=True))(z)
-    return jacobian_of(circuit, layout, z, y | here) + charges / d
-
-
-def _stage(circuit: Circuit, solver: Solver, y, before, d, guess, factors: Equilibrated | None):
-    """Unknowns at the end of a stage, violations of Kirchhoff's law there, and whether the search
-    converged. The derivative is that of the solution."""
-    arrays, rest = eqx.partition((circuit, y, before, d), eqx.is_array)
-    layout = layout_of(circuit)
-
-    def missed(arrays, z):
-        circuit, y, before, d = eqx.combine(arrays, rest)
-        return _missed(circuit, layout, solver, y, before, d, z)
-
-    def matrix(arrays, z):
-        circuit, y, _, d = eqx.combine(arrays, rest)
-        return _stage_jacobian(circuit, layout, solver, y, d, z)
-
-    def search(arrays, guess, factors):
-        if factors is None:
-            z, _, _, converged = newton(
-                lambda z: missed(arrays, z), lambda z: matrix(arrays, z), guess
-            )
-            return z, converged
-        z = guess
-        for _ in range(2):
-            z = z - factors.solve(missed(arrays, z))
-        return z, ~factors.is_singular
+    def search(arrays, guess, parts):
+        laws = eqx.combine(arrays, rest)
+        b = laws.linear(guess)
+        law, slope = laws.bent()
+        z, change, _, converged = root(parts, b, law, slope, guess)
+        return z, change, converged & ~parts.is_singular
 
     found: Any = jax.custom_jvp(search)
 
     def rule(primals, tangents):
-        z, converged = found(*primals)
-        _, moved = jax.jvp(lambda arrays: missed(arrays, z), primals[:1], tangents[:1])
-        dz = -equilibrated(matrix(primals[0], z)).solve(moved)
-        return (z, converged), (dz, np.zeros((), jax.dtypes.float0))
+        z, change, converged = found(*primals)
+        missed = lambda arrays: eqx.combine(arrays, rest).end(z)[0]
+        _, moved = jax.jvp(missed, primals[:1], tangents[:1])
+        laws = eqx.combine(primals[0], rest)
+        where = bent(laws.nodal)
+        parts = _reduced(laws.nodal, laws.still, laws.tangents, z, laws.d)
+        dz = -factors(parts, laws.bent()[1](z[where])).solve(moved)
+        return (z, change, converged), (dz, jnp.zeros_like(change), _none(converged))
 
     found.defjvp(rule)
-    held = lax.stop_gradient((guess, factors))
-    z, converged = found(arrays, *held)
-    return z, missed(arrays, z), converged
+    return found(arrays, *lax.stop_gradient((guess, parts)))
+
+
+def _none(x: Array) -> Any:
+    return np.zeros(x.shape, jax.dtypes.float0)
 
 
 def waves_of(circuit: Circuit, waveforms: Mapping[str, Waveform] | Waveform) -> dict[str, Waveform]:
@@ -201,12 +390,6 @@ def waves_of(circuit: Circuit, waveforms: Mapping[str, Waveform] | Waveform) -> 
             raise ValueError(
                 f"the waveform of {name!r} has {wave.lines} lines, but the source has {lanes}."
             )
-    for name, array in arrays_of(circuit).items():
-        if array.has_capacitance:
-            raise ValueError(
-                f"array {name!r} has line capacitance, which simulate takes of a Crossbar alone:"
-                " leave c_row, c_col and c_cell out, and put Capacitors at its terminals."
-            )
     return dict(waveforms)
 
 
@@ -220,14 +403,28 @@ def simulated(circuit: Circuit, waveforms, ts, rtol, steps, max_steps, solver) -
 @eqx.filter_jit
 def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTransient:
     circuit = in_one_dtype(circuit)
-    layout = layout_of(circuit)
     start = driven(circuit, waves, ts[0])
-    z, _, solution = solved(start, solver)
+    nodal = nodal_of(start, driven=False)
+    layout = nodal.layout
+    z, _, solution = solved(start, solver, driven=False)
     dtype = z.dtype
     ts, rtol, waves = ts.astype(dtype), rtol.astype(dtype), in_dtype(waves, dtype)
     inside = [jnp.clip(jnp.ravel(w.t).astype(dtype), ts[0], ts[-1]) for w in waves.values()]
     knots = knots_of(jnp.concatenate([ts, *inside]))
-    y = admittances(circuit, layout, solver, z, linear=True)
+    still: dict[str, AbstractAnswer] = {}
+    lines, x = {}, {}
+    for name, answer in resting(nodal, solver).items():
+        array, found = answer.array.array, solution.arrays[name]
+        if array.has_capacitance:
+            v = voltages(found.v_row, found.v_col)
+            lines[name] = _Lines(v, jax.tree.map(jnp.zeros_like, v))
+            biased = circuit_of(answer.array.crossbar, found.bias)
+            x[name] = lax.stop_gradient(biased.guess_from(found))
+        elif array.is_linear:
+            tangent = answer.tangent(at_nodes(z, nodes_of(nodal, answer.array)))
+            still[name] = Admitting(answer.array, tangent)
+        else:
+            still[name] = answer
     least = lax.stop_gradient(jnp.max(jnp.abs(z[: layout.nodes]), initial=0))
     volts = [w for name, w in waves.items() if isinstance(circuit.elements[name], VoltageSource)]
     for wave in volts:
@@ -239,9 +436,10 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
         led = FAINT * lax.stop_gradient(jnp.max(jnp.abs(peak[: layout.nodes]), initial=0))
         least = jnp.maximum(least, jnp.where(jnp.isfinite(led), led, 0))
     least = jnp.maximum(least, jnp.finfo(dtype).tiny ** 0.25)
-    step = _Step(circuit, waves, y, lax.stop_gradient(rtol), solver)
-    charge = stated(start, layout, z, charges=True)
-    state = _State(z, charge, jnp.zeros_like(z), least, solution.residual, solution.status)
+    step = _Step(circuit, waves, still, lax.stop_gradient(rtol), solver)
+    charge = stated(nodal, z, charges=True)
+    rest = least, solution.residual, solution.status
+    state = _State(z, charge, jnp.zeros_like(z), lines, x, *rest)
     if steps is None:
         found = follow(step, state, knots, None, max_steps)
     else:
@@ -255,7 +453,8 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     rises = jnp.all(jnp.diff(ts) > 0)
     status |= jnp.where(rises, 0, int(Status.TIME_NOT_RISING))
     seen = jnp.where(usable(status), seen, jnp.nan)
-    shown = jax.vmap(lambda t, z: through(driven(circuit, waves, t), layout, z))(ts, seen)
+    at = lambda t: nodal_of(driven(circuit, waves, t), driven=False)
+    shown = jax.vmap(lambda t, z: through(at(t), z))(ts, seen)
     stores = lambda x: isinstance(x, AbstractElement) and any(isinstance(k, str) for k in x.stores)
     shown = {name: i for name, i in shown.items() if not stores(circuit.elements[name])}
     return CircuitTransient(

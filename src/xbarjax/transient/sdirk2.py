@@ -115,7 +115,7 @@ class _Step(AbstractStep):
         of = lambda a, bc: ERROR * h * (weights[0] * a + weights[1] * bc[0] + weights[2] * bc[1])
         v = jax.tree.map(of, state.slope.v, slopes.v)
         v = Charge(*(jnp.where(c > 0, e, 0) for c, e in zip(stage.c, v)))
-        row, col = stage.filtered(tangent, v)
+        lost = stage.filtered(tangent, v)
         most = lambda x: jnp.max(jnp.abs(x))
         q, readout = jnp.maximum(self.sizes.q, most(new.q[0])), self.crossbar.readout
         of_col, memory = self.sizes.col, []
@@ -129,8 +129,8 @@ class _Step(AbstractStep):
             each = readout.damped(stage.d, each)
             memory = [most(each.out / allowed), most(each.across / allowed)]
         errors = [
-            most(row) / self.sizes.row,
-            most(col) / of_col,
+            most(lost.row) / self.sizes.row,
+            most(lost.col) / of_col,
             most(of(state.last.i[0], outputs.i[0])) / q,
             *memory,
         ]

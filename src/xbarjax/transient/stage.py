@@ -10,6 +10,7 @@ from jaxtyping import Array
 from .._types import PerCol, Scalar
 from ..analyses.operating_point import Prepared, linear_point, operating_point, prepare
 from ..crossbar import Crossbar
+from ..drive import Bias
 from ..kirchhoff.circuit import Circuit, bias_of, circuit_of, sensed, terminal_current
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages, with_capacitors
 from ..kirchhoff.judgement import status
@@ -64,13 +65,13 @@ class Stage(eqx.Module):
             still = jnp.zeros((crossbar.lines,), d.dtype)
             self.prepared = prepare(self._circuit(still, held)[1], linear_of(solver))
 
-    def _circuit(self, v_in: Array, held: Dynamic) -> tuple[Crossbar, Circuit]:
+    def _circuit(self, v_in: Array | Bias, held: Dynamic) -> tuple[Crossbar, Circuit]:
         crossbar, d = with_companion(self.crossbar, held.memory, self.d), self.d
         circuit = circuit_of(crossbar, bias_of(crossbar, v_in))
         return crossbar, with_capacitors(circuit, self.c, d, held.v, crossbar.wires)
 
     def __call__(
-        self, v_in: Array, held: Dynamic, guess: Field
+        self, v_in: Array | Bias, held: Dynamic, guess: Field
     ) -> tuple[Dynamic, Field, Outputs, Stats, Network | None]:
         """The end of a stage: integrated state, unknowns, outputs, solver statistics, and the
         small-signal network of nonlinear cells (None for linear cells)."""
@@ -106,7 +107,7 @@ class Stage(eqx.Module):
         outputs = Outputs((i_out, i_in), v_sense, output.astype(i_out.dtype))
         return Dynamic(voltages(v_row, v_col), memory), x, outputs, stats, tangent
 
-    def filtered(self, tangent: Network | None, error: Charge) -> tuple[Array, Array]:
+    def filtered(self, tangent: Network | None, error: Charge) -> Field:
         """Filtered error estimate `x` [V] of row and column nodes, `(1 - d J) x = e`: a mode that
         relaxes within a step does not keep its error (M. E. Hosea, L. F. Shampine, Appl. Numer.
         Math. 20, 21 (1996), doi:10.1016/0168-9274(95)00115-8)."""
@@ -116,8 +117,7 @@ class Stage(eqx.Module):
             assert self.prepared is not None
             factored = self.prepared.factored
         i = Charge(*(c / self.d * e for c, e in zip(self.c, error)))
-        x = roughly(factored, injected(i, factored.network), ROUGH)
-        return x.row, x.col
+        return roughly(factored, injected(i, factored.network), ROUGH)
 
 
 def with_companion(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Crossbar:

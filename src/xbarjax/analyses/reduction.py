@@ -1,0 +1,272 @@
+"""Laws that are nonlinear in a few unknowns only: all others are eliminated, once.
+
+A circuit has laws `A z + b + f(z) = 0`, where `f` changes a few of them, by as many of the unknowns
+`z`. The linear laws alone determine all but as many unknowns `w`:
+
+    z = s z_0 + Z w,    with  A_linear z_0 = -b_linear,  A_linear Z = 0,  s = 1.
+
+Newton's method then runs in `w`, whose size is that of the nonlinear part. The unknowns that are
+left are chosen by the pivots of LU factors of `A_linear^T`, which also exist where a nonlinear
+element hangs on an ideal source.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from .._types import Scalar
+
+STEPS = 60  # of Newton's method
+HALVINGS = 12  # of one of its steps
+PROBES = 4  # right-hand sides that look for singular matrices
+
+LOWER = {"left_side": True, "lower": True, "unit_diagonal": True}
+UPPER = {"left_side": True, "lower": False}
+
+
+def scales(matrix: Array) -> tuple[Array, Array, Array]:
+    """Factors of rows and columns, and a matrix in A and V with them: entries of at most 1."""
+    inverse = lambda x: 1 / jnp.where(x > 0, x, 1)
+    size = lax.stop_gradient(jnp.abs(matrix))  # factors cancel, and so do their derivatives
+    rows = inverse(jnp.max(size, axis=1, initial=0))
+    cols = inverse(jnp.max(rows[:, None] * size, axis=0, initial=0))
+    return rows, cols, rows[:, None] * matrix * cols[None, :]
+
+
+def _signs(size: int, dtype) -> Array:
+    """Right-hand sides of signs, so that none is blind to a direction."""
+    return jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], (size, PROBES)), dtype)
+
+
+def _lost(found: Array) -> Array:
+    """Whether solutions for right-hand sides of 1 are so large that rounding takes their digits:
+    their size is a lower bound of the condition number."""
+    share = 1e-3 if found.dtype == jnp.float64 else 5e-2
+    return ~(jnp.max(jnp.abs(found), initial=0) < share / jnp.finfo(found.dtype).eps)
+
+
+class Equilibrated(NamedTuple):
+    """A matrix scaled to entries of at most 1, in LU factors."""
+
+    lu: Array
+    order: Array  # of the rows in the factors
+    rows: Array
+    cols: Array
+
+    def solve(self, b: Array) -> Array:
+        """`A^-1 b`."""
+        return self.cols * self._scaled((self.rows * b)[:, None])[:, 0]
+
+    def _scaled(self, b: Array) -> Array:
+        half = lax.linalg.triangular_solve(self.lu, b[self.order], **LOWER)
+        return lax.linalg.triangular_solve(self.lu, half, **UPPER)
+
+    @property
+    def is_singular(self) -> Array:
+        """Whether the solution is lost in rounding."""
+        return _lost(self._scaled(_signs(self.rows.shape[0], self.rows.dtype)))
+
+
+def equilibrated(matrix: Array) -> Equilibrated:
+    """LU factors of a matrix in A and V, scaled."""
+    rows, cols, scaled = scales(matrix)
+    lu, _, order = lax.linalg.lu(scaled)
+    return Equilibrated(lu, order, rows, cols)
+
+
+class Reduction(eqx.Module):
+    """The linear laws of a circuit, solved for all but a few unknowns."""
+
+    matrix: Array  # A
+    rows: Array  # scales of the linear laws
+    cols: Array  # scales of all unknowns
+    lu: Array  # of the scaled linear laws, transposed
+    order: Array  # of the unknowns in the factors: those that are eliminated first
+    place: Array  # of each unknown in this order
+    null: Array  # Z, without scales: the unknowns for each of those that are left
+    _bent: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def bent(self) -> np.ndarray:
+        """Positions of the unknowns that nonlinear laws depend on, and of these laws."""
+        return np.asarray(self._bent, int)
+
+    @property
+    def linear(self) -> np.ndarray:
+        """Positions of the linear laws."""
+        return np.setdiff1d(np.arange(self.matrix.shape[0]), self.bent)
+
+    def particular(self, b: Array) -> Array:
+        """Unknowns that meet `A_linear z = b` and leave the others 0."""
+        return self.cols * self._scaled((self.rows * b)[:, None])[:, 0]
+
+    def _scaled(self, b: Array) -> Array:
+        count = b.shape[0]
+        left = jnp.zeros((self.matrix.shape[0] - count, b.shape[1]), b.dtype)
+        if not count:
+            return left
+        lu = self.lu[:count]
+        half = lax.linalg.triangular_solve(lu, b, **UPPER, transpose_a=True)
+        inner = lax.linalg.triangular_solve(lu, half, **LOWER, transpose_a=True)
+        return jnp.concatenate([inner, left])[self.place]
+
+    @property
+    def is_singular(self) -> Array:
+        """Whether the linear laws contradict or repeat each other."""
+        return _lost(self._scaled(_signs(len(self.linear), self.matrix.dtype)))
+
+
+def reduction(matrix: Array, bent: np.ndarray) -> Reduction:
+    """The laws of a matrix `A` that are not among the `bent` ones, solved for all but as many
+    unknowns."""
+    size, count = matrix.shape[0], matrix.shape[0] - len(bent)
+    rows, cols, scaled = scales(matrix)
+    linear = np.setdiff1d(np.arange(size), bent)
+    lu, order = scaled[linear].T, jnp.arange(size, dtype=jnp.int32)
+    if count:
+        lu, _, order = lax.linalg.lu(lu)
+    free = jnp.eye(len(bent), dtype=matrix.dtype)
+    inner = jnp.zeros((count, len(bent)), matrix.dtype)
+    if count and len(bent):
+        inner = -lax.linalg.triangular_solve(lu[:count], lu[count:].T, **LOWER, transpose_a=True)
+    place = jnp.argsort(order)
+    null = cols[:, None] * jnp.concatenate([inner, free])[place]
+    where = tuple(int(k) for k in bent)
+    return Reduction(matrix, rows[linear], cols, lu, order, place, null, where)
+
+
+class Factors(eqx.Module):
+    """The Jacobian of a circuit in factors: its linear laws eliminated, the others in LU."""
+
+    reduction: Reduction
+    change: Array  # derivative of the nonlinear laws
+    small: Equilibrated | None  # of the unknowns that are left; None without nonlinear laws
+
+    def solve(self, b: Array) -> Array:
+        """`J^-1 b`."""
+        parts = self.reduction
+        z = parts.particular(b[parts.linear])
+        if self.small is None:
+            return z
+        left = b[parts.bent] - parts.matrix[parts.bent] @ z - self.change @ z[parts.bent]
+        return z + parts.null @ self.small.solve(left)
+
+    @property
+    def is_singular(self) -> Array:
+        """Whether the solution is lost in rounding."""
+        lost = self.reduction.is_singular
+        return lost if self.small is None else lost | self.small.is_singular
+
+    @property
+    def matrix(self) -> Array:
+        """The Jacobian."""
+        at = np.ix_(self.reduction.bent, self.reduction.bent)
+        return self.reduction.matrix.at[at].add(self.change)
+
+    def sizes(self, z: Array) -> Array:
+        """Sums of the sizes of all terms of each law at given unknowns."""
+        parts, z = self.reduction, jnp.abs(z)
+        own = jnp.abs(self.change) @ z[parts.bent]
+        return (jnp.abs(parts.matrix) @ z).at[parts.bent].add(own)
+
+
+def factors(parts: Reduction, change: Array) -> Factors:
+    """The Jacobian of a circuit whose nonlinear laws have a derivative, in factors."""
+    if not len(parts.bent):
+        return Factors(parts, change, None)
+    inner = parts.matrix[parts.bent] @ parts.null + change @ parts.null[parts.bent]
+    return Factors(parts, change, equilibrated(inner))
+
+
+class Found(NamedTuple):
+    """A zero of all laws."""
+
+    z: Array
+    change: Array  # derivative of the nonlinear laws there
+    steps: Array
+    converged: Array
+
+
+class _Search(NamedTuple):
+    """Where Newton's method is: at `y`, with a step `dy` of which `part` is to be tried."""
+
+    y: Array
+    dy: Array
+    full: Scalar  # size of the step
+    part: Scalar
+    tries: Array
+    by: Equilibrated  # the Jacobian at `y`
+    change: Array
+    steps: Array
+    done: Array
+
+
+def root(
+    parts: Reduction,
+    b: Array,
+    law: Callable[[Array], Array],
+    change: Callable[[Array], Array],
+    guess: Array | None,
+) -> Found:
+    """A zero of `A z + b + f(z)`, by Newton's method from `guess`, or from `z = 0` and sources that
+    rise with each step.
+
+    `law` gives `f` of the nonlinear laws for the unknowns that these depend on, `change` its
+    derivative. A step is halved until the simplified Newton step from its end is clearly shorter
+    than the step itself, in units that the scale of no law changes (natural monotonicity; P.
+    Deuflhard, Newton Methods for Nonlinear Problems, Springer 2004, section 3.3)."""
+    bent, left, dtype = parts.bent, len(parts.bent), b.dtype
+    z_0 = parts.particular(-b[parts.linear])
+    if not left:
+        return Found(z_0, jnp.zeros((0, 0), dtype), jnp.asarray(1), jnp.asarray(True))
+    rtol = 1e-12 if dtype == jnp.float64 else 1e-5
+    here, across = parts.matrix[bent] @ z_0, parts.matrix[bent] @ parts.null
+    seen, of, one = z_0[bent], parts.null[bent], jnp.ones((), dtype)
+    all_of = lambda y: y[-1] * z_0 + parts.null @ y[:-1]
+    unknowns = lambda y: y[-1] * seen + of @ y[:-1]
+    size = lambda y: jnp.max(jnp.abs(unknowns(y) / parts.cols[bent]))
+
+    def missed(y):
+        laws = y[-1] * here + across @ y[:-1] + b[bent] + law(unknowns(y))
+        return jnp.append(laws, y[-1] - 1)
+
+    def onward(y, off, steps, done) -> _Search:
+        slope = change(unknowns(y))
+        upper = jnp.concatenate([across + slope @ of, (here + slope @ seen)[:, None]], axis=1)
+        whole = jnp.concatenate([upper, jnp.zeros((1, left + 1), dtype).at[0, -1].set(1)])
+        by = equilibrated(whole)
+        dy = -by.solve(off)
+        return _Search(y, dy, size(dy), one, jnp.asarray(0), by, slope, steps + 1, done)
+
+    def attempt(at: _Search) -> _Search:
+        first = at.steps == 0
+        y = at.y + at.part * at.dy
+        off = missed(y)
+        next_ = size(at.by.solve(off))
+        good = first | (next_ <= (1 - at.part / 4) * at.full) | (at.tries >= HALVINGS)
+        most = jnp.max(jnp.abs(all_of(y) / parts.cols))
+        done = good & ~first & (next_ <= rtol * most)
+        shorter = at._replace(part=at.part / 2, tries=at.tries + 1)
+        return lax.cond(good, lambda: onward(y, off, at.steps, done), lambda: shorter)
+
+    def unfinished(at: _Search):
+        return ~at.done & (at.steps <= STEPS)
+
+    y = jnp.zeros((left + 1,), dtype)
+    if guess is not None:
+        free = parts.order[len(parts.linear) :]
+        y = jnp.append(guess[free] / parts.cols[free], 1)
+    eye, none = jnp.eye(left + 1, dtype=dtype), jnp.ones((left + 1,), dtype)
+    by = Equilibrated(eye, jnp.arange(left + 1, dtype=jnp.int32), none, none)
+    zero = jnp.zeros((), dtype)
+    start = _Search(
+        y, 0 * y, zero, one, jnp.asarray(0), by, 0 * across, jnp.asarray(0), jnp.asarray(False)
+    )
+    end = lax.while_loop(unfinished, attempt, start)
+    # the step that the last Jacobian allows comes for free
+    return Found(all_of(end.y + end.dy), end.change, end.steps - 1, end.done)
