@@ -1,7 +1,7 @@
 """Kirchhoff's law of a circuit with its arrays, and its Jacobian."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ from .._types import in_dtype, require_enough, widest
 from ..elements import AbstractElement
 from ..elements.circuit import Circuit
 from ..kirchhoff.solution import Solution
-from ..kirchhoff.terminals import Nodal, Unknowns, added, at_nodes, bent, nodes_of, stated
+from ..kirchhoff.terminals import Nodal, Unknowns, added, at_nodes, bent, nodes_of, slopes, stated
 from ..solvers import Solver
 from .admittance import AbstractAnswer, Resting
 
@@ -67,7 +67,8 @@ def at_point(
 def linear_laws(nodal: Nodal, answers: Answers, z: Unknowns) -> tuple[Array, Array]:
     """The laws `A z + b` of linear elements and arrays: `A` and `b`. Arrays are asked at `z`."""
     law = lambda z: stated(nodal, z, counts=_is_linear)
-    matrix, rest = jax.jacfwd(law)(z), law(0 * z)
+    matrix = slopes(nodal, z, counts=_is_linear).dense(nodal.layout.size)
+    rest = law(0 * z)
     for answer in answers.values():
         if answer.array.array.is_linear:
             nodes = nodes_of(nodal, answer.array)
@@ -81,33 +82,61 @@ def with_array(matrix: Array, nodes: Any, y: Array) -> Array:
     return jnp.pad(matrix, ((0, 2), (0, 2))).at[nodes[:, None], nodes[None, :]].add(y)[:-2, :-2]
 
 
+class Bent(NamedTuple):
+    """The nonlinear laws of a circuit in terms of the unknowns that they depend on."""
+
+    where: np.ndarray  # positions of these unknowns, and of the laws
+    size: int  # number of all unknowns
+
+    def whole(self, z: Array) -> Unknowns:
+        """All unknowns, 0 but for these."""
+        return jnp.zeros((self.size,), z.dtype).at[self.where].set(z, unique_indices=True)
+
+    def places(self, nodes: Any) -> Any:
+        """Positions among these unknowns; ground and nodes that do not exist lie behind them."""
+        inside = np.full(self.size + 2, len(self.where) + 1)
+        inside[self.where], inside[self.size] = np.arange(len(self.where)), len(self.where)
+        return (inside if isinstance(nodes, np.ndarray) else jnp.asarray(inside))[nodes]
+
+
 def bent_laws(nodal: Nodal, answers: Answers) -> tuple[Law, Law]:
     """The laws of nonlinear elements and arrays and their derivative, as functions of the unknowns
     that they depend on."""
-    size, where = nodal.layout.size, bent(nodal)
-    whole = lambda z: jnp.zeros((size,), z.dtype).at[where].set(z, unique_indices=True)
     asked = [answer for answer in answers.values() if not answer.array.array.is_linear]
-    inside = np.full(size + 2, len(where) + 1)
-    inside[where], inside[size] = np.arange(len(where)), len(where)
-    own = lambda z: stated(nodal, whole(z), counts=_is_bent)[where]
+    of = Bent(bent(nodal), nodal.layout.size)
+    own, own_change = bent_elements(nodal, charges=False)
 
     def law(z):
         total = own(z)
         for answer in asked:
             nodes = nodes_of(nodal, answer.array)
-            i = answer.currents(at_nodes(whole(z), nodes))
-            total = added(total, jnp.asarray(inside)[nodes], i)
+            i = answer.currents(at_nodes(of.whole(z), nodes))
+            total = added(total, of.places(nodes), i)
         return total
 
     def change(z):
-        matrix = jax.jacfwd(own)(z)
+        matrix = own_change(z)
         for answer in asked:
             nodes = nodes_of(nodal, answer.array)
-            y, _ = answer.tangent(at_nodes(whole(z), nodes))
-            matrix = with_array(matrix, jnp.asarray(inside)[nodes], y)
+            y, _ = answer.tangent(at_nodes(of.whole(z), nodes))
+            matrix = with_array(matrix, of.places(nodes), y)
         return matrix
 
     return law, change
+
+
+def bent_elements(nodal: Nodal, *, charges: bool) -> tuple[Law, Law]:
+    """The currents or charges of nonlinear elements and their derivative, as functions of the
+    unknowns that these depend on."""
+    of = Bent(bent(nodal), nodal.layout.size)
+    options = {"charges": charges, "counts": _is_bent}
+
+    def change(z):
+        each = slopes(nodal, of.whole(z), **options)
+        inside = each._replace(rows=of.places(each.rows), cols=of.places(each.cols))
+        return inside.dense(len(of.where))
+
+    return lambda z: stated(nodal, of.whole(z), **options)[of.where], change
 
 
 def _is_linear(element: AbstractElement) -> bool:

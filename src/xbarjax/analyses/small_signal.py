@@ -18,7 +18,7 @@ from jaxtyping import Array, Complex, Float
 from .._types import Scalar
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
-from ..kirchhoff.terminals import Nodal, Unknowns, at_nodes, nodes_of, stated, stored
+from ..kirchhoff.terminals import Nodal, Unknowns, at_nodes, nodes_of, slopes, stored
 from ..solvers import Solver, linear_of
 from .admittance import capacitance
 from .nodal import with_array
@@ -32,7 +32,7 @@ def dynamic_matrix(
 ) -> Float[Array, "states states"]:
     """`-K^-1 C` [s] for the unknowns that charges depend on."""
     states = stored(nodal)
-    charges = jax.jacfwd(lambda z: stated(nodal, z, charges=True))(z)
+    charges = slopes(nodal, z, charges=True).dense(nodal.layout.size)
     for array in nodal.arrays.values():
         if array.array.has_capacitance:
             nodes = nodes_of(nodal, array)

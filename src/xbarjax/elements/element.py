@@ -67,7 +67,8 @@ class AbstractElement(eqx.Module):
     - `charge`: the charges [C] that its terminals have put into it, and those of its own laws.
 
     Kirchhoff's law and the element's own laws are `current + d charge / dt = 0`. Operating point,
-    poles and transient use these two methods and no others.
+    poles and transient use these two methods and no others. What they state of lane `k` must depend
+    on `v` and `x` of lane `k` alone; lanes meet in the nodes that they share.
     """
 
     unknowns: AbstractClassVar[int]  # of its own, per lane

@@ -19,7 +19,7 @@ from ..crossbar import Crossbar
 from ..drive import Bias, Drive
 from ..elements import AbstractElement, Array, Pick, VoltageSource
 from ..elements.circuit import Circuit
-from ..elements.element import GROUND
+from ..elements.element import GROUND, Lanes
 from ..readout import VirtualGround
 from .solution import Solution
 
@@ -241,6 +241,57 @@ def stated(
     silent = lambda name, lanes: [jnp.zeros((nodal.elements[name].unknowns * lanes,), z.dtype)]
     laws = [own_rows.get(name) or silent(name, lanes) for name, (_, lanes) in layout.own.items()]
     return jnp.concatenate([total[: layout.nodes], *(row for rows in laws for row in rows)])
+
+
+class Triplets(NamedTuple):
+    """A sparse matrix of derivatives: values at rows and columns. Entries of one place add up."""
+
+    rows: Node
+    cols: Node
+    values: jax.Array
+
+    def dense(self, size: int) -> jax.Array:
+        """The matrix, without what lies at ground."""
+        wide = jnp.zeros((size + 2, size + 2), self.values.dtype)
+        return wide.at[self.rows, self.cols].add(self.values)[:-2, :-2]
+
+
+def slopes(
+    nodal: Nodal,
+    z: Unknowns,
+    *,
+    charges: bool = False,
+    counts: Callable[[AbstractElement], bool] = everything,
+) -> Triplets:
+    """The derivative of `stated`: that of each lane by its own voltages and unknowns."""
+    found = [Triplets(np.zeros(0, int), np.zeros(0, int), jnp.zeros((0,), z.dtype))]
+    for name, element, nodes, v, own in _asked(nodal, z, counts):
+        start, lanes = nodal.layout.own.get(name, (0, nodal.lanes[name]))
+        of = element.charge if charges else element.current
+        each = _lane_by_lane(of, v, own)
+        places = [*nodes, *(start + k * lanes + np.arange(lanes) for k in range(element.unknowns))]
+        known = all(isinstance(node, np.ndarray) for node in places)
+        at = (np if known else jnp).stack(places)
+        # an element has as many laws as inputs: currents of its terminals, and its own
+        rows = (np if known else jnp).broadcast_to(at[None], each.shape)
+        cols = (np if known else jnp).broadcast_to(at[:, None], each.shape)
+        found.append(Triplets(rows.ravel(), cols.ravel(), each.ravel()))
+    known = all(isinstance(one.rows, np.ndarray) for one in found)
+    join = (np if known else jnp).concatenate
+    rows, cols = join([one.rows for one in found]), join([one.cols for one in found])
+    return Triplets(rows, cols, jnp.concatenate([one.values for one in found]))
+
+
+def _lane_by_lane(of: Callable, v: Lanes, x: Lanes) -> jax.Array:
+    """Derivatives of what an element states by its voltages and unknowns, `(inputs, laws, lanes)`,
+    each of its own lane."""
+    whole = lambda y: jnp.broadcast_to(y, v[0].shape).astype(v[0].dtype)
+    laws = lambda inputs: [whole(y) for part in of(*inputs) for y in part]
+    count = len(v) + len(x)
+    units = jnp.eye(count, dtype=v[0].dtype)[..., None]
+    units = jnp.broadcast_to(units, (count, count, *v[0].shape))
+    along = lambda by: jax.jvp(laws, ((v, x),), ((tuple(by[: len(v)]), tuple(by[len(v) :])),))[1]
+    return jnp.stack(jax.vmap(along)(units), axis=1)
 
 
 def stored(nodal: Nodal) -> np.ndarray:

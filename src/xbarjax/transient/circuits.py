@@ -30,6 +30,7 @@ from ..analyses.admittance import (
 from ..analyses.dc import finished, solved
 from ..analyses.nodal import (
     Law,
+    bent_elements,
     bent_laws,
     in_one_dtype,
     kirchhoff,
@@ -54,6 +55,7 @@ from ..kirchhoff.terminals import (
     bent,
     nodal_of,
     nodes_of,
+    slopes,
     stated,
     through,
 )
@@ -300,27 +302,16 @@ class _Laws(eqx.Module):
     def bent(self) -> tuple[Law, Law]:
         """The laws of nonlinear elements and arrays, and their derivative."""
         law, change = bent_laws(self.nodal, self.still | self.moving)
-        store = _stored_bent(self.nodal, self.d)
-        return lambda z: law(z) + store(z), lambda z: change(z) + jax.jacfwd(store)(z)
-
-
-def _stored_bent(nodal: Nodal, d: Scalar) -> Law:
-    """Charges of nonlinear elements over the time of a stage, for the unknowns of these."""
-    where, size = bent(nodal), nodal.layout.size
-    counts = lambda element: not element.is_linear
-
-    def store(z):
-        whole = jnp.zeros((size,), z.dtype).at[where].set(z, unique_indices=True)
-        return stated(nodal, whole, charges=True, counts=counts)[where] / d
-
-    return store
+        charge, per_volt = bent_elements(self.nodal, charges=True)
+        d = self.d
+        return lambda z: law(z) + charge(z) / d, lambda z: change(z) + per_volt(z) / d
 
 
 def _reduced(nodal: Nodal, still, tangents: dict[str, Affine], z: Array, d: Scalar) -> Reduction:
     """The linear laws of a stage of `d` [s]."""
     matrix, _ = linear_laws(nodal, still, z)
     counts = lambda element: element.is_linear
-    matrix += jax.jacfwd(lambda z: stated(nodal, z, counts=counts, charges=True))(z) / d
+    matrix += slopes(nodal, z, counts=counts, charges=True).dense(nodal.layout.size) / d
     for name, (y, _) in tangents.items():
         matrix = with_array(matrix, nodes_of(nodal, nodal.arrays[name]), y)
     return reduction(matrix, bent(nodal))
