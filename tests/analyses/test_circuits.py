@@ -12,6 +12,7 @@ import pytest
 
 import xbarjax as xb
 from golden import LOOPS
+from reference.loops import loop_of
 from reference.mna import Net
 from xbarjax import elements as el
 from xbarjax.analyses import small_signal
@@ -53,27 +54,6 @@ def test_the_inverse_is_that_of_finite_gain(gain: float) -> None:
     expected = -np.linalg.solve(at, np.diag(at.sum(1)) @ ideal) / gain
     if np.isfinite(gain):  # to first order in 1 / A
         assert off(np.asarray(x) - ideal, expected) < 20 / gain
-
-
-def loop_of(x: dict[str, Any]) -> xb.Circuit:
-    """The circuit of golden inputs."""
-    x = {k: None if v is None else jnp.asarray(v, float) for k, v in x.items()}
-    wires = xb.Wires(x["r_row"], x["r_col"])
-    swing = {} if x["swing"] is None else {"v_low": -x["swing"], "v_high": x["swing"]}
-    amplifier = {"gain": x["gain"], **swing}
-    elements: dict[str, Any] = {
-        "plus": el.Array(xb.Ohmic(x["g"][0]), wires, rows="x", cols="e"),
-        "amps": el.OpAmp(minus="e", out="x", v_offset=x["offset"], **amplifier),
-        "source": el.CurrentSource(to="e", i=x["i"]),
-    }
-    if len(x["g"]) == 2:
-        elements |= {
-            "minus": el.Array(xb.Ohmic(x["g"][1]), wires, rows="y", cols="e"),
-            "ahead": el.Resistor("x", "m", x["r_inverter"]),
-            "back": el.Resistor("m", "y", x["r_inverter"]),
-            "inverters": el.OpAmp(minus="m", out="y", **amplifier),
-        }
-    return xb.Circuit(**elements)
 
 
 @pytest.mark.few(8)

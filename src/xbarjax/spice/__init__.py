@@ -1,9 +1,12 @@
-"""ngspice netlists of the circuits that `read` solves, for checks and for periphery design."""
+"""ngspice netlists of the circuits that `read` and `solve` solve, for checks and for periphery
+design."""
 
+from .circuits import CircuitPoint as CircuitPoint
+from .crossbars import OperatingPoint as OperatingPoint
 from .elements import element as element
-from .netlist import OperatingPoint as OperatingPoint, netlist as netlist, simulate as simulate
+from .netlist import netlist as netlist, simulate as simulate
 
-__all__ = ["OperatingPoint", "element", "netlist", "simulate"]
+__all__ = ["CircuitPoint", "OperatingPoint", "element", "netlist", "simulate"]
 
 
 def __dir__() -> list[str]:

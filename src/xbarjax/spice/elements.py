@@ -1,38 +1,54 @@
-"""Netlist elements of the cells."""
+"""Netlist lines of cells and of elements of circuits."""
 
 import functools
 import hashlib
 from typing import Any
 
-from .. import cells
+import numpy as np
+
+from .. import cells, elements as el
+from ..cells import AbstractCell
 from ..cells.constants import thermal_voltage
+from ..elements import AbstractElement
 
 GROUND = "0"
 SHORT = "v_cell_"  # prefix of the names of shorted cells
 
 
 @functools.singledispatch
-def element(cell: cells.AbstractCell, name: str, plus: str, minus: str) -> list[str]:
-    """Netlist lines of one device. To support a cell class of your own, register a function:
+def element(part: AbstractCell | AbstractElement, name: str, *nodes: str) -> list[str]:
+    """Netlist lines of one device of a cell, or of one lane of an element of a circuit. To support
+    a class of your own, register a function:
 
         @xbarjax.spice.element.register(MyCell)
         def _(cell, name, plus, minus):
             return [f"r_cell_{name} {plus} {minus} {1 / cell.g!r}"]
 
+        @xbarjax.spice.element.register(MyElement)
+        def _(part, name, a, b):
+            return [f"r_{name} {a} {name}__i {part.r!r}", f"v_{name} {name}__i {b} 0"]
+
     **Arguments:**
 
-    - `cell`: one device, a cell whose parameters are Python floats.
-    - `name`: of the crosspoint, for example `0_1`, to be used in names of elements and inner nodes.
-    - `plus`, `minus`: nodes on the row side and on the column side.
+    - `part`: one device or one lane, whose parameters are Python floats. The value of a source that
+        a waveform drives is the text of its piecewise linear values: write it by `value`.
+    - `name`: of the crosspoint or the lane, for example `0_1` or `amps_0`, to be used in names of
+        elements and inner nodes. A node inside an element is `{name}__` and a name.
+    - `nodes`: of a cell those on the row side and on the column side; of an element those of its
+        `terminals`, in their order.
 
     **Returns:** a list of lines, empty for a device that never conducts. A line that several cells
-    return, such as a `.model` card or the source of a gate voltage, is written once.
+    return, such as a `.model` card or the source of a gate voltage, is written once. A source of
+    0 V called `v_{name}` is the ammeter of an element: its current is the one that solutions
+    report.
 
-    **Errors:** `TypeError` for a cell class without a registered function.
+    **Errors:** `TypeError` for a class without a registered function.
     """
-    kind = type(cell).__name__
+    kind = type(part).__name__
+    is_cell = isinstance(part, AbstractCell)
+    arguments = "cell, name, plus, minus" if is_cell else "part, name, *nodes"
     raise TypeError(
-        f"spice does not know {kind}: register a function of (cell, name, plus, minus) that returns"
+        f"spice does not know {kind}: register a function of ({arguments}) that returns"
         f" a list of lines, with @xbarjax.spice.element.register({kind})."
     )
 
@@ -147,3 +163,95 @@ def _(cell: cells.Series, name: str, plus: str, minus: str) -> list[str]:
     first = element(cell.first, f"{name}a", plus, f"m_{name}")
     second = element(cell.second, f"{name}b", f"m_{name}", minus)
     return first + second if first and second else []
+
+
+# Elements of circuits. An ammeter comes after a resistor: see WIRE.
+
+
+class Piecewise(str):
+    """The text of the values of a source over time."""
+
+
+def value(x: float | Piecewise) -> str:
+    """The value of a source, which a waveform may drive."""
+    return x if isinstance(x, Piecewise) else repr(x)
+
+
+@element.register
+def _(part: el.Resistor, name: str, a: str, b: str) -> list[str]:
+    return _measured(name, a, b, part.r)  # pyright: ignore[reportArgumentType]
+
+
+@element.register
+def _(part: el.Switch, name: str, a: str, b: str) -> list[str]:
+    r = part.r_on if part.closed > 0.5 else part.r_off
+    return _measured(name, a, b, r)  # pyright: ignore[reportArgumentType]
+
+
+def _measured(name: str, a: str, b: str, r: float) -> list[str]:
+    """A resistor [ohm] and an ammeter behind it."""
+    if r == 0:
+        return [f"v_{name} {a} {b} 0"]
+    inner = f"{name}__i"
+    return [f"r_{name} {a} {inner} {r!r}", f"v_{name} {inner} {b} 0"] if r < float("inf") else []
+
+
+@element.register
+def _(part: el.Capacitor, name: str, a: str, b: str) -> list[str]:
+    return [f"c_{name} {a} {b} {part.c!r}"] if part.c > 0 else []
+
+
+@element.register
+def _(part: el.VoltageSource, name: str, to: str, back: str) -> list[str]:
+    inner = f"{name}__v"
+    source = f"v_{name}__source {inner} {back} {value(part.v)}"  # pyright: ignore
+    return [source, *_measured(name, inner, to, part.r)]  # pyright: ignore[reportArgumentType]
+
+
+@element.register
+def _(part: el.CurrentSource, name: str, to: str, back: str) -> list[str]:
+    inner = f"{name}__i"
+    source = f"i_{name} {back} {inner} {value(part.i)}"  # pyright: ignore[reportArgumentType]
+    return [source, f"v_{name} {inner} {to} 0"]
+
+
+@element.register
+def _(part: el.Device, name: str, a: str, b: str) -> list[str]:
+    inner = f"{name}__i"
+    lines = element(part.cell, f"_{name}", inner, b)
+    return [f"v_{name} {a} {inner} 0", *lines] if lines else []
+
+
+# The law of an amplifier is Kirchhoff's at a node inside, whose currents are its voltages times LAW
+# [S], so that its charge is of the order of that of a line. The voltage of this node is the drive.
+# Of an amplifier with a swing and a pole it is the output instead: Newton's method without limits,
+# as in ngspice, does not find the drive in time, since at the end of the swing the charge no longer
+# depends on it. From a part KNEE short of an end on, the drive is continued as a straight line:
+# the output then goes beyond the end by 2 KNEE times the drive.
+LAW, KNEE = 1e-6, 1e-10
+
+
+@element.register
+def _(part: el.OpAmp, name: str, minus: str, plus: str, out: str) -> list[str]:
+    inner, loaded = f"{name}__p", f"{name}__o"
+    lines = [f"g_{name} {GROUND} {inner} {plus} {minus} {LAW!r}"]
+    if part.v_offset != 0:
+        lines.append(f"i_{name} {GROUND} {inner} {LAW * part.v_offset!r}")
+    if part.gbw is not None:
+        lines.append(f"c_{name} {inner} {GROUND} {float(LAW / (2 * np.pi * part.gbw))!r}")
+    limited = f"e_{name} {loaded} {GROUND} {inner} {GROUND} 1"
+    r_gain = f"r_{name}__gain {inner} {GROUND} {part.gain / LAW!r}"
+    if part.v_low is None or part.v_high is None:
+        lines += [r_gain, limited] if part.gain < float("inf") else [limited]
+    else:
+        middle = constant((part.v_high + part.v_low) / 2)
+        half = constant((part.v_high - part.v_low) / 2)
+        u = f"(V({inner})-{middle})/{half}"
+        if part.gbw is None:
+            lines += [r_gain, f"b_{name} {loaded} {GROUND} V={middle}+{half}*tanh({u})"]
+        else:
+            inside = f"max({constant(KNEE - 1)},min({constant(1 - KNEE)},{u}))"
+            beyond = f"({u}-{inside})*{constant(1 / (KNEE * (2 - KNEE)))}"
+            drive = f"{middle}+{half}*(atanh({inside})+{beyond})"
+            lines += [f"b_{name} {inner} {GROUND} I={constant(LAW / part.gain)}*({drive})", limited]
+    return [*lines, *_measured(name, loaded, out, part.r_out)]  # pyright: ignore
