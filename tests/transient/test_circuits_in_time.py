@@ -296,3 +296,12 @@ def test_an_array_of_selectors_charges_as_it_does_alone() -> None:
     largest = np.abs(np.asarray(want)).max()
     assert np.abs(np.asarray(found.i["end"]) - np.asarray(want)).max() < 2e-4 * largest
     assert int(found.status) == 0
+
+
+def test_float32_stays_float32() -> None:
+    wave = xb.Waveform(*(jnp.asarray(x, jnp.float32) for x in ([0.0, EDGE], [0 * I, I])))
+    loop = jax.tree.map(lambda x: x.astype(jnp.float32), inverse(jnp.asarray(G)))
+    found = xb.simulate(loop, wave, TS.astype(jnp.float32))
+    assert found.v["x"].dtype == jnp.float32 and int(found.status) == 0
+    want = np.asarray(xb.simulate(inverse(jnp.asarray(G)), ramp(), TS).v["x"])
+    assert np.abs(np.asarray(found.v["x"]) - want).max() < 1e-4 * np.abs(want).max()
