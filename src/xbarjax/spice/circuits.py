@@ -76,8 +76,8 @@ def deck_of(circuit: Circuit, waveforms, ts: ArrayLike | None, title: str, data:
     other += [f"* element {k!r} is {v}." for k, v in shorts.items() if k != v]
     lines = [
         f"* {title}",
-        "* Units V, A, ohm, F, s; indices count from 0. BUS_k is a node of a bus, ELEMENT_k a lane,",
-        "* ARRAY__w_i_j and ARRAY__b_i_j are the row and the column side of cell (i, j).",
+        "* Units V, A, ohm, F, s; indices count from 0. BUS_k: a node of a bus; ELEMENT_k: a lane;",
+        "* ARRAY__w_i_j and ARRAY__b_i_j: the row and the column side of cell (i, j).",
         *other,
         OPTIONS if times is None else IN_TIME,
         *(WIRE if any(line.startswith("x_") for line in body) else []),
