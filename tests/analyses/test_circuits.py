@@ -316,6 +316,33 @@ def test_a_transistor_in_the_loop_has_its_unsymmetric_admittance() -> None:
     assert int(found.newton_steps) < 10
 
 
+def test_transistors_of_an_array_are_those_of_devices() -> None:
+    """Their derivatives by both terminals, in gradients and poles; between ideal wires."""
+    row, col = jnp.asarray([0, 0, 1, 1]), jnp.asarray([0, 1, 0, 1])
+    beta = jnp.asarray(np.random.default_rng(2).uniform(1e-4, 5e-4, (2, 2)))
+
+    def circuit(beta: Any, v: Any, *, whole: bool) -> xb.Circuit:
+        array = el.Array(xb.Mosfet(beta, 0.5, 1.8), rows="x", cols="e")
+        cell = xb.Mosfet(jnp.ravel(beta), 0.5, 1.8)
+        device = el.Device(cell, el.Pick("x", row), el.Pick("e", col))
+        return xb.Circuit(
+            cells=array if whole else device,
+            source=el.VoltageSource(to="s", v=v),
+            rows=el.Resistor("s", "x", jnp.asarray([3e3, 5e3])),
+            cols=el.Resistor("e", "0", jnp.asarray([4e3, 2e3])),
+            c_row=el.Capacitor("x", "0", 1e-12),
+            c_col=el.Capacitor("e", "0", 2e-12),
+        )
+
+    at = beta, jnp.asarray([0.25, 0.1])
+    value = lambda beta, v, whole: jnp.sum(xb.solve(circuit(beta, v, whole=whole)).v["e"])
+    got, want = (jax.grad(value, argnums=(0, 1))(*at, whole) for whole in (True, False))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8)
+    got, want = (xb.poles(circuit(*at, whole=whole)) for whole in (True, False))
+    np.testing.assert_allclose(got, want, rtol=1e-8)
+
+
 G = jnp.full((3, 3), 1e-5)
 
 

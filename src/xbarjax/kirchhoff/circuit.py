@@ -228,7 +228,10 @@ def right_hand_side(circuit: Circuit, network: Network, cut: Undetermined) -> tu
         held = shorts.alpha > 0
         force = jnp.where(shorts.beta > 0, beside, 0) * shorts.beta
         dark, cell = dark | held, jnp.where(held, v_row - v_col + force, 0)
-    i_rest = jnp.where(dark, 0, network.g_rc * (v_row - v_col) + jnp.where(dark, 0, beside))
+    i_rest = network.g_rc * (v_row - v_col)  # no rounding at equal voltages
+    if not network.symmetric:
+        i_rest += (network.g_cr - network.g_rc) * v_row
+    i_rest = jnp.where(dark, 0, i_rest + jnp.where(dark, 0, beside))
     return injecting(circuit, i_rest, cell), i_rest
 
 
