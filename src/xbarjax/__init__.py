@@ -17,6 +17,7 @@ from .analyses import (
     feeding as feeding,
     schemes as schemes,
 )
+from .analyses.circuit_noise import CircuitNoise as CircuitNoise
 from .analyses.cost import (
     Cost as Cost,
     cost as cost,

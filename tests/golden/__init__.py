@@ -1,5 +1,6 @@
 """Circuits solved by ngspice: what they are, how they are made again, and where they are stored."""
 
+from .circuit_noise import CIRCUIT_NOISE as CIRCUIT_NOISE
 from .circuits import LOOPS as LOOPS
 from .circuits_in_time import LOOPS_IN_TIME as LOOPS_IN_TIME
 from .devices import DEVICES as DEVICES
@@ -8,5 +9,5 @@ from .readouts import READOUTS as READOUTS
 from .suite import Family as Family
 from .transients import TRANSIENTS as TRANSIENTS
 
-EVERY = LINEAR, DEVICES, READOUTS, TRANSIENTS, LOOPS, LOOPS_IN_TIME
+EVERY = LINEAR, DEVICES, READOUTS, TRANSIENTS, LOOPS, LOOPS_IN_TIME, CIRCUIT_NOISE
 FAMILIES = {family.name: family for family in EVERY}

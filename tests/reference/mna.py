@@ -118,6 +118,26 @@ class Net:
         currents = {k: z[at + (kind(k) == "A")] for k, at in own.items()}
         return {name: z[k] for name, k in self.nodes.items()}, currents
 
+    def noise(
+        self, node: str, f: float, temperature: float, more: dict[int, dict[str, float]]
+    ) -> np.ndarray:
+        """Density [V^2/Hz] at a node that each branch causes: thermal noise of resistances, and of
+        some branches `more`: "e" [V^2/Hz] in series, "i" [A^2/Hz] into both inputs."""
+        stiffness, charge, _, own = self.matrices()
+        wanted = np.zeros(len(stiffness))
+        wanted[self.nodes[node]] = 1.0
+        h = np.linalg.solve((stiffness + 2j * np.pi * f * charge).T, wanted)
+        found = np.zeros(len(self.branches))
+        for k, (kind, names, x) in enumerate(self.branches):
+            extra = more.get(k, {})
+            if kind in "RVA":
+                thermal = 4 * 1.380649e-23 * temperature * x["r"] if kind != "A" else 0.0
+                found[k] += abs(h[own[k]]) ** 2 * (thermal + extra.get("e", 0.0))
+            if kind == "A":
+                into = [h[self.nodes[name]] for name in names[:2] if name != "0"]
+                found[k] += sum(abs(x) ** 2 for x in into) * extra.get("i", 0.0)
+        return found
+
     def poles(self) -> np.ndarray:
         """Finite poles [1/s], the largest real part first."""
         stiffness, charge, _, _ = self.matrices()

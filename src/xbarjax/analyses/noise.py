@@ -11,12 +11,12 @@ doi:10.1109/TCT.1969.1082965). Sources are independent, so their powers add:
         + sum_k |l_k|^2 K i_k^2 ln(f_high / f_low)   1/f noise of cells, of density K i^2 / f.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, overload
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike
 
@@ -24,21 +24,18 @@ from .._types import (
     PerCol,
     Values,
     as_physical,
-    everywhere,
     require_nonnegative,
     widest,
 )
 from ..cells.constants import BOLTZMANN
-from ..cells.junction import Junction
 from ..crossbar import Crossbar
 from ..drive import Bias
+from ..elements.circuit import Circuit
 from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import (
-    at_rest,
     bias_of,
     circuit_of,
     in_one_dtype,
-    network_of,
     terminal_current,
 )
 from ..kirchhoff.islands import determined
@@ -46,6 +43,8 @@ from ..kirchhoff.network import Field
 from ..kirchhoff.solution import usable
 from ..readout import require_linear
 from ..solvers import AutoLadder, factor, solve
+from .circuit_noise import CircuitNoise, circuit_noise
+from .noise_sources import around, ends_of, of_cells, require_no_junction, resistances
 from .read import read
 
 
@@ -70,6 +69,7 @@ class Noise(NamedTuple):
         return jnp.sqrt(self.variance)
 
 
+@overload
 def noise(
     crossbar: Crossbar,
     v_in: Values | Bias,
@@ -79,8 +79,35 @@ def noise(
     flicker: ArrayLike = 0.0,
     e_n: ArrayLike = 0.0,
     i_n: ArrayLike = 0.0,
-) -> Noise:
-    """Noise at the outputs of a read, by one transposed solve per column.
+) -> Noise: ...
+
+
+@overload
+def noise(
+    crossbar: Circuit,
+    *,
+    output: str,
+    band: tuple[float, float],
+    temperature: ArrayLike = 300.0,
+    flicker: ArrayLike | Mapping[str, ArrayLike] = 0.0,
+    points: int = 160,
+) -> CircuitNoise: ...
+
+
+def noise(
+    crossbar: Crossbar | Circuit,
+    v_in: Values | Bias | None = None,
+    *,
+    output: str | None = None,
+    band: tuple[float, float],
+    temperature: ArrayLike = 300.0,
+    flicker: ArrayLike | Mapping[str, ArrayLike] = 0.0,
+    e_n: ArrayLike | None = None,
+    i_n: ArrayLike | None = None,
+    points: int = 160,
+) -> Noise | CircuitNoise:
+    """Noise at the outputs of a read, by one transposed solve per column, or at the nodes of a bus
+    of a circuit, by one transposed system per frequency.
 
     Densities of the sources (thermal noise after H. Nyquist, Phys. Rev. 32, 110 (1928),
     doi:10.1103/PhysRev.32.110):
@@ -97,35 +124,55 @@ def noise(
     Junctions have shot noise instead and raise an error. For an `Integrator`, `band` must be as
     wide as its noise bandwidth `1 / (2 t_int)`, and `reset_noise` comes on top.
 
+    In a circuit, elements state their sources: `4 k T r` of a `Resistor`, a `Switch` and a
+    `VoltageSource`, `4 k T dI/dV` of a `Device`, `e_n` and `i_n` of an `OpAmp`. Amplifiers and
+    capacitors shape them by `1 / (K + j w C)` around the operating point; an amplifier has the gain
+    that it has there. Lines with capacitance count as in `poles`. The band is integrated by the
+    rule of Gauss in the logarithm of the frequency, in `points / 8` equal parts of 8 points. One
+    part per decade gives 7 digits where no pole resonates; a pole of quality `Q` needs about `Q`
+    parts per decade.
+
     **Arguments:**
 
-    - `crossbar`, `v_in`: as for `read`.
+    - `crossbar`, `v_in`: as for `read`; or a `Circuit` alone.
+    - `output`: of a circuit, the name of a bus.
     - `band`: lowest and highest frequency [Hz]. A readout that settles with a time constant `tau`
         has a noise bandwidth of `1 / (4 tau)`; the lowest frequency matters mostly for 1/f noise.
     - `temperature`: [K].
-    - `flicker`: `K` of the cells' 1/f noise [1], a scalar or `(rows, cols)`.
-    - `e_n`, `i_n`: noise of the amplifiers [V/sqrt(Hz)] and [A/sqrt(Hz)], scalars or `(cols,)`.
+    - `flicker`: `K` of the cells' 1/f noise [1], a scalar or `(rows, cols)`; of a circuit, of all
+        its arrays or a dictionary by their names.
+    - `e_n`, `i_n`: noise of the amplifiers [V/sqrt(Hz)] and [A/sqrt(Hz)], scalars or `(cols,)`. In
+        a circuit each `OpAmp` has its own.
+    - `points`: of a circuit, the number of frequencies, a multiple of 8.
 
-    **Returns:** a `Noise`, NaN where the read failed under a transformation.
+    **Returns:** a `Noise`, or a `CircuitNoise` of a circuit; NaN where the read failed under a
+    transformation.
 
-    **Errors:** those of `read`; `ValueError` for an amplifier with a swing, for junctions, for
-    negative arguments, and for a band without a width.
+    **Errors:** those of `read` or `solve`; `ValueError` for an amplifier with a swing in a read,
+    for junctions, for negative arguments, and for a band without a width; `TypeError` for an
+    element that states no noise.
     """
+    if isinstance(crossbar, Circuit):
+        if not (v_in is None and e_n is None and i_n is None):
+            raise ValueError(
+                "v_in, e_n and i_n are those of an array alone: a circuit has sources and"
+                " amplifiers of its own, xb.elements.OpAmp(..., e_n=..., i_n=...)."
+            )
+        return circuit_noise(crossbar, output, band, temperature, flicker, points)
+    if v_in is None or output is not None or isinstance(flicker, Mapping):
+        raise ValueError(
+            "the noise of an array alone is that of a read: pass v_in and a number as flicker, and"
+            " no output."
+        )
+    e_n, i_n = (0.0 if x is None else x for x in (e_n, i_n))
     bias = bias_of(crossbar, v_in)
     require_linear(crossbar.readout, "noise")
-    low, high = (as_physical(f, "band") for f in band)
-    if not everywhere(lambda low, high: (0 < low) & (low < high) & (high < np.inf), low, high):
-        raise ValueError(f"band is {band} Hz; it must be two frequencies, 0 < lowest < highest.")
+    low, high = ends_of(band)
     scalars = {"temperature": temperature, "flicker": flicker, "e_n": e_n, "i_n": i_n}
     values = {name: as_physical(x, name) for name, x in scalars.items()}
     for name, x in values.items():
         require_nonnegative(x, name, "", open_allowed=False)
-    for part in jax.tree.leaves(crossbar.cell, is_leaf=_is_junction):
-        if _is_junction(part):
-            raise ValueError(
-                f"{type(part).__name__} is a junction, whose shot noise is not modelled: replace"
-                " it by a conductance."
-            )
+    require_no_junction(crossbar.cell)
     found, status = _noise(crossbar, bias, low, high, **values)
     return finish(found, status)
 
@@ -154,19 +201,13 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
     low, high, temperature, flicker, e_n, i_n = (x.astype(wide) for x in numbers)
     solution = read(crossbar, bias)
     circuit = circuit_of(crossbar, bias)
-    a, w = solution.drop_row, solution.drop_col
-    if crossbar.cell.is_linear:
-        network = at_rest(circuit)
-    else:
-        tangents = circuit.cell.linearise(*circuit.voltages(a, w))
-        network = network_of(circuit, *tangents[1:])
-    network, cut = determined(network)
+    network, cut = determined(around(circuit, solution))
     adjoint = factor(network.transpose(), AutoLadder())
     network = adjoint.network.transpose()  # with shorts as unknowns
     shorts = network.shorts
     floating = cut.row | cut.col
 
-    (rows, cols), dtype, readout = a.shape, a.dtype, crossbar.readout
+    (rows, cols), dtype, readout = floating.shape, solution.drop_row.dtype, crossbar.readout
     one, none = jnp.ones((cols,), dtype), jnp.zeros((cols,), dtype)
     at = solution.i_out, solution.v_sense
     _, of_i = jax.jvp(readout.output, at, (one, none))
@@ -194,12 +235,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
             None if shorts is None else -shorts.alpha * current,
         )
         x, _ = solve(adjoint, wanted)
-        of_cell = jnp.where(floating, 0, x.row + x.col) + current
-        of_short = jnp.zeros_like(of_cell)
-        if shorts is not None and x.cell is not None:
-            # Norton to Thevenin: a current `i` beside a short is a voltage `beta i` in series
-            of_short = shorts.alpha * x.cell
-            of_cell = jnp.where(shorts.alpha > 0, shorts.beta * of_short, of_cell)
+        of_cell, of_short = of_cells(network, x, jnp.where(floating, 0, x.row + x.col) + current)
         e_col = network.i_col(x)
         straps = terminal_current(circuit.branches_col, x.col)
         straps = 0 if straps is None else jnp.sum(straps, axis=0)
@@ -223,7 +259,7 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
         t, four = of_column(j), 4 * BOLTZMANN * temperature * (high - low)
         white = lambda h, s: jnp.sum(h.astype(wide) ** 2 * s.astype(wide))
         g = (network.g_rc + network.g_cr) / 2
-        r_row, r_col = _resistances(crossbar, circuit)
+        r_row, r_col = resistances(crossbar, circuit)
         wires = white(t.row, r_row) + white(t.col, r_col)
         for h, branches in (
             (t.strap_row, circuit.branches_row),
@@ -250,15 +286,3 @@ def _noise(crossbar: Crossbar, bias: Bias, low, high, temperature, flicker, e_n,
     good = usable(solution.status)
     found = jax.tree.map(lambda x: jnp.where(good, x, jnp.nan).astype(dtype), found)
     return found, solution.status
-
-
-def _resistances(crossbar: Crossbar, circuit) -> tuple[Array, Array]:
-    """Noisy resistance [ohm] of each segment, 0 for an open segment."""
-    row, total = circuit.row.r, circuit.col.r
-    wire = jnp.broadcast_to(crossbar.wires.r_col, crossbar.shape)
-    col = jnp.concatenate([jnp.zeros_like(wire[:1]), wire])  # end resistances belong to readouts
-    return jnp.where(jnp.isinf(row), 0, row), jnp.where(jnp.isinf(total) | jnp.isinf(col), 0, col)
-
-
-def _is_junction(part) -> bool:
-    return isinstance(part, Junction)

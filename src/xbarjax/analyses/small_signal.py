@@ -12,6 +12,7 @@ exact in the limit of lines that are fast against the amplifiers.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
@@ -31,15 +32,20 @@ def dynamic_matrix(
     nodal: Nodal, solver: Solver, z: Unknowns, factors: Factors
 ) -> Float[Array, "states states"]:
     """`-K^-1 C` [s] for the unknowns that charges depend on."""
-    states = stored(nodal)
+    states, charges = stored(nodal), charges_of(nodal, linear_of(solver), z)
+    moved = jax.vmap(factors.solve, in_axes=1, out_axes=1)(-charges[:, states])
+    return moved[states]
+
+
+def charges_of(nodal: Nodal, solver: lx.AbstractLinearSolver, z: Unknowns) -> Array:
+    """Change of all charges [C] with the unknowns, `C`."""
     charges = slopes(nodal, z, charges=True).dense(nodal.layout.size)
     for array in nodal.arrays.values():
         if array.array.has_capacitance:
             nodes = nodes_of(nodal, array)
-            c = capacitance(array, at_nodes(z, nodes), linear_of(solver))
+            c = capacitance(array, at_nodes(z, nodes), solver)
             charges = with_array(charges, nodes, c)
-    moved = jax.vmap(factors.solve, in_axes=1, out_axes=1)(-charges[:, states])
-    return moved[states]
+    return charges
 
 
 def poles_of(matrix: Float[Array, "states states"]) -> Complex[Array, " states"]:

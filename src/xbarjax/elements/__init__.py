@@ -5,7 +5,9 @@ from .array import Array as Array
 from .device import AntiparallelDiodes as AntiparallelDiodes, Device as Device, Diode as Diode
 from .element import (
     AbstractElement as AbstractElement,
+    AbstractNoisyElement as AbstractNoisyElement,
     AbstractStaticElement as AbstractStaticElement,
+    NoiseSource as NoiseSource,
     Pick as Pick,
     terminal as terminal,
 )
@@ -15,6 +17,7 @@ from .sources import CurrentSource as CurrentSource, VoltageSource as VoltageSou
 
 __all__ = [
     "AbstractElement",
+    "AbstractNoisyElement",
     "AbstractStaticElement",
     "AntiparallelDiodes",
     "Array",
@@ -22,6 +25,7 @@ __all__ = [
     "CurrentSource",
     "Device",
     "Diode",
+    "NoiseSource",
     "OpAmp",
     "Pick",
     "Resistor",

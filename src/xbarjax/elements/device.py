@@ -3,15 +3,24 @@
 from typing import ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from .. import cells
 from ..cells import AbstractCell
-from ..cells.constants import ROOM
-from .element import AbstractStaticElement, Lanes, Pick, Terminal, terminal
+from ..cells.constants import BOLTZMANN, ROOM
+from .element import (
+    AbstractNoisyElement,
+    AbstractStaticElement,
+    Lanes,
+    NoiseSource,
+    Pick,
+    Terminal,
+    terminal,
+)
 
 
-class Device(AbstractStaticElement):
+class Device(AbstractStaticElement, AbstractNoisyElement):
     """A cell as an element: its current flows from `a` to `b`.
 
     **Arguments:** `cell`: any cell, with parameters that are scalars or `(lanes,)`; `a`, `b`:
@@ -38,6 +47,13 @@ class Device(AbstractStaticElement):
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return self.cell.current(*v)
+
+    def noise(self, v: Lanes, x: Lanes, temperature: Array) -> tuple[NoiseSource, ...]:
+        """Thermal noise: a current of `4 k T dI/dV` in parallel, as of the cells of an array."""
+        _, g_a, g_b = self.cell.linearise(*v)
+        density = 2 * BOLTZMANN * temperature * (g_a + g_b)
+        one = jnp.ones_like(v[0])
+        return (NoiseSource((one, -one), (), density),)
 
 
 def Diode(

@@ -1,7 +1,7 @@
 """Elements of a circuit: what connects buses, stated by its currents and charges."""
 
 import abc
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -125,6 +125,22 @@ class AbstractStaticElement(AbstractElement):
 
     def charge(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
         return none(v, len(v)), none(v, self.unknowns)
+
+
+class NoiseSource(NamedTuple):
+    """A source of noise in each lane of an element, by what it adds to `current` per unit of it."""
+
+    currents: Lanes  # from the terminals into the element [A/unit]
+    laws: Lanes  # to the violations of its own laws
+    density: Float[Array, "..."]  # of its square [unit^2/Hz]
+
+
+class AbstractNoisyElement(AbstractElement):
+    """An element that states its noise, too; one without noise states that it has no sources."""
+
+    @abc.abstractmethod
+    def noise(self, v: Lanes, x: Lanes, temperature: Float[Array, ""]) -> tuple[NoiseSource, ...]:
+        """Its sources of noise at a temperature [K], each independent of all others."""
 
 
 def none(values: Lanes, count: int) -> Lanes:

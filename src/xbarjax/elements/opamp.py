@@ -15,10 +15,10 @@ from .._types import (
     require_nonnegative,
     require_positive,
 )
-from .element import GROUND, AbstractElement, Lanes, Pick, none, terminal
+from .element import GROUND, AbstractNoisyElement, Lanes, NoiseSource, Pick, none, terminal
 
 
-class OpAmp(AbstractElement):
+class OpAmp(AbstractNoisyElement):
     """An operational amplifier of one pole, with offset, swing and output resistance.
 
     Its inputs draw no current. With `x = v_plus - v_minus + v_offset` and the drive `p` [V],
@@ -41,6 +41,10 @@ class OpAmp(AbstractElement):
     - `v_offset`: input offset voltage [V].
     - `v_low`, `v_high`: ends of the swing [V], both or none.
     - `r_out`: output resistance [ohm].
+    - `e_n`: noise of the input voltage [V/sqrt(Hz)], in series with an input.
+    - `i_n`: noise of the input currents [A/sqrt(Hz)], alike and independent at both inputs.
+
+    Noise is white, and `e_n` is all that the amplifier itself has: `r_out` has none.
 
     Raises `ValueError` for a gain that is not positive, a swing with one end or no width, or of an
     amplifier of infinite gain.
@@ -63,6 +67,8 @@ class OpAmp(AbstractElement):
         converter=optional("v_high", whole=True), default=None
     )
     r_out: Float[Array, "..."] = eqx.field(converter=physical("r_out", whole=True), default=0.0)
+    e_n: Float[Array, "..."] = eqx.field(converter=physical("e_n", whole=True), default=0.0)
+    i_n: Float[Array, "..."] = eqx.field(converter=physical("i_n", whole=True), default=0.0)
     unknowns: ClassVar[int] = 2
     holds: ClassVar[tuple[str, ...]] = ("out",)
 
@@ -73,6 +79,8 @@ class OpAmp(AbstractElement):
             require_positive(self.gbw, "gbw", "Hz")
         require_finite(self.v_offset, "v_offset", "V")
         require_nonnegative(self.r_out, "r_out", "ohm", open_allowed=False)
+        require_nonnegative(self.e_n, "e_n", "V/sqrt(Hz)", open_allowed=False)
+        require_nonnegative(self.i_n, "i_n", "A/sqrt(Hz)", open_allowed=False)
         if (self.v_low is None) != (self.v_high is None):
             raise ValueError("a swing has two ends: give both v_low and v_high, or neither.")
         if self.v_low is None or self.v_high is None:
@@ -118,3 +126,11 @@ class OpAmp(AbstractElement):
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return x[1]
+
+    def noise(self, v: Lanes, x: Lanes, temperature: Array) -> tuple[NoiseSource, ...]:
+        one, zero = jnp.ones_like(x[0]), jnp.zeros_like(x[0])
+        return (
+            NoiseSource((zero, zero, zero), (one, zero), self.e_n**2),
+            NoiseSource((one, zero, zero), (zero, zero), self.i_n**2),
+            NoiseSource((zero, one, zero), (zero, zero), self.i_n**2),
+        )

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import everywhere, physical, require_nonnegative
-from .element import AbstractElement, AbstractStaticElement, Lanes, Pick, none, terminal
+from ..cells.constants import BOLTZMANN
+from .element import (
+    AbstractNoisyElement,
+    AbstractStaticElement,
+    Lanes,
+    NoiseSource,
+    Pick,
+    none,
+    terminal,
+)
 
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractVar
@@ -27,7 +36,7 @@ def _ohm(r: Array, v: Lanes, i: Array) -> Array:
     return scale * (v[0] - v[1]) - jnp.where(broken, R_BROKEN, r) * i
 
 
-class AbstractResistor(AbstractStaticElement):
+class AbstractResistor(AbstractStaticElement, AbstractNoisyElement):
     """A resistance between two buses: `v_a - v_b = r i`."""
 
     a: AbstractVar[Pick]
@@ -50,6 +59,14 @@ class AbstractResistor(AbstractStaticElement):
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return jnp.where(jnp.isinf(self.r), 0, x[0])  # without the rounding of what is beside it
+
+    def noise(self, v: Lanes, x: Lanes, temperature: Array) -> tuple[NoiseSource, ...]:
+        """Thermal noise: a voltage of `4 k T r` in series."""
+        broken = self.r > R_BROKEN
+        scaled = R_BROKEN * (R_BROKEN / jnp.where(broken, self.r, 1))  # as the law is
+        r = jnp.where(broken, scaled, self.r)
+        one = jnp.ones_like(v[0])
+        return (NoiseSource(none(v, 2), (one,), 4 * BOLTZMANN * temperature * r),)
 
 
 class Resistor(AbstractResistor):
@@ -95,7 +112,7 @@ class Switch(AbstractResistor):
         return jnp.where(self.closed > 0.5, self.r_on, self.r_off)
 
 
-class Capacitor(AbstractElement):
+class Capacitor(AbstractNoisyElement):
     """A capacitor: `i = c d(v_a - v_b)/dt`. It passes no current at DC.
 
     **Arguments:** `a`, `b`: buses; `c`: capacitance [F], finite and not negative.
@@ -131,3 +148,6 @@ class Capacitor(AbstractElement):
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return jnp.zeros_like(v[0])
+
+    def noise(self, v: Lanes, x: Lanes, temperature: Array) -> tuple[NoiseSource, ...]:
+        return ()

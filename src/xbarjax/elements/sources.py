@@ -7,10 +7,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import physical, require_finite, require_nonnegative
-from .element import GROUND, AbstractStaticElement, Lanes, Pick, terminal
+from ..cells.constants import BOLTZMANN
+from .element import (
+    GROUND,
+    AbstractNoisyElement,
+    AbstractStaticElement,
+    Lanes,
+    NoiseSource,
+    Pick,
+    none,
+    terminal,
+)
 
 
-class VoltageSource(AbstractStaticElement):
+class VoltageSource(AbstractStaticElement, AbstractNoisyElement):
     """A voltage source behind a resistance: `v_to - v_back = v - r i`, with `i` the current that it
     delivers.
 
@@ -44,8 +54,13 @@ class VoltageSource(AbstractStaticElement):
     def through(self, v: Lanes, x: Lanes) -> Array:
         return x[0]
 
+    def noise(self, v: Lanes, x: Lanes, temperature: Array) -> tuple[NoiseSource, ...]:
+        """Thermal noise of its resistance: a voltage of `4 k T r` in series."""
+        density = 4 * BOLTZMANN * temperature * self.r
+        return (NoiseSource(none(v, 2), (jnp.ones_like(v[0]),), density),)
 
-class CurrentSource(AbstractStaticElement):
+
+class CurrentSource(AbstractStaticElement, AbstractNoisyElement):
     """A current source.
 
     **Arguments:** `to`: the bus that it drives current into; `i`: current [A]; `back`: the bus
@@ -75,3 +90,6 @@ class CurrentSource(AbstractStaticElement):
 
     def through(self, v: Lanes, x: Lanes) -> Array:
         return jnp.broadcast_to(self.i, v[0].shape)
+
+    def noise(self, v: Lanes, x: Lanes, temperature: Array) -> tuple[NoiseSource, ...]:
+        return ()

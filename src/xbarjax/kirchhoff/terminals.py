@@ -207,7 +207,7 @@ def everything(_: AbstractElement) -> bool:
     return True
 
 
-def _asked(nodal: Nodal, z: Unknowns, counts: Callable[[AbstractElement], bool] = everything):
+def asked(nodal: Nodal, z: Unknowns, counts: Callable[[AbstractElement], bool] = everything):
     """Each element that counts, with its nodes, its voltages and its own unknowns."""
     layout, voltages = nodal.layout, with_ground(z)
     for name, element in nodal.elements.items():
@@ -233,7 +233,7 @@ def stated(
     layout = nodal.layout
     total = jnp.zeros((layout.size + 2,), z.dtype)
     own_rows = {}
-    for name, element, nodes, v, own in _asked(nodal, z, counts):
+    for name, element, nodes, v, own in asked(nodal, z, counts):
         at_nodes, laws = (element.charge if charges else element.current)(v, own)
         for node, i in zip(nodes, at_nodes, strict=True):
             total = total.at[node].add(jnp.broadcast_to(i, v[0].shape).astype(z.dtype))
@@ -330,7 +330,7 @@ def through(nodal: Nodal, z: Unknowns) -> dict[str, jax.Array]:
     """The current [A] through each element other than an array."""
     return {
         name: jnp.broadcast_to(element.through(v, own), v[0].shape)
-        for name, element, _, v, own in _asked(nodal, z)
+        for name, element, _, v, own in asked(nodal, z)
     }
 
 

@@ -1,0 +1,247 @@
+"""Noise of circuits around their operating point, over frequency.
+
+With Jacobian `K` of the currents and `C` of the charges, a small source `s` anywhere changes the
+unknowns by `-(K + j w C)^-1 b s`, where `b` says which laws it enters, and the voltage of node `k`
+by `-a b s` with
+
+    (K + j w C)^T a = e_k.
+
+So one transposed system per frequency gives the transfer functions from every source to a node, as
+for a read (noise.py). Sources inside an array act by the currents that they drive into its held
+terminals. Their densities do not depend on the frequency, 1/f apart: they are those of `M` in
+
+    S = a_t^H M a_t,    M = sum_k S_k h_k h_k^T,
+
+with `a_t` of the array's terminals and `h_k` the currents [A] at all of them per unit of source
+`k`: one solve of the adjoint network per terminal. Of resistors at one temperature `M` is
+`4 k T Y` (R. Q. Twiss, J. Appl. Phys. 26, 599 (1955), doi:10.1063/1.1722048).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float
+
+from .._types import Scalar, as_physical, described, require_nonnegative
+from ..cells.constants import BOLTZMANN
+from ..elements import AbstractNoisyElement, Array as ArrayElement, Device
+from ..elements.circuit import Circuit
+from ..kirchhoff.circuit import circuit_of, in_one_dtype as crossbar_in_one_dtype
+from ..kirchhoff.islands import determined
+from ..kirchhoff.network import Field, Network
+from ..kirchhoff.solution import Status, usable
+from ..kirchhoff.terminals import Ended, Nodal, asked, at_nodes, nodal_of, nodes_of
+from ..solvers import AutoLadder, Solver, factor, linear_of, solve
+from .dc import finished, solved
+from .nodal import in_one_dtype
+from .noise_sources import around, ends_of, of_cells, require_no_junction, resistances
+from .read import _read
+from .reduction import equilibrated
+from .small_signal import charges_of, dynamic_matrix, growth_of, has_amplifiers, with_poles
+
+ORDER = 8  # of the rule of Gauss in each part of the band
+
+
+class CircuitNoise(eqx.Module):
+    """Noise of the voltages of a bus.
+
+    **Attributes:**
+
+    - `f`: frequencies [Hz], `(points,)`.
+    - `density`: spectral density [V^2/Hz] at these frequencies that each element causes, by its
+        name, `(points, nodes)`.
+    - `parts`: the same over the band [V^2], `(nodes,)`.
+    """
+
+    f: Float[Array, "*batch points"]
+    density: dict[str, Float[Array, "*batch points nodes"]]
+    parts: dict[str, Float[Array, "*batch nodes"]]
+
+    @property
+    def spectrum(self) -> Float[Array, "*batch points nodes"]:
+        """Spectral density [V^2/Hz] of all elements together."""
+        return sum(self.density.values())  # pyright: ignore[reportReturnType]
+
+    @property
+    def variance(self) -> Float[Array, "*batch nodes"]:
+        """Variance [V^2] of all elements together, over the band."""
+        return sum(self.parts.values())  # pyright: ignore[reportReturnType]
+
+    @property
+    def rms(self) -> Float[Array, "*batch nodes"]:
+        """Standard deviation [V]."""
+        return jnp.sqrt(self.variance)
+
+
+def circuit_noise(
+    circuit: Circuit,
+    output: str | None,
+    band: tuple[float, float],
+    temperature: ArrayLike,
+    flicker: ArrayLike | Mapping[str, ArrayLike],
+    points: int,
+    solver: Solver = AutoLadder(),
+) -> CircuitNoise:
+    """`noise` of a circuit."""
+    if output not in circuit.buses:
+        raise ValueError(
+            f"output is {output!r}; it must be a bus of the circuit:"
+            f" {', '.join(map(repr, circuit.buses))}."
+        )
+    if points < ORDER or points % ORDER:
+        raise ValueError(f"points is {points}; it must be a multiple of {ORDER}.")
+    arrays = [k for k, x in circuit.elements.items() if isinstance(x, ArrayElement)]
+    given = dict(flicker) if isinstance(flicker, Mapping) else dict.fromkeys(arrays, flicker)
+    for name in given:
+        if name not in arrays:
+            raise ValueError(f"flicker names {name!r}, which is no array of the circuit.")
+    numbers = {name: as_physical(given.get(name, 0.0), "flicker") for name in arrays}
+    temperature = as_physical(temperature, "temperature")
+    require_nonnegative(temperature, "temperature", "K", open_allowed=False)
+    for x in numbers.values():
+        require_nonnegative(x, "flicker", "", open_allowed=False)
+    for name, element in circuit.elements.items():
+        if isinstance(element, (ArrayElement, Device)):
+            require_no_junction(element.cell)
+        elif not isinstance(element, AbstractNoisyElement):
+            raise TypeError(
+                f"element {name!r} is {described(element)}, which states no noise: make it an"
+                " xb.elements.AbstractNoisyElement, with a method noise."
+            )
+    low, high = ends_of(band)
+    found, status = _noise(circuit, output, low, high, temperature, numbers, points, solver)
+    return finished(circuit, solver, found, status)
+
+
+@eqx.filter_jit
+def _noise(circuit: Circuit, output: str, low, high, temperature, flicker, points: int, solver):
+    circuit = in_one_dtype(circuit)
+    nodal = nodal_of(circuit, driven=False)
+    z, by, solution = solved(circuit, solver, driven=False)
+    dtype = z.dtype
+    low, high, temperature = (x.astype(dtype) for x in (low, high, temperature))
+    flicker = {name: x.astype(dtype) for name, x in flicker.items()}
+    status = solution.status
+    if has_amplifiers(circuit):
+        moving = nodal_of(with_poles(circuit), driven=False)
+        growth = growth_of(dynamic_matrix(moving, solver, *lax.stop_gradient((z, by))))
+        unstable = jnp.where(~(growth <= 0), int(Status.UNSTABLE), 0)
+        status = status | jnp.where(usable(status), unstable, 0)
+    parts = {
+        name: _correlations(
+            array, at_nodes(z, nodes_of(nodal, array)), solver, temperature, flicker[name]
+        )
+        for name, array in nodal.arrays.items()
+    }
+    stiffness, charge = by.matrix.T, charges_of(nodal, linear_of(solver), z).T
+    first, width = nodal.layout.buses[output]
+    size = nodal.layout.size
+    wanted = jnp.eye(width, 2 * size, first, dtype=dtype)
+
+    def at(f) -> dict[str, Array]:
+        moved = 2 * np.pi * f * charge
+        whole = jnp.block([[stiffness, -moved], [moved, stiffness]])  # of real and imaginary parts
+        found = jax.vmap(equilibrated(whole).solve)(wanted)
+        of_nodes = jax.vmap(lambda a: _powers(nodal, z, parts, a, f, temperature))
+        real, imaginary = (of_nodes(x) for x in (found[:, :size], found[:, size:]))
+        return jax.tree.map(jnp.add, real, imaginary)
+
+    nodes, weights = np.polynomial.legendre.leggauss(ORDER)
+    count = points // ORDER
+    share = ((np.arange(count)[:, None] + (1 + nodes) / 2) / count).ravel()
+    wide = jnp.log(high / low)
+    f = low * jnp.exp(wide * jnp.asarray(share, dtype))
+    density = lax.map(at, f)
+    over = jnp.asarray(np.tile(weights / 2, count) / count, dtype) * wide * f
+    band = jax.tree.map(lambda s: over @ s, density)
+    good = usable(status)
+    found = CircuitNoise(f, density, band)
+    return jax.tree.map(lambda x: jnp.where(good, x, jnp.nan), found), status
+
+
+class _Correlations(NamedTuple):
+    """Densities of the currents [A^2/Hz] into the terminals of an array whose voltages are held."""
+
+    white: Float[Array, "terminals terminals"]
+    flicker: Float[Array, "terminals terminals"]  # at 1 Hz
+
+
+def _powers(nodal: Nodal, z, parts: dict[str, _Correlations], a: Array, f, temperature):
+    """Densities [V^2/Hz] that each element causes, by one part, real or imaginary, of the transfer
+    functions `a`."""
+    found = {}
+    for (name, element, nodes, v, own), (*_, a_v, a_own) in zip(asked(nodal, z), asked(nodal, a)):
+        total = jnp.zeros_like(f)
+        assert isinstance(element, AbstractNoisyElement)
+        for source in element.noise(v, own, temperature):
+            h = sum(x * y for x, y in zip((*source.currents, *source.laws), (*a_v, *a_own)))
+            total += jnp.sum(h**2 * source.density)
+        found[name] = total
+        del nodes
+    for name, part in parts.items():
+        u = at_nodes(a, nodes_of(nodal, nodal.arrays[name]))
+        found[name] = u @ (part.white + part.flicker / f) @ u
+    return found
+
+
+def _correlations(
+    array: Ended, u: Array, solver: Solver, temperature: Scalar, flicker: Array
+) -> _Correlations:
+    """Densities of the currents into an array at terminal voltages `u` [V], from its cells and
+    wires."""
+    crossbar, bias = crossbar_in_one_dtype(array.crossbar, array.bias(u))
+    solution, circuit = _read(crossbar, bias, solver, None), circuit_of(crossbar, bias)
+    network, cut = determined(around(circuit, solution))
+    adjoint = factor(network.transpose(), linear_of(solver))
+    network = adjoint.network.transpose()  # with shorts as unknowns
+    shorts, floating = network.shorts, cut.row | cut.col
+
+    def of_terminal(wanted: Field):
+        x, _ = solve(adjoint, wanted)
+        cell, short = of_cells(network, x, jnp.where(floating, 0, x.row + x.col))
+        return cell, short, network.i_row(x), network.i_col(x)
+
+    cell, short, row, col = lax.map(of_terminal, _terminals(array, network))
+    joined = lambda h, s: jnp.tensordot(h * s[None], h, ((1, 2), (1, 2)))
+    four = 4 * BOLTZMANN * temperature
+    white = joined(cell, (network.g_rc + network.g_cr) / 2)
+    if shorts is not None:
+        white += joined(short, shorts.beta)
+    for h, r in zip((row, col), resistances(crossbar, circuit)):
+        white += joined(h, r)
+    return _Correlations(four * white, joined(cell, flicker * solution.i_cell**2))
+
+
+def _terminals(array: Ended, network: Network) -> Field:
+    """The current into each terminal as a function of the unknowns of the network, `(terminals,
+    ...)`."""
+    row, col, axis = network.row.alpha, network.col.alpha, network.row_axis
+    (rows, cols), dtype = network.g_rc.shape, network.g_rc.dtype
+    blank = Field(
+        jnp.zeros((rows, cols), dtype),
+        jnp.zeros((rows + 1, cols) if axis == 0 else (rows, cols + 1), dtype),
+        jnp.zeros((rows, cols), dtype),
+        jnp.zeros((rows + 1, cols), dtype),
+        None if network.shorts is None else jnp.zeros((rows, cols), dtype),
+    )
+
+    def of(end: str, k) -> Field:
+        if end.startswith("rows"):
+            at, sign = (-1, -1) if end == "rows_far" else (0, 1)
+            place = (at, k) if axis == 0 else (k, at)
+            full = jnp.broadcast_to(row, blank.row_segments.shape)
+            return blank._replace(row_segments=blank.row_segments.at[place].set(sign * full[place]))
+        at, sign = (0, 1) if end == "cols_far" else (-1, -1)
+        full = jnp.broadcast_to(col, blank.col_segments.shape)
+        return blank._replace(col_segments=blank.col_segments.at[at, k].set(sign * full[at, k]))
+
+    each = [
+        jax.vmap(lambda k, end=end: of(end, k))(jnp.arange(width))
+        for end, width in array.widths.items()
+    ]
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
