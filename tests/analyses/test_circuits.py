@@ -343,6 +343,42 @@ def test_transistors_of_an_array_are_those_of_devices() -> None:
     np.testing.assert_allclose(got, want, rtol=1e-8)
 
 
+def test_lines_of_transistors_charge_as_those_of_devices() -> None:
+    """The slowest pole of an array, and of its wires, cells and capacitors one by one."""
+    beta, r, at = np.random.default_rng(3).uniform(1e-4, 5e-4, (2, 2)), 2e4, jnp.asarray
+    ends: dict[str, Any] = {
+        "source": el.VoltageSource(to="s", v=at([0.5, 0.4])),
+        "rows": el.Resistor("s", "x", at([1e4, 2e4])),
+        "cols": el.Resistor("e", "0", at([8e3, 2e4])),
+        "c_end": el.Capacitor("e", "0", 2e-12),
+    }
+    options: dict[str, Any] = {"v_t": 0.3, "v_gate": 0.6}
+
+    def whole(c: float) -> xb.Circuit:
+        wires = xb.Wires(r, r, c_row=3 * c, c_col=c)
+        cell = xb.Mosfet(at(beta), **options)
+        return xb.Circuit(array=el.Array(cell, wires, rows="x", cols="e"), **ends)
+
+    def parts(c: float) -> xb.Circuit:
+        node = lambda bus, *k: el.Pick(bus, at(k))  # cell (i, j) is node 2 i + j
+        return xb.Circuit(
+            buses={"w": 4, "b": 4},
+            cells=el.Device(xb.Mosfet(at(beta.ravel()), **options), "w", "b"),
+            lead_in=el.Resistor("x", node("w", 0, 2), r),
+            along=el.Resistor(node("w", 0, 2), node("w", 1, 3), r),
+            down=el.Resistor(node("b", 0, 1), node("b", 2, 3), r),
+            lead_out=el.Resistor(node("b", 2, 3), "e", r),
+            c_w=el.Capacitor("w", "0", 3 * c),
+            c_b=el.Capacitor("b", "0", c),
+            **ends,
+        )
+
+    slowest = lambda circuit: complex(xb.poles(circuit)[0])
+    c = 1e-15
+    got, want, none = slowest(whole(c)), slowest(parts(c)), slowest(parts(0.0))
+    assert abs(got - want) < 1e-2 * abs(none - want)
+
+
 G = jnp.full((3, 3), 1e-5)
 
 

@@ -12,12 +12,14 @@ from jax import lax
 
 from ..cells import AbstractCell, Ohmic
 from ..crossbar import Crossbar
-from ..kirchhoff.circuit import circuit_of, in_one_dtype
+from ..kirchhoff.circuit import at_rest, circuit_of, in_one_dtype
 from ..kirchhoff.companion import Charge, capacitances, voltages
+from ..kirchhoff.islands import determined
+from ..kirchhoff.network import Field, Network
 from ..kirchhoff.solution import Solution
 from ..kirchhoff.tangent import Tangent
 from ..kirchhoff.terminals import Ended
-from ..solvers import Solver, linear_of
+from ..solvers import Solver, factor, linear_of, solve
 from .answer import solution_by
 from .operating_point import prepare
 from .read import _read
@@ -100,12 +102,49 @@ def capacitance(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> 
     v = lambda s: voltages(s.v_row, s.v_col)
     x = y = _of_units(array, crossbar, u, solver, v)
     if not crossbar.cell.is_reciprocal:
-        cell = crossbar.cell
-        assert isinstance(cell, Tangent)
-        adjoint = eqx.tree_at(lambda c: c.cell, crossbar, Tangent(cell.g_col, cell.g_row))
-        y = _of_units(array, adjoint, u, solver, v)
+        bias = _quiet(array).bias(jnp.zeros_like(u))
+        network, _ = determined(at_rest(circuit_of(crossbar, bias)))
+        of_node = adjoint(array, network, solver)[1]
+        y = jax.vmap(voltages)(of_node.row, -of_node.col)
     flat = lambda parts: jnp.concatenate([part.reshape(u.shape[0], -1) for part in parts], axis=1)
     return flat(y) @ (flat(Charge(*(c[None] * v for c, v in zip(c, x)))).T)
+
+
+def adjoint(
+    array: Ended, network: Network, solver: lx.AbstractLinearSolver
+) -> tuple[Network, Field]:
+    """The network of an array with its shorts as unknowns, and what sources inside it drive into
+    each of its terminals, whose voltages are held: currents [A] per current injected at a node
+    [A], or per electromotive force in a segment [V] over its coefficient, `(terminals, ...)`."""
+    transposed = factor(network.transpose(), solver)
+    network = transposed.network.transpose()
+    wanted = _at_terminals(array, network)
+    return network, lax.map(lambda field: solve(transposed, field)[0], wanted)
+
+
+def _at_terminals(array: Ended, network: Network) -> Field:
+    """The current into each terminal as a function of the unknowns of the network, `(terminals,
+    ...)`."""
+    zeros = lambda s: jnp.zeros(s.shape, s.dtype)
+    blank = jax.tree.map(zeros, network.in_structure())
+    full = lambda segments, like: jnp.broadcast_to(segments.alpha, like.shape)
+    row = full(network.row, blank.row_segments)
+    col = full(network.col, blank.col_segments)
+
+    def of(end: str, k) -> Field:
+        if end.startswith("rows"):
+            at, sign = (-1, -1) if end == "rows_far" else (0, 1)
+            place = (at, k) if network.parallel else (k, at)
+            found = blank.row_segments.at[place].set(sign * row[place])
+            return blank._replace(row_segments=found)
+        at, sign = (0, 1) if end == "cols_far" else (-1, -1)
+        return blank._replace(col_segments=blank.col_segments.at[at, k].set(sign * col[at, k]))
+
+    each = [
+        jax.vmap(lambda k, end=end: of(end, k))(jnp.arange(width))
+        for end, width in array.widths.items()
+    ]
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
 
 
 def _linearised(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> Crossbar:

@@ -33,10 +33,11 @@ from ..elements import AbstractNoisyElement, Array as ArrayElement, Device
 from ..elements.circuit import Circuit
 from ..kirchhoff.circuit import circuit_of, in_one_dtype as crossbar_in_one_dtype
 from ..kirchhoff.islands import determined
-from ..kirchhoff.network import Field, Network
+from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, usable
 from ..kirchhoff.terminals import Ended, Nodal, asked, at_nodes, nodal_of, nodes_of
-from ..solvers import AutoLadder, Solver, factor, linear_of, solve
+from ..solvers import AutoLadder, Solver, linear_of
+from .admittance import adjoint
 from .dc import finished, solved
 from .nodal import in_one_dtype
 from .noise_sources import around, ends_of, of_cells, require_no_junction, resistances
@@ -197,16 +198,14 @@ def _correlations(
     crossbar, bias = crossbar_in_one_dtype(array.crossbar, array.bias(u))
     solution, circuit = _read(crossbar, bias, solver, None), circuit_of(crossbar, bias)
     network, cut = determined(around(circuit, solution))
-    adjoint = factor(network.transpose(), linear_of(solver))
-    network = adjoint.network.transpose()  # with shorts as unknowns
+    network, x = adjoint(array, network, linear_of(solver))
     shorts, floating = network.shorts, cut.row | cut.col
 
-    def of_terminal(wanted: Field):
-        x, _ = solve(adjoint, wanted)
+    def transfers(x: Field):
         cell, short = of_cells(network, x, jnp.where(floating, 0, x.row + x.col))
         return cell, short, network.i_row(x), network.i_col(x)
 
-    cell, short, row, col = lax.map(of_terminal, _terminals(array, network))
+    cell, short, row, col = jax.vmap(transfers)(x)
     joined = lambda h, s: jnp.tensordot(h * s[None], h, ((1, 2), (1, 2)))
     four = 4 * BOLTZMANN * temperature
     white = joined(cell, (network.g_rc + network.g_cr) / 2)
@@ -215,33 +214,3 @@ def _correlations(
     for h, r in zip((row, col), resistances(crossbar, circuit)):
         white += joined(h, r)
     return _Correlations(four * white, joined(cell, flicker * solution.i_cell**2))
-
-
-def _terminals(array: Ended, network: Network) -> Field:
-    """The current into each terminal as a function of the unknowns of the network, `(terminals,
-    ...)`."""
-    row, col, axis = network.row.alpha, network.col.alpha, network.row_axis
-    (rows, cols), dtype = network.g_rc.shape, network.g_rc.dtype
-    blank = Field(
-        jnp.zeros((rows, cols), dtype),
-        jnp.zeros((rows + 1, cols) if axis == 0 else (rows, cols + 1), dtype),
-        jnp.zeros((rows, cols), dtype),
-        jnp.zeros((rows + 1, cols), dtype),
-        None if network.shorts is None else jnp.zeros((rows, cols), dtype),
-    )
-
-    def of(end: str, k) -> Field:
-        if end.startswith("rows"):
-            at, sign = (-1, -1) if end == "rows_far" else (0, 1)
-            place = (at, k) if axis == 0 else (k, at)
-            full = jnp.broadcast_to(row, blank.row_segments.shape)
-            return blank._replace(row_segments=blank.row_segments.at[place].set(sign * full[place]))
-        at, sign = (0, 1) if end == "cols_far" else (-1, -1)
-        full = jnp.broadcast_to(col, blank.col_segments.shape)
-        return blank._replace(col_segments=blank.col_segments.at[at, k].set(sign * full[at, k]))
-
-    each = [
-        jax.vmap(lambda k, end=end: of(end, k))(jnp.arange(width))
-        for end, width in array.widths.items()
-    ]
-    return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
