@@ -119,7 +119,7 @@ def test_a_linear_solver_is_one_class() -> None:
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-22)
 
 
-class Gyrator(xb.elements.AbstractStaticElement):
+class Gyrator(xb.elements.AbstractStaticElement, xb.elements.AbstractNoisyElement):
     """`i_a = g v_b`, `i_b = -g v_a`: a capacitor at one side is an inductor at the other."""
 
     a: xb.elements.Pick = eqx.field(converter=xb.elements.terminal)
@@ -142,6 +142,10 @@ class Gyrator(xb.elements.AbstractStaticElement):
     def through(self, v: Any, x: Any) -> Array:
         return self.g * v[1]
 
+    def noise(self, v: Any, x: Any, temperature: Array) -> tuple[xb.elements.NoiseSource, ...]:
+        one, zero = jnp.ones_like(v[0]), jnp.zeros_like(v[0])
+        return (xb.elements.NoiseSource((one, zero), (), jnp.asarray(1e-24)),)
+
 
 def test_an_element_of_ones_own() -> None:
     """An inductor of 1 nF / (1 mS)^2 = 1 mH in series with 1 kohm, and its pole."""
@@ -159,6 +163,11 @@ def test_an_element_of_ones_own() -> None:
     np.testing.assert_allclose(xb.poles(circuit), [-r / inductance], rtol=1e-5)
     slope = jax.grad(lambda g: xb.solve(at(circuit, g)).v["b"][0])(g)
     np.testing.assert_allclose(slope, -0.5 / r / 1e-3**2, rtol=1e-5)
+    noise = xb.noise(circuit, output="b", band=(1e3, 1e7), temperature=300.0, points=8)
+    shape = 1e6 / (1 + (2 * np.pi * np.asarray(noise.f) * inductance / r) ** 2)
+    thermal = 4 * 1.380649e-23 * 300 / r
+    np.testing.assert_allclose(noise.density["r"][:, 0], thermal * shape, rtol=1e-5)
+    np.testing.assert_allclose(noise.density["gyrator"][:, 0], 1e-24 * shape, rtol=1e-5)
 
 
 def at(circuit: xb.Circuit, g: Array) -> xb.Circuit:

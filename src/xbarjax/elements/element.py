@@ -68,7 +68,9 @@ class AbstractElement(eqx.Module):
 
     Kirchhoff's law and the element's own laws are `current + d charge / dt = 0`. Operating point,
     poles and transient use these two methods and no others. What they state of lane `k` must depend
-    on `v` and `x` of lane `k` alone; lanes meet in the nodes that they share.
+    on `v` and `x` of lane `k` alone; lanes meet in the nodes that they share. Noise needs one more,
+    of an `AbstractNoisyElement`; the lines of a netlist are a function registered with
+    `xb.spice.element`.
     """
 
     unknowns: AbstractClassVar[int]  # of its own, per lane
