@@ -259,3 +259,34 @@ def test_a_circuit_that_ngspice_does_not_solve_is_told() -> None:
     )
     with pytest.raises(RuntimeError, match="(?s)ngspice found no operating point.*OP: "):
         spice.simulate(circuit)
+
+
+@needs_ngspice
+def test_lines_with_capacitance_charge_in_decks_as_in_simulate() -> None:
+    """Slow lines of selectors, a switch, picked sources and an amplifier with feedback."""
+    at, side = jnp.asarray, (3, 2)
+    wires = xb.Wires(
+        at(RNG.uniform(50, 200, side)),
+        at(RNG.uniform(50, 200, side)),
+        c_row=at(RNG.uniform(1e-13, 4e-13, side)),
+        c_col=2e-13,
+        c_cell=5e-14,
+    )
+    cell = xb.AntiparallelDiodes(at(RNG.uniform(1e-8, 5e-8, side)), 1.5)
+    circuit = xb.Circuit(
+        array=el.Array(cell, wires, rows="x", cols="e"),
+        source=el.VoltageSource(to="levels", v=at([0.0, 0.0])),
+        select=el.Resistor(el.Pick("levels", at([1, 0, 1])), "x", 300.0),
+        amps=el.OpAmp(minus="e", out="o", gain=2e3, gbw=5e7, r_out=20.0),
+        r_f=el.Resistor("e", "o", 2e4),
+        c_f=el.Capacitor("e", "o", 1e-12),
+        hold=el.Switch("o", "h", closed=at([1.0, 0.0]), r_on=1e3, r_off=1e6),
+        c_hold=el.Capacitor("h", "0", 5e-12),
+    )
+    wave = xb.Waveform(at([1e-8, 1.2e-8]), at([[0.0, 0.0], [0.12, -0.15]]))
+    ts = jnp.linspace(0, 2e-7, 6)
+    found = spice.simulate(circuit, waveforms={"source": wave}, ts=ts)
+    want = xb.simulate(circuit, wave, ts, rtol=1e-6, max_steps=4096)
+    final = np.abs(np.asarray(want.v["o"])[-1]).max()
+    for bus, x in want.v.items():
+        assert np.abs(found.v[bus] - np.asarray(x)).max() < 1e-4 * final, bus
