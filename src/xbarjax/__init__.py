@@ -87,7 +87,6 @@ from .programming.compensation import (
     Compensation as Compensation,
     Descent as Descent,
     FixedPoint as FixedPoint,
-    Report as Report,
     compensate as compensate,
 )
 from .programming.fit import (
@@ -102,6 +101,7 @@ from .programming.mapping import (
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
 )
+from .programming.target import InverseLoop as InverseLoop, Report as Report
 from .readout import (
     AbstractConverter as AbstractConverter,
     AbstractReadout as AbstractReadout,

@@ -6,8 +6,9 @@ Compensation finds conductances within bounds and one digital gain per column su
     combine(T(g))[i, j] = gain[j] (zero + k weights[i, j]).
 
 Outputs divided by `gain`, less the share of `zero` (of a `DigitalOffset`), and divided by `k` are
-then products with `weights`. A gain below 1 gives up a part of a column's range: a column that
-cannot reach its full-scale target can reach a smaller one.
+then products with `weights`. A closed loop has an effective matrix, too: that of the system which
+it solves (`InverseLoop`). A gain below 1 gives up a part of a column's range: a column that cannot
+reach its full-scale target can reach a smaller one.
 """
 
 import abc
@@ -35,7 +36,7 @@ from ..crossbar import Crossbar
 from ..solvers import AutoLadder
 from .mapping import AbstractMapping, Stack
 from .missed import Tried, advice, stalled
-from .target import Problem, Report
+from .target import AbstractHardware, OpenArrays, Problem, Report
 
 OnStep = Callable[[int, float], None]
 
@@ -99,12 +100,14 @@ class FixedPoint(AbstractMethod):
 
     Each cell moves by the error of its weight divided by its attenuation `slope = T / g`, the
     fraction of its conductance that the wires leave. Up to sneak paths, `slope` is the diagonal of
-    the Jacobian `dT/dg`. With free gains, each column is scaled so that its largest cell just fits.
+    the Jacobian `dT/dg`. In a loop, whose arrays are not seen one by one, it is 1: a step then
+    leaves the part `1 - T / g` of an error. With free gains, each column is scaled so that its
+    largest cell just fits.
 
     **Arguments:**
 
     - `rtol`: relative rms error of the weights at which to stop.
-    - `max_steps`: largest number of steps; each step is one `transfer` per array.
+    - `max_steps`: largest number of steps; each step is one `transfer` per array, or one loop.
     - `free_gain`: whether columns may have a gain below 1; if not, cells are clipped.
     """
 
@@ -117,9 +120,9 @@ class FixedPoint(AbstractMethod):
         gain = jnp.ones(problem.weights.shape[1], g.dtype)
         best, history, settled = (g, gain, jnp.inf), [], jnp.array(False)
         for step in range(self.max_steps):
-            transfers = problem.transfers(g)
+            effective, slope = problem.effective(g)
             next_g, next_gain, rms = _fixed_point_step(
-                problem.mapping, problem.wanted, transfers, g, gain, settled, self.free_gain
+                problem.mapping, problem.wanted, effective, slope, g, gain, settled, self.free_gain
             )
             still = jnp.max(jnp.abs(next_gain / gain - 1)) < 1e-3
             settled = settled | still | (step + 1 >= SETTLE)
@@ -138,12 +141,11 @@ MARGIN = 0.999  # fraction of the range, so that a column's largest cell stays f
 
 
 @eqx.filter_jit
-def _fixed_point_step(mapping, wanted, transfers, g: Stack, gain: PerCol, settled, free_gain: bool):
+def _fixed_point_step(
+    mapping, wanted, effective, slope, g: Stack, gain: PerCol, settled, free_gain: bool
+):
     """Next conductances and gains, and the relative rms error of the present ones."""
-    effective = mapping.combine(transfers)
     rms = jnp.linalg.norm(effective / gain[None] - wanted) / jnp.linalg.norm(wanted - mapping.zero)
-    # sneak paths can carry more current than a cell that is nearly off
-    slope = jnp.clip(jnp.where(g > 0, transfers / jnp.where(g > 0, g, 1), 1), 1e-3, 1)
     if free_gain:
         used = mapping.used(mapping.move(g, gain[None] * wanted - effective, slope)) / MARGIN
         shrink_only = jnp.where(used > 1 / MARGIN, 1 / used, 1)
@@ -264,21 +266,22 @@ def _tried(method: AbstractMethod, after: Report, history: list[float]) -> Tried
 def compensate(
     weights: Values,
     mapping: AbstractMapping,
-    build: Callable[[PerCell], Crossbar],
+    build: Callable[[PerCell], Crossbar] | AbstractHardware,
     *,
     scale: float = 1.0,
     method: AbstractMethod | None = None,
     solver: lx.AbstractLinearSolver = AutoLadder(),
     on_step: OnStep | None = None,
 ) -> Compensation:
-    """Compensated conductances, with which the arrays, wires included, compute with `weights`.
+    """Compensated conductances, with which arrays or a loop compute with `weights`, wires included.
 
     **Arguments:**
 
     - `weights`: wanted matrix, `(rows, cols)`.
     - `mapping`: mapping of weights to conductances, for example `DifferentialPair(g_min, g_max)`.
     - `build`: function from conductances `(rows, physical)` to an array, for example
-        `lambda g: Crossbar(Ohmic(g), Wires(1.0, 1.0))`.
+        `lambda g: Crossbar(Ohmic(g), Wires(1.0, 1.0))`; or an `InverseLoop`, which solves with the
+        matrix instead of multiplying by it.
     - `scale`: fraction of the range for the largest weight, in (0, 1].
     - `method`: `FixedPoint()` (the default) or `Descent()`.
     - `solver`: linear solver of the networks; the default is that of `transfer`.
@@ -299,7 +302,8 @@ def compensate(
         raise ValueError("weights are all 0; there is nothing to compensate.")
     method = FixedPoint() if method is None else method
     k = mapping.siemens_per_weight(weights, scale)
-    problem = Problem(weights, k, mapping, build, solver)
+    hardware = build if isinstance(build, AbstractHardware) else OpenArrays(build)
+    problem = Problem(weights, k, mapping, hardware, solver)
     plain = mapping.program(weights, k)
     before = Report.of(problem, plain, jnp.ones(weights.shape[1], weights.dtype))
     g, gain, history = method.run(problem, on_step or (lambda step, error: None))

@@ -1,5 +1,6 @@
-"""Target of a compensation, and the accuracy with which arrays reach it."""
+"""Target of a compensation, and the accuracy with which arrays or loops reach it."""
 
+import abc
 from collections.abc import Callable
 
 import equinox as eqx
@@ -8,31 +9,103 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool
 
-from .._types import PerCell, PerCol, Scalar, is_concrete
+from .._types import PerCell, PerCol, Scalar, described, is_concrete
+from ..analyses.response import response
 from ..analyses.transfer import transfer
 from ..crossbar import Crossbar
+from ..elements.circuit import Circuit
 from .mapping import AbstractMapping, Stack
 
 
+class AbstractHardware(eqx.Module):
+    """What computes with the conductances of a `Problem`."""
+
+    @abc.abstractmethod
+    def effective(
+        self, mapping: AbstractMapping, g: Stack, solver: lx.AbstractLinearSolver
+    ) -> tuple[PerCell, Stack]:
+        """The matrix [S] that it computes with, `(rows, cols)`, in logical columns, and by how much
+        each cell counts in it: an estimate of its change with the cell's conductance, above 0 and
+        at most 1, `(arrays, rows, physical)`."""
+
+
+class OpenArrays(AbstractHardware):
+    """Arrays that multiply: their effective matrices, combined.
+
+    **Arguments:** `build`: function from conductances `(rows, physical)` to an array.
+    """
+
+    build: Callable[[PerCell], Crossbar]
+
+    def effective(
+        self, mapping: AbstractMapping, g: Stack, solver: lx.AbstractLinearSolver
+    ) -> tuple[PerCell, Stack]:
+        one = lambda g: transfer(self.build(g), solver=solver)
+        if is_concrete(g):  # one compilation serves every array, step and report
+            return _combined(mapping, g, jnp.stack([one(array) for array in g]))
+        return _combined(mapping, g, lax.map(one, g))
+
+
+class InverseLoop(AbstractHardware):
+    """A loop that solves linear systems, in place of arrays that multiply.
+
+    Its answer to source values `i` is `x = -M^-T i`. Compensation makes the matrix `M`, found from
+    the loop's own response `dx/di`, proportional to the one that was meant: with wires, the finite
+    gain and the output resistance of amplifiers, and inverters. Column gains apply to its inputs:
+    with `gain * i` [A], the answer is `-(zero + k weights)^-T i`. `k` and `zero` are those of the
+    mapping; a pair has `zero = 0`. (Open arrays are compensated with the same steps.)
+
+    Stability is no part of it: `xb.solve` of the compensated loop says whether it is stable.
+
+    **Arguments:**
+
+    - `build`: function from conductances `(arrays, n, n)` to a circuit, such as
+        `lambda g: xb.systems.loops.inverse(g, jnp.zeros(n), wires=wires, amplifier=amplifier)`.
+    - `source`: the element that takes `i`; `bus`: the bus of the answer.
+    """
+
+    build: Callable[[Stack], Circuit]
+    source: str = eqx.field(static=True, default="source")
+    bus: str = eqx.field(static=True, default="x")
+
+    def effective(
+        self, mapping: AbstractMapping, g: Stack, solver: lx.AbstractLinearSolver
+    ) -> tuple[PerCell, Stack]:
+        loop = self.build(g)
+        if not isinstance(loop, Circuit):
+            raise TypeError(f"build of the loop returns {described(loop)}; return an xb.Circuit.")
+        seen = response(loop, self.source, self.bus, solver=solver)
+        return _inverted(seen), jnp.ones_like(g)
+
+
+@eqx.filter_jit
+def _combined(mapping: AbstractMapping, g: Stack, transfers: Stack) -> tuple[PerCell, Stack]:
+    # sneak paths can carry more current than a cell that is nearly off
+    slope = jnp.clip(jnp.where(g > 0, transfers / jnp.where(g > 0, g, 1), 1), 1e-3, 1)
+    return mapping.combine(transfers), slope
+
+
+@eqx.filter_jit
+def _inverted(response: PerCell) -> PerCell:
+    return -jnp.linalg.inv(response).T
+
+
 class Problem(eqx.Module):
-    """Compensation problem: `weights` on the arrays that `build` makes of conductances."""
+    """Compensation problem: `weights` on hardware with conductances."""
 
     weights: PerCell
     k: Scalar  # [S per unit of weight]
     mapping: AbstractMapping
-    build: Callable[[PerCell], Crossbar]
+    hardware: AbstractHardware
     solver: lx.AbstractLinearSolver = eqx.field(static=True)
 
-    def transfers(self, g: Stack) -> Stack:
-        """Effective matrix [S] of every physical array, `(arrays, rows, physical)`."""
-        one = lambda g: transfer(self.build(g), solver=self.solver)
-        if is_concrete(g):  # one compilation serves every array, step and report
-            return jnp.stack([one(array) for array in g])
-        return lax.map(one, g)
+    def effective(self, g: Stack) -> tuple[PerCell, Stack]:
+        """The matrix [S] that the hardware computes with, and by how much each cell counts."""
+        return self.hardware.effective(self.mapping, g, self.solver)
 
     def products(self, g: Stack, gain: PerCol) -> PerCell:
-        """Weights that the arrays compute with, `(rows, cols)`."""
-        return _products(self.mapping, self.k, self.transfers(g), gain)
+        """Weights that the hardware computes with, `(rows, cols)`."""
+        return _products(self.mapping, self.k, self.effective(g)[0], gain)
 
     @property
     def wanted(self) -> PerCell:
@@ -60,13 +133,13 @@ class Report(eqx.Module):
 
     @classmethod
     def of(cls, problem: Problem, g: Stack, gain: PerCol) -> "Report":
-        found = problem.transfers(g)
+        found, _ = problem.effective(g)
         return cls(*_report(problem.mapping, problem.weights, problem.k, g, gain, found))
 
 
 @eqx.filter_jit
 def _report(mapping: AbstractMapping, weights: PerCell, k: Scalar, g: Stack, gain: PerCol, found):
-    """Fields of a `Report` for the effective matrices `found` [S]."""
+    """Fields of a `Report` for the effective matrix `found` [S]."""
     off = _products(mapping, k, found, gain) - weights
     size = jnp.sqrt(jnp.mean(weights**2))
     return (
@@ -79,5 +152,5 @@ def _report(mapping: AbstractMapping, weights: PerCell, k: Scalar, g: Stack, gai
 
 
 @eqx.filter_jit
-def _products(mapping: AbstractMapping, k: Scalar, found: Stack, gain: PerCol) -> PerCell:
-    return (mapping.combine(found) / gain[None] - mapping.zero) / k
+def _products(mapping: AbstractMapping, k: Scalar, found: PerCell, gain: PerCol) -> PerCell:
+    return (found / gain[None] - mapping.zero) / k

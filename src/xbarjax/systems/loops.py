@@ -151,7 +151,7 @@ def _stack(g: ArrayLike) -> Array:
     g = as_physical(g, "g")
     if g.ndim == 2:
         return g[None]
-    if g.ndim != 3 or g.shape[0] != 2:
+    if g.ndim != 3 or g.shape[0] not in (1, 2):
         raise ValueError(
             f"g has shape {g.shape}; it must be (rows, cols), or (2, rows, cols) for a signed"
             " matrix."
