@@ -133,28 +133,6 @@ def test_gradients_are_those_of_differences() -> None:
         assert abs(float(jnp.vdot(slope[name], h)) - want) < 1e-6 * abs(want), name
 
 
-def test_random_loops_settle_if_and_only_if_no_pole_grows() -> None:
-    """The transient of each of a batch, long against its slowest pole or until it has grown."""
-    rng = np.random.default_rng(1)
-    g = jnp.asarray(rng.uniform(1e-6, 1e-4, (40, 3, 3)))
-    wave = ramp(1e-6 * jnp.ones(3))
-
-    def both(g: Any) -> Any:
-        loop = inverse(g, 1e3)
-        grows = jnp.max(jnp.real(xb.poles(loop)))
-        time = 30 / jnp.abs(grows)
-        ts = jnp.stack([jnp.zeros(()), EDGE + time / 2, EDGE + time])
-        found = xb.simulate(loop, wave, ts, rtol=1e-3, max_steps=600)
-        return grows, found.v["x"], found.status
-
-    grows, x, _ = jax.jit(lambda g: jax.lax.map(both, g))(g)
-    end = jax.jit(jax.vmap(lambda g: xb.solve(at_end(g)).v["x"]))(g)
-    off = np.abs(np.asarray(x[:, -1] - end)).max(1) / np.abs(np.asarray(end)).max(1)
-    settles = off < 1e-2
-    assert 8 < (np.asarray(grows) > 0).sum() < 32
-    np.testing.assert_array_equal(settles, np.asarray(grows) < 0)
-
-
 def at_end(g: Any) -> xb.Circuit:
     return xb.Circuit(
         array=el.Array(xb.Ohmic(g), rows="x", cols="e"),

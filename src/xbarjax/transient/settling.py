@@ -8,13 +8,16 @@ lack. Divided by the settled currents, this charge is the delay of W. C. Elmore 
 time constant is the largest eigenvalue of `K^-1 C`.
 """
 
+from collections.abc import Mapping
+from typing import overload
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 
 from .._types import (
     PerCol,
@@ -26,10 +29,13 @@ from .._types import (
     require_bits,
     require_positive,
 )
+from ..analyses.dc import solve as solve_circuit
 from ..analyses.operating_point import prepare
 from ..analyses.read import read
+from ..analyses.response import require_bus, sources_of, with_values
 from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import step
+from ..elements.circuit import Circuit
 from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import (
     alone_in_one_dtype,
@@ -43,6 +49,7 @@ from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, usable
 from ..solvers import AutoLadder, Factored, Solver, solve
 from .sdirk2 import followed
+from .simulate import simulate
 
 # relative change of a time constant from one iteration to the next; in float32 1e-6
 ENOUGH = 1e-7
@@ -98,6 +105,7 @@ def slowest_mode(crossbar: Crossbar, *, solver: lx.AbstractLinearSolver = AutoLa
     return finish(found, status)
 
 
+@overload
 def settling_time(
     crossbar: Crossbar,
     v_in: Values,
@@ -109,49 +117,143 @@ def settling_time(
     rtol: ArrayLike | None = None,
     max_steps: int = 1024,
     solver: Solver = AutoLadder(),
-) -> PerCol:
-    """Settling time [s] of every output, `(cols,)`: time from the beginning of an edge from 0 V to
-    `v_in` until the output stays within half a step of `bits` bits of its settled value,
+) -> PerCol: ...
+
+
+@overload
+def settling_time(
+    crossbar: Circuit,
+    v_in: Values | Mapping[str, Values],
+    bits: int,
+    *,
+    edge: ArrayLike,
+    until: ArrayLike,
+    bus: str,
+    points: int = 256,
+    steps_per_interval: int | None = None,
+    full_scale: ArrayLike | None = None,
+    rtol: ArrayLike | None = None,
+    max_steps: int = 1024,
+    solver: Solver = AutoLadder(),
+) -> Float[Array, " nodes"]: ...
+
+
+def settling_time(
+    crossbar: Crossbar | Circuit,
+    v_in: Values | Mapping[str, Values],
+    bits: int,
+    *,
+    edge: ArrayLike,
+    until: ArrayLike,
+    bus: str | None = None,
+    points: int = 256,
+    steps_per_interval: int | None = None,
+    full_scale: ArrayLike | None = None,
+    rtol: ArrayLike | None = None,
+    max_steps: int = 1024,
+    solver: Solver = AutoLadder(),
+) -> Float[Array, " outputs"]:
+    """Settling time [s] of every output, `(cols,)`, or of every node of a circuit's bus: time from
+    the beginning of an edge from 0 to `v_in` until the output stays within half a step of `bits`
+    bits of its settled value,
 
         |output(t) - output(settled)| <= full_scale / 2^(bits + 1).
 
     A transient follows the array, with any cells. In the last step that begins outside this band,
-    the error is interpolated by an exponential, or by a line if it changes sign.
+    the error is interpolated by an exponential, or by a line if it changes sign. A circuit is
+    looked at `points` times between the end of the edge and `until`.
 
     **Arguments:**
 
-    - `crossbar`, `v_in`, `solver`: as for `read`, with a readout that settles (no `Integrator`).
+    - `crossbar`, `v_in`, `solver`: as for `read`, with a readout that settles (no `Integrator`). Of
+        a circuit, `v_in` has the values [V or A] of its sources after the edge: a dictionary by
+        their names, or the values of the only one.
     - `bits`: resolution of the converter. - `full_scale`: its range [A or V]; by default the
         largest settled output.
     - `edge`: length of the edge [s]. - `until`: end of the transient [s], after the edge.
     - `rtol`, `max_steps`: as for `simulate`; by default `rtol` is `2^-(bits + 7)`, at most 1e-4.
+    - `bus`, `points`, `steps_per_interval`: of a circuit alone: the bus of the answer, and as many
+        equal steps from one point to the next. With these the gradient is exactly that of the time
+        that is returned; with steps chosen by `rtol` it agrees to some `rtol`.
 
     **Returns:** times [s]; inf for an output that has not settled at `until`, NaN where a solve
     failed under a transformation. **Errors:** those of `simulate`; `ValueError` for a readout that
     does not settle, and for an `until` within the edge.
     """
-    require_crossbar(crossbar)
     require_bits(bits, "bits")
+    until, edge = (as_physical(x, name) for x, name in ((until, "until"), (edge, "edge")))
+    require_positive(until, "until", "s")
+    if is_concrete((until, edge)) and float(until) <= float(edge):
+        raise ValueError(f"until is {until} s; it must be longer than the edge of {edge} s.")
+    small = min(1e-4, 2.0 ** -(bits + 7))
+    rtol = as_physical(small if rtol is None else rtol, "rtol")
+    if full_scale is not None:
+        require_positive(full_scale, "full_scale", "A or V")
+
+    def band(settled: Array) -> Scalar:
+        scale = jnp.max(jnp.abs(settled)) if full_scale is None else jnp.asarray(full_scale)
+        return scale / 2 ** (bits + 1)
+
+    if isinstance(crossbar, Circuit):
+        waves = {name: step(v, edge) for name, v in _values(crossbar, v_in).items()}
+        if bus is None:
+            raise ValueError(f"bus is None; name the one that settles: {list(crossbar.buses)}.")
+        require_bus(crossbar, bus)
+        if points < 2:
+            raise ValueError(f"points is {points}; it must be at least 2.")
+        end = crossbar
+        for name, wave in waves.items():
+            end = with_values(end, name, wave.v[-1])
+        settled = solve_circuit(end, solver=solver)
+        seen = jnp.linspace(edge, until, points)
+        ts = jnp.concatenate([jnp.zeros_like(seen[:1]), seen])
+        found = simulate(
+            crossbar,
+            waves,
+            ts,
+            rtol=rtol,
+            steps_per_interval=steps_per_interval,
+            max_steps=max_steps,
+            solver=solver,
+        )
+        off = found.v[bus] - settled.v[bus][None]
+        time = _entered(ts, off, band(settled.v[bus]), jnp.asarray(points))
+        return jnp.where(usable(settled.status | found.status), time, jnp.nan)
+    require_crossbar(crossbar)
+    if (bus, steps_per_interval) != (None, None):
+        raise ValueError("bus and steps_per_interval are for circuits; an array has its readout.")
+    if isinstance(v_in, Mapping):
+        raise TypeError("v_in is a dictionary; inputs of an array are (lines,) voltages [V].")
     if not crossbar.readout.settles:
         raise ValueError(
             f"readout is {described(crossbar.readout)}, which does not settle: use simulate."
         )
     v_in = as_physical(v_in, "v_in", whole=True)
-    until, edge = (as_physical(x, name) for x, name in ((until, "until"), (edge, "edge")))
-    require_positive(until, "until", "s")
-    wave = step(v_in, edge)
-    if is_concrete((until, edge)) and float(until) <= float(edge):
-        raise ValueError(f"until is {until} s; it must be longer than the edge of {edge} s.")
-    small = min(1e-4, 2.0 ** -(bits + 7))
-    rtol = as_physical(small if rtol is None else rtol, "rtol")
-    settled = read(crossbar, v_in, solver=solver)
-    if full_scale is not None:
-        require_positive(full_scale, "full_scale", "A or V")
-    scale = jnp.max(jnp.abs(settled.output)) if full_scale is None else jnp.asarray(full_scale)
-    band = scale / 2 ** (bits + 1)
+    still = read(crossbar, v_in, solver=solver).output
     ts = jnp.stack([jnp.zeros_like(until), until])
-    found, status = _settling(crossbar, wave, ts, rtol, max_steps, solver, settled.output, band)
+    wave = step(v_in, edge)
+    found, status = _settling(crossbar, wave, ts, rtol, max_steps, solver, still, band(still))
     return finish(found, status)
+
+
+def _values(circuit: Circuit, given: Values | Mapping[str, Values]) -> dict[str, Array]:
+    """What sources set after the edge [V or A], per lane, by their names."""
+    sources = sources_of(circuit)
+    if not isinstance(given, Mapping):
+        if len(sources) != 1:
+            raise ValueError(
+                f"v_in is for one of {len(sources)} sources ({', '.join(sources)}): pass a"
+                " dictionary by their names."
+            )
+        given = {sources[0]: given}
+    for name in given:
+        if name not in sources:
+            raise ValueError(
+                f"v_in names {name!r}, which is no source of the circuit: its sources are"
+                f" {', '.join(map(repr, sources)) or 'none'}."
+            )
+    full = lambda name, v: jnp.broadcast_to(as_physical(v, "v_in"), (circuit.lanes(name),))
+    return {name: full(name, v) for name, v in given.items()}
 
 
 class _Array(eqx.Module):
@@ -232,12 +334,19 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     start, knots, found = followed(crossbar, wave, ts, rtol, None, max_steps, solver)
     output = jnp.concatenate([start.last.output[None], found.outputs[0].output])
     t = knots.times(jnp.concatenate([jnp.zeros((1,), found.ends.dtype), found.ends]))
-    off = output - settled[None]
-    steps = found.ends.size
-    taken = jnp.arange(steps + 1) <= found.taken
-    outside = (jnp.abs(off) > band) & taken[:, None]
+    time = _entered(t, output - settled[None], band, found.taken)
+    status = found.state.stats.status
+    return jnp.where(usable(status), time, jnp.nan), status
+
+
+def _entered(t: Array, off: Array, band: Scalar, taken: Array) -> Array:
+    """Time [s] from which on an error `off`, `(times, outputs)` at `t`, of which `taken` steps
+    count, stays within the band."""
+    steps = t.size - 1
+    counts = jnp.arange(steps + 1) <= taken
+    outside = (jnp.abs(off) > band) & counts[:, None]
     last = steps - jnp.argmax(outside[::-1], axis=0)  # last step that begins outside
-    ever, never = jnp.any(outside, axis=0), last >= found.taken
+    ever, never = jnp.any(outside, axis=0), last >= taken
     at = lambda x, k: jnp.take_along_axis(x, jnp.minimum(k, steps)[None], axis=0)[0]
     before, after = jnp.abs(at(off, last)), jnp.abs(at(off, last + 1))
     same = at(off, last) * at(off, last + 1) > 0
@@ -247,6 +356,4 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     straight = (before - band) / jnp.where(before + after > 0, before + after, 1)
     part = jnp.where(safe, inside, straight)
     t_0, t_1 = t[jnp.minimum(last, steps)], t[jnp.minimum(last + 1, steps)]
-    time = jnp.where(ever, jnp.where(never, jnp.inf, t_0 + part * (t_1 - t_0)), 0.0)
-    status = found.state.stats.status
-    return jnp.where(usable(status), time, jnp.nan), status
+    return jnp.where(ever, jnp.where(never, jnp.inf, t_0 + part * (t_1 - t_0)), 0.0)
