@@ -46,11 +46,11 @@ def exact() -> np.ndarray:
     return np.array(found)
 
 
-@pytest.mark.parametrize("points", [64, 256])
-def test_a_loop_settles_when_its_exponentials_do(points: int) -> None:
-    got = xb.settling_time(loop(), I, BITS, bus="x", edge=EDGE, until=UNTIL, points=points)
+def test_a_loop_settles_when_its_exponentials_do() -> None:
+    options: Any = {"bus": "x", "edge": EDGE, "points": 64}
+    got = xb.settling_time(loop(), I, BITS, until=UNTIL, **options)
     np.testing.assert_allclose(got, exact(), rtol=3e-3)
-    short = xb.settling_time(loop(), {"source": I}, BITS, bus="x", edge=EDGE, until=1e-7)
+    short = xb.settling_time(loop(), {"source": I}, BITS, until=1e-7, **options)
     assert np.isinf(short).any()
 
 
@@ -67,17 +67,15 @@ def test_gradients_are_those_of_differences() -> None:
         options: Any = {"points": 48, "steps_per_interval": 2, "until": UNTIL}
         return xb.settling_time(made, p["i"], BITS, bus="x", edge=p["edge"], **options)
 
-    value = lambda p: jnp.vdot(times(p), jnp.asarray([1.0, 0.5, -0.7]))
-    slope = jax.jit(jax.grad(value))(at)
+    total, slopes = times(at), jax.jit(jax.jacrev(times))(at)
     for name, x in at.items():
         h = 1e-5 * x * (1 if jnp.ndim(x) == 0 else jnp.asarray(RNG.uniform(-1, 1, x.shape)))
-        ahead, back = (value(at | {name: x + s * h}) for s in (1, -1))
-        want = float(ahead - back) / 2
-        assert abs(float(jnp.vdot(slope[name], h)) - want) < 1e-5 * abs(want), name
+        ahead, back = (np.asarray(times(at | {name: x + s * h})) for s in (1, -1))
+        want = (ahead - back) / 2
+        got = [float(jnp.vdot(slope, h)) for slope in slopes[name]]
+        assert np.abs(got - want).max() < 1e-5 * np.abs(want).max(), name
     # with an edge that takes no time, times are in proportion to 1 / gbw
-    total = times(at)
-    by_gbw = jax.jit(jax.jacrev(lambda x: times(at | {"gbw": x})))(at["gbw"])
-    np.testing.assert_allclose(by_gbw * GBW, -(total - 0.5 * at["edge"]), rtol=2e-2)
+    np.testing.assert_allclose(slopes["gbw"] * GBW, -(total - 0.5 * at["edge"]), rtol=2e-2)
 
 
 @pytest.mark.parametrize(
