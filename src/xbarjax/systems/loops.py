@@ -4,9 +4,9 @@ Each function builds an `xb.Circuit`, whose answer is the voltage of its bus "x"
 `xb.solve(loop).v["x"]`. Its stability, its transient, and gradients by every number in it are those
 of any circuit (`xb.poles`, `xb.simulate`, `jax.grad`).
 
-Conductances are `(rows, cols)`, or `(2, rows, cols)` for a signed matrix `G = g[0] - g[1]`, such as
-`xb.DifferentialPair(...).program(weights, k)` gives. Inverters then drive the rows of the second
-array with `-v`.
+Conductances are `(rows, cols)` or `(1, rows, cols)`, or `(2, rows, cols)` for a signed matrix
+`G = g[0] - g[1]`, such as `xb.DifferentialPair(...).program(weights, k)` gives. Inverters then
+drive the rows of the second array with `-v`.
 """
 
 from collections.abc import Callable
@@ -49,6 +49,7 @@ def inverse(
         x = -(G^T + U^-1 / A)^-1 i,    U^-1 = diag(sum of all conductances at each input).
 
     The loop is stable if `G + G^T` is positive definite, whatever `U` is; `xb.poles` tells others.
+    `xb.compensate` with an `xb.InverseLoop` finds conductances that make up for wires and gain.
     (Z. Sun et al., PNAS 116, 4123 (2019), doi:10.1073/pnas.1815682116.)
 
     **Arguments:**
