@@ -265,7 +265,7 @@ def slopes(
 ) -> Triplets:
     """The derivative of `stated`: that of each lane by its own voltages and unknowns."""
     found = [Triplets(np.zeros(0, int), np.zeros(0, int), jnp.zeros((0,), z.dtype))]
-    for name, element, nodes, v, own in _asked(nodal, z, counts):
+    for name, element, nodes, v, own in asked(nodal, z, counts):
         start, lanes = nodal.layout.own.get(name, (0, nodal.lanes[name]))
         of = element.charge if charges else element.current
         each = _lane_by_lane(of, v, own)
