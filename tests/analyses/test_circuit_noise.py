@@ -42,6 +42,9 @@ def test_a_resistor_and_a_capacitor_have_their_closed_form(r: float) -> None:
     part = 2 / np.pi * (np.arctan(tau * high) - np.arctan(tau * low))
     assert off(found.variance, K * T / c * part) < 1e-7
     np.testing.assert_allclose(found.rms**2, found.variance, rtol=1e-12)
+    assert 1e-7 < float(found.error[0]) < 1e-2
+    few = xb.noise(circuit, output="out", band=(low, high), temperature=T, points=24)
+    assert 1e-4 < off(few.variance, K * T / c * part) < float(few.error[0])
     assert set(found.parts) == {"source", "r", "c"} and float(found.parts["c"][0]) == 0
 
 

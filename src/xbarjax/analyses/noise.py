@@ -129,8 +129,8 @@ def noise(
     capacitors shape them by `1 / (K + j w C)` around the operating point; an amplifier has the gain
     that it has there. Lines with capacitance count as in `poles`. The band is integrated by the
     rule of Gauss in the logarithm of the frequency, in `points / 8` equal parts of 8 points. One
-    part per decade gives 7 digits where no pole resonates; a pole of quality `Q` needs about `Q`
-    parts per decade.
+    part per decade gives 7 digits where no pole resonates; a pole of quality `Q` needs `Q` parts
+    per decade for 3 digits. The result has a bound of the `error`.
 
     **Arguments:**
 
