@@ -40,8 +40,8 @@ class AbstractAnswer(eqx.Module):
     array: eqx.AbstractVar[Ended]
 
     @abc.abstractmethod
-    def currents(self, u: jax.Array) -> jax.Array:
-        """Currents [A] into the array at its terminals, at their voltages [V]."""
+    def asked(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Currents [A] into the array at its terminals, at their voltages [V], and its `Status`."""
 
     @abc.abstractmethod
     def tangent(self, u: jax.Array) -> Affine:
@@ -58,8 +58,9 @@ class Resting(AbstractAnswer):
         """The array at voltages [V] of its terminals."""
         return _read(self.array.crossbar, self.array.bias(u), self.solver, None)
 
-    def currents(self, u: jax.Array) -> jax.Array:
-        return self.array.currents(self.solution(u))
+    def asked(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = self.solution(u)
+        return self.array.currents(found), found.status
 
     def tangent(self, u: jax.Array) -> Affine:
         """By one solve of the linearised network per terminal."""
@@ -70,9 +71,9 @@ class Resting(AbstractAnswer):
         y = jnp.concatenate(rows, axis=1).T if rows else jnp.zeros((0, 0), u.dtype)
         cell = array.array.cell
         if not cell.is_linear:
-            return Affine(y, self.currents(u) - y @ u)
+            return Affine(y, self.asked(u)[0] - y @ u)
         if not (array.sources and cell.is_reciprocal):
-            return Affine(y, self.currents(0 * u) if array.sources else 0 * u)
+            return Affine(y, self.asked(0 * u)[0] if array.sources else 0 * u)
         # reciprocity: what 1 V at a terminal drives into a source, 1 V of it drives into that
         driven = {k: jnp.broadcast_to(x.v, each[k].shape[1:]) for k, x in array.sources.items()}
         return Affine(y, sum((each[k] @ v for k, v in driven.items()), 0 * u))
@@ -84,8 +85,8 @@ class Admitting(AbstractAnswer):
     array: Ended
     affine: Affine
 
-    def currents(self, u: jax.Array) -> jax.Array:
-        return self.affine.y @ u + self.affine.i
+    def asked(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self.affine.y @ u + self.affine.i, jnp.zeros((), jnp.int32)
 
     def tangent(self, u: jax.Array) -> Affine:
         return self.affine

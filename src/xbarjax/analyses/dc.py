@@ -19,6 +19,7 @@ from ..kirchhoff.terminals import (
     Nodal,
     Unknowns,
     bent,
+    faults_of,
     nodal_of,
     stored,
     through,
@@ -201,7 +202,7 @@ def _judged(nodal: Nodal, z, by: Factors, missed, arrays) -> Array:
         Status.NOT_FINITE: ~finite & ~singular,
         Status.SINGULAR: singular,
     }
-    return status(flags)
+    return status(flags | faults_of(nodal, z))
 
 
 def explained(circuit: Circuit, solver: Solver, known: Status) -> str:

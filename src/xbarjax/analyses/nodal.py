@@ -48,7 +48,7 @@ def kirchhoff(nodal: Nodal, answers: Answers, z: Unknowns) -> Unknowns:
     total = stated(nodal, z)
     for answer in answers.values():
         nodes = nodes_of(nodal, answer.array)
-        total = added(total, nodes, answer.currents(at_nodes(z, nodes)))
+        total = added(total, nodes, answer.asked(at_nodes(z, nodes))[0])
     return total
 
 
@@ -110,7 +110,7 @@ def bent_laws(nodal: Nodal, answers: Answers) -> tuple[Law, Law]:
         total = own(z)
         for answer in asked:
             nodes = nodes_of(nodal, answer.array)
-            i = answer.currents(at_nodes(of.whole(z), nodes))
+            i = answer.asked(at_nodes(of.whole(z), nodes))[0]
             total = added(total, of.places(nodes), i)
         return total
 

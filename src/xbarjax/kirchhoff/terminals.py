@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ..cells import in_range
 from ..crossbar import Crossbar
 from ..drive import Bias, Drive
-from ..elements import AbstractElement, Array, Pick, VoltageSource
+from ..elements import AbstractElement, Array, Device, Pick, VoltageSource
 from ..elements.circuit import Circuit
 from ..elements.element import GROUND, Lanes
 from ..readout import VirtualGround
-from .solution import Solution
+from .solution import Solution, Status
 
 Unknowns = Float[jax.Array, " unknowns"]
 Node = Any  # whole numbers (lanes,), of NumPy where no index is traced
@@ -332,6 +333,21 @@ def through(nodal: Nodal, z: Unknowns) -> dict[str, jax.Array]:
         name: jnp.broadcast_to(element.through(v, own), v[0].shape)
         for name, element, _, v, own in asked(nodal, z)
     }
+
+
+def faults_of(nodal: Nodal, z: Unknowns) -> dict[Status, jax.Array]:
+    """Faults of the cells that are elements: impossible parameters, voltages beyond the range of
+    their model, negative differential resistance."""
+    found: dict[Status, list[jax.Array]] = {}
+    for _, element, _, v, _ in asked(nodal, z):
+        if isinstance(element, Device):
+            cell = element.cell
+            _, g_a, g_b = cell.linearise(*v)
+            found.setdefault(Status.INVALID_CELL, []).append(jnp.any(~cell.valid()))
+            found.setdefault(Status.OUT_OF_RANGE, []).append(jnp.any(~in_range(cell, *v)))
+            negative = jnp.any((g_a < 0) | (g_b < 0))
+            found.setdefault(Status.NEGATIVE_RESISTANCE, []).append(negative)
+    return {flag: jnp.any(jnp.stack(each)) for flag, each in found.items()}
 
 
 def nodes_of(nodal: Nodal, array: Ended) -> Node:

@@ -23,43 +23,30 @@ from .._types import Scalar, described, in_dtype
 from ..analyses.admittance import (
     AbstractAnswer,
     Admitting,
-    Affine,
-    of_units,
-    tangent_cell,
 )
 from ..analyses.dc import finished, solved
 from ..analyses.nodal import (
-    Law,
-    bent_elements,
-    bent_laws,
     in_one_dtype,
-    kirchhoff,
-    linear_laws,
     resting,
-    with_array,
 )
-from ..analyses.reduction import Reduction, factors, reduction, root
-from ..cells import AbstractCell
+from ..analyses.reduction import factors
 from ..drive.waveform import Waveform
 from ..elements import AbstractElement, CurrentSource, VoltageSource
 from ..elements.circuit import Circuit
-from ..kirchhoff.circuit import at_gates, circuit_of
+from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.companion import Charge, voltages
-from ..kirchhoff.network import Field, Network
+from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, usable
 from ..kirchhoff.terminals import (
-    Ended,
-    Nodal,
     added,
     at_nodes,
-    bent,
     nodal_of,
     nodes_of,
-    slopes,
     stated,
     through,
 )
 from .adaptive import AbstractStep, equal_steps, follow, knots_of
+from .laws import Laws, Staged, end_of_stage, entering, reduced
 from .sdirk2 import ERROR, GAMMA
 from .stage import Dynamic, Stage
 
@@ -134,7 +121,7 @@ class _Step(AbstractStep):
             for name, answer in moving.items()
             if answer.array.array.is_linear
         }
-        parts = _reduced(nodal, self.still, tangents, state.z, d)
+        parts = reduced(nodal, self.still, tangents, state.z, d)
         between = lambda a, b, beyond: jax.tree.map(lambda a, b: a + beyond * (b - a), a, b)
 
         def one(carry, stage):
@@ -142,9 +129,9 @@ class _Step(AbstractStep):
             now = driven(self.circuit, self.waves, t + part * h, middle)
             answers = at(between(v_0, v, beyond), x)
             before = between(state.charge, held, beyond)
-            laws = _Laws(nodal_of(now, driven=False), self.still, answers, tangents, before, d)
-            z, change, converged = _stage(laws, z, parts)
-            total, ends = laws.end(z)
+            laws = Laws(nodal_of(now, driven=False), self.still, answers, tangents, before, d)
+            z, change, converged = end_of_stage(laws, z, parts)
+            total, ends, said = laws.end(z)
             held = stated(laws.nodal, z, charges=True)
             slope = jax.tree.map(
                 lambda new, old: (new - old) / d,
@@ -153,16 +140,17 @@ class _Step(AbstractStep):
             )
             v = {name: end.v for name, end in ends.items()}
             x = {name: end.x for name, end in ends.items()}
-            off = jnp.max(jnp.abs(lax.stop_gradient(total[: nodal.layout.nodes])), initial=0)
-            good = converged & jnp.all(jnp.isfinite(z))
+            off, holds = laws.judged(z, total, factors(parts, change))
+            good = converged & holds & jnp.all(jnp.isfinite(z))
             last = change, {name: end.tangent for name, end in ends.items()}
-            return (z, held, v, x), (slope, off, good, lax.stop_gradient(last))
+            return (z, held, v, x), (slope, off, good, said, lax.stop_gradient(last))
 
         weights = jnp.asarray([[0, GAMMA], [1 + np.sqrt(2), 1]])
         start = state.z, state.charge, v_0, state.x
-        (z, held, v, x), (slopes, off, good, last) = lax.scan(one, start, weights)
+        (z, held, v, x), (slopes, off, good, said, last) = lax.scan(one, start, weights)
         failed = ~jnp.all(good)
-        status = jnp.where(failed, int(Status.NOT_CONVERGED), 0).astype(state.status.dtype)
+        status = jnp.where(failed, int(Status.NOT_CONVERGED), 0) | said[0] | said[1]
+        status = status.astype(state.status.dtype)
         most = jnp.max(jnp.abs(lax.stop_gradient(z[: nodal.layout.nodes])), initial=0)
         largest = jnp.maximum(state.largest, jnp.where(jnp.isfinite(most), most, 0))
         error = jnp.zeros_like(h)
@@ -183,7 +171,7 @@ class _Step(AbstractStep):
                 found = stage.filtered(networks[name], e)
                 inside += [jnp.max(jnp.abs(found.row)), jnp.max(jnp.abs(found.col))]
                 array = nodal.arrays[name]
-                i = _entering(array, stage, networks[name], found)
+                i = entering(array, stage, networks[name], found)
                 at_buses = added(at_buses, nodes_of(nodal, array), -i)
             by = factors(parts, change).solve(at_buses)[: nodal.layout.nodes]
             # with terminals held, and what these add: no node moves more than the terminals do
@@ -196,127 +184,6 @@ class _Step(AbstractStep):
         return new, z, lax.stop_gradient(error)
 
 
-class End(NamedTuple):
-    """An array at the end of a stage."""
-
-    currents: Array  # [A] into its terminals
-    v: Charge  # [V]
-    x: Field
-    tangent: Network | None  # of nonlinear cells
-
-
-class Staged(AbstractAnswer):
-    """An array with line capacitance in a stage, in which its capacitors start from voltages
-    `held` [V]."""
-
-    array: Ended
-    stage: Stage
-    held: Charge
-    guess: Field
-
-    def end(self, u: Array) -> End:
-        """The array at the end of the stage, at voltages [V] of its terminals there."""
-        held = Dynamic(self.held, None)
-        new, x, _, _, tangent = self.stage(self.array.bias(u), held, self.guess)
-        return End(_entering(self.array, self.stage, tangent, x), new.v, x, tangent)
-
-    def currents(self, u: Array) -> Array:
-        return self.end(u).currents
-
-    def tangent(self, u: Array) -> Affine:
-        flat = self
-        if not self.array.array.is_linear:
-            end = self.end(u).v
-            bias = self.array.bias(u)
-            cell = at_gates(self.array.array.cell, bias.v_gate)
-            flat = self._with(tangent_cell(cell, end.row, end.col))
-        zero = jax.tree.map(jnp.zeros_like, (self.held, self.guess))
-        quiet = Staged(flat.array, flat.stage, *zero)
-        y = of_units(quiet.currents, u.shape[0], u.dtype).T
-        return Affine(y, self.currents(u) - y @ u)
-
-    def _with(self, cell: AbstractCell) -> "Staged":
-        """The same stage with linear cells."""
-        array = eqx.tree_at(
-            lambda a: (a.array.cell, a.array.v_gate), self.array, (cell, None), is_leaf=_is_none
-        )
-        stage = Stage(array.crossbar, self.stage.solver, self.stage.d, Dynamic(self.held, None))
-        return Staged(array, stage, self.held, self.guess)
-
-
-def _is_none(x: Any) -> bool:
-    return x is None
-
-
-def _entering(array: Ended, stage: Stage, tangent: Network | None, x: Field) -> Array:
-    """Currents [A] into an array at its terminals."""
-    if tangent is None:
-        assert stage.prepared is not None
-        tangent = stage.prepared.factored.network
-    i_row, i_col, axis = tangent.i_row(x), tangent.i_col(x), tangent.row_axis
-    ends = {
-        "rows": jnp.take(i_row, 0, axis),
-        "rows_far": -jnp.take(i_row, -1, axis),
-        "cols": -i_col[-1],
-        "cols_far": i_col[0],
-    }
-    return jnp.concatenate([ends[key] for key in array.terminals])
-
-
-class _Laws(eqx.Module):
-    """The laws of a circuit in a stage of `d` [s], in which charges start from `before` [C]."""
-
-    nodal: Nodal
-    still: dict[str, AbstractAnswer]
-    moving: dict[str, Staged]
-    tangents: dict[str, Affine]  # of the linear ones, for their admittances
-    before: Array
-    d: Scalar
-
-    def end(self, z: Array) -> tuple[Array, dict[str, End]]:
-        """Violations of all laws, and the arrays with line capacitance."""
-        total, ends = kirchhoff(self.nodal, self.still, z) + self._stored(z), {}
-        for name, answer in self.moving.items():
-            nodes = nodes_of(self.nodal, answer.array)
-            ends[name] = answer.end(at_nodes(z, nodes))
-            total = added(total, nodes, ends[name].currents)
-        return total, ends
-
-    def _stored(self, z: Array) -> Array:
-        return (stated(self.nodal, z, charges=True) - self.before) / self.d
-
-    def linear(self, z: Array) -> Array:
-        """The right-hand side `b` of laws `A z + b` of linear elements and arrays."""
-        nodal, zero = self.nodal, 0 * z
-        counts = lambda element: element.is_linear
-        total = stated(nodal, zero, counts=counts) - self.before / self.d
-        total += stated(nodal, zero, counts=counts, charges=True) / self.d
-        for name, answer in (self.still | self.moving).items():
-            if answer.array.array.is_linear:
-                nodes = nodes_of(nodal, answer.array)
-                u = at_nodes(z, nodes)
-                at = self.tangents[name].y @ u if name in self.tangents else answer.tangent(u).y @ u
-                total = added(total, nodes, answer.currents(u) - at)
-        return total
-
-    def bent(self) -> tuple[Law, Law]:
-        """The laws of nonlinear elements and arrays, and their derivative."""
-        law, change = bent_laws(self.nodal, self.still | self.moving)
-        charge, per_volt = bent_elements(self.nodal, charges=True)
-        d = self.d
-        return lambda z: law(z) + charge(z) / d, lambda z: change(z) + per_volt(z) / d
-
-
-def _reduced(nodal: Nodal, still, tangents: dict[str, Affine], z: Array, d: Scalar) -> Reduction:
-    """The linear laws of a stage of `d` [s]."""
-    matrix, _ = linear_laws(nodal, still, z)
-    counts = lambda element: element.is_linear
-    matrix += slopes(nodal, z, counts=counts, charges=True).dense(nodal.layout.size) / d
-    for name, (y, _) in tangents.items():
-        matrix = with_array(matrix, nodes_of(nodal, nodal.arrays[name]), y)
-    return reduction(matrix, bent(nodal))
-
-
 def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circuit:
     """The circuit with its sources at a moment [s]."""
     names = list(waves)
@@ -324,38 +191,6 @@ def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circ
     where = lambda c: [getattr(c.elements[name], field(c.elements[name])) for name in names]
     full = lambda name: jnp.broadcast_to(waves[name](t, middle), (circuit.lanes(name),))
     return eqx.tree_at(where, circuit, [full(name) for name in names])
-
-
-def _stage(laws: _Laws, guess: Array, parts: Reduction) -> tuple[Array, Array, Array]:
-    """Unknowns at the end of a stage, the derivative of the nonlinear laws there, and whether the
-    search converged. The derivative of the unknowns is that of the solution."""
-    arrays, rest = eqx.partition(laws, eqx.is_array)
-
-    def search(arrays, guess, parts):
-        laws = eqx.combine(arrays, rest)
-        b = laws.linear(guess)
-        law, slope = laws.bent()
-        z, change, _, converged = root(parts, b, law, slope, guess)
-        return z, change, converged & ~parts.is_singular
-
-    found: Any = jax.custom_jvp(search)
-
-    def rule(primals, tangents):
-        z, change, converged = found(*primals)
-        missed = lambda arrays: eqx.combine(arrays, rest).end(z)[0]
-        _, moved = jax.jvp(missed, primals[:1], tangents[:1])
-        laws = eqx.combine(primals[0], rest)
-        where = bent(laws.nodal)
-        parts = _reduced(laws.nodal, laws.still, laws.tangents, z, laws.d)
-        dz = -factors(parts, laws.bent()[1](z[where])).solve(moved)
-        return (z, change, converged), (dz, jnp.zeros_like(change), _none(converged))
-
-    found.defjvp(rule)
-    return found(arrays, *lax.stop_gradient((guess, parts)))
-
-
-def _none(x: Array) -> Any:
-    return np.zeros(x.shape, jax.dtypes.float0)
 
 
 def waves_of(circuit: Circuit, waveforms: Mapping[str, Waveform] | Waveform) -> dict[str, Waveform]:
