@@ -175,7 +175,8 @@ class _Step(AbstractStep):
                 at_buses = added(at_buses, nodes_of(nodal, array), -i)
             by = factors(parts, change).solve(at_buses)[: nodal.layout.nodes]
             # with terminals held, and what these add: no node moves more than the terminals do
-            most = jnp.max(jnp.abs(by), initial=0) + jnp.max(jnp.asarray(inside), initial=0)
+            inner = jnp.max(jnp.asarray(inside, by.dtype), initial=0)
+            most = jnp.max(jnp.abs(by), initial=0) + inner
             error = jnp.where(failed, jnp.inf, most / (self.rtol * largest))
         slope, slope_lines = jax.tree.map(lambda x: x[1], slopes)
         lines = {name: _Lines(v[name], slope_lines[name]) for name in stages}
