@@ -18,6 +18,10 @@ matrix `dx/di`, relative, in the norm of Frobenius. Cells are programmed
   the bias could not be verified, so that this is our reading of it.
 - compensated: by `xb.compensate` of an `xb.InverseLoop`, with all column gains 1.
 
+All these loops are stable (`growth` of the compensated ones is in the result). Uniform matrices,
+whose cells have 1 to 80 uS all over, mean far more current and are less well conditioned. Loops
+with them are not stable, but their operating point shows how far compensation goes.
+
 Sweeps: size; wires, gain and errors of programming (normal, relative to the range; medians of five
 draws) of the signed 32 x 32 loop; the part of the range for the diagonal of that loop, with column
 gains of 1 and with free ones (gains of the inputs); and the settling time to 8 bits of symmetric
@@ -60,8 +64,10 @@ WAYS = ("plain", "bias", "compensated")
 EIGENVALUES, SETTLING_BITS = np.geomspace(0.03, 1, 8), 8
 
 
-def meant(kind: str, n: int) -> Any:
+def meant(kind: str, n: int, dense: bool) -> Any:
     random = np.random.default_rng(n)
+    if dense:
+        return jnp.asarray(random.uniform(-1 if kind == "signed" else 0, 1, (n, n)))
     if kind == "signed":
         w = random.normal(0, 0.4 / np.sqrt(n), (n, n))
     else:
@@ -73,9 +79,9 @@ def meant(kind: str, n: int) -> Any:
 class Case:
     """A matrix on a loop: its answers by the conductances of its cells."""
 
-    def __init__(self, kind: str, n: int, ohm: float = OHM, gain: float = GAIN, scale=SCALE):
+    def __init__(self, kind: str, n: int, ohm=OHM, gain=GAIN, scale=SCALE, dense: bool = False):
         self.kind, self.n, self.mapping = kind, n, MAPPINGS[kind]
-        self.weights, self.scale = meant(kind, n), scale
+        self.weights, self.scale = meant(kind, n, dense), scale
         self.k = self.mapping.siemens_per_weight(self.weights, scale)
         matrix = np.asarray(self.mapping.zero + self.k * self.weights)
         self.wanted = -np.linalg.inv(matrix).T
@@ -140,6 +146,22 @@ def spread_errors() -> list[dict[str, Any]]:
     return found
 
 
+def dense_errors() -> list[dict[str, Any]]:
+    """The same for uniform matrices, whose cells have 1 to 100 uS; and cells at the lower bound
+    that the compensated array would need below it."""
+    found = []
+    for kind in MAPPINGS:
+        for n in SIZES[-2:]:
+            case = Case(kind, n, dense=True)
+            answer = case.compensated()
+            row = {"kind": kind, "n": n, "condition": float(np.linalg.cond(case.wanted))}
+            row |= {"plain": case.errors(case.plain()), "bias": case.errors(case.bias())}
+            row |= {"compensated": case.errors(answer.g), "reached": answer.reached}
+            held = np.argwhere(np.asarray(answer.after.saturated))[:, 1:]
+            found.append(row | {"cells at a bound": held})
+    return found
+
+
 def at_bounds() -> list[dict[str, Any]]:
     """Compensation with less and less room, and which cells are at a bound."""
     found = []
@@ -199,6 +221,10 @@ def main() -> None:
     for kind in MAPPINGS:
         result[kind] = [{"n": n} | Case(kind, n).all_errors() for n in SIZES]
         console.print(table(f"{kind}, over size", "n", result[kind]))
+    result["dense"] = dense_errors()
+    for kind in MAPPINGS:
+        rows = [row for row in result["dense"] if row["kind"] == kind]
+        console.print(table(f"{kind}, uniform, over size", "n", rows))
     result["wires"] = [{"ohm": r} | Case("signed", N, ohm=r).all_errors() for r in OHMS]
     console.print(table("signed, 32 x 32, over wires", "ohm", result["wires"]))
     result["gains"] = [{"gain": a} | Case("signed", N, gain=a).all_errors() for a in GAINS]
