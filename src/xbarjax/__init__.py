@@ -37,6 +37,10 @@ from .analyses.ports import (
     ports as ports,
 )
 from .analyses.read import read as read
+from .analyses.response import (
+    Response as Response,
+    response as response,
+)
 from .analyses.switching import (
     settle_switches as settle_switches,
     switched as switched,

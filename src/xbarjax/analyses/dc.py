@@ -58,7 +58,9 @@ class CircuitSolution(eqx.Module):
     newton_steps: Int[Array, "*batch"]
 
 
-def solve(circuit: Circuit, *, solver: Solver = AutoLadder()) -> CircuitSolution:
+def solve(
+    circuit: Circuit, *, solver: Solver = AutoLadder(), start: Circuit | None = None
+) -> CircuitSolution:
     """Solves a circuit for its operating point.
 
     The unknowns are the voltages of all buses and the currents of ideal sources (modified nodal
@@ -70,6 +72,9 @@ def solve(circuit: Circuit, *, solver: Solver = AutoLadder()) -> CircuitSolution
 
     - `circuit`: the circuit.
     - `solver`: solver of the arrays, as of `read`.
+    - `start`: the same circuit with other numbers, such as a source that is on: its operating point
+        is where the search starts, stable or not. Of a circuit with several operating points, this
+        chooses one. By default sources rise from zero.
 
     **Returns:** a `CircuitSolution`. Every number in the circuit has a gradient, which takes one
     transposed system of the buses and one more read per array. Batches go through `jax.vmap`;
@@ -81,7 +86,9 @@ def solve(circuit: Circuit, *, solver: Solver = AutoLadder()) -> CircuitSolution
     """
     if not isinstance(circuit, Circuit):
         raise TypeError(f"circuit is {described(circuit)}; pass an xb.Circuit of xb.elements.")
-    found = _solve(circuit, solver)
+    if start is not None:
+        _require_alike(circuit, start)
+    found = _solve(circuit, solver, start)
     return finished(circuit, solver, found, found.status)
 
 
@@ -90,14 +97,40 @@ def finished(circuit: Circuit, solver: Solver, value: Any, status: Int[Array, "*
     return finish(value, status, lambda known: explained(circuit, solver, known))
 
 
+def _require_alike(circuit: Circuit, start: Circuit) -> None:
+    if not isinstance(start, Circuit):
+        raise TypeError(f"start is {described(start)}; pass an xb.Circuit, or None.")
+    names = [sorted(c.elements) for c in (circuit, start)]
+    if names[0] != names[1] or circuit.buses != start.buses:
+        raise ValueError(
+            f"start has the elements {', '.join(names[1])}, the circuit {', '.join(names[0])}: both"
+            " must have the same elements and buses, with other numbers."
+        )
+
+
 @eqx.filter_jit
-def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
-    circuit = in_one_dtype(circuit)
-    z, by, solution = solved(circuit, solver)
+def _solve(circuit: Circuit, solver: Solver, start: Circuit | None) -> CircuitSolution:
+    circuit, guess = in_one_dtype(circuit), None
+    if start is not None:
+        guess = lax.stop_gradient(_point(nodal_of(in_one_dtype(start)), solver, None)[0])
+    z, by, solution = solved(circuit, solver, guess=guess)
+    return with_growth(circuit, solver, z, by, solution)
+
+
+def with_growth(
+    circuit: Circuit,
+    solver: Solver,
+    z: Unknowns,
+    by: Factors,
+    solution: CircuitSolution,
+    *,
+    driven: bool = True,
+) -> CircuitSolution:
+    """A solution with its `growth`, and with the flag of an unstable loop."""
     if not has_amplifiers(circuit):
         return solution
     moving, z, by = lax.stop_gradient((with_poles(circuit), z, by))
-    growth = growth_of(dynamic_matrix(nodal_of(moving), solver, z, by))
+    growth = growth_of(dynamic_matrix(nodal_of(moving, driven=driven), solver, z, by))
     # not a number where an accelerator cannot tell: beside constraints without dynamics
     unstable = jnp.where(~(growth <= 0), int(Status.UNSTABLE), 0)
     where = lambda s: (s.growth, s.status)
@@ -106,11 +139,11 @@ def _solve(circuit: Circuit, solver: Solver) -> CircuitSolution:
 
 
 def solved(
-    circuit: Circuit, solver: Solver, *, driven: bool = True
+    circuit: Circuit, solver: Solver, *, driven: bool = True, guess: Unknowns | None = None
 ) -> tuple[Unknowns, Factors, CircuitSolution]:
     """Unknowns, the factored Jacobian and the solution of a circuit in one dtype, stable or not."""
     nodal = nodal_of(circuit, driven=driven)
-    z, by, steps, converged = _point(nodal, solver)
+    z, by, steps, converged = _point(nodal, solver, guess)
     missed, arrays = at_point(nodal, resting(nodal, solver), z)
     said = _judged(nodal, z, by, missed, arrays)
     said |= jnp.where(converged, 0, int(Status.NOT_CONVERGED))
@@ -129,7 +162,9 @@ def solved(
     return z, by, solution
 
 
-def _point(nodal: Nodal, solver: Solver) -> tuple[Unknowns, Factors, Array, Array]:
+def _point(
+    nodal: Nodal, solver: Solver, guess: Unknowns | None
+) -> tuple[Unknowns, Factors, Array, Array]:
     """Unknowns at the operating point, the factored Jacobian there, steps, and whether they
     converged.
 
@@ -145,10 +180,13 @@ def _point(nodal: Nodal, solver: Solver) -> tuple[Unknowns, Factors, Array, Arra
     # factors that are known, with a derivative that is worked out only where it is asked for
     known: Any = jax.custom_jvp(lambda arrays, z, parts: parts)
     known.defjvp(lambda at, by: (known(*at), jax.jvp(parts_at, at[:2], by[:2])[1]))
-    found: Any = jax.custom_jvp(lambda arrays: _search(eqx.combine(arrays, rest), solver))
+    found: Any = jax.custom_jvp(
+        lambda arrays, guess: _search(eqx.combine(arrays, rest), solver, guess)
+    )
 
     def rule(primals, tangents):
         out = z, parts, *counts = found(*primals)
+        primals, tangents = primals[:1], tangents[:1]
 
         def missed(arrays):
             changed = eqx.combine(arrays, rest)
@@ -159,7 +197,7 @@ def _point(nodal: Nodal, solver: Solver) -> tuple[Unknowns, Factors, Array, Arra
         return out, (dz, *(jax.tree.map(_still, x) for x in (parts, *counts)))
 
     found.defjvp(rule)
-    z, parts, steps, converged = found(arrays)
+    z, parts, steps, converged = found(arrays, guess)
     return z, factors(*known(arrays, z, parts)), steps, converged
 
 
@@ -169,12 +207,12 @@ def _still(x: Array) -> Any:
     return jnp.zeros_like(x) if whole else np.zeros(x.shape, jax.dtypes.float0)
 
 
-def _search(nodal: Nodal, solver: Solver):
+def _search(nodal: Nodal, solver: Solver, guess: Unknowns | None):
     """Unknowns, the parts of the Jacobian there, steps, and whether they converged."""
     answers = resting(nodal, solver)
     matrix, rest = linear_laws(nodal, answers, jnp.zeros((nodal.layout.size,), dtype_of(nodal)))
     parts = reduction(matrix, bent(nodal))
-    z, change, steps, converged = root(parts, rest, *bent_laws(nodal, answers), None)
+    z, change, steps, converged = root(parts, rest, *bent_laws(nodal, answers), guess)
     # once more with reads in place of admittances, which takes what those have lost in rounding
     z = z - factors(parts, change).solve(kirchhoff(nodal, answers, z))
     return z, (parts, change), steps, converged

@@ -1,67 +1,109 @@
-"""Response of a circuit's voltages to one of its sources."""
+"""Response of a circuit to one of its sources."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from ..elements import CurrentSource, VoltageSource
+from .._types import described
 from ..elements.circuit import Circuit
-from ..kirchhoff.solution import Status
+from ..elements.sources import DRIVEN
+from ..kirchhoff.terminals import nodal_of, stated
 from ..solvers import AutoLadder, Solver
-from .dc import finished, solve
+from .dc import finished, solved, with_growth
+from .nodal import in_one_dtype
 
-FIELDS = {CurrentSource: "i", VoltageSource: "v"}  # what a source sets
+
+class Response(eqx.Module):
+    """Voltages of a bus for any values of a source: `v = gain s + v_zero`.
+
+    Calling it with values `s` of the source, `(lanes,)` [A] or [V], gives the voltages [V] of the
+    bus, `(nodes,)`.
+
+    **Attributes:**
+
+    - `gain`: volts per ampere [ohm] or per volt [1], `(nodes, lanes)`.
+    - `v_zero`: voltages [V] of the bus at zero, as of offsets and other sources, `(nodes,)`.
+    - `growth`, `residual`, `status`: as of a `CircuitSolution`.
+    """
+
+    gain: Float[Array, "*batch nodes lanes"]
+    v_zero: Float[Array, "*batch nodes"]
+    growth: Float[Array, "*batch"] | None
+    residual: Float[Array, "*batch"]
+    status: Int[Array, "*batch"]
+
+    def __call__(self, s: Float[Array, " lanes"]) -> Float[Array, " nodes"]:
+        return self.gain @ s + self.v_zero
+
+
+def response(circuit: Circuit, source: str, bus: str, *, solver: Solver = AutoLadder()) -> Response:
+    """Solves a circuit once for all values of a source.
+
+    The circuit is factored as by `solve`; every lane of the source takes one more solve with the
+    factors, and no further read of an array. In a linear circuit the response is exact for all
+    values. A nonlinear one is linearised at its operating point, with the source at its own values.
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+    - `source`: name of a current or voltage source.
+    - `bus`: name of a bus.
+    - `solver`: solver of the arrays, as of `read`.
+
+    **Returns:** a `Response`. Batches of circuits go through `jax.vmap`.
+
+    **Errors:** `ValueError` for names that the circuit lacks; those of `solve`.
+    """
+    found = response_of(circuit, source, bus, solver)
+    return finished(circuit, solver, found, found.status)
+
+
+def response_of(circuit: Circuit, source: str, bus: str, solver: Solver) -> Response:
+    """What `response` returns, also of a circuit that has none: see its `status`."""
+    if not isinstance(circuit, Circuit):
+        raise TypeError(f"circuit is {described(circuit)}; pass an xb.Circuit of xb.elements.")
+    sources = sources_of(circuit)
+    if source not in sources:
+        raise ValueError(
+            f"source is {source!r}; the sources of the circuit are"
+            f" {', '.join(map(repr, sources)) or 'none'}."
+        )
+    require_bus(circuit, bus)
+    return _response(circuit, source, bus, solver)
 
 
 def sources_of(circuit: Circuit) -> list[str]:
     """Names of the sources of a circuit."""
-    return [name for name, element in circuit.elements.items() if type(element) in FIELDS]
-
-
-def values_of(circuit: Circuit, source: str) -> Float[Array, " lanes"]:
-    """What a source sets [A or V], per lane."""
-    element = circuit.elements[source]
-    return jnp.broadcast_to(getattr(element, FIELDS[type(element)]), (circuit.lanes(source),))
+    return [name for name, element in circuit.elements.items() if type(element) in DRIVEN]
 
 
 def with_values(circuit: Circuit, source: str, values: Float[Array, " lanes"]) -> Circuit:
     """The circuit with other values [A or V] of a source."""
-    field = FIELDS[type(circuit.elements[source])]
+    field = DRIVEN[type(circuit.elements[source])]
     return eqx.tree_at(lambda c: getattr(c.elements[source], field), circuit, values)
-
-
-def response(
-    circuit: Circuit, source: str, bus: str, *, solver: Solver = AutoLadder()
-) -> Float[Array, "nodes lanes"]:
-    """Change of a bus's voltages with the values of a source, `dv/di` [ohm] or `dv/dv` [1], at the
-    operating point: the derivative of `solve`, by one factored system and a right-hand side per
-    lane of the source.
-
-    It is there for an unstable loop, too. **Errors:** those of `solve` otherwise; `ValueError` for
-    a source or a bus that the circuit does not have.
-    """
-    sources = sources_of(circuit)
-    if source not in sources:
-        raise ValueError(
-            f"source is {source!r}; the circuit's sources are"
-            f" {', '.join(map(repr, sources)) or 'none'}."
-        )
-    require_bus(circuit, bus)
-    found, status = _response(circuit, source, bus, solver)
-    return finished(circuit, solver, found, status & ~int(Status.UNSTABLE))
 
 
 def require_bus(circuit: Circuit, bus: str) -> None:
     """Raises `ValueError` for a bus that the circuit does not have."""
     if bus not in circuit.buses:
-        raise ValueError(f"bus is {bus!r}; the circuit has {', '.join(map(repr, circuit.buses))}.")
+        raise ValueError(
+            f"bus is {bus!r}; the buses of the circuit are {', '.join(map(repr, circuit.buses))}."
+        )
 
 
 @eqx.filter_jit
-def _response(circuit: Circuit, source: str, bus: str, solver: Solver):
-    def answer(values):
-        found = solve(with_values(circuit, source, values), solver=solver)
-        return found.v[bus], found.status
-
-    return jax.jacfwd(answer, has_aux=True)(values_of(circuit, source))
+def _response(circuit: Circuit, source: str, bus: str, solver: Solver) -> Response:
+    circuit = in_one_dtype(circuit)
+    z, factors, solution = solved(circuit, solver, driven=False)
+    solution = with_growth(circuit, solver, z, factors, solution, driven=False)
+    nodal = nodal_of(circuit, driven=False)
+    field = DRIVEN[type(nodal.elements[source])]
+    where = lambda n: getattr(n.elements[source], field)
+    s = jnp.broadcast_to(where(nodal), (circuit.lanes(source),)).astype(z.dtype)
+    missed = jax.jacfwd(lambda s: stated(eqx.tree_at(where, nodal, s), z))(s)
+    moved = -jax.vmap(factors.solve, in_axes=1, out_axes=1)(missed)
+    first, width = nodal.layout.buses[bus]
+    gain = moved[first : first + width]
+    v_zero = solution.v[bus] - gain @ s
+    return Response(gain, v_zero, solution.growth, solution.residual, solution.status)

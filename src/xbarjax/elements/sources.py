@@ -93,3 +93,6 @@ class CurrentSource(AbstractStaticElement, AbstractNoisyElement):
 
     def noise(self, v: Lanes, x: Lanes, temperature: Array) -> tuple[NoiseSource, ...]:
         return ()
+
+
+DRIVEN = {VoltageSource: "v", CurrentSource: "i"}  # the field that gives the values of a source

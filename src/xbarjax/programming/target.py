@@ -10,10 +10,12 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from .._types import PerCell, PerCol, Scalar, described, is_concrete
-from ..analyses.response import response
+from ..analyses.dc import finished
+from ..analyses.response import response_of
 from ..analyses.transfer import transfer
 from ..crossbar import Crossbar
 from ..elements.circuit import Circuit
+from ..kirchhoff.solution import Status
 from .mapping import AbstractMapping, Stack
 
 
@@ -74,7 +76,8 @@ class InverseLoop(AbstractHardware):
         loop = self.build(g)
         if not isinstance(loop, Circuit):
             raise TypeError(f"build of the loop returns {described(loop)}; return an xb.Circuit.")
-        seen = response(loop, self.source, self.bus, solver=solver)
+        found = response_of(loop, self.source, self.bus, solver)
+        seen = finished(loop, solver, found.gain, found.status & ~int(Status.UNSTABLE))
         return _inverted(seen), jnp.ones_like(g)
 
 

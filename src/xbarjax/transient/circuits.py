@@ -31,8 +31,9 @@ from ..analyses.nodal import (
 )
 from ..analyses.reduction import factors
 from ..drive.waveform import Waveform
-from ..elements import AbstractElement, CurrentSource, VoltageSource
+from ..elements import AbstractElement, VoltageSource
 from ..elements.circuit import Circuit
+from ..elements.sources import DRIVEN
 from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.companion import Charge, voltages
 from ..kirchhoff.network import Field
@@ -51,7 +52,6 @@ from .sdirk2 import ERROR, GAMMA
 from .stage import Dynamic, Stage
 
 FAINT = 1e-6  # share of a voltage that currents would lead to
-DRIVEN = {VoltageSource: "v", CurrentSource: "i"}  # the field that a waveform takes the place of
 
 
 class CircuitTransient(eqx.Module):
