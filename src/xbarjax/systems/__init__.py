@@ -3,9 +3,12 @@
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-from . import loops as loops
+from . import (
+    learning as learning,
+    loops as loops,
+)
 
-__all__ = ["loops"]
+__all__ = ["learning", "loops"]
 _WHEN_USED = ("preconditioner",)  # imports scipy.sparse, which filters warnings
 
 

@@ -18,12 +18,14 @@ from jaxtyping import ArrayLike
 
 from .. import elements as el
 from .._types import as_physical
+from ..analyses.dc import CircuitSolution, solve
 from ..cells import Ohmic
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
+from ..solvers import AutoLadder, Solver
 from ..wires import Wires
 
-__all__ = ["eigenvector", "inverse", "least_squares"]
+__all__ = ["eigenvector", "inverse", "least_squares", "resting", "sparse_code"]
 
 
 def __dir__() -> list[str]:
@@ -81,13 +83,16 @@ def least_squares(
     r_feedback: ArrayLike = 1e4,
     wires: Wires | None = None,
     amplifier: Amplifier = OpAmp,
+    integrator: Amplifier | None = None,
     r_inverter: ArrayLike = 1e4,
 ) -> Circuit:
     """A loop that fits a linear model: `x = -G^+ i` minimises `|G x + i|`.
 
     A first array takes the residual `v = -r_feedback (G x + i)` at amplifiers with feedback, a
     second one sums `G^T v` at the inputs of amplifiers without, which drive "x" until it is 0. The
-    loop is stable with amplifiers of one pole if `G` has full column rank. (Z. Sun, G. Pedretti,
+    loop is stable with amplifiers of one pole if `G` has full column rank and no inverters are
+    needed. The poles of inverters may make a signed loop unstable, unless the amplifiers that drive
+    "x" are slower than all others by enough. (Z. Sun, G. Pedretti,
     A. Bricalli, D. Ielmini, Sci. Adv. 6, eaay2378 (2020), doi:10.1126/sciadv.aay2378.)
 
     **Arguments:** as for `inverse`, with
@@ -95,6 +100,7 @@ def least_squares(
     - `g`: conductances [S], `(samples, features)`, or `(2, samples, features)` of a signed matrix.
     - `i`: currents [A], `(samples,)`: the negative targets.
     - `r_feedback`: feedback resistors [ohm].
+    - `integrator`: makes the amplifiers that drive "x"; those of `amplifier` by default.
 
     **Returns:** the circuit, with buses "x" `(features,)` and "v" `(samples,)`.
     """
@@ -104,7 +110,7 @@ def least_squares(
         **_product("back", g, wires, "v", "q", amplifier, r_inverter),
         feedback=el.Resistor("p", "v", r_feedback),
         residual=amplifier(minus="p", out="v"),
-        amplifiers=amplifier(minus="0", plus="q", out="x"),
+        amplifiers=(integrator or amplifier)(minus="0", plus="q", out="x"),
         source=el.CurrentSource(to="p", i=as_physical(i, "i")),
     )
 
@@ -125,8 +131,8 @@ def eigenvector(
     along that eigenvector until the amplifiers saturate, which sets its size. (Z. Sun et al., PNAS
     116, 4123 (2019), doi:10.1073/pnas.1815682116.)
 
-    The circuit also rests at `x = 0`, where it is unstable. `xb.simulate` follows it from there to
-    its answer; a pulse of current into a node of "e" starts it.
+    The circuit also rests at `x = 0`, where it is unstable. `resting` finds its answer at once;
+    `xb.simulate` follows it from 0 to there after a pulse of current into a node of "e".
 
     **Arguments:** as for `inverse`, with
 
@@ -146,6 +152,90 @@ def eigenvector(
         behind=el.Resistor("m", "x", r_inverter),
         inverters=amplifier(minus="m", out="x"),
     )
+
+
+def sparse_code(
+    g: ArrayLike,
+    i: ArrayLike,
+    i_threshold: ArrayLike,
+    *,
+    r_feedback: ArrayLike = 1e4,
+    v_threshold: ArrayLike = 0.1,
+    gain_threshold: ArrayLike = 1e3,
+    wires: Wires | None = None,
+    amplifier: Amplifier = OpAmp,
+    integrator: Amplifier | None = None,
+    r_inverter: ArrayLike = 1e4,
+) -> Circuit:
+    """A loop that fits a linear model with few nonzero coefficients: `x` minimises
+
+        r_feedback / 2 |G x + i|^2 + i_threshold |x|_1.
+
+    It is a `least_squares` loop with one more current into each node "q": that of an amplifier
+    which saturates at `+-v_threshold` with the sign of `x`, through a resistor
+    `v_threshold / i_threshold`. Where `x` is 0, it takes up any current of the residual up to
+    `i_threshold`. These are the conditions of rest of the locally competitive algorithm with a soft
+    threshold (C. Rozell, D. Johnson, R. Baraniuk, B. Olshausen, Neural Computation 20, 2526
+    (2008)). Zeros come out as voltages below about `v_threshold / gain_threshold`.
+
+    The gain of the signs is within the loop: it is stable with an `integrator` that is slower than
+    the other amplifiers by more than that gain.
+
+    **Arguments:** as for `least_squares`, with
+
+    - `g`: conductances [S] of the dictionary, `(samples, atoms)` or `(2, samples, atoms)`.
+    - `i`: currents [A], `(samples,)`: the negative signal.
+    - `i_threshold`: threshold [A].
+    - `v_threshold`, `gain_threshold`: swing [V] and gain of the amplifiers that take the sign.
+
+    **Returns:** the circuit, with buses "x" `(atoms,)` and "v" `(samples,)`.
+    """
+    loop = least_squares(
+        g,
+        i,
+        r_feedback=r_feedback,
+        wires=wires,
+        amplifier=amplifier,
+        integrator=integrator,
+        r_inverter=r_inverter,
+    )
+    v = as_physical(v_threshold, "v_threshold")
+    more: dict[str, Any] = {
+        "signs": OpAmp(minus="x", out="s", gain=gain_threshold, v_low=-v, v_high=v),
+        "thresholds": el.Resistor("s", "q", v / as_physical(i_threshold, "i_threshold")),
+    }
+    return Circuit(**(loop.elements | more))
+
+
+def resting(
+    loop: Circuit, i_start: ArrayLike, *, bus: str = "e", solver: Solver = AutoLadder()
+) -> CircuitSolution:
+    """The operating point that an `eigenvector` loop grows into.
+
+    It is found without a transient: the loop is solved with currents into its amplifiers, which
+    saturate, and from there without these currents. `growth` of the solution tells that the loop
+    stays there.
+
+    **Arguments:**
+
+    - `loop`: the circuit.
+    - `i_start`: currents [A] into the bus, `(n,)` or a scalar, roughly along the answer, of about
+        the feedback conductance times the swing.
+    - `bus`: name of the bus.
+    - `solver`: as of `xb.solve`.
+
+    **Returns:** a `CircuitSolution`, whose `v["x"]` lies along the eigenvector, in either
+    direction. The amplifiers clip its largest entries, by about the share that the loop gain
+    exceeds 1.
+
+    **Errors:** those of `xb.solve`; `ValueError` where the loop gain is below 1, so that the loop
+    falls back to 0.
+    """
+    i = jnp.broadcast_to(as_physical(i_start, "i_start"), (loop.buses[bus],))
+    with_source: Callable[[Array], Circuit] = lambda i: Circuit(
+        **(loop.elements | {"start": el.CurrentSource(to=bus, i=i)})
+    )
+    return solve(with_source(0 * i), solver=solver, start=with_source(i))
 
 
 def _stack(g: ArrayLike) -> Array:
