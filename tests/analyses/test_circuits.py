@@ -575,4 +575,5 @@ def test_a_source_that_drives_an_end_alone_is_as_one_that_does_not(cell: Any) ->
         largest = max(float(jnp.max(jnp.abs(x))) for x in getattr(long, at).values())
         for name, x in getattr(short, at).items():
             assert np.abs(np.asarray(x - getattr(long, at)[name])).max() < 1e-11 * largest, name
+    assert short.growth is not None and long.growth is not None
     np.testing.assert_allclose(float(short.growth), float(long.growth), rtol=1e-8)

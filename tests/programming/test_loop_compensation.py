@@ -136,8 +136,8 @@ def test_bad_loops_get_a_sentence() -> None:
     zero = jnp.zeros(N)
     w = weights(PAIR)
     for build, said in (
-        (xb.InverseLoop(lambda g: loop(g, zero), source="amps"), "source is 'amps'; the circuit's"),
-        (xb.InverseLoop(lambda g: loop(g, zero), bus="out"), "bus is 'out'; the circuit has"),
+        (xb.InverseLoop(lambda g: loop(g, zero), source="amps"), "source is 'amps'; the sources"),
+        (xb.InverseLoop(lambda g: loop(g, zero), bus="out"), "bus is 'out'; the buses"),
     ):
         with pytest.raises(ValueError, match=said):
             xb.compensate(w, PAIR, build)

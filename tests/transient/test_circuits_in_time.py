@@ -230,7 +230,7 @@ def test_lines_charge_within_a_loop_as_every_node_of_them_does() -> None:
         if t <= 0:
             return 0 * end
         modes = np.exp(t / np.where(moving, rate, 1)) * np.where(moving, weights, 0)
-        return end * t + m @ end - (v @ modes).real
+        return end * t + m @ end - np.real(v @ modes)
 
     want = np.stack([(rising(float(t)) - rising(float(t) - EDGE)) / EDGE for t in TS])
     found = xb.simulate(with_lines(jnp.asarray(G)), ramp(), TS, rtol=1e-7)

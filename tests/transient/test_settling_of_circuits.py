@@ -81,7 +81,7 @@ def test_gradients_are_those_of_differences() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bus": "y"}, "bus is 'y'; the circuit has 'e', 'x'"),
+        ({"bus": "y"}, "bus is 'y'; the buses of the circuit are 'e', 'x'"),
         ({"bus": None}, "bus is None; name the one that settles"),
         ({"v_in": {"amps": I}}, "v_in names 'amps', which is no source"),
         ({"points": 1}, "points is 1; it must be at least 2"),
