@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .._types import as_physical
 from ..analyses.response import response
@@ -26,7 +26,7 @@ def regression(
     *,
     mapping: AbstractMapping,
     vary: AbstractPerturbation | None = None,
-    key=None,
+    key: PRNGKeyArray | None = None,
     wires: Wires | None = None,
     amplifier: Amplifier = OpAmp,
     integrator: Amplifier | None = None,
@@ -62,6 +62,8 @@ def regression(
     k = mapping.siemens_per_weight(x)
     g = mapping.program(x, k)
     if vary is not None:
+        if key is None:
+            raise ValueError("key is None, but vary draws random numbers: pass jax.random.key(0).")
         g = vary(g, key)
     rest = jnp.zeros(x.shape[0], g.dtype)
     loop = least_squares(

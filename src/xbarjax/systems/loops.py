@@ -12,6 +12,7 @@ drive the rows of the second array with `-v`.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike
@@ -32,6 +33,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
+UNLIMITED = 1e6  # swing over that of the amplifiers
+BEYOND = 8  # largest voltage over the swing, from where amplifiers are searched that clip
 Amplifier: TypeAlias = Callable[..., OpAmp]  # from its buses, by name
 
 
@@ -204,7 +207,8 @@ def sparse_code(
         "signs": OpAmp(minus="x", out="s", gain=gain_threshold, v_low=-v, v_high=v),
         "thresholds": el.Resistor("s", "q", v / as_physical(i_threshold, "i_threshold")),
     }
-    return Circuit(**(loop.elements | more))
+    elements: dict[str, Any] = loop.elements | more
+    return Circuit(**elements)
 
 
 def resting(
@@ -212,15 +216,16 @@ def resting(
 ) -> CircuitSolution:
     """The operating point that an `eigenvector` loop grows into.
 
-    It is found without a transient: the loop is solved with currents into its amplifiers, which
-    saturate, and from there without these currents. `growth` of the solution tells that the loop
-    stays there.
+    It is found without a transient. With amplifiers of no swing, small currents into the loop lead
+    to voltages along the eigenvector. The search starts from these, enlarged until the largest are
+    far beyond the swing and the others within it. `growth` of the solution tells that the loop
+    stays where it is found.
 
     **Arguments:**
 
-    - `loop`: the circuit.
-    - `i_start`: currents [A] into the bus, `(n,)` or a scalar, roughly along the answer, of about
-        the feedback conductance times the swing.
+    - `loop`: the circuit; its amplifiers have a swing.
+    - `i_start`: currents [A] into the bus, `(n,)` or a scalar, of any size: not orthogonal to the
+        eigenvector.
     - `bus`: name of the bus.
     - `solver`: as of `xb.solve`.
 
@@ -228,14 +233,31 @@ def resting(
     direction. The amplifiers clip its largest entries, by about the share that the loop gain
     exceeds 1.
 
-    **Errors:** those of `xb.solve`; `ValueError` where the loop gain is below 1, so that the loop
-    falls back to 0.
+    **Errors:** `ValueError` for an amplifier without a swing; those of `xb.solve`, also where the
+    loop gain is below 1, so that the loop falls back to 0.
     """
+    for name, element in loop.elements.items():
+        if isinstance(element, OpAmp) and element.v_low is None:
+            raise ValueError(f"amplifier {name!r} has no swing, so that no size stops the loop.")
     i = jnp.broadcast_to(as_physical(i_start, "i_start"), (loop.buses[bus],))
-    with_source: Callable[[Array], Circuit] = lambda i: Circuit(
-        **(loop.elements | {"start": el.CurrentSource(to=bus, i=i)})
-    )
-    return solve(with_source(0 * i), solver=solver, start=with_source(i))
+    start = _beyond(loop, i, bus, solver)
+    return solve(_with_source(loop, 0 * i, bus), solver=solver, start=start)
+
+
+@eqx.filter_jit  # so that no error is raised: without a swing the loop is unstable
+def _beyond(loop: Circuit, i: Array, bus: str, solver: Solver) -> Circuit:
+    """A loop without limits whose largest voltage is well beyond its swing."""
+    names = [name for name, x in loop.elements.items() if isinstance(x, OpAmp)]
+    swings = lambda c: [getattr(c.elements[k], end) for k in names for end in ("v_low", "v_high")]
+    free = eqx.tree_at(swings, loop, [UNLIMITED * v for v in swings(loop)])
+    largest = jnp.max(jnp.abs(solve(_with_source(free, i, bus), solver=solver).v["x"]))
+    swing = jnp.max(jnp.stack([jnp.max(jnp.abs(v)) for v in swings(loop)]))
+    return _with_source(free, BEYOND * swing / largest * i, bus)
+
+
+def _with_source(loop: Circuit, i: Array, bus: str) -> Circuit:
+    elements: dict[str, Any] = loop.elements | {"start": el.CurrentSource(to=bus, i=i)}
+    return Circuit(**elements)
 
 
 def _stack(g: ArrayLike) -> Array:
