@@ -26,6 +26,10 @@ from .analyses.dc import (
     CircuitSolution as CircuitSolution,
     solve as solve,
 )
+from .analyses.equilibrium_propagation import (
+    EquilibriumPropagation as EquilibriumPropagation,
+    equilibrium_propagation as equilibrium_propagation,
+)
 from .analyses.integrate import integrate as integrate
 from .analyses.noise import (
     Noise as Noise,
