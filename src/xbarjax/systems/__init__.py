@@ -6,9 +6,10 @@ from typing import Any as _Any
 from . import (
     learning as learning,
     loops as loops,
+    networks as networks,
 )
 
-__all__ = ["learning", "loops"]
+__all__ = ["learning", "loops", "networks"]
 _WHEN_USED = ("preconditioner",)  # imports scipy.sparse, which filters warnings
 
 
