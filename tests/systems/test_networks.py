@@ -17,14 +17,14 @@ from xbarjax import elements as el
 from xbarjax.systems import networks
 
 RNG = np.random.default_rng(0)
-PAIR = xb.InterleavedPair(1e-6, 1e-4)
+PAIR = xb.DifferentialPair(1e-6, 1e-4)
 WEIGHTS = [0.4 * RNG.normal(size=shape) for shape in ((6, 5), (6, 3))]
 X, BIAS, R = RNG.uniform(0.05, 0.3, 5), 0.2, 8e3
 I_S, V_T = 1e-9, 1.380649e-23 * 300.15 / 1.602176634e-19
 
 
 def programmed(weights: list[np.ndarray]) -> list[Any]:
-    return [PAIR.program(jnp.asarray(w), 1 / R)[0] for w in weights]
+    return [PAIR.program(jnp.asarray(w), 1 / R) for w in weights]
 
 
 def in_software(weights: list[np.ndarray], x: np.ndarray) -> list[np.ndarray]:
@@ -39,7 +39,12 @@ def in_software(weights: list[np.ndarray], x: np.ndarray) -> list[np.ndarray]:
 
 def network(g: list[Any], x: Any, gain: float = 1e4, r: Any = 0.0) -> xb.Circuit:
     return networks.perceptron(
-        g, x, v_bias=BIAS, r_feedback=R, wires=xb.Wires(r, r), amplifier=partial(el.OpAmp, gain=gain)
+        g,
+        x,
+        v_bias=BIAS,
+        r_feedback=R,
+        wires=xb.Wires(r, r),
+        amplifier=partial(el.OpAmp, gain=gain),
     )
 
 
@@ -71,28 +76,29 @@ def test_every_branch_is_as_in_a_dense_solve() -> None:
         net.resistor(a, b, 1 / slope)
         net.current(b, a, i)
 
-    for k, v in enumerate(np.append(X, BIAS)):
-        net.voltage(f"x0_{k}", "0", v)
     v = {bus: np.asarray(x) for bus, x in found.v.items()}
-    for k, conductances in enumerate(map(np.asarray, g)):
-        fill = np.full(conductances.shape, r)
-        rows, cols = conductances.shape
-        ends = {"rows": [f"x{k}_{i}" for i in range(rows)]}
-        ends |= {"cols": [f"e{k}_{j}" for j in range(cols)]}
-        net.array(conductances, fill, fill, ends, f"array{k}")
-        for j in range(cols // 2):
-            plus, minus, t, o = f"e{k}_{2 * j}", f"e{k}_{2 * j + 1}", f"t{k}_{j}", f"o{k}_{j}"
-            last = k == len(g) - 1
-            end = f"y_{j}" if last else f"x{k + 1}_{j}"
-            net.amplifier(plus, "0", t, gain, 1.0)
-            net.amplifier(minus, "0", end if last else o, gain, 1.0)
-            for a, b in ((plus, t), (t, minus), (minus, end)):
+    for k, pair in enumerate(map(np.asarray, g)):
+        _, rows, cols = pair.shape
+        for side, one in zip(("plus", "minus"), pair, strict=True):
+            bus = f"x0 {side}" if k == 0 else f"x{k}"
+            ends = {"rows": [f"{bus}_{i}" for i in range(rows)]}
+            ends |= {"cols": [f"{side}{k}_{j}" for j in range(cols)]}
+            net.array(one, np.full(one.shape, r), np.full(one.shape, r), ends, f"{side}{k}")
+            for i, x in enumerate(np.append(X, BIAS) if k == 0 else []):
+                net.voltage(f"{bus}_{i}", "0", x)
+        last = k == len(g) - 1
+        for j in range(cols):
+            plus, minus, turned = f"plus{k}_{j}", f"minus{k}_{j}", f"turned{k}_{j}"
+            driven, end = f"driven{k}_{j}", f"y_{j}" if last else f"x{k + 1}_{j}"
+            net.amplifier(plus, "0", turned, gain, 1.0)
+            net.amplifier(minus, "0", end if last else driven, gain, 1.0)
+            for a, b in ((plus, turned), (turned, minus), (minus, end)):
                 net.resistor(a, b, R)
             if not last:
-                diode(o, end, v[f"o{k}"][j] - v[f"x{k + 1}"][j])
-                diode(minus, o, v[f"e{k}"][2 * j + 1] - v[f"o{k}"][j])
-        if k + 1 < len(g):
-            net.voltage(f"x{k + 1}_{cols // 2}", "0", BIAS)
+                diode(driven, end, v[f"driven{k}"][j] - v[f"x{k + 1}"][j])
+                diode(minus, driven, v[f"minus{k}"][j] - v[f"driven{k}"][j])
+        if not last:
+            net.voltage(f"x{k + 1}_{cols}", "0", BIAS)
     want = net.solve()[0]
     largest = max(map(abs, want.values()))
     for bus, got in v.items():
@@ -135,11 +141,19 @@ def test_a_batch_in_float32_is_as_in_float64() -> None:
 @pytest.mark.parametrize(
     ("g", "x", "said"),
     [
-        ([np.ones((3, 3)) * 1e-5], np.ones(2), r"g\[0\] has shape \(3, 3\); .* plus before minus"),
-        ([np.ones((4, 2)) * 1e-5], np.ones(2), r"g\[0\] has 4 rows; v_in gives 2 inputs and one"),
-        ([np.ones((3, 4)) * 1e-5, np.ones((2, 4)) * 1e-5], np.ones(2), r"g\[1\] has 2 rows; g\[0\]"),
+        ([np.ones((3, 3)) * 1e-5], np.ones(2), r"g\[0\] has shape \(3, 3\); .* a pair of arrays"),
+        (
+            [np.ones((2, 4, 2)) * 1e-5],
+            np.ones(2),
+            r"g\[0\] has 4 rows; v_in gives 2 inputs and one",
+        ),
+        (
+            [np.ones((2, 3, 2)) * 1e-5, np.ones((2, 2, 4)) * 1e-5],
+            np.ones(2),
+            r"g\[1\] has 2 rows; g\[0\] gives 2 inputs and one row for the bias",
+        ),
         ([], np.ones(2), "g is empty"),
-        ([np.ones((3, 2)) * 1e-5], np.ones((5, 2)), r"v_in has shape \(5, 2\)"),
+        ([np.ones((2, 3, 2)) * 1e-5], np.ones((5, 2)), r"v_in has shape \(5, 2\)"),
     ],
 )
 def test_bad_input_gets_a_sentence(g: Any, x: Any, said: str) -> None:

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
+from .. import elements as el
 from .._types import as_physical, described, require_finite, require_nonnegative, require_positive
 from ..cells import AbstractCell
-from ..elements import CurrentSource
 from ..elements.circuit import Circuit
-from ..kirchhoff.terminals import arrays_of
 from ..solvers import AutoLadder, Solver
 from .dc import CircuitSolution, solve
 from .nodal import dtype_of, in_one_dtype
@@ -101,7 +100,7 @@ def equilibrium_propagation(
     nudge, v_noise = _numbers(nudge, v_noise, key, dtype)
 
     def at(i: Array) -> CircuitSolution:
-        source = CurrentSource(to=output, i=i)
+        source = el.CurrentSource(to=output, i=i)
         nudged = Circuit(buses=circuit.buses, **circuit.elements, **{NUDGE: source})
         return solve(nudged, solver=solver)
 
@@ -115,7 +114,7 @@ def equilibrium_propagation(
     ahead = at(-push)
     behind = at(push) if symmetric else free
     apart = 2 * nudge if symmetric else nudge
-    cells = {name: array.cell for name, array in arrays_of(circuit).items()}
+    cells = {name: array.cell for name, array in _arrays_of(circuit).items()}
     read = [{name: found.arrays[name].v_cell for name in cells} for found in (behind, ahead)]
     if v_noise is not None and key is not None:
         read = _noisy(read, v_noise, key)
@@ -150,6 +149,10 @@ def _noisy(read: list[dict[str, Array]], v_noise: Array, key: PRNGKeyArray) -> l
     )
 
 
+def _arrays_of(circuit: Circuit) -> dict[str, el.Array]:
+    return {name: x for name, x in circuit.elements.items() if isinstance(x, el.Array)}
+
+
 def _checked(circuit: Circuit, output: str) -> Circuit:
     """The circuit in one dtype, if it has reciprocal arrays and the bus."""
     if not isinstance(circuit, Circuit):
@@ -157,9 +160,9 @@ def _checked(circuit: Circuit, output: str) -> Circuit:
     if output not in circuit.buses:
         known = ", ".join(map(repr, circuit.buses))
         raise ValueError(f"output is {output!r}; the buses of the circuit are {known}.")
-    if not arrays_of(circuit):
+    if not _arrays_of(circuit):
         raise ValueError("the circuit has no arrays: there are no cells to train.")
-    for name, array in arrays_of(circuit).items():
+    for name, array in _arrays_of(circuit).items():
         if not array.cell.is_reciprocal:
             raise ValueError(
                 f"array {name!r} has cells of {type(array.cell).__name__}, which are not"
