@@ -193,13 +193,11 @@ class Found(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Where Newton's method is: at `y`, with a step `dy` of which `part` is to be tried."""
+    """Where Newton's method is: at `y`, with a step `dy` to be tried."""
 
     y: Array
     dy: Array
     full: Scalar  # size of the step
-    part: Scalar
-    tries: Array
     by: Equilibrated  # the Jacobian at `y`
     change: Array
     steps: Array
@@ -241,18 +239,27 @@ def root(
         whole = jnp.concatenate([upper, jnp.zeros((1, left + 1), dtype).at[0, -1].set(1)])
         by = equilibrated(whole)
         dy = -by.solve(off)
-        return _Search(y, dy, size(dy), one, jnp.asarray(0), by, slope, steps + 1, done)
+        return _Search(y, dy, size(dy), by, slope, steps + 1, done)
 
-    def attempt(at: _Search) -> _Search:
+    def step(at: _Search) -> _Search:
         first = at.steps == 0
-        y = at.y + at.part * at.dy
-        off = missed(y)
-        next_ = size(at.by.solve(off))
-        good = first | (next_ <= (1 - at.part / 4) * at.full) | (at.tries >= HALVINGS)
+
+        def shorter(tried):
+            part, *_, tries = tried
+            y = at.y + part / 2 * at.dy
+            off = missed(y)
+            return part / 2, y, off, size(at.by.solve(off)), tries + 1
+
+        def too_far(tried):
+            part, _, _, next_, tries = tried
+            good = first | (next_ <= (1 - part / 4) * at.full) | (tries > HALVINGS)
+            return (tries == 0) | ~good
+
+        # a loop of its own: members of a batch that halve their steps cost the others no Jacobian
+        start = 2 * one, at.y, at.dy, one, jnp.asarray(0)
+        _, y, off, next_, _ = lax.while_loop(too_far, shorter, start)
         most = jnp.max(jnp.abs(all_of(y) / parts.cols))
-        done = good & ~first & (next_ <= rtol * most)
-        shorter = at._replace(part=at.part / 2, tries=at.tries + 1)
-        return lax.cond(good, lambda: onward(y, off, at.steps, done), lambda: shorter)
+        return onward(y, off, at.steps, ~first & (next_ <= rtol * most))
 
     def unfinished(at: _Search):
         return ~at.done & (at.steps <= STEPS)
@@ -263,10 +270,7 @@ def root(
         y = jnp.append(guess[free] / parts.cols[free], 1)
     eye, none = jnp.eye(left + 1, dtype=dtype), jnp.ones((left + 1,), dtype)
     by = Equilibrated(eye, jnp.arange(left + 1, dtype=jnp.int32), none, none)
-    zero = jnp.zeros((), dtype)
-    start = _Search(
-        y, 0 * y, zero, one, jnp.asarray(0), by, 0 * across, jnp.asarray(0), jnp.asarray(False)
-    )
-    end = lax.while_loop(unfinished, attempt, start)
+    start = _Search(y, 0 * y, 0 * one, by, 0 * across, jnp.asarray(0), jnp.asarray(False))
+    end = lax.while_loop(unfinished, step, start)
     # the step that the last Jacobian allows comes for free
     return Found(all_of(end.y + end.dy), end.change, end.steps - 1, end.done)
