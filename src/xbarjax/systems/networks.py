@@ -48,9 +48,10 @@ def perceptron(
 
     In all layers but the last, a diode between this amplifier and the output makes it a precision
     rectifier: the output is `max(z, 0)`, since the feedback divides the voltage across the diode by
-    the gain. A second diode takes the current where `z` is negative. Outputs drive the word lines
-    of the next layer. (Arrays with analog activations: F. Kiani et al., Sci. Adv. 7, eabj4801
-    (2021), doi:10.1126/sciadv.abj4801.)
+    the gain. A second diode takes the current where `z` is negative. The leakage of the first one
+    then leaves up to `-r_feedback i_s` at the output. Outputs drive the word lines of the next
+    layer. (Arrays with analog activations: F. Kiani et al., Sci. Adv. 7, eabj4801 (2021),
+    doi:10.1126/sciadv.abj4801.)
 
     The weights of a layer are `r_feedback (g[0] - g[1])`; conductances for weights `w` are
     `xb.DifferentialPair(g_min, g_max).program(w, 1 / r_feedback)`.
