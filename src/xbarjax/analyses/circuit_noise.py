@@ -39,10 +39,10 @@ from ..kirchhoff.terminals import Ended, Nodal, asked, at_nodes, nodal_of, nodes
 from ..solvers import AutoLadder, Solver, linear_of
 from .admittance import adjoint
 from .dc import finished, solved
+from .dense import equilibrated
 from .nodal import in_one_dtype
 from .noise_sources import around, ends_of, of_cells, require_no_junction, resistances
 from .read import _read
-from .reduction import equilibrated
 from .small_signal import charges_of, dynamic_matrix, growth_of, has_amplifiers, with_poles
 
 ORDER = 8  # of the rule of Gauss in each part of the band
@@ -152,7 +152,7 @@ def _noise(circuit: Circuit, output: str, low, high, temperature, flicker, point
     def at(f) -> dict[str, Array]:
         moved = 2 * np.pi * f * charge
         whole = jnp.block([[stiffness, -moved], [moved, stiffness]])  # of real and imaginary parts
-        found = jax.vmap(equilibrated(whole).solve)(wanted)
+        found = equilibrated(whole).solve(wanted.T).T
         of_nodes = jax.vmap(lambda a: _powers(nodal, z, parts, a, f, temperature))
         real, imaginary = (of_nodes(x) for x in (found[:, :size], found[:, size:]))
         return jax.tree.map(jnp.add, real, imaginary)

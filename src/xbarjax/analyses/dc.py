@@ -26,8 +26,9 @@ from ..kirchhoff.terminals import (
     voltages_of,
 )
 from ..solvers import AutoLadder, Solver
+from .dense import scales
 from .nodal import at_point, bent_laws, dtype_of, in_one_dtype, kirchhoff, linear_laws, resting
-from .reduction import Factors, Reduction, factors, reduction, root, scales
+from .reduction import Factors, Reduction, factors, reduction, root
 from .small_signal import dynamic_matrix, growth_of, has_amplifiers, with_poles
 
 ROUNDING = 64  # in units of rounding: violations of less say nothing

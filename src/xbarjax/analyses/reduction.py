@@ -20,63 +20,10 @@ from jax import lax
 from jaxtyping import Array
 
 from .._types import Scalar
+from .dense import Equilibrated, equilibrated, linear_solve, lost, lower, lu, scales, signs, upper
 
 STEPS = 60  # of Newton's method
 HALVINGS = 12  # of one of its steps
-PROBES = 4  # right-hand sides that look for singular matrices
-
-LOWER = {"left_side": True, "lower": True, "unit_diagonal": True}
-UPPER = {"left_side": True, "lower": False}
-
-
-def scales(matrix: Array) -> tuple[Array, Array, Array]:
-    """Factors of rows and columns, and a matrix in A and V with them: entries of at most 1."""
-    inverse = lambda x: 1 / jnp.where(x > 0, x, 1)
-    size = lax.stop_gradient(jnp.abs(matrix))  # factors cancel, and so do their derivatives
-    rows = inverse(jnp.max(size, axis=1, initial=0))
-    cols = inverse(jnp.max(rows[:, None] * size, axis=0, initial=0))
-    return rows, cols, rows[:, None] * matrix * cols[None, :]
-
-
-def _signs(size: int, dtype) -> Array:
-    """Right-hand sides of signs, so that none is blind to a direction."""
-    return jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], (size, PROBES)), dtype)
-
-
-def _lost(found: Array) -> Array:
-    """Whether solutions for right-hand sides of 1 are so large that rounding takes their digits:
-    their size is a lower bound of the condition number."""
-    share = 1e-3 if found.dtype == jnp.float64 else 5e-2
-    return ~(jnp.max(jnp.abs(found), initial=0) < share / jnp.finfo(found.dtype).eps)
-
-
-class Equilibrated(NamedTuple):
-    """A matrix scaled to entries of at most 1, in LU factors."""
-
-    lu: Array
-    order: Array  # of the rows in the factors
-    rows: Array
-    cols: Array
-
-    def solve(self, b: Array) -> Array:
-        """`A^-1 b`."""
-        return self.cols * self._scaled((self.rows * b)[:, None])[:, 0]
-
-    def _scaled(self, b: Array) -> Array:
-        half = lax.linalg.triangular_solve(self.lu, b[self.order], **LOWER)
-        return lax.linalg.triangular_solve(self.lu, half, **UPPER)
-
-    @property
-    def is_singular(self) -> Array:
-        """Whether the solution is lost in rounding."""
-        return _lost(self._scaled(_signs(self.rows.shape[0], self.rows.dtype)))
-
-
-def equilibrated(matrix: Array) -> Equilibrated:
-    """LU factors of a matrix in A and V, scaled."""
-    rows, cols, scaled = scales(matrix)
-    lu, _, order = lax.linalg.lu(scaled)
-    return Equilibrated(lu, order, rows, cols)
 
 
 class Reduction(eqx.Module):
@@ -102,42 +49,49 @@ class Reduction(eqx.Module):
         return np.setdiff1d(np.arange(self.matrix.shape[0]), self.bent)
 
     def particular(self, b: Array) -> Array:
-        """Unknowns that meet `A_linear z = b` and leave the others 0."""
-        return self.cols * self._scaled((self.rows * b)[:, None])[:, 0]
+        """Unknowns that meet `A_linear z = b` and leave the others 0, for columns `b`."""
+        return self.cols[:, None] * self._scaled(self.rows[:, None] * b)
+
+    def particular_transposed(self, z: Array) -> Array:
+        """The transpose of `particular`."""
+        count = len(self.linear)
+        if not count:
+            return jnp.zeros((0, z.shape[1]), z.dtype)
+        half = lower(self.lu[:count], (self.cols[:, None] * z)[self.order[:count]])
+        return self.rows[:, None] * upper(self.lu[:count], half)
 
     def _scaled(self, b: Array) -> Array:
         count = b.shape[0]
         left = jnp.zeros((self.matrix.shape[0] - count, b.shape[1]), b.dtype)
         if not count:
             return left
-        lu = self.lu[:count]
-        half = lax.linalg.triangular_solve(lu, b, **UPPER, transpose_a=True)
-        inner = lax.linalg.triangular_solve(lu, half, **LOWER, transpose_a=True)
+        half = upper(self.lu[:count], b, transposed=True)
+        inner = lower(self.lu[:count], half, transposed=True)
         return jnp.concatenate([inner, left])[self.place]
 
     @property
     def is_singular(self) -> Array:
         """Whether the linear laws contradict or repeat each other."""
-        return _lost(self._scaled(_signs(len(self.linear), self.matrix.dtype)))
+        return lost(self._scaled(signs(len(self.linear), self.matrix.dtype)))
 
 
 def reduction(matrix: Array, bent: np.ndarray) -> Reduction:
     """The laws of a matrix `A` that are not among the `bent` ones, solved for all but as many
     unknowns."""
     size, count = matrix.shape[0], matrix.shape[0] - len(bent)
-    rows, cols, scaled = scales(matrix)
+    rows, cols, scaled = scales(lax.stop_gradient(matrix))
     linear = np.setdiff1d(np.arange(size), bent)
-    lu, order = scaled[linear].T, jnp.arange(size, dtype=jnp.int32)
+    parts, order = scaled[linear].T, jnp.arange(size, dtype=jnp.int32)
     if count:
-        lu, _, order = lax.linalg.lu(lu)
+        parts, _, order = lu(parts)
     free = jnp.eye(len(bent), dtype=matrix.dtype)
     inner = jnp.zeros((count, len(bent)), matrix.dtype)
     if count and len(bent):
-        inner = -lax.linalg.triangular_solve(lu[:count], lu[count:].T, **LOWER, transpose_a=True)
+        inner = -lower(parts[:count], parts[count:].T, transposed=True)
     place = jnp.argsort(order)
     null = cols[:, None] * jnp.concatenate([inner, free])[place]
     where = tuple(int(k) for k in bent)
-    return Reduction(matrix, rows[linear], cols, lu, order, place, null, where)
+    return Reduction(matrix, rows[linear], cols, parts, order, place, null, where)
 
 
 class Factors(eqx.Module):
@@ -148,19 +102,40 @@ class Factors(eqx.Module):
     small: Equilibrated | None  # of the unknowns that are left; None without nonlinear laws
 
     def solve(self, b: Array) -> Array:
-        """`J^-1 b`."""
+        """`J^-1 b`, for one right-hand side or columns of them. Its derivative is that of the
+        solution."""
+        return linear_solve(self._product, self.apply, self._apply_transposed, b)
+
+    def _product(self, z: Array) -> Array:
+        bent = self.reduction.bent
+        own = self.change @ z[bent]
+        return (self.reduction.matrix @ z).at[bent].add(own, unique_indices=True)
+
+    def apply(self, b: Array) -> Array:
+        """`J^-1 b` by the factors, for columns `b`."""
         parts = self.reduction
         z = parts.particular(b[parts.linear])
         if self.small is None:
             return z
         left = b[parts.bent] - parts.matrix[parts.bent] @ z - self.change @ z[parts.bent]
-        return z + parts.null @ self.small.solve(left)
+        return z + parts.null @ self.small.apply(left)
+
+    def _apply_transposed(self, b: Array) -> Array:
+        parts, bent = self.reduction, self.reduction.bent
+        law = jnp.zeros_like(b)
+        if self.small is not None:
+            own = self.small.apply_transposed(parts.null.T @ b)
+            b = b - parts.matrix[bent].T @ own
+            b = b.at[bent].add(-(self.change.T @ own), unique_indices=True)
+            law = law.at[bent].set(own, unique_indices=True)
+        rest = parts.particular_transposed(b)
+        return law.at[parts.linear].set(rest, unique_indices=True)
 
     @property
     def is_singular(self) -> Array:
         """Whether the solution is lost in rounding."""
-        lost = self.reduction.is_singular
-        return lost if self.small is None else lost | self.small.is_singular
+        gone = self.reduction.is_singular
+        return gone if self.small is None else gone | self.small.is_singular
 
     @property
     def matrix(self) -> Array:
@@ -179,7 +154,8 @@ def factors(parts: Reduction, change: Array) -> Factors:
     """The Jacobian of a circuit whose nonlinear laws have a derivative, in factors."""
     if not len(parts.bent):
         return Factors(parts, change, None)
-    inner = parts.matrix[parts.bent] @ parts.null + change @ parts.null[parts.bent]
+    matrix, still = lax.stop_gradient((parts.matrix[parts.bent], change))
+    inner = matrix @ parts.null + still @ parts.null[parts.bent]
     return Factors(parts, change, equilibrated(inner))
 
 
@@ -219,7 +195,7 @@ def root(
     than the step itself, in units that the scale of no law changes (natural monotonicity; P.
     Deuflhard, Newton Methods for Nonlinear Problems, Springer 2004, section 3.3)."""
     bent, left, dtype = parts.bent, len(parts.bent), b.dtype
-    z_0 = parts.particular(-b[parts.linear])
+    z_0 = parts.particular(-b[parts.linear, None])[:, 0]
     if not left:
         return Found(z_0, jnp.zeros((0, 0), dtype), jnp.asarray(1), jnp.asarray(True))
     rtol = 1e-12 if dtype == jnp.float64 else 1e-5
@@ -238,7 +214,7 @@ def root(
         upper = jnp.concatenate([across + slope @ of, (here + slope @ seen)[:, None]], axis=1)
         whole = jnp.concatenate([upper, jnp.zeros((1, left + 1), dtype).at[0, -1].set(1)])
         by = equilibrated(whole)
-        dy = -by.solve(off)
+        dy = -by.apply(off[:, None])[:, 0]
         return _Search(y, dy, size(dy), by, slope, steps + 1, done)
 
     def step(at: _Search) -> _Search:
@@ -248,7 +224,7 @@ def root(
             part, *_, tries = tried
             y = at.y + part / 2 * at.dy
             off = missed(y)
-            return part / 2, y, off, size(at.by.solve(off)), tries + 1
+            return part / 2, y, off, size(at.by.apply(off[:, None])[:, 0]), tries + 1
 
         def too_far(tried):
             part, _, _, next_, tries = tried
@@ -269,7 +245,8 @@ def root(
         free = parts.order[len(parts.linear) :]
         y = jnp.append(guess[free] / parts.cols[free], 1)
     eye, none = jnp.eye(left + 1, dtype=dtype), jnp.ones((left + 1,), dtype)
-    by = Equilibrated(eye, jnp.arange(left + 1, dtype=jnp.int32), none, none)
+    ordered = jnp.arange(left + 1, dtype=jnp.int32)
+    by = Equilibrated(eye, eye, ordered, ordered, none, none)
     start = _Search(y, 0 * y, 0 * one, by, 0 * across, jnp.asarray(0), jnp.asarray(False))
     end = lax.while_loop(unfinished, step, start)
     # the step that the last Jacobian allows comes for free

@@ -102,7 +102,7 @@ def _response(circuit: Circuit, source: str, bus: str, solver: Solver) -> Respon
     where = lambda n: getattr(n.elements[source], field)
     s = jnp.broadcast_to(where(nodal), (circuit.lanes(source),)).astype(z.dtype)
     missed = jax.jacfwd(lambda s: stated(eqx.tree_at(where, nodal, s), z))(s)
-    moved = -jax.vmap(factors.solve, in_axes=1, out_axes=1)(missed)
+    moved = -factors.solve(missed)
     first, width = nodal.layout.buses[bus]
     gain = moved[first : first + width]
     v_zero = solution.v[bus] - gain @ s

@@ -22,6 +22,7 @@ from ..elements.circuit import Circuit
 from ..kirchhoff.terminals import Nodal, Unknowns, at_nodes, nodes_of, slopes, stored
 from ..solvers import Solver, linear_of
 from .admittance import capacitance
+from .dense import eigenvalues
 from .nodal import with_array
 from .reduction import Factors
 
@@ -33,7 +34,7 @@ def dynamic_matrix(
 ) -> Float[Array, "states states"]:
     """`-K^-1 C` [s] for the unknowns that charges depend on."""
     states, charges = stored(nodal), charges_of(nodal, linear_of(solver), z)
-    moved = jax.vmap(factors.solve, in_axes=1, out_axes=1)(-charges[:, states])
+    moved = factors.solve(-charges[:, states])
     return moved[states]
 
 
@@ -51,7 +52,10 @@ def charges_of(nodal: Nodal, solver: lx.AbstractLinearSolver, z: Unknowns) -> Ar
 def poles_of(matrix: Float[Array, "states states"]) -> Complex[Array, " states"]:
     """Poles [1/s] of a dynamic matrix, the largest real part first; those that are infinitely fast
     are `-inf`."""
-    m = jnp.linalg.eigvals(matrix)
+    return _poles(jnp.linalg.eigvals(matrix), matrix)
+
+
+def _poles(m: Array, matrix: Array) -> Array:
     size = jnp.abs(m)
     finite = size > matrix.shape[0] * jnp.finfo(matrix.dtype).eps * jnp.max(size, initial=0)
     s = jnp.where(finite, 1 / jnp.where(finite, m, 1), -jnp.inf)
@@ -66,7 +70,7 @@ def growth_of(matrix: Float[Array, "states states"]) -> Scalar:
     if not matrix.size:
         return jnp.asarray(-jnp.inf, matrix.dtype)
     matrix = lax.stop_gradient(matrix)
-    by_poles = lambda matrix: jnp.max(poles_of(matrix).real)
+    by_poles = lambda matrix: jnp.max(_poles(eigenvalues(matrix), matrix).real)
     return lax.platform_dependent(matrix, cpu=by_poles, default=_by_norms)
 
 
