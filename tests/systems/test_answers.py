@@ -31,6 +31,7 @@ def with_ones(x: np.ndarray) -> np.ndarray:
     return np.column_stack([x, np.ones(len(x))])
 
 
+@pytest.mark.slow
 def test_a_loop_classifies_wines_as_well_as_logistic_regression() -> None:
     """Within one point of accuracy on average over three halves of the data."""
     data, labels = WINES
@@ -122,6 +123,7 @@ def test_a_sparse_code_is_that_of_lasso(threshold: float) -> None:
     np.testing.assert_array_equal(np.abs(found) > 5e-3, np.abs(want) > 5e-3)
 
 
+@pytest.mark.slow
 def test_a_sparse_code_is_where_the_competitive_algorithm_rests() -> None:
     """`du/dt = b - u - (Phi^T Phi - 1) a` with `a` the soft threshold of `u` (Rozell 2008)."""
     phi, y = dictionary()

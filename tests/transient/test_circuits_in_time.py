@@ -257,6 +257,7 @@ def test_gradients_of_loops_with_slow_lines_are_those_of_differences() -> None:
         assert abs(float(jnp.sum(slope[name] * way)) / want - 1) < 1e-6, name
 
 
+@pytest.mark.slow
 def test_an_array_of_selectors_charges_as_it_does_alone() -> None:
     """`simulate` of an array under drivers and a readout, and of the same as a circuit."""
     cell = xb.AntiparallelDiodes(jnp.asarray(RNG.uniform(1, 3, (3, 2)) * 1e-9), n=2.0)
