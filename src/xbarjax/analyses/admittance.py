@@ -28,7 +28,7 @@ CHUNK = 8  # solves at a time
 
 
 class Affine(NamedTuple):
-    """Currents `y u + i` [A] into an array at terminal voltages `u` [V] close to some."""
+    """Currents `y u + i` [A] into an array, linear in its terminal voltages `u` [V]."""
 
     y: jax.Array  # (terminals, terminals) [S]
     i: jax.Array
@@ -63,7 +63,7 @@ class Resting(AbstractAnswer):
         return self.array.currents(found), found.status
 
     def tangent(self, u: jax.Array) -> Affine:
-        """By one solve of the linearised network per terminal."""
+        """The same, linearised: by one solve of the tangent network per terminal."""
         array, solver = self.array, linear_of(self.solver)
         crossbar = _linearised(array, u, solver)
         each = _of_units(array, crossbar, u, solver, array.entering)
@@ -74,7 +74,7 @@ class Resting(AbstractAnswer):
             return Affine(y, self.asked(u)[0] - y @ u)
         if not (array.sources and cell.is_reciprocal):
             return Affine(y, self.asked(0 * u)[0] if array.sources else 0 * u)
-        # reciprocity: what 1 V at a terminal drives into a source, 1 V of it drives into that
+        # reciprocity: 1 V at a terminal drives into a source as much as 1 V of it into the terminal
         driven = {k: jnp.broadcast_to(x.v, each[k].shape[1:]) for k, x in array.sources.items()}
         return Affine(y, sum((each[k] @ v for k, v in driven.items()), 0 * u))
 
@@ -93,11 +93,11 @@ class Admitting(AbstractAnswer):
 
 
 def capacitance(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> jax.Array:
-    """Change of the charges [C] of an array at its terminals with their voltages [V], as long as
-    these change slowly against its lines: `(terminals, terminals)` [F].
+    """Capacitance [F] of an array at its terminals, `(terminals, terminals)`: charge per voltage.
 
-    With `x_k` the node voltages for 1 V at terminal `k`, and `y_k` those of the adjoint network,
-    it is `y_j C x_k`: the first derivative of the admittance by the frequency `s`."""
+    It holds for voltages that change slowly against the lines of the array. With `x_k` the node
+    voltages for 1 V at terminal `k`, and `y_k` those of the adjoint network, it is `y_j C x_k`: the
+    first derivative of the admittance by the frequency `s`."""
     crossbar = _linearised(array, u, solver)
     c = capacitances(array.array.wires, crossbar.shape, u.dtype)
     v = lambda s: voltages(s.v_row, s.v_col)
@@ -114,9 +114,11 @@ def capacitance(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> 
 def adjoint(
     array: Ended, network: Network, solver: lx.AbstractLinearSolver
 ) -> tuple[Network, Field]:
-    """The network of an array with its shorts as unknowns, and what sources inside it drive into
-    each of its terminals, whose voltages are held: currents [A] per current injected at a node
-    [A], or per electromotive force in a segment [V] over its coefficient, `(terminals, ...)`."""
+    """The network of an array, and the current that sources inside it drive into each terminal.
+
+    Currents of shorts are unknowns of this network, and terminals are held at their voltages. The
+    currents [A], `(terminals, ...)`, are those per current [A] injected at a node, or per
+    electromotive force [V] in a segment over the coefficient of the segment."""
     transposed = factor(network.transpose(), solver)
     network = transposed.network.transpose()
     wanted = _at_terminals(array, network)
@@ -149,7 +151,7 @@ def _at_terminals(array: Ended, network: Network) -> Field:
 
 
 def _linearised(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> Crossbar:
-    """The array with linear cells, those of its tangents at terminal voltages [V]."""
+    """The array with its cells linearised, at given terminal voltages [V]."""
     crossbar, bias = in_one_dtype(array.crossbar, array.bias(u))
     if array.array.is_linear:
         return crossbar
@@ -159,8 +161,8 @@ def _linearised(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> 
 
 
 def _of_units(array: Ended, crossbar: Crossbar, u, solver, seen: Callable[[Solution], Any]) -> Any:
-    """Something seen of the solutions for 1 V at one terminal each, `(terminals, ...)`; the array's
-    own sources are at 0 V, and its gates act through its linear cells."""
+    """What is `seen` of the solutions for 1 V at one terminal after another, `(terminals, ...)`.
+    The array's own sources are at 0 V. Its gates act through the linear cells."""
     size, quiet = u.shape[0], _quiet(array)
     prepared = prepare(circuit_of(crossbar, quiet.bias(jnp.zeros_like(u))), solver)
 
@@ -172,7 +174,7 @@ def _of_units(array: Ended, crossbar: Crossbar, u, solver, seen: Callable[[Solut
 
 
 def of_units(one: Callable[[jax.Array], Any], size: int, dtype, chunk: int = CHUNK) -> Any:
-    """A function of voltages [V] for 1 V at one terminal each, `(terminals, ...)`."""
+    """A function of voltages [V], for 1 V at one terminal after another, `(terminals, ...)`."""
     chunks = -(-size // chunk)
     units = jnp.eye(chunks * chunk, size, dtype=dtype).reshape(chunks, chunk, size)
     found = lax.map(jax.vmap(one), units)

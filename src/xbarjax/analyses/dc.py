@@ -64,10 +64,11 @@ def solve(
 ) -> CircuitSolution:
     """Solves a circuit for its operating point.
 
-    The unknowns are the voltages of all buses and the currents of ideal sources (modified nodal
-    analysis). An array enters by its exact admittance, which takes one solve of its network per
-    terminal; a linear one has it once, another one in every step of Newton's method. The result is
-    corrected by a read of every array at the voltages found.
+    The unknowns are the voltages of buses and the currents of ideal sources (modified nodal
+    analysis). A voltage source that drives an end of an array and nothing else is part of the
+    array, and its bus is no unknown. An array enters by its exact admittance, which takes one solve
+    of its network per terminal: once for linear cells, in every step of Newton's method for others.
+    The result is corrected by a read of every array at the voltages found.
 
     **Arguments:**
 

@@ -1,7 +1,8 @@
 """Dense systems of a circuit in LU factors.
 
-In a batch on a CPU, matrices are factored and solved one after another: two batches of LAPACK calls
-at once may each hold a thread, wait for the other's, and never end (jaxlib 0.10.2, two cores)."""
+On a CPU, the matrices of a batch are factored and solved one after another. Two batched LAPACK
+calls that run at once may each hold a thread, wait for that of the other, and never end (jaxlib
+0.10.2, two cores)."""
 
 import functools
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def upper(factors: Array, b: Array, *, transposed: bool = False) -> Array:
 
 
 def scales(matrix: Array) -> tuple[Array, Array, Array]:
-    """Factors of rows and columns, and a matrix in A and V with them: entries of at most 1."""
+    """Scales of the rows and columns of a matrix, and the scaled matrix: entries of at most 1."""
     inverse = lambda x: 1 / jnp.where(x > 0, x, 1)
     size = jnp.abs(matrix)
     rows = inverse(jnp.max(size, axis=1, initial=0))
@@ -75,29 +76,29 @@ def scales(matrix: Array) -> tuple[Array, Array, Array]:
 
 
 def signs(size: int, dtype: Any) -> Array:
-    """Right-hand sides of signs, so that none is blind to a direction."""
+    """Right-hand sides of random signs: no direction is likely to be orthogonal to all of them."""
     return jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], (size, PROBES)), dtype)
 
 
 def lost(found: Array) -> Array:
-    """Whether solutions for right-hand sides of 1 are so large that rounding takes their digits:
-    their size is a lower bound of the condition number."""
+    """Whether rounding takes the digits of solutions, which are those of a scaled matrix for
+    right-hand sides of 1 or -1. Their size is a lower bound of the condition number."""
     share = 1e-3 if found.dtype == jnp.float64 else 5e-2
     return ~(jnp.max(jnp.abs(found), initial=0) < share / jnp.finfo(found.dtype).eps)
 
 
 class Equilibrated(eqx.Module):
-    """A matrix scaled to entries of at most 1, in LU factors."""
+    """A matrix, and its LU factors with rows and columns scaled to entries of at most 1."""
 
     matrix: Array
     lu: Array
     order: Array  # of the rows in the factors
     place: Array  # of each row in this order
-    rows: Array
+    rows: Array  # scales
     cols: Array
 
     def solve(self, b: Array) -> Array:
-        """`A^-1 b`, for one right-hand side or columns of them. Its derivative is that of the
+        """`A^-1 b`, for one right-hand side or several as columns. The derivative is that of the
         solution."""
         return linear_solve(lambda x: self.matrix @ x, self.apply, self.apply_transposed, b)
 
@@ -125,14 +126,15 @@ def linear_solve(
     transposed: Callable[[Array], Array],
     b: Array,
 ) -> Array:
-    """The solution of `product(x) = b` by functions that solve for columns."""
+    """The solution `x` of `product(x) = b`, given functions that solve it and its transpose for
+    columns of right-hand sides."""
     one = b.ndim == 1
     columns = lambda of: lambda _, b: of(b[:, None])[:, 0] if one else of(b)
     return lax.custom_linear_solve(product, b, columns(solve), columns(transposed))
 
 
 def equilibrated(matrix: Array) -> Equilibrated:
-    """LU factors of a matrix in A and V, scaled."""
+    """A matrix in LU factors, with rows and columns scaled."""
     rows, cols, scaled = scales(lax.stop_gradient(matrix))
     factors, _, order = lu(scaled)
     return Equilibrated(matrix, factors, order, jnp.argsort(order).astype(jnp.int32), rows, cols)

@@ -30,7 +30,7 @@ def in_one_dtype(circuit: Circuit) -> Circuit:
 
 
 def dtype_of(tree: Any) -> Any:
-    """The dtype of a circuit whose numbers have one."""
+    """The dtype of a circuit, the same for all of its numbers."""
     leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
     return leaves[0].dtype if leaves else jnp.asarray(0.0).dtype
 
@@ -65,7 +65,7 @@ def at_point(
 
 
 def linear_laws(nodal: Nodal, answers: Answers, z: Unknowns) -> tuple[Array, Array]:
-    """The laws `A z + b` of linear elements and arrays: `A` and `b`. Arrays are asked at `z`."""
+    """`A` and `b` of the laws `A z + b` of linear elements and linear arrays, the latter at `z`."""
     law = lambda z: stated(nodal, z, counts=_is_linear)
     matrix = slopes(nodal, z, counts=_is_linear).dense(nodal.layout.size)
     rest = law(0 * z)
@@ -78,22 +78,22 @@ def linear_laws(nodal: Nodal, answers: Answers, z: Unknowns) -> tuple[Array, Arr
 
 
 def with_array(matrix: Array, nodes: Any, y: Array) -> Array:
-    """A Jacobian with the admittance of an array."""
+    """A Jacobian with the admittance of an array added at its nodes."""
     return jnp.pad(matrix, ((0, 2), (0, 2))).at[nodes[:, None], nodes[None, :]].add(y)[:-2, :-2]
 
 
 class Bent(NamedTuple):
-    """The nonlinear laws of a circuit in terms of the unknowns that they depend on."""
+    """Positions of the nonlinear laws, which are also those of the unknowns they depend on."""
 
     where: np.ndarray  # positions of these unknowns, and of the laws
     size: int  # number of all unknowns
 
     def whole(self, z: Array) -> Unknowns:
-        """All unknowns, 0 but for these."""
+        """All unknowns, given these; the others are 0."""
         return jnp.zeros((self.size,), z.dtype).at[self.where].set(z, unique_indices=True)
 
     def places(self, nodes: Any) -> Any:
-        """Positions among these unknowns; ground and nodes that do not exist lie behind them."""
+        """Positions of nodes among these unknowns. Ground and nodes that do not exist come last."""
         inside = np.full(self.size + 2, len(self.where) + 1)
         inside[self.where], inside[self.size] = np.arange(len(self.where)), len(self.where)
         return (inside if isinstance(nodes, np.ndarray) else jnp.asarray(inside))[nodes]

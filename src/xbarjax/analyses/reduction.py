@@ -1,13 +1,14 @@
-"""Laws that are nonlinear in a few unknowns only: all others are eliminated, once.
+"""Circuits with few nonlinear unknowns: their linear laws are solved once, before Newton's method.
 
-A circuit has laws `A z + b + f(z) = 0`, where `f` changes a few of them, by as many of the unknowns
-`z`. The linear laws alone determine all but as many unknowns `w`:
+The laws of a circuit are `A z + b + f(z) = 0`. Only `m` of the laws have a part in `f`, which
+depends on `m` of the unknowns `z`. All other laws are linear. They determine the unknowns but for
+`m` of them, `w`:
 
     z = s z_0 + Z w,    with  A_linear z_0 = -b_linear,  A_linear Z = 0,  s = 1.
 
-Newton's method then runs in `w`, whose size is that of the nonlinear part. The unknowns that are
-left are chosen by the pivots of LU factors of `A_linear^T`, which also exist where a nonlinear
-element hangs on an ideal source.
+Newton's method runs in `w` and `s` alone. The pivots of LU factors of `A_linear^T` choose which
+unknowns are `w`. These factors exist also where an ideal source fixes the voltage of a nonlinear
+element.
 """
 
 from collections.abc import Callable
@@ -33,9 +34,9 @@ class Reduction(eqx.Module):
     rows: Array  # scales of the linear laws
     cols: Array  # scales of all unknowns
     lu: Array  # of the scaled linear laws, transposed
-    order: Array  # of the unknowns in the factors: those that are eliminated first
+    order: Array  # of the unknowns in the factors: eliminated ones first, then those that are left
     place: Array  # of each unknown in this order
-    null: Array  # Z, without scales: the unknowns for each of those that are left
+    null: Array  # Z: all unknowns, for 1 in each scaled unknown that is left
     _bent: tuple[int, ...] = eqx.field(static=True)
 
     @property
@@ -49,7 +50,7 @@ class Reduction(eqx.Module):
         return np.setdiff1d(np.arange(self.matrix.shape[0]), self.bent)
 
     def particular(self, b: Array) -> Array:
-        """Unknowns that meet `A_linear z = b` and leave the others 0, for columns `b`."""
+        """`z` with `A_linear z = b`, for columns `b`; the unknowns that are left are 0."""
         return self.cols[:, None] * self._scaled(self.rows[:, None] * b)
 
     def particular_transposed(self, z: Array) -> Array:
@@ -76,8 +77,8 @@ class Reduction(eqx.Module):
 
 
 def reduction(matrix: Array, bent: np.ndarray) -> Reduction:
-    """The laws of a matrix `A` that are not among the `bent` ones, solved for all but as many
-    unknowns."""
+    """The linear laws of a matrix `A`, which are all rows but the `bent` ones, solved for all
+    unknowns but as many."""
     size, count = matrix.shape[0], matrix.shape[0] - len(bent)
     rows, cols, scaled = scales(lax.stop_gradient(matrix))
     linear = np.setdiff1d(np.arange(size), bent)
@@ -102,7 +103,7 @@ class Factors(eqx.Module):
     small: Equilibrated | None  # of the unknowns that are left; None without nonlinear laws
 
     def solve(self, b: Array) -> Array:
-        """`J^-1 b`, for one right-hand side or columns of them. Its derivative is that of the
+        """`J^-1 b`, for one right-hand side or several as columns. The derivative is that of the
         solution."""
         return linear_solve(self._product, self.apply, self._apply_transposed, b)
 
@@ -144,14 +145,14 @@ class Factors(eqx.Module):
         return self.reduction.matrix.at[at].add(self.change)
 
     def sizes(self, z: Array) -> Array:
-        """Sums of the sizes of all terms of each law at given unknowns."""
+        """For each law, the sum of the sizes of its terms at given unknowns."""
         parts, z = self.reduction, jnp.abs(z)
         own = jnp.abs(self.change) @ z[parts.bent]
         return (jnp.abs(parts.matrix) @ z).at[parts.bent].add(own)
 
 
 def factors(parts: Reduction, change: Array) -> Factors:
-    """The Jacobian of a circuit whose nonlinear laws have a derivative, in factors."""
+    """The Jacobian of a circuit in factors; `change` is the derivative of its nonlinear laws."""
     if not len(parts.bent):
         return Factors(parts, change, None)
     matrix, still = lax.stop_gradient((parts.matrix[parts.bent], change))
@@ -187,13 +188,15 @@ def root(
     change: Callable[[Array], Array],
     guess: Array | None,
 ) -> Found:
-    """A zero of `A z + b + f(z)`, by Newton's method from `guess`, or from `z = 0` and sources that
-    rise with each step.
+    """A zero of `A z + b + f(z)`, by Newton's method from `guess`.
 
-    `law` gives `f` of the nonlinear laws for the unknowns that these depend on, `change` its
-    derivative. A step is halved until the simplified Newton step from its end is clearly shorter
-    than the step itself, in units that the scale of no law changes (natural monotonicity; P.
-    Deuflhard, Newton Methods for Nonlinear Problems, Springer 2004, section 3.3)."""
+    Without a guess, it starts at `z = 0` and `s = 0`, as if the sources in the linear laws were
+    off. They rise with the steps.
+
+    `law` is `f` as a function of the unknowns that it depends on, `change` its derivative. A step
+    is halved until the next one, with the Jacobian kept, is clearly shorter. The lengths of both do
+    not depend on the scales of laws (natural monotonicity; P. Deuflhard, Newton Methods for
+    Nonlinear Problems, Springer 2004, section 3.3)."""
     bent, left, dtype = parts.bent, len(parts.bent), b.dtype
     z_0 = parts.particular(-b[parts.linear, None])[:, 0]
     if not left:

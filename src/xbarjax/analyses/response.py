@@ -23,7 +23,8 @@ class Response(eqx.Module):
     **Attributes:**
 
     - `gain`: volts per ampere [ohm] or per volt [1], `(nodes, lanes)`.
-    - `v_zero`: voltages [V] of the bus at zero, as of offsets and other sources, `(nodes,)`.
+    - `v_zero`: voltages [V] of the bus at `s = 0`, from offsets and other sources, `(nodes,)`; of a
+        nonlinear circuit, those of its linearisation.
     - `growth`, `residual`, `status`: as of a `CircuitSolution`.
     """
 
@@ -60,7 +61,7 @@ def response(circuit: Circuit, source: str, bus: str, *, solver: Solver = AutoLa
 
 
 def response_of(circuit: Circuit, source: str, bus: str, solver: Solver) -> Response:
-    """What `response` returns, also of a circuit that has none: see its `status`."""
+    """What `response` returns, but without its errors for a circuit that has none: see `status`."""
     if not isinstance(circuit, Circuit):
         raise TypeError(f"circuit is {described(circuit)}; pass an xb.Circuit of xb.elements.")
     sources = sources_of(circuit)

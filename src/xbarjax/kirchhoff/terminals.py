@@ -1,9 +1,10 @@
 """Kirchhoff's law at the buses of a circuit: modified nodal analysis.
 
-Unknowns are the voltages [V] of all nodes and what elements have of their own: currents [A] of
-ideal sources, drives of amplifiers. The first rows are Kirchhoff's current law at the nodes, the
-others the elements' own laws. (C.-W. Ho, A. Ruehli, P. Brennan, IEEE Trans. Circuits Syst. 22, 504
-(1975), doi:10.1109/TCS.1975.1084079.)
+Unknowns are the voltages [V] of nodes and what elements have of their own: currents [A] of ideal
+sources, drives of amplifiers. A bus that joins one end of an array with a voltage source to ground,
+and with nothing else, is no unknown: the source is part of the array (`Ended`). The first rows are
+Kirchhoff's current law at the nodes, the others the elements' own laws. (C.-W. Ho, A. Ruehli, P.
+Brennan, IEEE Trans. Circuits Syst. 22, 504 (1975), doi:10.1109/TCS.1975.1084079.)
 """
 
 from collections.abc import Callable
@@ -130,7 +131,7 @@ class Nodal(eqx.Module):
 
 
 def nodal_of(circuit: Circuit, *, driven: bool = True) -> Nodal:
-    """A circuit as nodal analysis takes it; unless `driven`, with all sources as elements."""
+    """A circuit as nodal analysis takes it. Unless `driven`, all sources are elements."""
     ends: dict[str, list[tuple[str, str, Pick]]] = {}
     for name, element in sorted(circuit.elements.items()):
         for key, end in element.terminals.items():

@@ -26,9 +26,11 @@ class AbstractHardware(eqx.Module):
     def effective(
         self, mapping: AbstractMapping, g: Stack, solver: lx.AbstractLinearSolver
     ) -> tuple[PerCell, Stack]:
-        """The matrix [S] that it computes with, `(rows, cols)`, in logical columns, and by how much
-        each cell counts in it: an estimate of its change with the cell's conductance, above 0 and
-        at most 1, `(arrays, rows, physical)`."""
+        """The matrix [S] that it computes with, and by how much each cell counts in it.
+
+        The matrix is `(rows, cols)`, in logical columns. How much a cell counts is an estimate of
+        the change of its entry with its conductance, above 0 and at most 1, `(arrays, rows,
+        physical)`."""
 
 
 class OpenArrays(AbstractHardware):
@@ -51,11 +53,12 @@ class OpenArrays(AbstractHardware):
 class InverseLoop(AbstractHardware):
     """A loop that solves linear systems, in place of arrays that multiply.
 
-    Its answer to source values `i` is `x = -M^-T i`. Compensation makes the matrix `M`, found from
-    the loop's own response `dx/di`, proportional to the one that was meant: with wires, the finite
-    gain and the output resistance of amplifiers, and inverters. Column gains apply to its inputs:
-    with `gain * i` [A], the answer is `-(zero + k weights)^-T i`. `k` and `zero` are those of the
-    mapping; a pair has `zero = 0`. (Open arrays are compensated with the same steps.)
+    Its answer to source values `i` is `x = -M^-T i`. The matrix `M`, found from the loop's own
+    response `dx/di`, includes wires, inverters, and the finite gain and output resistance of
+    amplifiers. Compensation makes its columns proportional to those of the matrix that was meant.
+    Column gains apply to the inputs: with `gain * i` [A], the answer is `-(zero + k weights)^-T i`.
+    `k` and `zero` are those of the mapping; a pair has `zero = 0`. (Open arrays are compensated
+    with the same steps.)
 
     Stability is no part of it: `xb.solve` of the compensated loop says whether it is stable.
 

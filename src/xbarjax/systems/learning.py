@@ -35,8 +35,8 @@ def regression(
 ) -> Float[Array, "features outputs"]:
     """Weights that a loop fits: `w` minimises `|X w - t|`, up to wires, gain and programming.
 
-    The features are programmed into both arrays of `loops.least_squares`. One solution of the loop
-    gives the weights of every output, whose targets are its currents.
+    The features are programmed into both arrays of `loops.least_squares`; targets are currents into
+    the loop. One solution of the loop (`xb.response`) gives the weights of all outputs.
 
     **Arguments:**
 
@@ -83,10 +83,10 @@ def classifier(
 ) -> Float[Array, "features classes"]:
     """Weights of a linear classifier that a loop learns in one step.
 
-    It is the regression of targets 1 for the class of a sample and -1 for all others, by which
-    Z. Sun, G. Pedretti, A. Bricalli, D. Ielmini (Sci. Adv. 6, eaay2378 (2020),
-    doi:10.1126/sciadv.aay2378) train logistic regression with the pseudoinverse of the data. The
-    class of a sample is the largest entry of its features times the weights.
+    It is the regression of targets that are 1 for the class of a sample and -1 for all others. The
+    class of a sample is the largest entry of its features times the weights. (Z. Sun, G. Pedretti,
+    A. Bricalli, D. Ielmini, Sci. Adv. 6, eaay2378 (2020), doi:10.1126/sciadv.aay2378, who train
+    logistic regression so, with the pseudoinverse of the data.)
 
     **Arguments:** as of `regression`, with
 

@@ -91,12 +91,13 @@ def least_squares(
 ) -> Circuit:
     """A loop that fits a linear model: `x = -G^+ i` minimises `|G x + i|`.
 
-    A first array takes the residual `v = -r_feedback (G x + i)` at amplifiers with feedback, a
-    second one sums `G^T v` at the inputs of amplifiers without, which drive "x" until it is 0. The
-    loop is stable with amplifiers of one pole if `G` has full column rank and no inverters are
-    needed. The poles of inverters may make a signed loop unstable, unless the amplifiers that drive
-    "x" are slower than all others by enough. (Z. Sun, G. Pedretti,
-    A. Bricalli, D. Ielmini, Sci. Adv. 6, eaay2378 (2020), doi:10.1126/sciadv.aay2378.)
+    A first array and the source feed amplifiers with feedback. Their outputs are the residual
+    `v = -r_feedback (G x + i)`. A second array sums the currents `G^T v` at the inputs of
+    amplifiers without feedback, which drive "x" until the sum is 0. The loop is stable with
+    amplifiers of one pole if `G` has full column rank and no inverters are needed. The poles of
+    inverters may make a signed loop unstable. It is stable with an `integrator` that is slower than
+    all other amplifiers by enough. (Z. Sun, G. Pedretti, A. Bricalli, D. Ielmini, Sci. Adv. 6,
+    eaay2378 (2020), doi:10.1126/sciadv.aay2378.)
 
     **Arguments:** as for `inverse`, with
 
@@ -174,11 +175,11 @@ def sparse_code(
 
         r_feedback / 2 |G x + i|^2 + i_threshold |x|_1.
 
-    It is a `least_squares` loop with one more current into each node "q": that of an amplifier
-    which saturates at `+-v_threshold` with the sign of `x`, through a resistor
-    `v_threshold / i_threshold`. Where `x` is 0, it takes up any current of the residual up to
-    `i_threshold`. These are the conditions of rest of the locally competitive algorithm with a soft
-    threshold (C. Rozell, D. Johnson, R. Baraniuk, B. Olshausen, Neural Computation 20, 2526
+    It is a `least_squares` loop with one more current into each node "q", through a resistor
+    `v_threshold / i_threshold`. The resistor is driven by an amplifier that inverts the sign of `x`
+    and saturates at `+-v_threshold`. Where `x` is 0, its current balances that of the residual, up
+    to `i_threshold`. These are the conditions of rest of the locally competitive algorithm with a
+    soft threshold (C. Rozell, D. Johnson, R. Baraniuk, B. Olshausen, Neural Computation 20, 2526
     (2008)). Zeros come out as voltages below about `v_threshold / gain_threshold`.
 
     The gain of the signs is within the loop: it is stable with an `integrator` that is slower than
@@ -216,10 +217,10 @@ def resting(
 ) -> CircuitSolution:
     """The operating point that an `eigenvector` loop grows into.
 
-    It is found without a transient. With amplifiers of no swing, small currents into the loop lead
-    to voltages along the eigenvector. The search starts from these, enlarged until the largest are
-    far beyond the swing and the others within it. `growth` of the solution tells that the loop
-    stays where it is found.
+    It is found without a transient. If amplifiers had no limits, small currents into the loop would
+    lead to voltages along the eigenvector. The search starts from these voltages, enlarged until
+    the largest is several times the swing. The solution's `growth` is negative: the loop stays
+    where it is found.
 
     **Arguments:**
 

@@ -105,8 +105,8 @@ def by_loops(
 ) -> Bank:
     """Loops that multiply by the inverses of matrices.
 
-    Each loop is solved once, wires and amplifiers included (`xb.response`); a product then costs
-    one small matrix.
+    Each loop is solved once, wires and amplifiers included (`xb.response`). Applying it is then a
+    product with one small matrix.
 
     **Arguments:**
 
@@ -124,7 +124,7 @@ def by_loops(
     **Returns:** a `Bank`. **Errors:** those of `xb.solve`, as for a loop that is unstable.
     """
     keys = jax.random.split(key, len(blocks))
-    # one by one: in jaxlib 0.10.2, two LAPACK solves of batches wait for each other's threads
+    # one by one: one compiled program serves all, in the memory of one
     solved = lambda block, key: _solved(block, key, mapping, vary, wires, amplifier, r_in)
     parts = [solved(block, key) for block, key in zip(blocks, keys)]
     found, scale = jax.tree.map(lambda *x: jnp.stack(x), *parts)
@@ -151,7 +151,7 @@ class Domains(eqx.Module):
 
     **Attributes:**
 
-    - `nodes`: unknowns of each domain, `(domains, size)`; `unknowns` where a domain has fewer.
+    - `nodes`: unknowns of each domain, `(domains, size)`, filled up with the number `unknowns`.
     - `owned`: whether this domain gives the answer for an unknown, `(domains, size)`. Each unknown
         has one owner.
     - `unknowns`: their number.
@@ -229,8 +229,8 @@ def blocks_of(matrix: BCOO, domains: Domains) -> Blocks:
 def prolongation(matrix: BCOO, domains: Domains) -> Float[Array, "unknowns coarse"]:
     """Unknowns for a unit of each coarse unknown: 1 on the own unknowns of one domain, smoothed by
     a damped Jacobi step (smoothed aggregation: P. Vanek, J. Mandel, M. Brezina, Computing 56, 179
-    (1996), doi:10.1007/BF02238511). There are as many as domains or, with columns of zeros, as the
-    unknowns of one."""
+    (1996), doi:10.1007/BF02238511). There is one column per domain, and columns of zeros if a
+    domain has more unknowns than there are domains."""
     n, (count, size) = domains.unknowns, domains.nodes.shape
     own = jnp.where(domains.owned, domains.nodes, n)
     ones = jnp.zeros((n + 1, max(count, size)), matrix.dtype)
@@ -241,7 +241,7 @@ def prolongation(matrix: BCOO, domains: Domains) -> Float[Array, "unknowns coars
 
 
 def _filled(blocks: Blocks) -> Blocks:
-    """Matrices whose lacking unknowns, with rows of zeros, have the largest diagonal entry."""
+    """Matrices with their largest diagonal entry in rows of zeros, which stand for no unknown."""
     lacking = ~jnp.any(blocks != 0, axis=2)
     diagonal = jnp.abs(jnp.diagonal(blocks, axis1=1, axis2=2))
     largest = jnp.max(diagonal, axis=1, keepdims=True)
@@ -251,8 +251,9 @@ def _filled(blocks: Blocks) -> Blocks:
 class Schwarz(eqx.Module):
     """An approximate inverse of a matrix: one analog inverse per domain, and a coarse one.
 
-    `z` takes from each domain its own unknowns of the answer to the residual `r` there. What is
-    left, `r - A z`, is summed over domains and corrected by the coarse inverse.
+    Every domain solves for the residual `r` at its unknowns, and `z` takes those that it owns from
+    this answer. What is left, `r - A z`, is brought to the coarse unknowns by the transposed
+    prolongation, and the coarse inverse corrects `z`.
 
     Calling it with a residual, `(unknowns,)`, gives `z`. With converters, this is no linear
     function: use it in a flexible method, such as FGMRES (Y. Saad, SIAM J. Sci. Comput. 14, 461

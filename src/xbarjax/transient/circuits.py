@@ -5,8 +5,11 @@ stage of length `d` solves
 
     F(z, t) + (Q(z) - Q_h) / d = 0,
 
-where `Q_h` is the charge that the stages before it leave. Charge is integrated, so that it is
-conserved to rounding, whatever the voltages do.
+where `Q_h` follows from the charges before the step and after its first stage. What is integrated
+is charge, so that it is conserved to rounding.
+
+An array with line capacitance keeps the voltages across all its capacitors from stage to stage. In
+a stage it is an array without memory, whose admittance at its terminals includes its capacitors.
 """
 
 from collections.abc import Mapping
@@ -86,7 +89,7 @@ class _Lines(NamedTuple):
 
 class _State(NamedTuple):
     z: Array
-    charge: Array  # [C], and of the elements' own laws
+    charge: Array  # [C] at every node, and what the elements' own laws store
     slope: Array  # its change at the end of the last step
     lines: dict[str, _Lines]
     x: dict[str, Field]  # drops and segment currents of these arrays
@@ -257,7 +260,7 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     for wave in volts:
         least = jnp.maximum(least, lax.stop_gradient(jnp.max(jnp.abs(wave.v))))
     if steps is None and len(volts) < len(waves):
-        # currents from rest: a small part of where they would lead to
+        # from rest, errors count against a small part of the voltages that the currents lead to
         peaks = {name: _peak(wave) for name, wave in waves.items()}
         peak, *_ = solved(driven(circuit, peaks, ts[0]), solver)
         led = FAINT * lax.stop_gradient(jnp.max(jnp.abs(peak[: layout.nodes]), initial=0))

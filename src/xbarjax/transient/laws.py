@@ -44,8 +44,7 @@ class End(NamedTuple):
 
 
 class Staged(AbstractAnswer):
-    """An array with line capacitance in a stage, in which its capacitors start from voltages
-    `held` [V]."""
+    """An array with line capacitance in a stage. Its capacitors start from voltages `held` [V]."""
 
     array: Ended
     stage: Stage
@@ -104,12 +103,12 @@ def entering(array: Ended, stage: Stage, tangent: Network | None, x: Field) -> A
 
 
 class Laws(eqx.Module):
-    """The laws of a circuit in a stage of `d` [s], in which charges start from `before` [C]."""
+    """The laws of a circuit in a stage of `d` [s]. Charges start from `before` [C]."""
 
     nodal: Nodal
     still: dict[str, AbstractAnswer]
     moving: dict[str, Staged]
-    tangents: dict[str, Affine]  # of the linear ones, for their admittances
+    tangents: dict[str, Affine]  # of moving arrays with linear cells: their admittances in a stage
     before: Array
     d: Scalar
 
@@ -129,8 +128,8 @@ class Laws(eqx.Module):
         return total, ends, lax.stop_gradient(said)
 
     def judged(self, z: Array, missed: Array, by: Factors) -> tuple[Scalar, Array]:
-        """The largest violation [A] of Kirchhoff's current law, and whether it is one of
-        rounding."""
+        """The largest violation [A] of Kirchhoff's current law, and whether all of them are within
+        tolerance and rounding."""
         nodes, dtype = self.nodal.layout.nodes, z.dtype
         z, missed, by = lax.stop_gradient((z, missed, by))
         off = jnp.abs(missed[:nodes])
@@ -144,7 +143,7 @@ class Laws(eqx.Module):
         return (stated(self.nodal, z, charges=True) - self.before) / self.d
 
     def linear(self, z: Array) -> Array:
-        """The right-hand side `b` of laws `A z + b` of linear elements and arrays."""
+        """`b` of the laws `A z + b` of linear elements and linear arrays."""
         nodal, zero = self.nodal, 0 * z
         counts = lambda element: element.is_linear
         total = stated(nodal, zero, counts=counts) - self.before / self.d
