@@ -12,8 +12,10 @@ largest eigenvalue of the effective matrix, wires included, as tuning would find
 
 - angle: between the voltages and the vector of `networkx.pagerank`.
 - programmed: between the eigenvector of the programmed conductances, computed digitally, and that
-  vector. What is left is due to the loop: the amplifiers clip the largest entries.
-- top: pages among the first ten of both.
+  vector. The rest of the angle is due to the loop: to wires and, above all, to amplifiers that clip
+  the largest entries.
+- top: pages among the first ten of both. Nine pages rank above all others, which tie, so that the
+  tenth is chance.
 """
 
 import time
