@@ -19,8 +19,8 @@ from .small_signal import dynamic_matrix, poles_of
 def poles(circuit: Circuit, *, solver: Solver = AutoLadder()) -> Complex[jax.Array, " states"]:
     """Poles of a circuit around its operating point: it is stable if no real part is positive.
 
-    There is one pole per amplifier and per node with a capacitor; of those that constraints leave
-    without dynamics it is `-inf`. Lines with capacitance count as their capacitance at the
+    There is one pole per amplifier and per node with a capacitor. Where other elements fix what
+    such a one stores, its pole is `-inf`. Lines with capacitance count as their capacitance at the
     terminals: the poles are exact where lines are fast against the rest of the circuit. Let `tau`
     be the slowest time constant of the array between ideal terminals (`slowest_mode`). Of 1247
     poles `p` of random 5x5 loops, up to `tau |p| = 0.1`, nine in ten have a relative error below
