@@ -234,8 +234,9 @@ def figure(result: dict[str, Any]) -> Figure:
     width = max(len(result["loss"]) // 5, 1)
     mean = np.convolve(result["loss"], np.ones(width) / width, "valid")
     middle.plot(np.arange(len(mean)) + width / 2, mean, "k-", label=f"mean of {width} batches")
-    middle.set(xlabel="step through the circuit", ylabel="cross-entropy", yscale="log")
-    middle.legend(fontsize=8)
+    middle.set(xlabel="step through the circuit", ylabel="cross-entropy [1]", yscale="log")
+    middle.set_ylim(top=1.5)  # room for the legend
+    middle.legend(fontsize=8, loc="upper center")
     rows = {"software": "in software", "programmed": "programmed", "trained": "trained in\ncircuit"}
     values = [100 * result[row] for row in rows]
     right.plot(values, list(rows.values()), "ko")

@@ -207,8 +207,8 @@ def figure(cases: list[dict]) -> Figure:
     for arm, mark in ((LOOPS, "o"), (ARRAYS, "x"), ("one level", "^")):
         part = [median(case, arm) / median(case, "ILU(0)") for case in cases]
         right.plot(part, range(len(cases)), mark, color="0", mfc="none", label=arm)
-    right.axvline(0.5, color="0.6", lw=1)
-    right.axvline(1.0, color="0.6", lw=1, ls="--")
+    right.axvline(0.5, color="0.6", lw=1, label="half of ILU(0)")
+    right.axvline(1.0, color="0.6", lw=1, ls="--", label="ILU(0)")
     right.set(xlabel="iterations over those with ILU(0) [1]", xlim=(0, None))
     right.set_yticks(range(len(cases)), names)
     right.invert_yaxis()

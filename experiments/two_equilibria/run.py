@@ -212,7 +212,8 @@ def figure(result: dict[str, Any]) -> Figure:
     for key, look in (("first", "ko-"), ("second", "ks--"), ("all", "k:")):
         label = {"first": "first array", "second": "second array", "all": "both"}[key]
         right.semilogx(GAINS, [row[f"{key}_degrees"] for row in rows], look, ms=4, label=label)
-    right.set(xlabel="gain of the amplifiers", ylabel="angle [degrees]", yticks=range(0, 181, 30))
+    right.set(xlabel="gain of the amplifiers [1]", ylabel="angle [degrees]")
+    right.set_yticks(range(0, 181, 30))
     right.set_title(f"symmetric, nudge of {NUDGE:g} S", fontsize=10)
     for panel, where in ((left, "lower center"), (middle, "center right"), (right, "upper left")):
         panel.legend(fontsize=8, loc=where)
