@@ -147,7 +147,7 @@ def spread_errors() -> list[dict[str, Any]]:
 
 
 def dense_errors() -> list[dict[str, Any]]:
-    """The same for uniform matrices, whose cells have 1 to 100 uS; and cells at the lower bound
+    """The same for uniform matrices, whose cells have 1 to 80 uS; and cells at the lower bound
     that the compensated array would need below it."""
     found = []
     for kind in MAPPINGS:
