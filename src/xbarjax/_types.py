@@ -310,3 +310,22 @@ def require_bits(bits: int, name: str) -> None:
     """Raises `ValueError` unless `bits` is a whole number from 1 to 16."""
     if not (isinstance(bits, int) and 1 <= bits <= 16):
         raise ValueError(f"{name} is {bits}; it must be a whole number of bits from 1 to 16.")
+
+
+def require_gain_and_swing(gain: Any, v_low: Any, v_high: Any) -> None:
+    """Raises `ValueError` for a gain of an amplifier that is not positive, and for a swing [V] with
+    one end, without a width, or of an infinite gain."""
+    if not everywhere(lambda gain: gain > 0, gain):
+        raise ValueError(f"gain is {np.min(gain)}; it must be positive, or inf if ideal.")
+    if (v_low is None) != (v_high is None):
+        raise ValueError("a swing needs two ends: give both v_low and v_high, or neither.")
+    if v_low is None:
+        return
+    require_finite(v_low, "v_low", "V")
+    require_finite(v_high, "v_high", "V")
+    if not everywhere(lambda low, high: low < high, v_low, v_high):
+        raise ValueError(f"v_low = {v_low} must lie below v_high = {v_high}.")
+    if not everywhere(lambda gain: ~np.isinf(gain), gain):
+        raise ValueError(
+            "gain is inf, but an amplifier with a swing needs a finite gain, such as 1e5."
+        )

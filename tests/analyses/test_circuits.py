@@ -410,7 +410,7 @@ GROUNDED = {"x": el.Resistor("x", "0", 1.0)}
         (lambda: arrayed(r=el.Resistor(el.Pick("x", [3]), "e", 1.0)), "picks node 3 of bus 'x'"),
         (lambda: el.Resistor("a", "b", -1.0), r"r is -1.0 ohm; it must be 0 .ideal. to inf"),
         (lambda: el.OpAmp(minus="a", out="b", gain=-1.0), "gain is -1.0; it must be positive"),
-        (lambda: el.OpAmp(minus="a", out="b", v_low=-1.0), "a swing has two ends"),
+        (lambda: el.OpAmp(minus="a", out="b", v_low=-1.0), "a swing needs two ends"),
         (lambda: xb.poles(inverse(G, G[0])), "amplifier 'amps' has no gbw"),
         (lambda: xb.poles(arrayed(r=el.Resistor("x", "e", 1.0))), "the circuit has no poles"),
         (

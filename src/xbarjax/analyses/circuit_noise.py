@@ -33,17 +33,18 @@ from ..elements import AbstractNoisyElement, Array as ArrayElement, Device
 from ..elements.circuit import Circuit
 from ..kirchhoff.circuit import circuit_of, in_one_dtype as crossbar_in_one_dtype
 from ..kirchhoff.islands import determined
+from ..kirchhoff.laws import asked
 from ..kirchhoff.network import Field
-from ..kirchhoff.solution import Status, usable
-from ..kirchhoff.terminals import Ended, Nodal, asked, at_nodes, nodal_of, nodes_of
+from ..kirchhoff.solution import usable
+from ..kirchhoff.terminals import Ended, Nodal, at_nodes, nodal_of, nodes_of
 from ..solvers import AutoLadder, Solver, linear_of
 from .admittance import adjoint
-from .dc import finished, solved
+from .dc import finished, solved, with_growth
 from .dense import equilibrated
 from .nodal import in_one_dtype
 from .noise_sources import around, ends_of, of_cells, require_no_junction, resistances
 from .read import _read
-from .small_signal import charges_of, dynamic_matrix, growth_of, has_amplifiers, with_poles
+from .small_signal import charges_of
 
 ORDER = 8  # of the rule of Gauss in each part of the band
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
@@ -132,12 +133,7 @@ def _noise(circuit: Circuit, output: str, low, high, temperature, flicker, point
     dtype = z.dtype
     low, high, temperature = (x.astype(dtype) for x in (low, high, temperature))
     flicker = {name: x.astype(dtype) for name, x in flicker.items()}
-    status = solution.status
-    if has_amplifiers(circuit):
-        moving = nodal_of(with_poles(circuit), driven=False)
-        growth = growth_of(dynamic_matrix(moving, solver, *lax.stop_gradient((z, by))))
-        unstable = jnp.where(~(growth <= 0), int(Status.UNSTABLE), 0)
-        status = status | jnp.where(usable(status), unstable, 0)
+    status = with_growth(circuit, solver, z, by, solution, driven=False).status
     parts = {
         name: _correlations(
             array, at_nodes(z, nodes_of(nodal, array)), solver, temperature, flicker[name]

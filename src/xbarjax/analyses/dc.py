@@ -13,25 +13,24 @@ from .._types import described
 from ..elements.circuit import Circuit
 from ..kirchhoff.advice import ADVICE, finish, general
 from ..kirchhoff.judgement import status
+from ..kirchhoff.laws import bent, faults_of, stored, voltages_of
 from ..kirchhoff.solution import Solution, Status, usable
-from ..kirchhoff.terminals import (
-    Layout,
-    Nodal,
-    Unknowns,
-    bent,
-    faults_of,
-    nodal_of,
-    stored,
-    through,
-    voltages_of,
-)
+from ..kirchhoff.terminals import Layout, Nodal, Unknowns, nodal_of
 from ..solvers import AutoLadder, Solver
 from .dense import scales
-from .nodal import at_point, bent_laws, dtype_of, in_one_dtype, kirchhoff, linear_laws, resting
+from .nodal import (
+    allowed,
+    at_point,
+    bent_laws,
+    dtype_of,
+    in_one_dtype,
+    kirchhoff,
+    linear_laws,
+    resting,
+    tolerance_of,
+)
 from .reduction import Factors, Reduction, factors, reduction, root
 from .small_signal import dynamic_matrix, growth_of, has_amplifiers, with_poles
-
-ROUNDING = 64  # in units of rounding: violations of less say nothing
 
 
 class CircuitSolution(eqx.Module):
@@ -196,15 +195,15 @@ def _point(
 
         _, moved = jax.jvp(missed, primals, tangents)
         dz = -factors(*known(*primals, z, parts)).solve(moved)
-        return out, (dz, *(jax.tree.map(_still, x) for x in (parts, *counts)))
+        return out, (dz, *(jax.tree.map(still, x) for x in (parts, *counts)))
 
     found.defjvp(rule)
     z, parts, steps, converged = found(arrays, guess)
     return z, factors(*known(arrays, z, parts)), steps, converged
 
 
-def _still(x: Array) -> Any:
-    """No change of an array."""
+def still(x: Array) -> Any:
+    """The tangent of an array that does not change."""
     whole = jnp.issubdtype(x.dtype, jnp.inexact)
     return jnp.zeros_like(x) if whole else np.zeros(x.shape, jax.dtypes.float0)
 
@@ -224,16 +223,12 @@ def _judged(nodal: Nodal, z, by: Factors, missed, arrays) -> Array:
     """Status of a solution: whether Kirchhoff's law and the elements' own laws hold."""
     z, by, missed = lax.stop_gradient((z, by, missed))
     nodes = nodal.layout.nodes
-    tolerance = 1e-8 if z.dtype == jnp.float64 else 1e-4
-    currents = [jnp.max(jnp.abs(x)) for x in through(nodal, z).values()]
-    currents += [jnp.max(jnp.abs(s.i_cell)) for s in arrays.values()]
-    i = lax.stop_gradient(jnp.max(jnp.stack(currents)))
+    cells = [jnp.max(jnp.abs(s.i_cell)) for s in arrays.values()]
+    i, enough = allowed(nodal, z, by, cells)
     at_nodes, at_laws = missed[:nodes], missed[nodes:]
     v = jnp.max(jnp.abs(z[:nodes]), initial=0)
-    # where no current flows, the rounding of those that voltages would drive is all there is
-    rounding = ROUNDING * jnp.finfo(z.dtype).eps * by.sizes(z)
-    holds = jnp.all(jnp.abs(at_nodes) <= tolerance * i + rounding[:nodes])
-    holds &= jnp.max(jnp.abs(at_laws), initial=0) <= tolerance * jnp.maximum(v, i)
+    holds = jnp.all(jnp.abs(at_nodes) <= enough)
+    holds &= jnp.max(jnp.abs(at_laws), initial=0) <= tolerance_of(z.dtype) * jnp.maximum(v, i)
     finite = jnp.all(jnp.isfinite(z))
     known = jnp.all(jnp.isfinite(by.reduction.matrix)) & jnp.all(jnp.isfinite(by.change))
     singular = by.is_singular & known

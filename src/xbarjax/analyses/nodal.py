@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._types import in_dtype, require_enough, widest
+from .._types import Scalar, in_dtype, require_enough, widest
 from ..elements import AbstractElement
 from ..elements.circuit import Circuit
+from ..kirchhoff.laws import bent, slopes, stated, through
 from ..kirchhoff.solution import Solution
-from ..kirchhoff.terminals import Nodal, Unknowns, added, at_nodes, bent, nodes_of, slopes, stated
+from ..kirchhoff.terminals import Nodal, Unknowns, added, at_nodes, nodes_of
 from ..solvers import Solver
 from .admittance import AbstractAnswer, Resting
+from .reduction import Factors
 
 Law: TypeAlias = Callable[[Array], Array]
+ROUNDING = 64  # units of rounding of all currents at a node: a smaller violation does not count
 
 
 def in_one_dtype(circuit: Circuit) -> Circuit:
@@ -66,8 +69,8 @@ def at_point(
 
 def linear_laws(nodal: Nodal, answers: Answers, z: Unknowns) -> tuple[Array, Array]:
     """`A` and `b` of the laws `A z + b` of linear elements and linear arrays, the latter at `z`."""
-    law = lambda z: stated(nodal, z, counts=_is_linear)
-    matrix = slopes(nodal, z, counts=_is_linear).dense(nodal.layout.size)
+    law = lambda z: stated(nodal, z, counts=is_linear)
+    matrix = slopes(nodal, z, counts=is_linear).dense(nodal.layout.size)
     rest = law(0 * z)
     for answer in answers.values():
         if answer.array.array.is_linear:
@@ -129,7 +132,7 @@ def bent_elements(nodal: Nodal, *, charges: bool) -> tuple[Law, Law]:
     """The currents or charges of nonlinear elements and their derivative, as functions of the
     unknowns that these depend on."""
     of = Bent(bent(nodal), nodal.layout.size)
-    options = {"charges": charges, "counts": _is_bent}
+    options = {"charges": charges, "counts": is_bent}
 
     def change(z):
         each = slopes(nodal, of.whole(z), **options)
@@ -139,9 +142,27 @@ def bent_elements(nodal: Nodal, *, charges: bool) -> tuple[Law, Law]:
     return lambda z: stated(nodal, of.whole(z), **options)[of.where], change
 
 
-def _is_linear(element: AbstractElement) -> bool:
+def tolerance_of(dtype: Any) -> float:
+    """Largest violation of a law, relative to the largest current or voltage."""
+    return 1e-8 if dtype == jnp.float64 else 1e-4
+
+
+def allowed(nodal: Nodal, z: Unknowns, by: Factors, more: list[Array]) -> tuple[Scalar, Array]:
+    """The largest current [A] of elements and `more`, and the largest violation [A] of Kirchhoff's
+    current law at each node that counts as none."""
+    nodes, dtype = nodal.layout.nodes, z.dtype
+    currents = [jnp.max(jnp.abs(x)) for x in through(nodal, z).values()]
+    i = jnp.max(jnp.stack([*currents, *more, jnp.zeros((), dtype)]))
+    # where no current flows, the rounding of those that voltages would drive is all there is
+    rounding = ROUNDING * jnp.finfo(dtype).eps * by.sizes(z)[:nodes]
+    return i, tolerance_of(dtype) * i + rounding
+
+
+def is_linear(element: AbstractElement) -> bool:
+    """Whether the laws of an element are linear."""
     return element.is_linear
 
 
-def _is_bent(element: AbstractElement) -> bool:
+def is_bent(element: AbstractElement) -> bool:
+    """Whether they are not."""
     return not element.is_linear

@@ -8,8 +8,9 @@ from jaxtyping import Complex
 from .._types import described
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
+from ..kirchhoff.laws import stored
 from ..kirchhoff.solution import usable
-from ..kirchhoff.terminals import nodal_of, stored
+from ..kirchhoff.terminals import nodal_of
 from ..solvers import AutoLadder, Solver
 from .dc import finished, solved
 from .nodal import in_one_dtype

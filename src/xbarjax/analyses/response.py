@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import described
-from ..elements.circuit import Circuit
+from ..elements.circuit import Circuit, require_bus, sources_of
 from ..elements.sources import DRIVEN
-from ..kirchhoff.terminals import nodal_of, stated
+from ..kirchhoff.laws import stated
+from ..kirchhoff.terminals import nodal_of
 from ..solvers import AutoLadder, Solver
 from .dc import finished, solved, with_growth
 from .nodal import in_one_dtype
@@ -72,25 +73,6 @@ def response_of(circuit: Circuit, source: str, bus: str, solver: Solver) -> Resp
         )
     require_bus(circuit, bus)
     return _response(circuit, source, bus, solver)
-
-
-def sources_of(circuit: Circuit) -> list[str]:
-    """Names of the sources of a circuit."""
-    return [name for name, element in circuit.elements.items() if type(element) in DRIVEN]
-
-
-def with_values(circuit: Circuit, source: str, values: Float[Array, " lanes"]) -> Circuit:
-    """The circuit with other values [A or V] of a source."""
-    field = DRIVEN[type(circuit.elements[source])]
-    return eqx.tree_at(lambda c: getattr(c.elements[source], field), circuit, values)
-
-
-def require_bus(circuit: Circuit, bus: str) -> None:
-    """Raises `ValueError` for a bus that the circuit does not have."""
-    if bus not in circuit.buses:
-        raise ValueError(
-            f"bus is {bus!r}; the buses of the circuit are {', '.join(map(repr, circuit.buses))}."
-        )
 
 
 @eqx.filter_jit

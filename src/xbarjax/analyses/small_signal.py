@@ -19,7 +19,8 @@ from jaxtyping import Array, Complex, Float
 from .._types import Scalar
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
-from ..kirchhoff.terminals import Nodal, Unknowns, at_nodes, nodes_of, slopes, stored
+from ..kirchhoff.laws import slopes, stored
+from ..kirchhoff.terminals import Nodal, Unknowns, at_nodes, nodes_of
 from ..solvers import Solver, linear_of
 from .admittance import capacitance
 from .dense import eigenvalues

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from .._types import described, is_concrete
 from .array import Array
 from .element import GROUND, AbstractElement, Pick
+from .sources import DRIVEN
 
 
 class Circuit(eqx.Module):
@@ -178,3 +180,22 @@ def _require_connected(circuit: Circuit) -> None:
     for bus in circuit.buses:
         if bus not in touched:
             raise ValueError(f"buses names {bus!r}, but no element touches it.")
+
+
+def sources_of(circuit: Circuit) -> list[str]:
+    """Names of the sources of a circuit."""
+    return [name for name, element in circuit.elements.items() if type(element) in DRIVEN]
+
+
+def with_values(circuit: Circuit, source: str, values: Float[jax.Array, " lanes"]) -> Circuit:
+    """The circuit with other values [A or V] of a source."""
+    field = DRIVEN[type(circuit.elements[source])]
+    return eqx.tree_at(lambda c: getattr(c.elements[source], field), circuit, values)
+
+
+def require_bus(circuit: Circuit, bus: str) -> None:
+    """Raises `ValueError` for a bus that the circuit does not have."""
+    if bus not in circuit.buses:
+        raise ValueError(
+            f"bus is {bus!r}; the buses of the circuit are {', '.join(map(repr, circuit.buses))}."
+        )

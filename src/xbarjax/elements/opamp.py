@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import (
-    everywhere,
     optional,
     physical,
     require_finite,
+    require_gain_and_swing,
     require_nonnegative,
     require_positive,
 )
@@ -73,26 +73,13 @@ class OpAmp(AbstractNoisyElement):
     holds: ClassVar[tuple[str, ...]] = ("out",)
 
     def __check_init__(self):
-        if not everywhere(lambda gain: gain > 0, self.gain):
-            raise ValueError(f"gain is {np.min(self.gain)}; it must be positive, inf if ideal.")
         if self.gbw is not None:
             require_positive(self.gbw, "gbw", "Hz")
         require_finite(self.v_offset, "v_offset", "V")
         require_nonnegative(self.r_out, "r_out", "ohm", open_allowed=False)
         require_nonnegative(self.e_n, "e_n", "V/sqrt(Hz)", open_allowed=False)
         require_nonnegative(self.i_n, "i_n", "A/sqrt(Hz)", open_allowed=False)
-        if (self.v_low is None) != (self.v_high is None):
-            raise ValueError("a swing has two ends: give both v_low and v_high, or neither.")
-        if self.v_low is None or self.v_high is None:
-            return
-        require_finite(self.v_low, "v_low", "V")
-        require_finite(self.v_high, "v_high", "V")
-        if not everywhere(lambda low, high: low < high, self.v_low, self.v_high):
-            raise ValueError(f"v_low = {self.v_low} must lie below v_high = {self.v_high}.")
-        if not everywhere(lambda gain: ~np.isinf(gain), self.gain):
-            raise ValueError(
-                "gain is inf, but an amplifier with a swing needs a finite one: 1e5 if in doubt."
-            )
+        require_gain_and_swing(self.gain, self.v_low, self.v_high)
 
     @property
     def terminals(self) -> dict[str, Pick]:

@@ -2,7 +2,6 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._types import (
@@ -12,6 +11,7 @@ from .._types import (
     optional,
     physical,
     require_finite,
+    require_gain_and_swing,
     require_nonnegative,
     require_positive,
 )
@@ -91,21 +91,8 @@ class Tia(AbstractClampedReadout, AbstractReadoutInTime):
         require_nonnegative(self.r_f, "r_f", "ohm", open_allowed=False)
         require_finite(self.v_ref, "v_ref", "V")
         require_finite(self.v_offset, "v_offset", "V")
-        if not everywhere(lambda gain: gain > 0, self.gain):
-            raise ValueError(f"gain is {np.min(self.gain)}; it must be positive, or inf if ideal.")
-        if (self.v_low is None) != (self.v_high is None):
-            raise ValueError("a swing needs two ends: give both v_low and v_high, or neither.")
-        if self.v_low is None or self.v_high is None:
-            return
-        require_finite(self.v_low, "v_low", "V")
-        require_finite(self.v_high, "v_high", "V")
-        if not everywhere(lambda low, high: low < high, self.v_low, self.v_high):
-            raise ValueError(f"v_low = {self.v_low} must lie below v_high = {self.v_high}.")
-        if not everywhere(lambda gain: ~np.isinf(gain), self.gain):
-            raise ValueError(
-                "gain is inf, but an amplifier with a swing needs a finite gain, such as 1e5."
-            )
-        if not everywhere(lambda r: r != 0, self.r_f):
+        require_gain_and_swing(self.gain, self.v_low, self.v_high)
+        if self.v_low is not None and not everywhere(lambda r: r != 0, self.r_f):
             raise ValueError(
                 "r_f is 0 ohm, but an amplifier with a swing needs a feedback, r_f > 0."
             )

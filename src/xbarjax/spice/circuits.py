@@ -15,9 +15,10 @@ from .._types import described
 from ..drive.waveform import Waveform
 from ..elements import AbstractElement, Array
 from ..elements.circuit import Circuit
+from ..elements.sources import DRIVEN
 from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.terminals import Ended, nodal_of, nodes_of
-from ..transient.circuits import DRIVEN, waves_of
+from ..transient.circuits import waves_of
 from .deck import (
     CHECK,
     OPTIONS,

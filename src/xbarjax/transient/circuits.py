@@ -35,20 +35,13 @@ from ..analyses.nodal import (
 from ..analyses.reduction import factors
 from ..drive.waveform import Waveform
 from ..elements import AbstractElement, VoltageSource
-from ..elements.circuit import Circuit
-from ..elements.sources import DRIVEN
+from ..elements.circuit import Circuit, sources_of, with_values
 from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.companion import Charge, voltages
+from ..kirchhoff.laws import stated, through
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, usable
-from ..kirchhoff.terminals import (
-    added,
-    at_nodes,
-    nodal_of,
-    nodes_of,
-    stated,
-    through,
-)
+from ..kirchhoff.terminals import added, at_nodes, nodal_of, nodes_of
 from .adaptive import AbstractStep, equal_steps, follow, knots_of
 from .laws import Laws, Staged, end_of_stage, entering, reduced
 from .sdirk2 import ERROR, GAMMA
@@ -190,16 +183,15 @@ class _Step(AbstractStep):
 
 def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circuit:
     """The circuit with its sources at a moment [s]."""
-    names = list(waves)
-    field = lambda element: DRIVEN[type(element)]
-    where = lambda c: [getattr(c.elements[name], field(c.elements[name])) for name in names]
-    full = lambda name: jnp.broadcast_to(waves[name](t, middle), (circuit.lanes(name),))
-    return eqx.tree_at(where, circuit, [full(name) for name in names])
+    for name, wave in waves.items():
+        values = jnp.broadcast_to(wave(t, middle), (circuit.lanes(name),))
+        circuit = with_values(circuit, name, values)
+    return circuit
 
 
 def waves_of(circuit: Circuit, waveforms: Mapping[str, Waveform] | Waveform) -> dict[str, Waveform]:
     """The waveforms of a circuit's sources, by name."""
-    sources = [k for k, x in circuit.elements.items() if type(x) in DRIVEN]
+    sources = sources_of(circuit)
     if isinstance(waveforms, Waveform):
         if len(sources) != 1:
             raise ValueError(

@@ -5,32 +5,30 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array
 
 from .._types import Scalar
 from ..analyses.admittance import AbstractAnswer, Affine, of_units, tangent_cell
-from ..analyses.nodal import Law, bent_elements, bent_laws, linear_laws, with_array
+from ..analyses.dc import still
+from ..analyses.nodal import (
+    Law,
+    allowed,
+    bent_elements,
+    bent_laws,
+    is_linear,
+    linear_laws,
+    with_array,
+)
 from ..analyses.reduction import Factors, Reduction, factors, reduction, root
 from ..cells import AbstractCell
 from ..kirchhoff.circuit import at_gates
 from ..kirchhoff.companion import Charge
 from ..kirchhoff.judgement import status
+from ..kirchhoff.laws import bent, faults_of, slopes, stated
 from ..kirchhoff.network import Field, Network
-from ..kirchhoff.terminals import (
-    Ended,
-    Nodal,
-    added,
-    at_nodes,
-    bent,
-    faults_of,
-    nodes_of,
-    slopes,
-    stated,
-    through,
-)
-from .stage import ROUNDING, Dynamic, Stage
+from ..kirchhoff.terminals import Ended, Nodal, added, at_nodes, nodes_of
+from .stage import Dynamic, Stage
 
 
 class End(NamedTuple):
@@ -130,14 +128,9 @@ class Laws(eqx.Module):
     def judged(self, z: Array, missed: Array, by: Factors) -> tuple[Scalar, Array]:
         """The largest violation [A] of Kirchhoff's current law, and whether all of them are within
         tolerance and rounding."""
-        nodes, dtype = self.nodal.layout.nodes, z.dtype
         z, missed, by = lax.stop_gradient((z, missed, by))
-        off = jnp.abs(missed[:nodes])
-        i = [jnp.max(jnp.abs(x)) for x in through(self.nodal, z).values()]
-        tolerance = 1e-8 if dtype == jnp.float64 else 1e-4
-        enough = tolerance * jnp.max(jnp.stack([*i, jnp.zeros((), dtype)]))
-        enough += ROUNDING * jnp.finfo(dtype).eps * by.sizes(z)[:nodes]
-        return jnp.max(off, initial=0), jnp.all(off <= enough)
+        off = jnp.abs(missed[: self.nodal.layout.nodes])
+        return jnp.max(off, initial=0), jnp.all(off <= allowed(self.nodal, z, by, [])[1])
 
     def _stored(self, z: Array) -> Array:
         return (stated(self.nodal, z, charges=True) - self.before) / self.d
@@ -145,9 +138,8 @@ class Laws(eqx.Module):
     def linear(self, z: Array) -> Array:
         """`b` of the laws `A z + b` of linear elements and linear arrays."""
         nodal, zero = self.nodal, 0 * z
-        counts = lambda element: element.is_linear
-        total = stated(nodal, zero, counts=counts) - self.before / self.d
-        total += stated(nodal, zero, counts=counts, charges=True) / self.d
+        total = stated(nodal, zero, counts=is_linear) - self.before / self.d
+        total += stated(nodal, zero, counts=is_linear, charges=True) / self.d
         for name, answer in (self.still | self.moving).items():
             if answer.array.array.is_linear:
                 nodes = nodes_of(nodal, answer.array)
@@ -167,8 +159,7 @@ class Laws(eqx.Module):
 def reduced(nodal: Nodal, still, tangents: dict[str, Affine], z: Array, d: Scalar) -> Reduction:
     """The linear laws of a stage of `d` [s]."""
     matrix, _ = linear_laws(nodal, still, z)
-    counts = lambda element: element.is_linear
-    matrix += slopes(nodal, z, counts=counts, charges=True).dense(nodal.layout.size) / d
+    matrix += slopes(nodal, z, counts=is_linear, charges=True).dense(nodal.layout.size) / d
     for name, (y, _) in tangents.items():
         matrix = with_array(matrix, nodes_of(nodal, nodal.arrays[name]), y)
     return reduction(matrix, bent(nodal))
@@ -196,11 +187,7 @@ def end_of_stage(laws: Laws, guess: Array, parts: Reduction) -> tuple[Array, Arr
         where = bent(laws.nodal)
         parts = reduced(laws.nodal, laws.still, laws.tangents, z, laws.d)
         dz = -factors(parts, laws.bent()[1](z[where])).solve(moved)
-        return (z, change, converged), (dz, jnp.zeros_like(change), _none(converged))
+        return (z, change, converged), (dz, jnp.zeros_like(change), still(converged))
 
     found.defjvp(rule)
     return found(arrays, *lax.stop_gradient((guess, parts)))
-
-
-def _none(x: Array) -> Any:
-    return np.zeros(x.shape, jax.dtypes.float0)

@@ -29,10 +29,8 @@ from .._types import (
     require_bits,
     require_positive,
 )
-from ..analyses.dc import solve as solve_circuit
 from ..analyses.operating_point import prepare
 from ..analyses.read import read
-from ..analyses.response import require_bus, sources_of, with_values
 from ..crossbar import Crossbar, require_crossbar
 from ..drive.waveform import step
 from ..elements.circuit import Circuit
@@ -49,7 +47,7 @@ from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, usable
 from ..solvers import AutoLadder, Factored, Solver, solve
 from .sdirk2 import followed
-from .simulate import simulate
+from .settled import entered, errors
 
 # relative change of a time constant from one iteration to the next; in float32 1e-6
 ENOUGH = 1e-7
@@ -195,30 +193,15 @@ def settling_time(
         return scale / 2 ** (bits + 1)
 
     if isinstance(crossbar, Circuit):
-        waves = {name: step(v, edge) for name, v in _values(crossbar, v_in).items()}
         if bus is None:
             raise ValueError(f"bus is None; name the one that settles: {list(crossbar.buses)}.")
-        require_bus(crossbar, bus)
         if points < 2:
             raise ValueError(f"points is {points}; it must be at least 2.")
-        end = crossbar
-        for name, wave in waves.items():
-            end = with_values(end, name, wave.v[-1])
-        settled = solve_circuit(end, solver=solver)
-        seen = jnp.linspace(edge, until, points)
-        ts = jnp.concatenate([jnp.zeros_like(seen[:1]), seen])
-        found = simulate(
-            crossbar,
-            waves,
-            ts,
-            rtol=rtol,
-            steps_per_interval=steps_per_interval,
-            max_steps=max_steps,
-            solver=solver,
-        )
-        off = found.v[bus] - settled.v[bus][None]
-        time = _entered(ts, off, band(settled.v[bus]), jnp.asarray(points))
-        return jnp.where(usable(settled.status | found.status), time, jnp.nan)
+        ts = jnp.concatenate([0 * edge[None], jnp.linspace(edge, until, points)])
+        options = {"rtol": rtol, "steps_per_interval": steps_per_interval, "max_steps": max_steps}
+        off, settled, status = errors(crossbar, v_in, edge, ts, bus, solver=solver, **options)
+        time = entered(ts, off, band(settled), jnp.asarray(points))
+        return jnp.where(usable(status), time, jnp.nan)
     require_crossbar(crossbar)
     if (bus, steps_per_interval) != (None, None):
         raise ValueError("bus and steps_per_interval are for circuits; an array has its readout.")
@@ -234,26 +217,6 @@ def settling_time(
     wave = step(v_in, edge)
     found, status = _settling(crossbar, wave, ts, rtol, max_steps, solver, still, band(still))
     return finish(found, status)
-
-
-def _values(circuit: Circuit, given: Values | Mapping[str, Values]) -> dict[str, Array]:
-    """What sources set after the edge [V or A], per lane, by their names."""
-    sources = sources_of(circuit)
-    if not isinstance(given, Mapping):
-        if len(sources) != 1:
-            raise ValueError(
-                f"v_in is for one of {len(sources)} sources ({', '.join(sources)}): pass a"
-                " dictionary by their names."
-            )
-        given = {sources[0]: given}
-    for name in given:
-        if name not in sources:
-            raise ValueError(
-                f"v_in names {name!r}, which is no source of the circuit: its sources are"
-                f" {', '.join(map(repr, sources)) or 'none'}."
-            )
-    full = lambda name, v: jnp.broadcast_to(as_physical(v, "v_in"), (circuit.lanes(name),))
-    return {name: full(name, v) for name, v in given.items()}
 
 
 class _Array(eqx.Module):
@@ -334,26 +297,6 @@ def _settling(crossbar, wave, ts, rtol, max_steps, solver, settled, band):
     start, knots, found = followed(crossbar, wave, ts, rtol, None, max_steps, solver)
     output = jnp.concatenate([start.last.output[None], found.outputs[0].output])
     t = knots.times(jnp.concatenate([jnp.zeros((1,), found.ends.dtype), found.ends]))
-    time = _entered(t, output - settled[None], band, found.taken)
+    time = entered(t, output - settled[None], band, found.taken)
     status = found.state.stats.status
     return jnp.where(usable(status), time, jnp.nan), status
-
-
-def _entered(t: Array, off: Array, band: Scalar, taken: Array) -> Array:
-    """Time [s] from which on an error `off`, `(times, outputs)` at `t`, of which `taken` steps
-    count, stays within the band."""
-    steps = t.size - 1
-    counts = jnp.arange(steps + 1) <= taken
-    outside = (jnp.abs(off) > band) & counts[:, None]
-    last = steps - jnp.argmax(outside[::-1], axis=0)  # last step that begins outside
-    ever, never = jnp.any(outside, axis=0), last >= taken
-    at = lambda x, k: jnp.take_along_axis(x, jnp.minimum(k, steps)[None], axis=0)[0]
-    before, after = jnp.abs(at(off, last)), jnp.abs(at(off, last + 1))
-    same = at(off, last) * at(off, last + 1) > 0
-    safe = same & (before > after)
-    ratio = jnp.where(safe, before / jnp.where(safe, after, 1), 2)
-    inside = jnp.log(jnp.where(safe, before / band, 1)) / jnp.log(ratio)
-    straight = (before - band) / jnp.where(before + after > 0, before + after, 1)
-    part = jnp.where(safe, inside, straight)
-    t_0, t_1 = t[jnp.minimum(last, steps)], t[jnp.minimum(last + 1, steps)]
-    return jnp.where(ever, jnp.where(never, jnp.inf, t_0 + part * (t_1 - t_0)), 0.0)
