@@ -120,6 +120,8 @@ CASES: list[tuple[str, str, str, list[str]]] = [
      ["element 'a'", "3.0", "xb.elements"]),
     ("an array to solve", "xb.solve(make())", "TypeError",
      ["circuit", "a Crossbar", "xb.Circuit"]),
+    ("a solver for a method", "xb.solve(xb.systems.loops.inverse(g[:2], v[:2]),"
+     " method=xb.LadderCG())", "TypeError", ["method", "a LadderCG", "xb.NewtonKrylov()"]),
     ("a matrix for cells of an element", "xb.elements.Array(g, rows='x', cols='e')", "TypeError",
      ["cell", "(3, 2)", "xb.Ohmic(g)"]),
     ("a matrix to select in", "xb.schemes.half(g, 0, 0, 1.0)", "TypeError", ["xb.Crossbar("]),

@@ -31,6 +31,10 @@ from .analyses.equilibrium_propagation import (
     equilibrium_propagation as equilibrium_propagation,
 )
 from .analyses.integrate import integrate as integrate
+from .analyses.methods import (
+    Admittance as Admittance,
+    NewtonKrylov as NewtonKrylov,
+)
 from .analyses.noise import (
     Noise as Noise,
     noise as noise,

@@ -65,7 +65,7 @@ class Resting(AbstractAnswer):
     def tangent(self, u: jax.Array) -> Affine:
         """The same, linearised: by one solve of the tangent network per terminal."""
         array, solver = self.array, linear_of(self.solver)
-        crossbar = _linearised(array, u, solver)
+        crossbar = linearised(array, u, solver)
         each = _of_units(array, crossbar, u, solver, array.entering)
         rows = [each[end] for end in array.terminals]
         y = jnp.concatenate(rows, axis=1).T if rows else jnp.zeros((0, 0), u.dtype)
@@ -98,7 +98,7 @@ def capacitance(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> 
     It holds for voltages that change slowly against the lines of the array. With `x_k` the node
     voltages for 1 V at terminal `k`, and `y_k` those of the adjoint network, it is `y_j C x_k`: the
     first derivative of the admittance by the frequency `s`."""
-    crossbar = _linearised(array, u, solver)
+    crossbar = linearised(array, u, solver)
     c = capacitances(array.array.wires, crossbar.shape, u.dtype)
     v = lambda s: voltages(s.v_row, s.v_col)
     x = y = _of_units(array, crossbar, u, solver, v)
@@ -150,7 +150,7 @@ def _at_terminals(array: Ended, network: Network) -> Field:
     return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
 
 
-def _linearised(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> Crossbar:
+def linearised(array: Ended, u: jax.Array, solver: lx.AbstractLinearSolver) -> Crossbar:
     """The array with its cells linearised, at given terminal voltages [V]."""
     crossbar, bias = in_one_dtype(array.crossbar, array.bias(u))
     if array.array.is_linear:

@@ -18,7 +18,9 @@ from ..kirchhoff.solution import Solution, Status, usable
 from ..kirchhoff.terminals import Layout, Nodal, Unknowns, nodal_of
 from ..solvers import AutoLadder, Solver
 from .dense import scales
+from .methods import AbstractMethod, Admittance
 from .nodal import (
+    Answers,
     allowed,
     at_point,
     bent_laws,
@@ -59,7 +61,11 @@ class CircuitSolution(eqx.Module):
 
 
 def solve(
-    circuit: Circuit, *, solver: Solver = AutoLadder(), start: Circuit | None = None
+    circuit: Circuit,
+    *,
+    solver: Solver = AutoLadder(),
+    method: AbstractMethod = Admittance(),
+    start: Circuit | None = None,
 ) -> CircuitSolution:
     """Solves a circuit for its operating point.
 
@@ -73,6 +79,10 @@ def solve(
 
     - `circuit`: the circuit.
     - `solver`: solver of the arrays, as of `read`.
+    - `method`: how the arrays enter: by their exact admittance, as said above, or by a few reads
+        with `NewtonKrylov()`. This is much faster for voltages of large arrays in a compiled
+        function, which computes nothing that is not used. `growth`, and with it the `status` of a
+        circuit with amplifiers, takes the admittance in either case.
     - `start`: the same circuit with other numbers, such as a source that is on: its operating point
         is where the search starts, stable or not. Of a circuit with several operating points, this
         chooses one. By default sources rise from zero.
@@ -89,7 +99,11 @@ def solve(
         raise TypeError(f"circuit is {described(circuit)}; pass an xb.Circuit of xb.elements.")
     if start is not None:
         _require_alike(circuit, start)
-    found = _solve(circuit, solver, start)
+    if not isinstance(method, AbstractMethod):
+        raise TypeError(
+            f"method is {described(method)}; pass xb.Admittance() or xb.NewtonKrylov()."
+        )
+    found = _solve(circuit, solver, method, start)
     return finished(circuit, solver, found, found.status)
 
 
@@ -110,11 +124,16 @@ def _require_alike(circuit: Circuit, start: Circuit) -> None:
 
 
 @eqx.filter_jit
-def _solve(circuit: Circuit, solver: Solver, start: Circuit | None) -> CircuitSolution:
+def _solve(
+    circuit: Circuit, solver: Solver, method: AbstractMethod, start: Circuit | None
+) -> CircuitSolution:
     circuit, guess = in_one_dtype(circuit), None
     if start is not None:
-        guess = lax.stop_gradient(_point(nodal_of(in_one_dtype(start)), solver, None)[0])
-    z, by, solution = solved(circuit, solver, guess=guess)
+        guess = lax.stop_gradient(_point(nodal_of(in_one_dtype(start)), solver, method, None)[0])
+    z, by, solution = solved(circuit, solver, guess=guess, method=method)
+    if not method.is_exact:
+        nodal = nodal_of(circuit)
+        by = factors(*_parts(nodal, resting(nodal, solver), z))
     return with_growth(circuit, solver, z, by, solution)
 
 
@@ -140,11 +159,16 @@ def with_growth(
 
 
 def solved(
-    circuit: Circuit, solver: Solver, *, driven: bool = True, guess: Unknowns | None = None
+    circuit: Circuit,
+    solver: Solver,
+    *,
+    driven: bool = True,
+    guess: Unknowns | None = None,
+    method: AbstractMethod = Admittance(),
 ) -> tuple[Unknowns, Factors, CircuitSolution]:
     """Unknowns, the factored Jacobian and the solution of a circuit in one dtype, stable or not."""
     nodal = nodal_of(circuit, driven=driven)
-    z, by, steps, converged = _point(nodal, solver, guess)
+    z, by, steps, converged = _point(nodal, solver, method, guess)
     missed, arrays = at_point(nodal, resting(nodal, solver), z)
     said = _judged(nodal, z, by, missed, arrays)
     said |= jnp.where(converged, 0, int(Status.NOT_CONVERGED))
@@ -164,9 +188,9 @@ def solved(
 
 
 def _point(
-    nodal: Nodal, solver: Solver, guess: Unknowns | None
+    nodal: Nodal, solver: Solver, method: AbstractMethod, guess: Unknowns | None
 ) -> tuple[Unknowns, Factors, Array, Array]:
-    """Unknowns at the operating point, the factored Jacobian there, steps, and whether they
+    """Unknowns at the operating point, the factors of the method there, steps, and whether they
     converged.
 
     The derivative is that of the solution: `J dz = -dF`, with the Jacobian that is there."""
@@ -174,32 +198,38 @@ def _point(
 
     def parts_at(arrays, z) -> tuple[Reduction, Array]:
         changed = eqx.combine(arrays, rest)
-        where, answers = bent(changed), resting(changed, solver)
-        matrix, _ = linear_laws(changed, answers, z)
-        return reduction(matrix, where), bent_laws(changed, answers)[1](z[where])
+        return _parts(changed, method.answers(resting(changed, solver)), z)
 
     # factors that are known, with a derivative that is worked out only where it is asked for
     known: Any = jax.custom_jvp(lambda arrays, z, parts: parts)
     known.defjvp(lambda at, by: (known(*at), jax.jvp(parts_at, at[:2], by[:2])[1]))
     found: Any = jax.custom_jvp(
-        lambda arrays, guess: _search(eqx.combine(arrays, rest), solver, guess)
+        lambda arrays, guess: _search(eqx.combine(arrays, rest), solver, method, guess)
     )
 
     def rule(primals, tangents):
         out = z, parts, *counts = found(*primals)
         primals, tangents = primals[:1], tangents[:1]
 
-        def missed(arrays):
+        def missed(arrays, z=z):
             changed = eqx.combine(arrays, rest)
             return kirchhoff(changed, resting(changed, solver), z)
 
         _, moved = jax.jvp(missed, primals, tangents)
-        dz = -factors(*known(*primals, z, parts)).solve(moved)
+        by = factors(*known(*primals, z, parts))
+        dz = -method.solve(lambda z: missed(primals[0], z), by, z, moved)
         return out, (dz, *(jax.tree.map(still, x) for x in (parts, *counts)))
 
     found.defjvp(rule)
     z, parts, steps, converged = found(arrays, guess)
     return z, factors(*known(arrays, z, parts)), steps, converged
+
+
+def _parts(nodal: Nodal, answers: Answers, z: Unknowns) -> tuple[Reduction, Array]:
+    """The parts of the Jacobian at given unknowns."""
+    where = bent(nodal)
+    matrix, _ = linear_laws(nodal, answers, z)
+    return reduction(matrix, where), bent_laws(nodal, answers)[1](z[where])
 
 
 def still(x: Array) -> Any:
@@ -208,15 +238,22 @@ def still(x: Array) -> Any:
     return jnp.zeros_like(x) if whole else np.zeros(x.shape, jax.dtypes.float0)
 
 
-def _search(nodal: Nodal, solver: Solver, guess: Unknowns | None):
+def _search(nodal: Nodal, solver: Solver, method: AbstractMethod, guess: Unknowns | None):
     """Unknowns, the parts of the Jacobian there, steps, and whether they converged."""
-    answers = resting(nodal, solver)
+    exact, where = resting(nodal, solver), bent(nodal)
+    answers = method.answers(exact)
     matrix, rest = linear_laws(nodal, answers, jnp.zeros((nodal.layout.size,), dtype_of(nodal)))
-    parts = reduction(matrix, bent(nodal))
-    z, change, steps, converged = root(parts, rest, *bent_laws(nodal, answers), guess)
-    # once more with reads in place of admittances, which takes what those have lost in rounding
-    z = z - factors(parts, change).solve(kirchhoff(nodal, answers, z))
-    return z, (parts, change), steps, converged
+    parts = reduction(matrix, where)
+    law, change = bent_laws(nodal, answers)
+    z, slope, steps, converged = root(parts, rest, law, change, guess)
+    z, more, done = method.corrected(
+        lambda z: kirchhoff(nodal, exact, z),
+        factors(parts, slope),
+        lambda z: factors(parts, change(z[where])),
+        z,
+    )
+    slope = slope if method.is_exact else change(z[where])
+    return z, (parts, slope), steps + more, converged & done
 
 
 def _judged(nodal: Nodal, z, by: Factors, missed, arrays) -> Array:

@@ -105,7 +105,7 @@ class Factors(eqx.Module):
     def solve(self, b: Array) -> Array:
         """`J^-1 b`, for one right-hand side or several as columns. The derivative is that of the
         solution."""
-        return linear_solve(self._product, self.apply, self._apply_transposed, b)
+        return linear_solve(self._product, self.apply, self.apply_transposed, b)
 
     def _product(self, z: Array) -> Array:
         bent = self.reduction.bent
@@ -121,7 +121,8 @@ class Factors(eqx.Module):
         left = b[parts.bent] - parts.matrix[parts.bent] @ z - self.change @ z[parts.bent]
         return z + parts.null @ self.small.apply(left)
 
-    def _apply_transposed(self, b: Array) -> Array:
+    def apply_transposed(self, b: Array) -> Array:
+        """`J^-T b` by the factors, for columns `b`."""
         parts, bent = self.reduction, self.reduction.bent
         law = jnp.zeros_like(b)
         if self.small is not None:
