@@ -8,6 +8,7 @@ A test compares the sizes with a committed table. After an intended change, rewr
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +51,24 @@ def programs(n: int) -> dict[str, Program]:
         "transfer, gradient": (jax.grad(total(xb.transfer)), (xbar,)),
         "solve, inverse": (_inverse, (xbar, 1e-6 * v_in)),
         "solve, gradient": (jax.grad(total(_inverse), (0, 1)), (xbar, 1e-6 * v_in)),
+        "solve by reads, gradient": (
+            jax.grad(total(partial(_inverse, method=xb.NewtonKrylov())), (0, 1)),
+            (xbar, 1e-6 * v_in),
+        ),
         "simulate": (_simulated, (moving, v_in)),
         "settling_time": (_settled, (moving, v_in)),
         "training step": _training(n),
     }
 
 
-def _inverse(xbar: xb.Crossbar, i: Any) -> Any:
+def _inverse(xbar: xb.Crossbar, i: Any, **how: Any) -> Any:
     """The inverse of the array's matrix times currents [A], by amplifiers of a gain of 1e4."""
     loop = xb.Circuit(
         array=xb.elements.Array(xbar.cell, xbar.wires, rows="x", cols="e"),
         amps=xb.elements.OpAmp(minus="e", out="x", gain=1e4),
         source=xb.elements.CurrentSource(to="e", i=i),
     )
-    return xb.solve(loop).v["x"]
+    return xb.solve(loop, **how).v["x"]
 
 
 def _simulated(xbar: xb.Crossbar, v_in: Any) -> Any:
