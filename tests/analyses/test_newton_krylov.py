@@ -91,6 +91,9 @@ def test_few_reads_are_enough_where_wires_lose_a_tenth() -> None:
     bad = few(1e3)
     assert off(bad.v["x"], np.asarray(want(1e3).v["x"])) > 1e-3
     assert xb.Status.NOT_CONVERGED in xb.Status(int(bad.status))
+    total = lambda r: jnp.sum(xb.solve(loop(r), method=xb.NewtonKrylov(most=8)).v["x"])
+    slope = jax.jit(jax.grad(total))
+    assert np.isnan(slope(1e3)) and np.isfinite(slope(1.0))
 
 
 def dense(g: Any, r_row: Any, r_col: Any, ends: dict[str, int]) -> np.ndarray:

@@ -22,8 +22,11 @@ class _Step(NamedTuple):
     steps: Array
 
 
-def conjugate_residuals(product: Product, b: Array, enough: Scalar, most: int) -> Array:
-    """The solution of `product(x) = b`, for a product near the identity.
+def conjugate_residuals(
+    product: Product, b: Array, enough: Scalar, most: int
+) -> tuple[Array, Scalar]:
+    """The solution of `product(x) = b`, for a product near the identity, and the 2-norm of what is
+    left of `b`.
 
     Every step takes one product, and what is left of `b` is then the least in its 2-norm that all
     directions so far allow. It stops where this is `enough`, or after `most` steps, and takes at
@@ -48,7 +51,8 @@ def conjugate_residuals(product: Product, b: Array, enough: Scalar, most: int) -
     start = _Step(0 * b, b, none, none, jnp.asarray(0))
     # once at least: rounding of `b` may be more than what it is known to
     more = lambda at: (at.steps == 0) | ((norm(at.r) > enough) & (at.steps < most))
-    return lax.while_loop(more, step, start).x
+    end = lax.while_loop(more, step, start)
+    return end.x, norm(end.r)
 
 
 def norm(r: Array) -> Scalar:

@@ -82,8 +82,8 @@ class NewtonKrylov(AbstractMethod):
 
     - `rtol`: error of the unknowns relative to their size; by default 1e-13 in float64 and 1e-6
         in float32.
-    - `most`: largest number of steps per linear system. What they leave is flagged if Kirchhoff's
-        law does not hold.
+    - `most`: largest number of steps per linear system. If they leave Kirchhoff's law violated,
+        the status says so; a derivative that they do not reach is NaN.
     """
 
     rtol: float | None = eqx.field(static=True, default=None)
@@ -107,8 +107,9 @@ class NewtonKrylov(AbstractMethod):
         def step(z: Unknowns, by: Factors) -> tuple[Unknowns, Array]:
             off, product = jax.linearize(law, z)
             enough = rtol * norm(z / scale)
-            dx = self._scaled(by, product, -off, enough)
-            return z + scale * dx, norm(dx) <= enough
+            dx, _ = self._scaled(by, product, -off, enough)
+            # the next step would be about the square of this one
+            return z + scale * dx, norm(dx) <= 0.01 * rtol**0.5 * norm(z / scale)
 
         if by.small is None:  # a linear circuit
             return step(z, by)[0], jnp.asarray(0), jnp.asarray(True)
@@ -125,22 +126,29 @@ class NewtonKrylov(AbstractMethod):
         scale = lax.stop_gradient(factors.reduction.cols)
         rtol = self._rtol(z)
 
+        def known(x: Unknowns, left: Array, size: Array) -> Unknowns:
+            # no status speaks for a derivative
+            return jnp.where(left <= rtol**0.5 * size, x, jnp.nan)
+
         def forward(product: Law, b: Unknowns) -> Unknowns:
-            first = factors.apply(b[:, None])[:, 0] / scale
-            return scale * self._scaled(factors, product, b, rtol * norm(first))
+            size = norm(factors.apply(b[:, None])[:, 0] / scale)
+            return scale * known(*self._scaled(factors, product, b, rtol * size), size)
 
         def backward(product: Law, b: Unknowns) -> Unknowns:
             # the transpose of what `_scaled` solves
             near = lambda w: factors.apply_transposed((w / scale)[:, None])[:, 0]
             whole = lambda w: scale * product(near(w))
-            first = scale * b
-            return near(conjugate_residuals(whole, first, rtol * norm(first), self.most))
+            first, size = scale * b, norm(scale * b)
+            w, left = conjugate_residuals(whole, first, rtol * size, self.most)
+            return near(known(w, left, size))
 
         _, product = jax.linearize(law, z)
         return lax.custom_linear_solve(product, b, forward, backward)
 
-    def _scaled(self, factors: Factors, product: Law, b: Unknowns, enough: Array) -> Unknowns:
-        """`x` with `J x = b`, over the scales of the unknowns."""
+    def _scaled(
+        self, factors: Factors, product: Law, b: Unknowns, enough: Array
+    ) -> tuple[Unknowns, Array]:
+        """`x` with `J x = b`, over the scales of the unknowns, and what is left of this system."""
         scale = factors.reduction.cols
         near = lambda b: factors.apply(b[:, None])[:, 0] / scale
         return conjugate_residuals(lambda x: near(product(scale * x)), near(b), enough, self.most)
