@@ -32,25 +32,30 @@ def weights(mapping: xb.AbstractMapping, n: int = N) -> Any:
     return jnp.asarray(w if mapping is PAIR else np.abs(w))
 
 
-def loop(g: Any, i: Any) -> xb.Circuit:
+def loop(g: Any, i: Any, r_inverter: float | None = R_INVERTER) -> xb.Circuit:
     wires = xb.Wires(OHM, OHM)
-    return loops.inverse(g, i, wires=wires, amplifier=AMPLIFIER, r_inverter=R_INVERTER)
+    return loops.inverse(g, i, wires=wires, amplifier=AMPLIFIER, r_inverter=r_inverter)
 
 
 BUILD = xb.InverseLoop(lambda g: loop(g, jnp.zeros(g.shape[1])))
+BALANCED = xb.InverseLoop(lambda g: loop(g, jnp.zeros(g.shape[1]), None))
 
 
-def by_branches(g: Any, i: Any) -> Any:
+def by_branches(g: Any, i: Any, balanced: bool = False) -> Any:
     """The answer of the loop with conductances `(arrays, n, n)`, branch by branch."""
     net, n = Net(), len(i)
     bus = lambda name: [f"{name}{k}" for k in range(n)]
-    for name, side in zip(("x", "y"), np.asarray(g)):
+    products = [("x", "e", 0), ("y", "e", 1), ("y", "d", 0), ("x", "d", 1)]
+    for name, end, side in products[: 4 if balanced else len(g)]:
         wires = np.full((n, n), OHM)
-        net.array(side, wires, wires, {"rows": bus(name), "cols": bus("e")}, name)
+        ends = {"rows": bus(name), "cols": bus(end)}
+        net.array(np.asarray(g)[side], wires, wires, ends, name + end)
     for k in range(n):
         net.amplifier(f"e{k}", "0", f"x{k}", GAIN, 1e7, r=R_OUT)
-        net.current(f"e{k}", "0", i[k])
-        if len(g) == 2:
+        net.current(f"e{k}", f"d{k}" if balanced else "0", i[k])
+        if balanced:
+            net.amplifier(f"d{k}", "0", f"y{k}", GAIN, 1e7, r=R_OUT)
+        elif len(g) == 2:
             net.resistor(f"x{k}", f"m{k}", R_INVERTER)
             net.resistor(f"m{k}", f"y{k}", R_INVERTER)
             net.amplifier(f"m{k}", "0", f"y{k}", GAIN, 1e7, r=R_OUT)
@@ -58,25 +63,31 @@ def by_branches(g: Any, i: Any) -> Any:
     return np.array([v[name] for name in bus("x")])
 
 
-def error(mapping: xb.AbstractMapping, answer: xb.Compensation, g: Any, gain: Any) -> float:
+def error(
+    mapping: xb.AbstractMapping, answer: xb.Compensation, g: Any, gain: Any, balanced: bool = False
+) -> float:
     """Largest error of the answers, relative to the largest, with ideal ones of linear algebra."""
     matrix = float(mapping.zero) + float(answer.k) * np.asarray(weights(mapping))
     want = -np.linalg.solve(matrix.T, INPUTS.T).T
-    found = np.stack([by_branches(g, np.asarray(gain) * i) for i in INPUTS])
+    found = np.stack([by_branches(g, np.asarray(gain) * i, balanced) for i in INPUTS])
     return float(np.abs(found - want).max() / np.abs(want).max())
 
 
-@pytest.mark.parametrize("mapping", [PAIR, SINGLE], ids=["signed", "positive"])
-def test_a_compensated_loop_solves_the_system_that_was_meant(mapping: Any) -> None:
-    w = weights(mapping)
-    answer = xb.compensate(w, mapping, BUILD, scale=0.8)
+@pytest.mark.parametrize(
+    ("mapping", "build"),
+    [(PAIR, BUILD), (SINGLE, BUILD), (PAIR, BALANCED)],
+    ids=["signed", "positive", "balanced"],
+)
+def test_a_compensated_loop_solves_the_system_that_was_meant(mapping: Any, build: Any) -> None:
+    w, balanced = weights(mapping), build is BALANCED
+    answer = xb.compensate(w, mapping, build, scale=0.8)
     assert answer.reached and answer.after.rms < 1e-9
     assert jnp.all((answer.g >= mapping.g_min) & (answer.g <= mapping.g_max))
-    plain = error(mapping, answer, mapping.program(w, answer.k), np.ones(N))
+    plain = error(mapping, answer, mapping.program(w, answer.k), np.ones(N), balanced)
     assert plain > 1e-3  # wires, gain and output resistance
-    assert error(mapping, answer, answer.g, answer.gain) < 1e-8
+    assert error(mapping, answer, answer.g, answer.gain, balanced) < 1e-8
     np.testing.assert_allclose(answer.gain, 1, rtol=1e-12)  # a range of 0.8 leaves room
-    assert float(xb.solve(BUILD.build(answer.g)).growth) < 0  # type: ignore[arg-type]
+    assert float(xb.solve(build.build(answer.g)).growth) < 0  # type: ignore[arg-type]
 
 
 def test_column_gains_are_gains_of_the_inputs() -> None:

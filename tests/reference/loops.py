@@ -21,7 +21,15 @@ def loop_of(x: dict[str, Any]) -> xb.Circuit:
         "amps": el.OpAmp(minus="e", out="x", v_offset=x["offset"], **amplifier),
         "source": el.CurrentSource(to="e", i=x["i"]),
     }
-    if len(x["g"]) == 2:
+    if x["r_inverter"] is None:
+        elements |= {
+            "minus": el.Array(xb.Ohmic(x["g"][1]), wires, rows="y", cols="e"),
+            "plus again": el.Array(xb.Ohmic(x["g"][0]), wires, rows="y", cols="d"),
+            "minus again": el.Array(xb.Ohmic(x["g"][1]), wires, rows="x", cols="d"),
+            "amps again": el.OpAmp(minus="d", out="y", v_offset=x["offset"], **amplifier),
+            "source": el.CurrentSource(to="e", i=x["i"], back="d"),
+        }
+    elif len(x["g"]) == 2:
         elements |= {
             "minus": el.Array(xb.Ohmic(x["g"][1]), wires, rows="y", cols="e"),
             "ahead": el.Resistor("x", "m", x["r_inverter"]),

@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
+from sklearn.linear_model import Lasso
 
 import xbarjax as xb
+from golden import LOOPS
 from xbarjax.elements import OpAmp
 from xbarjax.systems import loops
 
@@ -63,6 +67,163 @@ def test_the_loop_grows_into_the_first_eigenvector() -> None:
     assert np.abs(x).max() > 0.3  # it has grown until something saturates
     cosine = abs(x @ vectors[:, -1]) / np.linalg.norm(x)
     assert cosine > 0.99
+
+
+def balanced(x: dict[str, Any]) -> xb.Circuit:
+    """A balanced loop that inverts a matrix, of numbers by the names of the golden circuits."""
+    x = {k: None if v is None else jnp.asarray(v, float) for k, v in x.items()}
+    amplifier = partial(
+        OpAmp, gain=x["gain"], gbw=1e7, v_offset=x["offset"], v_low=-x["swing"], v_high=x["swing"]
+    )
+    wires = xb.Wires(x["r_row"], x["r_col"])
+    return loops.inverse(x["g"], x["i"], wires=wires, amplifier=amplifier, r_inverter=None)
+
+
+def drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Conductances [S] of two arrays, currents [A] and gains."""
+    rng = np.random.default_rng(seed)
+    g = rng.uniform(1e-6, 2e-5, (2, n, n))
+    g[0] += np.diag(rng.uniform(1e-4, 2e-4, n)) * n / 4
+    return g, rng.uniform(-1e-6, 1e-6, n), rng.uniform(10, 1e4, n)
+
+
+@pytest.mark.parametrize("n", [4, 8, 16])
+def test_a_balanced_loop_has_the_answer_of_finite_gain(n: int) -> None:
+    """`x = -(G^T + U^-1 / A)^-1 i`, with `U` over both arrays, and `-x` in the other half."""
+    g, i, gain = drawn(n)
+    amplifier = partial(OpAmp, gain=jnp.asarray(gain))
+    loop = loops.inverse(jnp.asarray(g), jnp.asarray(i), amplifier=amplifier, r_inverter=None)
+    found = xb.solve(loop)
+    at_inputs = np.diag(g.sum((0, 1)) / gain)
+    want = -np.linalg.solve((g[0] - g[1]).T + at_inputs, i)
+    for bus, sign in (("x", 1), ("-x", -1)):
+        off = np.abs(sign * np.asarray(found.v[bus]) - want).max()
+        assert off < 1e-10 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("n", [4, 8, 16])
+def test_a_balanced_loop_is_as_ngspice_solves_it(n: int) -> None:
+    """With wires, offsets and amplifiers of which some are at an end of their swing."""
+    record = LOOPS.load(f"balanced_offset_swing_{n}")
+    found = xb.solve(balanced(record["inputs"])).v["x"]
+    want = np.asarray(record["outputs"]["x"])
+    assert np.abs(np.asarray(found) - want).max() < 1e-9 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_a_balanced_loop_has_the_poles_of_both_modes(n: int) -> None:
+    """`-w (1 / A + l)` with the eigenvalues of `U (g0 - g1)^T` and of `U (g0 + g1)^T`."""
+    g, i, gain, gbw = *drawn(n)[:2], 1e3, 1e6
+    amplifier = partial(OpAmp, gain=gain, gbw=gbw)
+    loop = lambda g: loops.inverse(g, i, amplifier=amplifier, r_inverter=None)
+    u = 1 / g.sum((0, 1))[:, None]
+    eigenvalues = [np.linalg.eigvals(u * m.T) for m in (g[0] - g[1], g[0] + g[1])]
+    want = -2 * np.pi * gbw * (1 / gain + np.concatenate(eigenvalues))
+    found = np.asarray(xb.poles(loop(jnp.asarray(g))))
+    np.testing.assert_allclose(np.sort_complex(found), np.sort_complex(want), rtol=1e-9)
+    # a negative array that outweighs the diagonal of the sum: its mode alone is unstable
+    strong = g + 1e-4 * n * (1 - np.eye(n))
+    difference, total = (strong[0] + sign * strong[1] for sign in (-1, 1))
+    assert np.linalg.eigvalsh(difference + difference.T).min() > 0
+    assert np.linalg.eigvals(total.T / total.sum(0)[:, None]).real.min() < -1e-3
+    with pytest.raises(ValueError, match="unstable"):
+        xb.solve(loop(jnp.asarray(strong)))
+    # more of it on both diagonals: the same matrix, and a stable loop
+    more = strong + 3e-3 * n * np.eye(n)
+    assert float(xb.solve(loop(jnp.asarray(more))).growth) < 0  # type: ignore[arg-type]
+
+
+def test_offsets_of_both_halves_leave_their_difference() -> None:
+    g, i, _ = drawn(5)
+    at = lambda v: (
+        xb.solve(
+            loops.inverse(
+                jnp.asarray(g),
+                jnp.asarray(i),
+                amplifier=partial(OpAmp, gain=1e4, v_offset=v),
+                r_inverter=None,
+            )
+        ).v
+    )
+    with_, without = at(5e-3), at(0.0)
+    assert np.abs(np.asarray(with_["x"] - without["x"])).max() > 1e-3
+    half = lambda v: np.asarray(v["x"] - v["-x"]) / 2
+    np.testing.assert_allclose(half(with_), half(without), rtol=1e-9)
+
+
+def test_gradients_of_a_balanced_loop_are_those_of_differences() -> None:
+    """By every number in it. Some amplifiers are at an end of their swing."""
+    record = LOOPS.load("balanced_offset_swing_4")["inputs"]
+    numbers = {k: jnp.asarray(v, float) for k, v in record.items() if v is not None}
+    sizes, back = ravel_pytree(numbers)
+    value = jax.jit(lambda s: jnp.sum(jnp.sin(60 * xb.solve(balanced(back(s * sizes))).v["x"])))
+    slope = np.asarray(jax.jit(jax.grad(value))(jnp.ones_like(sizes)))
+    h = 1e-4
+    by = lambda k, d: float(value(jnp.ones_like(sizes).at[k].add(d)))
+    pairs = [[by(k, d * h) - by(k, -d * h) for d in (1, 2)] for k in range(len(sizes))]
+    want = np.array([(8 * one - two) / (12 * h) for one, two in pairs])
+    assert np.abs(slope - want).max() < 1e-6 * np.abs(want).max()
+    assert all(np.any(np.asarray(part) != 0) for part in jax.tree.leaves(back(jnp.asarray(slope))))
+
+
+def test_balanced_least_squares_are_stable_with_amplifiers_of_one_kind() -> None:
+    """Where the poles of inverters make the loop unstable."""
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(7, 3)), rng.normal(size=7)
+    g, k = programmed(a)
+    amplifier = partial(OpAmp, gain=1e6, gbw=1e7)
+    loop = lambda r: loops.least_squares(
+        g, jnp.asarray(-k * 0.1 * b), amplifier=amplifier, r_inverter=r
+    )
+    with pytest.raises(ValueError, match="unstable"):
+        xb.solve(loop(1e4))
+    found = xb.solve(loop(None))
+    want = np.linalg.lstsq(a, b, rcond=None)[0]
+    np.testing.assert_allclose(found.v["x"] / 0.1, want, rtol=1e-3)
+    np.testing.assert_allclose(found.v["-x"], -found.v["x"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_balanced_loop_rests_along_the_first_eigenvector(signed: bool) -> None:
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    a = basis @ np.diag([5.0, 3.0, 2.0, 1.0, 0.5]) @ basis.T
+    a = a if signed else np.abs(a)
+    values, vectors = np.linalg.eigh(a)
+    g, k = programmed(a) if signed else (jnp.asarray(1e-5 * a), 1e-5)
+    amplifier = partial(OpAmp, gain=1e5, gbw=1e7, v_low=-1.0, v_high=1.0)
+    g_eigenvalue = 0.998 * k * values[-1]
+    loop = loops.eigenvector(g, g_eigenvalue, amplifier=amplifier, r_inverter=None)
+    found = loops.resting(loop, 1e-6 * jnp.arange(1.0, 6.0))
+    assert found.growth is not None and float(found.growth) < 0
+    x = np.asarray(found.v["x"])
+    assert np.abs(x).max() > 0.05
+    assert abs(x @ vectors[:, -1]) / np.linalg.norm(x) > np.cos(np.radians(1))
+    np.testing.assert_allclose(found.v["-x"], -x, atol=1e-6)
+
+
+def test_a_balanced_sparse_code_is_that_of_lasso() -> None:
+    """Within what the finite gain of the signs leaves."""
+    rng = np.random.default_rng(3)
+    phi = rng.normal(size=(6, 8))
+    phi /= np.linalg.norm(phi, axis=0)
+    y = 0.8 * phi[:, 2] - 0.5 * phi[:, 7]
+    k, r, volts, threshold = float(PAIR.siemens_per_weight(jnp.asarray(phi))), 1e4, 0.5, 0.1
+    loop = lambda gain: loops.sparse_code(
+        PAIR.program(jnp.asarray(phi), k),
+        jnp.asarray(-k * volts * y),
+        r * k**2 * volts * threshold,
+        r_feedback=r,
+        gain_threshold=gain,
+        amplifier=partial(OpAmp, gain=1e6, gbw=1e8),
+        integrator=partial(OpAmp, gain=1e6, gbw=1e3),
+        r_inverter=None,
+    )
+    model = Lasso(alpha=threshold / len(y), fit_intercept=False, tol=1e-12, max_iter=100000)
+    want = model.fit(phi, y).coef_
+    found = np.asarray(xb.solve(loop(1e3), start=loop(50.0)).v["x"]) / volts
+    np.testing.assert_allclose(found, want, atol=2e-3)
+    assert 1 < np.sum(np.abs(want) > 1e-9) < 8
 
 
 @pytest.mark.parametrize(

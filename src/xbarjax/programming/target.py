@@ -65,7 +65,8 @@ class InverseLoop(AbstractHardware):
     **Arguments:**
 
     - `build`: function from conductances `(arrays, n, n)` to a circuit, such as
-        `lambda g: xb.systems.loops.inverse(g, jnp.zeros(n), wires=wires, amplifier=amplifier)`.
+        `lambda g: xb.systems.loops.inverse(g, jnp.zeros(n), wires=wires, amplifier=amplifier)`,
+        with inverters or balanced (`r_inverter=None`).
     - `source`: the element that takes `i`; `bus`: the bus of the answer.
     """
 

@@ -5,14 +5,22 @@ Each function builds an `xb.Circuit`, whose answer is the voltage of its bus "x"
 of any circuit (`xb.poles`, `xb.simulate`, `jax.grad`).
 
 Conductances are `(rows, cols)` or `(1, rows, cols)`, or `(2, rows, cols)` for a signed matrix
-`G = g[0] - g[1]`, such as `xb.DifferentialPair(...).program(weights, k)` gives. Inverters then
-drive the rows of the second array with `-v`.
+`G = g[0] - g[1]`, such as `xb.DifferentialPair(...).program(weights, k)` gives. The rows of the
+second array are driven with `-v`, by one of two circuits:
+
+- Inverters, with resistors `r_inverter` [ohm]. The error of their gain adds to that of the loop,
+    and their poles to its poles.
+- A second loop, for `r_inverter=None`: a balanced loop. It has the same arrays and amplifiers once
+    more, at buses "-x", "-e" and so on, where voltages have the opposite sign. Each half drives the
+    second array of the other half. The source drives its current from "-e" into "e". Half the
+    difference of "x" and "-x" is free of offsets that both halves have in common.
 """
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike
@@ -23,6 +31,7 @@ from ..analyses.dc import CircuitSolution, solve
 from ..cells import Ohmic
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
+from ..elements.element import GROUND
 from ..solvers import AutoLadder, Solver
 from ..wires import Wires
 
@@ -44,7 +53,7 @@ def inverse(
     *,
     wires: Wires | None = None,
     amplifier: Amplifier = OpAmp,
-    r_inverter: ArrayLike = 1e4,
+    r_inverter: ArrayLike | None = 1e4,
 ) -> Circuit:
     """A loop that solves a linear system: `x = -G^-T i`.
 
@@ -55,6 +64,15 @@ def inverse(
 
     The loop is stable if `G + G^T` is positive definite, whatever `U` is; `xb.poles` tells others.
     `xb.compensate` with an `xb.InverseLoop` finds conductances that make up for wires and gain.
+
+    A balanced loop of a signed matrix has the same answer, with `U` over the conductances of both
+    arrays, and `-x` at bus "-x". Both modes must be stable: differences of the halves, which
+    `G = g[0] - g[1]` moves, and sums, which `S = g[0] + g[1]` moves. With alike amplifiers of one
+    pole and ideal wires, its poles are `-2 pi gbw (1 / A + l)` for the eigenvalues `l` of
+    `U G^T` and of `U S^T`. So it is stable if `G + G^T` and `S + S^T` are positive definite. The
+    same conductances added to the diagonals of both arrays leave `G` as it is; with enough of them,
+    `S` is diagonally dominant and its mode stable.
+
     (Z. Sun et al., PNAS 116, 4123 (2019), doi:10.1073/pnas.1815682116.)
 
     **Arguments:**
@@ -64,19 +82,18 @@ def inverse(
     - `wires`: segments of every array; ideal by default.
     - `amplifier`: makes an amplifier from its buses, such as
         `functools.partial(xb.elements.OpAmp, gain=1e4, gbw=1e8)`; ideal by default.
-    - `r_inverter`: resistors [ohm] of the inverters.
+    - `r_inverter`: resistors [ohm] of the inverters; None is a balanced loop.
 
-    **Returns:** the circuit, with buses "x" and "e". **Errors:** `ValueError` for a matrix that is
-    not square.
+    **Returns:** the circuit, with buses "x" and "e", and a current source "source".
+    **Errors:** `ValueError` for a matrix that is not square.
     """
     g = _stack(g)
     if g.shape[1] != g.shape[2]:
         raise ValueError(f"g has shape {g.shape}; the matrix of an inverse must be square.")
-    return Circuit(
-        **_product("array", g, wires, "x", "e", amplifier, r_inverter),
-        amplifiers=amplifier(minus="e", out="x"),
-        source=el.CurrentSource(to="e", i=as_physical(i, "i")),
-    )
+    balanced = r_inverter is None and len(g) == 2
+    half = _product("array", g, wires, "x", "e", amplifier, r_inverter)
+    half["amplifiers"] = amplifier(minus="e", out="x")
+    return Circuit(**_whole(half, balanced), source=_source("e", i, balanced))
 
 
 def least_squares(
@@ -87,7 +104,7 @@ def least_squares(
     wires: Wires | None = None,
     amplifier: Amplifier = OpAmp,
     integrator: Amplifier | None = None,
-    r_inverter: ArrayLike = 1e4,
+    r_inverter: ArrayLike | None = 1e4,
 ) -> Circuit:
     """A loop that fits a linear model: `x = -G^+ i` minimises `|G x + i|`.
 
@@ -96,7 +113,8 @@ def least_squares(
     amplifiers without feedback, which drive "x" until the sum is 0. The loop is stable with
     amplifiers of one pole if `G` has full column rank and no inverters are needed. The poles of
     inverters may make a signed loop unstable. It is stable with an `integrator` that is slower than
-    all other amplifiers by enough. (Z. Sun, G. Pedretti, A. Bricalli, D. Ielmini, Sci. Adv. 6,
+    all other amplifiers by enough. A balanced loop is stable without: it needs that `g[0] + g[1]`
+    has full column rank, too. (Z. Sun, G. Pedretti, A. Bricalli, D. Ielmini, Sci. Adv. 6,
     eaay2378 (2020), doi:10.1126/sciadv.aay2378.)
 
     **Arguments:** as for `inverse`, with
@@ -109,14 +127,15 @@ def least_squares(
     **Returns:** the circuit, with buses "x" `(features,)` and "v" `(samples,)`.
     """
     g = _stack(g)
-    return Circuit(
-        **_product("forward", jnp.swapaxes(g, 1, 2), wires, "x", "p", amplifier, r_inverter),
-        **_product("back", g, wires, "v", "q", amplifier, r_inverter),
-        feedback=el.Resistor("p", "v", r_feedback),
-        residual=amplifier(minus="p", out="v"),
-        amplifiers=(integrator or amplifier)(minus="0", plus="q", out="x"),
-        source=el.CurrentSource(to="p", i=as_physical(i, "i")),
-    )
+    balanced = r_inverter is None and len(g) == 2
+    half = _product("forward", jnp.swapaxes(g, 1, 2), wires, "x", "p", amplifier, r_inverter)
+    half |= _product("back", g, wires, "v", "q", amplifier, r_inverter)
+    half |= {
+        "feedback": el.Resistor("p", "v", r_feedback),
+        "residual": amplifier(minus="p", out="v"),
+        "amplifiers": (integrator or amplifier)(minus="0", plus="q", out="x"),
+    }
+    return Circuit(**_whole(half, balanced), source=_source("p", i, balanced))
 
 
 def eigenvector(
@@ -125,14 +144,17 @@ def eigenvector(
     *,
     wires: Wires | None = None,
     amplifier: Amplifier,
-    r_inverter: ArrayLike = 1e4,
+    r_inverter: ArrayLike | None = 1e4,
 ) -> Circuit:
     """A loop that settles along the eigenvector of the largest eigenvalue of `G^T`.
 
     Amplifiers with feedback conductance `g_eigenvalue` give `-G^T x / g_eigenvalue`, and inverters
-    feed it back as `x`. The loop gain along an eigenvector of eigenvalue `l` is `l / g_eigenvalue`.
-    It must be a little above 1 for the largest one and below 1 for all others: then "x" grows
-    along that eigenvector until the amplifiers saturate, which sets its size. (Z. Sun et al., PNAS
+    feed it back as `x`. In a balanced loop each half feeds it to the other one, also for a matrix
+    without negative entries. The loop gain along an eigenvector of eigenvalue `l` is
+    `l / g_eigenvalue`. It must be a little above 1 for the largest one and below 1 for all others:
+    then "x" grows along that eigenvector until the amplifiers saturate, which sets its size. In a
+    balanced loop, `-(g[0] + g[1])^T` may have no eigenvalue above `g_eigenvalue`, either: the sum
+    of the halves would grow. (Z. Sun et al., PNAS
     116, 4123 (2019), doi:10.1073/pnas.1815682116.)
 
     The circuit also rests at `x = 0`, where it is unstable. `resting` finds its answer at once;
@@ -143,19 +165,22 @@ def eigenvector(
     - `g_eigenvalue`: feedback conductance [S], a little below the largest eigenvalue.
     - `amplifier`: makes an amplifier with a swing and a `gbw` from its buses.
 
-    **Returns:** the circuit, with buses "x", "e" and "t".
+    **Returns:** the circuit, with buses "x", "e" and, of a loop with inverters, "t".
     """
     g = _stack(g)
     if g.shape[1] != g.shape[2]:
         raise ValueError(f"g has shape {g.shape}; a matrix with eigenvectors must be square.")
-    return Circuit(
-        **_product("array", g, wires, "x", "e", amplifier, r_inverter),
-        feedback=el.Resistor("e", "t", 1 / as_physical(g_eigenvalue, "g_eigenvalue")),
-        products=amplifier(minus="e", out="t"),
-        ahead=el.Resistor("t", "m", r_inverter),
-        behind=el.Resistor("m", "x", r_inverter),
-        inverters=amplifier(minus="m", out="x"),
-    )
+    r = 1 / as_physical(g_eigenvalue, "g_eigenvalue")
+    half = _product("array", g, wires, "x", "e", amplifier, r_inverter)
+    out = "-x" if r_inverter is None else "t"
+    half |= {"feedback": el.Resistor("e", out, r), "products": amplifier(minus="e", out=out)}
+    if r_inverter is not None:
+        half |= {
+            "ahead": el.Resistor("t", "m", r_inverter),
+            "behind": el.Resistor("m", "x", r_inverter),
+            "inverters": amplifier(minus="m", out="x"),
+        }
+    return Circuit(**_whole(half, r_inverter is None))
 
 
 def sparse_code(
@@ -169,7 +194,7 @@ def sparse_code(
     wires: Wires | None = None,
     amplifier: Amplifier = OpAmp,
     integrator: Amplifier | None = None,
-    r_inverter: ArrayLike = 1e4,
+    r_inverter: ArrayLike | None = 1e4,
 ) -> Circuit:
     """A loop that fits a linear model with few nonzero coefficients: `x` minimises
 
@@ -208,7 +233,7 @@ def sparse_code(
         "signs": OpAmp(minus="x", out="s", gain=gain_threshold, v_low=-v, v_high=v),
         "thresholds": el.Resistor("s", "q", v / as_physical(i_threshold, "i_threshold")),
     }
-    elements: dict[str, Any] = loop.elements | more
+    elements: dict[str, Any] = loop.elements | _whole(more, "-x" in loop.buses)
     return Circuit(**elements)
 
 
@@ -274,16 +299,49 @@ def _stack(g: ArrayLike) -> Array:
 
 
 def _product(
-    name: str, g: Array, wires: Wires | None, rows: str, cols: str, amplifier, r_inverter
+    name: str,
+    g: Array,
+    wires: Wires | None,
+    rows: str,
+    cols: str,
+    amplifier: Amplifier,
+    r_inverter: ArrayLike | None,
 ) -> dict[str, Any]:
     """The elements that bring the product of a matrix with voltages of a bus to another one."""
     found: dict[str, Any] = {name: el.Array(Ohmic(g[0]), wires, rows=rows, cols=cols)}
-    if g.shape[0] == 2:
+    if len(g) == 2:
         inner, negative = f"{name} inverter", f"-{rows}"
-        found |= {
-            f"{name}_minus": el.Array(Ohmic(g[1]), wires, rows=negative, cols=cols),
-            f"{name}_ahead": el.Resistor(rows, inner, r_inverter),
-            f"{name}_behind": el.Resistor(inner, negative, r_inverter),
-            f"{name}_inverters": amplifier(minus=inner, out=negative),
-        }
+        found[f"{name}_minus"] = el.Array(Ohmic(g[1]), wires, rows=negative, cols=cols)
+        if r_inverter is not None:
+            found |= {
+                f"{name}_ahead": el.Resistor(rows, inner, r_inverter),
+                f"{name}_behind": el.Resistor(inner, negative, r_inverter),
+                f"{name}_inverters": amplifier(minus=inner, out=negative),
+            }
     return found
+
+
+def _whole(half: dict[str, Any], balanced: bool) -> dict[str, Any]:
+    """The elements of a loop. Those of a balanced one are followed by their mirror image, at the
+    buses of opposite sign."""
+    if not balanced:
+        return half
+    is_end = lambda x: isinstance(x, el.Pick)
+    image = lambda x: el.Pick(_negative(x.bus), x.index) if is_end(x) else x
+    return half | {
+        f"{name}_mirror": jax.tree.map(image, element, is_leaf=is_end)
+        for name, element in half.items()
+    }
+
+
+def _source(bus: str, i: ArrayLike, balanced: bool) -> el.CurrentSource:
+    """The source of a loop; of a balanced one from the bus of opposite sign."""
+    back = _negative(bus) if balanced else GROUND
+    return el.CurrentSource(to=bus, i=as_physical(i, "i"), back=back)
+
+
+def _negative(bus: str) -> str:
+    """The name of the bus of opposite sign."""
+    if bus == GROUND:
+        return bus
+    return bus[1:] if bus.startswith("-") else f"-{bus}"
