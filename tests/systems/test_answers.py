@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -143,3 +144,24 @@ def test_bad_input_gets_a_sentence() -> None:
     loop = loops.eigenvector(jnp.eye(2) * 1e-5, 0.9e-5, amplifier=AMPLIFIER)
     with pytest.raises(ValueError, match="amplifier 'products' has no swing"):
         loops.resting(loop, 1e-6)
+
+
+@pytest.mark.parametrize("r_inverter", [1e4, None])
+@pytest.mark.parametrize("over", [1.001, 1.01, 1.3])
+def test_a_loop_gain_below_1_gets_a_sentence(over: float, r_inverter: float | None) -> None:
+    """Without it, the answer is 0 or does not converge."""
+    rng = np.random.default_rng(0)
+    g = rng.uniform(1e-6, 1e-5, (4, 4)) + 2e-5 * np.eye(4)
+    g = (g + g.T) / 2
+    amplifier = partial(AMPLIFIER, gbw=1e7, v_low=-1.0, v_high=1.0)
+    at = lambda over: loops.eigenvector(
+        jnp.asarray(g),
+        over * np.linalg.eigvalsh(g)[-1],
+        amplifier=amplifier,
+        r_inverter=r_inverter,
+    )
+    with pytest.raises(ValueError, match="loop gain is below 1 .*lower g_eigenvalue"):
+        loops.resting(at(over), 1e-6)
+    status = jax.jit(lambda over: loops.resting(at(over), 1e-6).status)
+    assert int(status(over)) & xb.Status.NOT_CONVERGED
+    assert int(status(0.99)) == 0

@@ -26,12 +26,13 @@ from jax import Array
 from jaxtyping import ArrayLike
 
 from .. import elements as el
-from .._types import as_physical
+from .._types import as_physical, is_concrete
 from ..analyses.dc import CircuitSolution, solve
 from ..cells import Ohmic
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
 from ..elements.element import GROUND
+from ..kirchhoff.solution import Status
 from ..solvers import AutoLadder, Solver
 from ..wires import Wires
 
@@ -259,26 +260,38 @@ def resting(
     direction. The amplifiers clip its largest entries, by about the share that the loop gain
     exceeds 1.
 
-    **Errors:** `ValueError` for an amplifier without a swing; those of `xb.solve`, also where the
-    loop gain is below 1, so that the loop falls back to 0.
+    **Errors:** `ValueError` for an amplifier without a swing, and for a loop gain below 1, with
+    which the loop falls back to 0; those of `xb.solve`. Under a transformation, a loop gain below 1
+    has the status `NOT_CONVERGED`.
     """
     for name, element in loop.elements.items():
         if isinstance(element, OpAmp) and element.v_low is None:
             raise ValueError(f"amplifier {name!r} has no swing, so that no size stops the loop.")
     i = jnp.broadcast_to(as_physical(i_start, "i_start"), (loop.buses[bus],))
-    start = _beyond(loop, i, bus, solver)
-    return solve(_with_source(loop, 0 * i, bus), solver=solver, start=start)
+    start, growth = _beyond(loop, i, bus, solver)
+    if is_concrete(growth) and not growth > 0:
+        raise ValueError(
+            f"the loop gain is below 1 (largest real part of the poles {float(growth):.3g} 1/s), so"
+            ' that "x" falls back to 0: lower g_eigenvalue, the conductance of element "feedback",'
+            " to a little below the largest eigenvalue, which wires lower as well."
+        )
+    found = solve(_with_source(loop, 0 * i, bus), solver=solver, start=start)
+    falls = jnp.where(growth > 0, 0, int(Status.NOT_CONVERGED))
+    return eqx.tree_at(lambda s: s.status, found, found.status | falls)
 
 
 @eqx.filter_jit  # so that no error is raised: without a swing the loop is unstable
-def _beyond(loop: Circuit, i: Array, bus: str, solver: Solver) -> Circuit:
-    """A loop without limits whose largest voltage is well beyond its swing."""
+def _beyond(loop: Circuit, i: Array, bus: str, solver: Solver) -> tuple[Circuit, Array]:
+    """A loop without limits whose largest voltage is well beyond its swing, and the largest real
+    part of its poles [1/s], above 0 if the loop gain is above 1."""
     names = [name for name, x in loop.elements.items() if isinstance(x, OpAmp)]
     swings = lambda c: [getattr(c.elements[k], end) for k in names for end in ("v_low", "v_high")]
     free = eqx.tree_at(swings, loop, [UNLIMITED * v for v in swings(loop)])
-    largest = jnp.max(jnp.abs(solve(_with_source(free, i, bus), solver=solver).v["x"]))
+    found = solve(_with_source(free, i, bus), solver=solver)
+    assert found.growth is not None  # it has amplifiers
+    largest = jnp.max(jnp.abs(found.v["x"]))
     swing = jnp.max(jnp.stack([jnp.max(jnp.abs(v)) for v in swings(loop)]))
-    return _with_source(free, BEYOND * swing / largest * i, bus)
+    return _with_source(free, BEYOND * swing / largest * i, bus), found.growth
 
 
 def _with_source(loop: Circuit, i: Array, bus: str) -> Circuit:
