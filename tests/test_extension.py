@@ -136,6 +136,9 @@ class Gyrator(xb.elements.AbstractStaticElement, xb.elements.AbstractNoisyElemen
     def is_linear(self) -> bool:
         return True
 
+    def valid(self) -> Any:
+        return jnp.isfinite(self.g)
+
     def current(self, v: Any, x: Any) -> Any:
         return (self.g * v[1], -self.g * v[0]), ()
 

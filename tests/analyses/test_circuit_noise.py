@@ -283,6 +283,9 @@ class Gyrator(el.AbstractStaticElement):
     def is_linear(self) -> bool:
         return True
 
+    def valid(self) -> Any:
+        return jnp.asarray(True)
+
     def current(self, v: Any, x: Any) -> Any:
         return (1e-3 * v[1], -1e-3 * v[0]), ()
 

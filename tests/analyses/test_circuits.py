@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -577,3 +578,62 @@ def test_a_source_that_drives_an_end_alone_is_as_one_that_does_not(cell: Any) ->
             assert np.abs(np.asarray(x - getattr(long, at)[name])).max() < 1e-11 * largest, name
     assert short.growth is not None and long.growth is not None
     np.testing.assert_allclose(float(short.growth), float(long.growth), rtol=1e-8)
+
+
+GOOD = {
+    "r": 1e3, "c": 1e-12, "v": 0.1, "r_v": 5.0, "i": 1e-6, "gain": 1e4, "gbw": 1e6,
+    "offset": 0.0, "r_out": 10.0, "high": 1.0, "r_on": 1.0, "i_s": 1e-12, "e_n": 0.0,
+}  # fmt: skip
+
+
+def of_all_kinds(at: dict[str, Any]) -> xb.Circuit:
+    """A circuit of every kind of element."""
+    return xb.Circuit(
+        v=el.VoltageSource(to="in", v=at["v"], r=at["r_v"]),
+        r=el.Resistor("in", "e", at["r"]),
+        i=el.CurrentSource(to="e", i=at["i"]),
+        c=el.Capacitor("e", "out", at["c"]),
+        feedback=el.Switch("e", "out", 1, at["r_on"]),
+        amp=el.OpAmp(minus="e", out="out", gain=at["gain"], gbw=at["gbw"], v_offset=at["offset"],
+                     r_out=at["r_out"], v_low=-1.0, v_high=at["high"], e_n=at["e_n"]),
+        diode=el.Diode("out", "0", at["i_s"]),
+    )  # fmt: skip
+
+
+BAD = [
+    ("r", -1e3), ("r", np.nan), ("c", -1e-12), ("c", np.inf), ("v", np.inf), ("r_v", -5.0),
+    ("i", np.nan), ("gain", 0.0), ("gain", -1e4), ("gain", np.inf), ("gbw", 0.0), ("r_out", -1.0),
+    ("offset", np.nan), ("high", -2.0), ("r_on", -1.0), ("i_s", -1e-12), ("e_n", -1.0),
+]  # fmt: skip
+
+
+def test_impossible_parameters_that_are_traced_set_the_status() -> None:
+    """As known ones raise errors; in transients, too. Good ones set none."""
+    solved = jax.jit(lambda at: xb.solve(of_all_kinds(at)).status)
+    wave = {"v": xb.Waveform(jnp.asarray([0.0, 1e-6]), jnp.asarray([[0.0], [0.1]]))}
+    ts = jnp.asarray([0.0, 1e-6])
+    followed = jax.jit(
+        lambda at: xb.simulate(of_all_kinds(at), wave, ts, steps_per_interval=4).status
+    )
+    for name, x in BAD:
+        at = GOOD | {name: x}
+        with pytest.raises(ValueError):
+            of_all_kinds(at)
+        assert int(solved(at)) & xb.Status.INVALID_ELEMENT, (name, x)
+        if name != "v":  # which the waveform replaces
+            assert int(followed(at)) & xb.Status.INVALID_ELEMENT, (name, x)
+    assert int(solved(GOOD)) == int(followed(GOOD)) == 0
+
+
+def test_an_impossible_parameter_gets_a_sentence_with_the_element() -> None:
+    where: Any = lambda c: c.elements["r"].r
+    bad = eqx.tree_at(where, of_all_kinds(GOOD), jnp.asarray(-1e3))
+    with pytest.raises(ValueError, match="element 'r': an element .* impossible parameter"):
+        xb.solve(bad)
+    g = jnp.full((2, 2), 1e-5)
+    source = lambda r: el.VoltageSource(to="x", v=jnp.full(2, 0.1), r=r)  # part of the array
+    circuit = lambda r: xb.Circuit(
+        array=el.Array(xb.Ohmic(g), rows="x", cols="e"), source=source(r),
+        load=el.Resistor("e", "0", 1e3),
+    )  # fmt: skip
+    assert int(jax.jit(lambda r: xb.solve(circuit(r)).status)(-5.0)) & xb.Status.INVALID_ELEMENT

@@ -185,6 +185,9 @@ class Gyrator(el.AbstractStaticElement):
     def is_linear(self) -> bool:
         return True
 
+    def valid(self) -> Any:
+        return jnp.isfinite(self.g)
+
     def current(self, v: Any, x: Any) -> Any:
         return (self.g * v[1], -self.g * v[0]), ()
 

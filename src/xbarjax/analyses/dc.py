@@ -13,7 +13,7 @@ from .._types import described
 from ..elements.circuit import Circuit
 from ..kirchhoff.advice import ADVICE, finish, general
 from ..kirchhoff.judgement import status
-from ..kirchhoff.laws import bent, faults_of, stored, voltages_of
+from ..kirchhoff.laws import bent, faults_of, impossible, stored, voltages_of
 from ..kirchhoff.solution import Solution, Status, usable
 from ..kirchhoff.terminals import Layout, Nodal, Unknowns, nodal_of
 from ..solvers import AutoLadder, Solver
@@ -280,7 +280,12 @@ def _judged(nodal: Nodal, z, by: Factors, missed, arrays) -> Array:
 def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
     """A sentence about the faults of a circuit, with the bus or the element concerned."""
     circuit = in_one_dtype(circuit)
-    layout = nodal_of(circuit).layout
+    nodal = nodal_of(circuit)
+    layout = nodal.layout
+    bad = [name for name, fails in impossible(nodal).items() if fails]
+    if Status.INVALID_ELEMENT in known and bad:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        return f"element {bad[0]!r}{more}: {ADVICE[Status.INVALID_ELEMENT]}"
     jacobian, matrix = _matrices(circuit, solver)
     if Status.SINGULAR in known and np.isfinite(np.asarray(jacobian)).all():
         _, cols, scaled = (np.asarray(x) for x in scales(jacobian))

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, Bool
 
 from .. import cells
 from ..cells import AbstractCell
@@ -40,6 +40,9 @@ class Device(AbstractStaticElement, AbstractNoisyElement):
     @property
     def is_linear(self) -> bool:
         return self.cell.is_linear
+
+    def valid(self) -> Bool[Array, "..."]:
+        return self.cell.valid()
 
     def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:
         i = self.cell.current(*v)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._types import described
 
@@ -71,6 +71,9 @@ class AbstractElement(eqx.Module):
     on `v` and `x` of lane `k` alone; lanes meet in the nodes that they share. Noise needs one more,
     of an `AbstractNoisyElement`; the lines of a netlist are a function registered with
     `xb.spice.element`.
+
+    `valid` says which lanes have possible parameters. Constructors raise errors for numbers that
+    are known. Where they are traced, an impossible one sets the status `INVALID_ELEMENT`.
     """
 
     unknowns: AbstractClassVar[int]  # of its own, per lane
@@ -91,6 +94,10 @@ class AbstractElement(eqx.Module):
     def stores(self) -> tuple[str | int, ...]:
         """Terminals, by name, and own unknowns, by position, that its charges depend on and belong
         to."""
+
+    @abc.abstractmethod
+    def valid(self) -> Bool[Array, "..."]:
+        """Mask of lanes whose parameters are physically possible."""
 
     @abc.abstractmethod
     def current(self, v: Lanes, x: Lanes) -> tuple[Lanes, Lanes]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._types import (
     optional,
@@ -80,6 +80,17 @@ class OpAmp(AbstractNoisyElement):
         require_nonnegative(self.e_n, "e_n", "V/sqrt(Hz)", open_allowed=False)
         require_nonnegative(self.i_n, "i_n", "A/sqrt(Hz)", open_allowed=False)
         require_gain_and_swing(self.gain, self.v_low, self.v_high)
+
+    def valid(self) -> Bool[Array, "..."]:
+        sound = (self.gain > 0) & jnp.isfinite(self.v_offset)
+        for x in (self.r_out, self.e_n, self.i_n):
+            sound &= (x >= 0) & jnp.isfinite(x)
+        if self.gbw is not None:
+            sound &= (self.gbw > 0) & jnp.isfinite(self.gbw)
+        if self.v_low is None or self.v_high is None:
+            return sound
+        width = self.v_high - self.v_low
+        return sound & jnp.isfinite(self.gain) & (width > 0) & jnp.isfinite(width)
 
     @property
     def terminals(self) -> dict[str, Pick]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._types import everywhere, physical, require_nonnegative
 from ..cells.constants import BOLTZMANN
@@ -83,6 +83,9 @@ class Resistor(AbstractResistor):
     def __check_init__(self):
         require_nonnegative(self.r, "r", "ohm", open_allowed=True)
 
+    def valid(self) -> Bool[Array, "..."]:
+        return self.r >= 0
+
 
 class Switch(AbstractResistor):
     """A switch: a resistor of `r_on` where it is closed and of `r_off` where it is open. Its state
@@ -107,6 +110,10 @@ class Switch(AbstractResistor):
         if not everywhere(lambda x: (x == 0) | (x == 1), self.closed):
             raise ValueError(f"closed is {self.closed}; it must be 1 (closed) or 0 (open).")
 
+    def valid(self) -> Bool[Array, "..."]:
+        state = (self.closed == 0) | (self.closed == 1)
+        return state & (self.r_on >= 0) & (self.r_off >= 0)
+
     @property
     def r(self) -> Array:  # pyright: ignore[reportIncompatibleVariableOverride]
         return jnp.where(self.closed > 0.5, self.r_on, self.r_off)
@@ -126,6 +133,9 @@ class Capacitor(AbstractNoisyElement):
 
     def __check_init__(self):
         require_nonnegative(self.c, "c", "F", open_allowed=False)
+
+    def valid(self) -> Bool[Array, "..."]:
+        return (self.c >= 0) & jnp.isfinite(self.c)
 
     @property
     def terminals(self) -> dict[str, Pick]:

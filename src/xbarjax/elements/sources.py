@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._types import physical, require_finite, require_nonnegative
 from ..cells.constants import BOLTZMANN
@@ -38,6 +38,9 @@ class VoltageSource(AbstractStaticElement, AbstractNoisyElement):
     def __check_init__(self):
         require_finite(self.v, "v", "V")
         require_nonnegative(self.r, "r", "ohm", open_allowed=False)
+
+    def valid(self) -> Bool[Array, "..."]:
+        return jnp.isfinite(self.v) & jnp.isfinite(self.r) & (self.r >= 0)
 
     @property
     def terminals(self) -> dict[str, Pick]:
@@ -75,6 +78,9 @@ class CurrentSource(AbstractStaticElement, AbstractNoisyElement):
 
     def __check_init__(self):
         require_finite(self.i, "i", "A")
+
+    def valid(self) -> Bool[Array, "..."]:
+        return jnp.isfinite(self.i)
 
     @property
     def terminals(self) -> dict[str, Pick]:

@@ -23,6 +23,9 @@ ADVICE = {
     Status.INVALID_CELL: "a cell, a readout or a capacitor has an impossible parameter:"
     " conductances of cells run from 0 (no cell) to inf S (a short), their other parameters are"
     " finite, and capacitances are finite and at least 0 F",
+    Status.INVALID_ELEMENT: "an element of the circuit has an impossible parameter: resistances run"
+    " from 0 to inf ohm, capacitances are finite and at least 0 F, gains are positive, values of"
+    " sources are finite, and a swing has two finite ends and a finite gain",
     Status.INVALID_WIRE: "a resistance is negative or NaN, or a strap is 0 ohm: resistances run"
     " from 0 (ideal) to inf (open), and straps are above 0 ohm",
     Status.SHORT_CIRCUIT: "ideal wire, or a shorted cell between ideal wires, joins two ideal"

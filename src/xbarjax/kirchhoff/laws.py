@@ -150,19 +150,25 @@ def through(nodal: Nodal, z: Unknowns) -> dict[str, jax.Array]:
     }
 
 
+def impossible(nodal: Nodal) -> dict[str, jax.Array]:
+    """Whether each element other than an array has a parameter that is impossible."""
+    drives = {source: nodal.arrays[name].sources[end] for name, end, source in nodal.drives}
+    elements: dict[str, AbstractElement] = nodal.elements | drives
+    return {name: ~jnp.all(element.valid()) for name, element in elements.items()}
+
+
 def faults_of(nodal: Nodal, z: Unknowns) -> dict[Status, jax.Array]:
-    """Faults of the cells that are elements: impossible parameters, voltages beyond the range of
-    their model, negative differential resistance."""
-    found: dict[Status, list[jax.Array]] = {}
+    """Faults of the elements: impossible parameters; of cells that are elements also voltages
+    beyond the range of their model, and negative differential resistance."""
+    found = {Status.INVALID_ELEMENT: list(impossible(nodal).values())}
     for _, element, _, v, _ in asked(nodal, z):
         if isinstance(element, Device):
             cell = element.cell
             _, g_a, g_b = cell.linearise(*v)
-            found.setdefault(Status.INVALID_CELL, []).append(jnp.any(~cell.valid()))
             found.setdefault(Status.OUT_OF_RANGE, []).append(jnp.any(~in_range(cell, *v)))
             negative = jnp.any((g_a < 0) | (g_b < 0))
             found.setdefault(Status.NEGATIVE_RESISTANCE, []).append(negative)
-    return {flag: jnp.any(jnp.stack(each)) for flag, each in found.items()}
+    return {flag: jnp.any(jnp.stack(each)) for flag, each in found.items() if each}
 
 
 def voltages_of(

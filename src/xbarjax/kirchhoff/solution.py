@@ -31,6 +31,7 @@ class Status(enum.IntFlag):
     TIME_NOT_RISING = 4096  # times or corners of a waveform
     SINGULAR = 8192  # no unique solution of a circuit
     UNSTABLE = 16384  # a loop that never reaches its operating point
+    INVALID_ELEMENT = 32768  # impossible parameter of an element of a circuit
 
     @property
     def is_error(self) -> bool:
