@@ -637,3 +637,25 @@ def test_an_impossible_parameter_gets_a_sentence_with_the_element() -> None:
         load=el.Resistor("e", "0", 1e3),
     )  # fmt: skip
     assert int(jax.jit(lambda r: xb.solve(circuit(r)).status)(-5.0)) & xb.Status.INVALID_ELEMENT
+
+
+@pytest.mark.parametrize("end", ["rows", "cols"])
+@pytest.mark.parametrize("r", [0.0, 1.0])
+def test_ideal_wires_between_two_buses_get_a_sentence(end: str, r: float) -> None:
+    """With a resistance in the wires or behind a source, there is an operating point."""
+    far: dict[str, Any] = {f"{end}_far": "far"}
+    at = lambda row, col, behind: xb.Circuit(
+        array=el.Array(xb.Ohmic(jnp.full((2, 3), 1e-5)), xb.Wires(row, col), rows="x", cols="e",
+                       **far),
+        drive=el.VoltageSource(to="x", v=0.1, r=behind),
+        beside=el.Resistor("x", "0", 1e6),
+        load=el.Resistor("e", "0", 100.0),
+        end=el.Resistor("far", "0", 1e3),
+    )  # fmt: skip
+    ideal = at(r, 0.0, 1.0) if end == "cols" else at(0.0, r, 1.0)
+    bus = "e" if end == "cols" else "x"
+    said = f"array 'array' join the buses '{bus}' \\({end}\\) and 'far' .* leave {end}_far out"
+    with pytest.raises(ValueError, match=said):
+        xb.solve(ideal)
+    found = xb.solve(at(1.0, 1.0, 1.0))
+    np.testing.assert_allclose(found.i["end"], found.v["far"] / 1e3, rtol=1e-9)

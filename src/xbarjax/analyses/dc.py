@@ -286,6 +286,8 @@ def explained(circuit: Circuit, solver: Solver, known: Status) -> str:
     if Status.INVALID_ELEMENT in known and bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         return f"element {bad[0]!r}{more}: {ADVICE[Status.INVALID_ELEMENT]}"
+    if Status.SHORT_CIRCUIT in known and (said := _joined(nodal)):
+        return said
     jacobian, matrix = _matrices(circuit, solver)
     if Status.SINGULAR in known and np.isfinite(np.asarray(jacobian)).all():
         _, cols, scaled = (np.asarray(x) for x in scales(jacobian))
@@ -308,6 +310,29 @@ def _matrices(circuit: Circuit, solver: Solver) -> tuple[Array, Array | None]:
     if not has_amplifiers(circuit):
         return by.matrix, None
     return by.matrix, dynamic_matrix(nodal_of(with_poles(circuit)), solver, z, by)
+
+
+def _joined(nodal: Nodal) -> str:
+    """A sentence about the first array whose ideal wires join two buses; empty without one."""
+    for name, ended in nodal.arrays.items():
+        crossbar, array = ended.crossbar, ended.array
+        drive, readout, wires = crossbar.drive, crossbar.readout, crossbar.wires
+        ends = {
+            "rows": (wires.r_row, drive.r_source + drive.r_source_far, 0 if wires.parallel else 1),
+            "cols": (wires.r_col, readout.r_in + readout.r_in_far, 0),
+        }
+        for near, (r, behind, axis) in ends.items():
+            buses = array.terminals.get(near), array.terminals.get(f"{near}_far")
+            along = np.sum(np.broadcast_to(r, array.cell.shape), axis=axis)
+            if buses[0] and buses[1] and np.any(along + np.asarray(behind) == 0):
+                a, b = (end.bus for end in buses if end is not None)
+                return (
+                    f"ideal wires of array {name!r} join the buses {a!r} ({near}) and {b!r}"
+                    f" ({near}_far), which must have voltages of their own: give the wires a"
+                    f" resistance, or connect to {a!r} what is connected to {b!r} and leave"
+                    f" {near}_far out"
+                )
+    return ""
 
 
 def _undetermined(layout: Layout, free: np.ndarray) -> str:
