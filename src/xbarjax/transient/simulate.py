@@ -110,8 +110,8 @@ def simulate(
     **Arguments:**
 
     - `crossbar`: the array, with capacitances of its `Wires` and of its readout, which is linear;
-        or a `Circuit`, with those of its elements and the poles of its amplifiers. Errors of a
-        circuit are relative to the largest voltage so far.
+        or a `Circuit`, with those of its elements and the poles of its amplifiers, which may have
+        a swing. Errors of a circuit are relative to the largest voltage so far.
     - `waveform`: voltages [V] of the drivers over time; of a circuit, voltages [V] or currents [A]
         of its sources, a dictionary of waveforms by their names (or one, if it has one source).
     - `ts`: times [s], rising, `(times,)`, at least two.
@@ -152,7 +152,11 @@ def simulate(
     if not crossbar.readout.is_linear:
         raise ValueError(
             "simulate needs a linear readout, and an amplifier with a swing is not: leave v_low and"
-            " v_high out."
+            " v_high out, or simulate the circuit"
+            ' xb.Circuit(source=el.VoltageSource(to="x", v=v_in, r=r_source),'
+            ' array=el.Array(cell, wires, rows="x", cols="e"),'
+            ' feedback=el.Resistor("e", "o", r_f), amps=el.OpAmp(minus="e", out="o", gain=gain,'
+            " gbw=gbw, v_low=v_low, v_high=v_high)), with el = xb.elements."
         )
     found = _simulate(crossbar, waveform, ts, rtol, steps_per_interval, max_steps, solver)
     return finish(found, found.status)
