@@ -67,15 +67,15 @@ def slopes(of: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return jax.value_and_grad(lambda g, i: jnp.sum(of(g, i) ** 2), argnums=(0, 1))
 
 
-def compiled(f: Callable, *args: Any) -> tuple[Callable[[], Any], float]:
+def compiled(f: Callable, *args: Any, times: int = 3) -> tuple[Callable[[], Any], float]:
     """A compiled call, and how long it takes to trace and to compile anew [s], a median."""
-    made, times = [], []
-    for _ in range(3):
+    made, taken = [], []
+    for _ in range(times):
         jax.clear_caches()
         start = time.perf_counter()
         made.append(jax.jit(f).lower(*args).compile())
-        times.append(time.perf_counter() - start)
-    return (lambda: made[-1](*args)), float(np.median(times))
+        taken.append(time.perf_counter() - start)
+    return (lambda: made[-1](*args)), float(np.median(taken))
 
 
 def in_turns(runs: dict[str, Callable[[], Any]], least: int) -> dict[str, float]:

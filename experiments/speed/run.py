@@ -29,7 +29,18 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # of glibc, from vers
 
 def parts() -> dict:
     """All parts by name: lists of jobs, each of which returns one or several rows."""
-    from . import batches, forms, latency, loops, nonlinear, peers, sizes, sweeps, transients
+    from . import (
+        batches,
+        forms,
+        latency,
+        loops,
+        nonlinear,
+        own_forms,
+        peers,
+        sizes,
+        sweeps,
+        transients,
+    )
     from .verbs import VERBS
 
     both = ("float64", "float32")
@@ -80,6 +91,12 @@ def parts() -> dict:
         "transient_gradient": of(transients.gradient, (32, 64)),
         "loops": of(loops.against_ngspice, (64,)),
         "loops_of_inputs": [lambda: loops.inputs(64, 1000)],
+        "shared_lines": [
+            *of(own_forms.shared_lines, (16, 128)),
+            *(lambda n=n: own_forms.shared_lines(n, gradient=True) for n in (16, 128)),
+            *(lambda n=n: own_forms.shared_lines(n, 64) for n in (16, 128)),
+        ],
+        "integrators": of(own_forms.integrators, (16, 128)),
         "forms": [
             *(lambda n=n, d=d: forms.read(n, d) for n in (64, 128, 256, 512, 1024) for d in both),
             *(lambda n=n: forms.read(n, "float64", everything=True) for n in (64, 128, 512)),
