@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -40,6 +41,7 @@ def error(got: Any, want: Any) -> float:
     return float(np.abs(np.asarray(got, float) - want).max() / np.abs(want).max())
 
 
+@eqx.filter_jit
 def eliminated(xbar: xb.Crossbar) -> Any:
     """What is compared with a solve, before it is."""
     lines = effective_matrix._eliminated(module._prepared(xbar, SOLVES)[0])
@@ -79,8 +81,8 @@ def test_long_columns_of_equal_rows_do_not_add_up_rounding() -> None:
     of = lambda dtype: xb.Crossbar(cells(dtype), xb.Wires(r.astype(dtype), r.astype(dtype)))
     want = np.asarray(eliminated(of(jnp.float64)))
     assert error(eliminated(of(jnp.float32)), want) < 3e-6
-    found = products.products(module._prepared(of(jnp.float32), SOLVES)[0])
-    assert error(found.matrix, want) < 3e-6
+    matrix = eqx.filter_jit(lambda x: products.products(module._prepared(x, SOLVES)[0]).matrix)
+    assert error(matrix(of(jnp.float32)), want) < 3e-6
 
 
 @pytest.fixture
@@ -119,14 +121,16 @@ def test_its_gradient_is_that_of_the_solves() -> None:
 
     for got, want in zip(
         jax.tree.leaves(jax.jit(jax.grad(total))(xbar)),
-        jax.tree.leaves(jax.grad(lambda xbar: total(xbar, SOLVES))(xbar)),
+        jax.tree.leaves(jax.jit(jax.grad(lambda xbar: total(xbar, SOLVES)))(xbar)),
         strict=True,
     ):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-10 * np.abs(want).max())
-    value, slope = jax.jvp(lambda g: total(at(xbar, g)), (xbar.cell.g,), (xbar.cell.g,))
-    np.testing.assert_allclose(value, total(xbar, SOLVES), rtol=1e-11)
-    want = jax.jvp(lambda g: total(at(xbar, g), SOLVES), (xbar.cell.g,), (xbar.cell.g,))[1]
-    np.testing.assert_allclose(slope, want, rtol=1e-11)
+    g = xbar.cell.g
+    along = lambda solver: jax.jit(
+        lambda g: jax.jvp(lambda g: total(at(xbar, g), solver), (g,), (g,))
+    )(g)
+    for got, want in zip(along(xb.AutoLadder()), along(SOLVES), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11)
 
 
 BOTH = {"drive": xb.Drive(20.0, 0.0), "readout": xb.VirtualGround(30.0, 10.0)}
@@ -144,10 +148,11 @@ def test_its_gradient_by_cells_is_that_of_the_solves(shape: Any, parts: Any, dty
 
     exact, xbar = crossbar(shape, **parts), crossbar(shape, dtype, **parts)
     value, got = jax.jit(jax.value_and_grad(total))(xbar.cell.g, xbar)
-    want = jax.grad(total)(exact.cell.g, exact, SOLVES)
+    solves = jax.jit(jax.value_and_grad(lambda g: total(g, exact, SOLVES)))
+    total_of_solves, want = solves(exact.cell.g)
     double = dtype == jnp.float64
     assert error(got, np.asarray(want)) < (1e-10 if double else 1e-4)
-    np.testing.assert_allclose(value, total(exact.cell.g, exact), rtol=1e-10 if double else 1e-4)
+    np.testing.assert_allclose(value, total_of_solves, rtol=1e-10 if double else 1e-4)
 
 
 def test_its_second_derivatives_are_those_of_the_solves() -> None:
@@ -166,7 +171,8 @@ def test_its_second_derivatives_are_those_of_the_solves() -> None:
         _, by_wire = jax.jvp(lambda r: slope(xbar.cell.g, r), (r,), (jnp.asarray(1.0),))
         return by_cells, by_wire
 
-    for got, want in zip(jax.jit(lambda: second(xb.AutoLadder()))(), second(SOLVES), strict=True):
+    both = jax.jit(lambda: (second(xb.AutoLadder()), second(SOLVES)))()
+    for got, want in zip(*both, strict=True):
         assert np.abs(want).max() > 0 and error(got, np.asarray(want)) < 1e-9
 
 
