@@ -231,6 +231,17 @@ def test_a_deck_runs_as_it_is(tmp_path: Path) -> None:
     assert {"time", "x_0", "e_2", "v_amps_1#branch"} <= set(names)
 
 
+def test_a_start_of_a_capacitor_is_refused_in_time() -> None:
+    circuit = xb.Circuit(
+        source=el.CurrentSource(to="a", i=1e-6), r=el.Resistor("a", "0", 1e3),
+        c=el.Capacitor("a", "0", 1e-12, v_start=0.1),
+    )  # fmt: skip
+    assert "c_c_0 a_0 0 1e-12" in spice.netlist(circuit)
+    wave = xb.Waveform(jnp.asarray([0.0]), jnp.zeros((1, 1)))
+    with pytest.raises(ValueError, match="capacitor 'c' has a v_start, but netlists"):
+        spice.netlist(circuit, waveforms=wave, ts=jnp.asarray([0.0, 1e-6]))
+
+
 def test_bad_input_gets_a_sentence() -> None:
     circuit, wave = settling(), xb.Waveform(jnp.asarray([0.0]), jnp.asarray([[0.0]]))
     with pytest.raises(ValueError, match="concrete"):

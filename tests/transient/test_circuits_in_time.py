@@ -284,3 +284,78 @@ def test_float32_stays_float32() -> None:
     assert found.v["x"].dtype == jnp.float32 and int(found.status) == 0
     want = np.asarray(xb.simulate(inverse(jnp.asarray(G)), ramp(), TS).v["x"])
     assert np.abs(np.asarray(found.v["x"]) - want).max() < 1e-4 * np.abs(want).max()
+
+
+def held(edge: float = 1e-7) -> tuple[Any, Any]:
+    """A ramp to 1 within an edge, and times."""
+    corners = jnp.asarray([0.0, edge, 1e-5])
+    return xb.Waveform(corners, jnp.asarray([[0.0], [1.0], [1.0]])), jnp.linspace(0, 1e-5, 6)
+
+
+def integral(t: Any, edge: float = 1e-7) -> Any:
+    """Of the ramp, from 0 to `t`."""
+    t = np.asarray(t)
+    return np.where(t < edge, t**2 / (2 * edge), t - edge / 2)
+
+
+def test_a_node_of_capacitors_starts_where_it_is_told() -> None:
+    """A current into capacitors: `v = v_start + int i dt / c`, in every lane."""
+    wave, ts = held()
+    c, v = jnp.asarray([1e-12, 4e-12]), jnp.asarray([0.3, -0.2])
+    made = lambda v: xb.Circuit(
+        source=el.CurrentSource("a", jnp.zeros(2)), c=el.Capacitor("a", "0", c, v_start=v)
+    )
+    small = xb.Waveform(wave.t, 1e-7 * wave.v * jnp.ones((1, 2)))
+    last = lambda v: xb.simulate(made(v), small, ts, rtol=1e-6).v["a"]
+    want = np.asarray(v) + 1e-7 * integral(ts)[:, None] / np.asarray(c)
+    np.testing.assert_allclose(last(v), want, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(jax.jacrev(lambda v: last(v)[-1])(v), np.eye(2), atol=1e-9)
+    with pytest.raises(ValueError, match="node . of bus 'a'.* v_start"):
+        xb.solve(made(v))  # there is no operating point
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6])
+def test_capacitors_share_their_charge(rtol: float) -> None:
+    """Between floating nodes, through a resistor: an exponential, and no charge is lost."""
+    c, v, r = np.array([1e-9, 2e-9]), np.array([1.0, -0.2]), 1e3
+    ts = jnp.linspace(0, 3e-6, 7)
+    made = lambda v: xb.Circuit(
+        one=el.Capacitor("a", "0", c[0], v_start=v), r=el.Resistor("a", "b", r),
+        two=el.Capacitor("b", "0", c[1], v_start=v_2), still=el.VoltageSource("z", 0.0),
+        load=el.Resistor("z", "0", 1.0),
+    )  # fmt: skip
+    v_2 = v[1]
+    wave = xb.Waveform(jnp.asarray([0.0]), jnp.zeros((1, 1)))
+    found = xb.simulate(made(v[0]), wave, ts, rtol=rtol)
+    end, tau = c @ v / c.sum(), r * c.prod() / c.sum()
+    want = end + (v - end) * np.exp(-np.asarray(ts) / tau)[:, None]
+    seen = np.stack([found.v["a"][:, 0], found.v["b"][:, 0]], axis=1)
+    assert np.abs(seen - want).max() < 20 * rtol
+    np.testing.assert_allclose(seen @ c, c @ v, rtol=1e-10)
+    slope = jax.jit(jax.grad(lambda v: xb.simulate(made(v), wave, ts, rtol=rtol).v["a"][-1, 0]))
+    share = c[0] / c.sum()
+    by_v = share + (1 - share) * np.exp(-float(ts[-1]) / tau)
+    np.testing.assert_allclose(slope(jnp.asarray(v[0])), by_v, atol=20 * rtol)
+
+
+def test_an_ideal_integrator_has_a_start() -> None:
+    """`v_out = -v_start - int v dt / (r c)`: without a gain there is no operating point."""
+    wave, ts = held()
+    made = lambda **start: xb.Circuit(
+        source=el.VoltageSource("in", 0.0), r=el.Resistor("in", "e", 1e4),
+        c=el.Capacitor("e", "out", 1e-9, **start), amplifier=el.OpAmp(minus="e", out="out"),
+    )  # fmt: skip
+    found = xb.simulate(made(v_start=0.25), wave, ts, rtol=1e-6)
+    np.testing.assert_allclose(found.v["out"][:, 0], -0.25 - integral(ts) / 1e-5, rtol=1e-9)
+    with pytest.raises(ValueError, match="node 0 of bus 'out'.* v_start"):
+        xb.simulate(made(), wave, ts)
+
+
+def test_starts_that_contradict_a_source_name_the_bus() -> None:
+    wave, ts = held()
+    made = xb.Circuit(
+        source=el.VoltageSource("a", 0.0), c=el.Capacitor("a", "0", 1e-12, v_start=0.1),
+        r=el.Resistor("a", "0", 1e3),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="element 'c'.*no unique solution"):
+        xb.simulate(made, wave, ts)

@@ -173,7 +173,8 @@ def _require_connected(circuit: Circuit) -> None:
             names = ", ".join(repr(name) for name, _ in ends)
             raise ValueError(
                 f"bus {bus!r} is touched by {names} alone, none of which can set its voltage:"
-                " connect a resistor, an array or a source to it."
+                " connect a resistor, an array or a voltage source to it, or give a capacitor a"
+                " v_start, from which a transient starts."
             )
     if not touched:
         raise ValueError("the circuit has no elements: pass them by name.")

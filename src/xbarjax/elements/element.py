@@ -77,7 +77,7 @@ class AbstractElement(eqx.Module):
     """
 
     unknowns: AbstractClassVar[int]  # of its own, per lane
-    holds: AbstractClassVar[tuple[str, ...]]  # terminals whose voltage it can determine at DC
+    holds: AbstractClassVar[tuple[str, ...]]  # terminals whose voltage it can determine at first
 
     @property
     @abc.abstractmethod

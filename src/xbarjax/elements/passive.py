@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._types import everywhere, physical, require_nonnegative
+from .._types import everywhere, optional, physical, require_finite, require_nonnegative
 from ..cells.constants import BOLTZMANN
 from .element import (
     AbstractNoisyElement,
@@ -122,20 +122,37 @@ class Switch(AbstractResistor):
 class Capacitor(AbstractNoisyElement):
     """A capacitor: `i = c d(v_a - v_b)/dt`. It passes no current at DC.
 
-    **Arguments:** `a`, `b`: buses; `c`: capacitance [F], finite and not negative.
+    **Arguments:**
+
+    - `a`, `b`: buses.
+    - `c`: capacitance [F], finite and not negative.
+    - `v_start`: voltage [V] across it at the first time of a transient. None (the default) is that
+        of the operating point. `xb.simulate` alone uses it.
+
+    Where only capacitors, current sources and inputs of amplifiers meet, there is no operating
+    point: such a node needs a capacitor with a `v_start`.
     """
 
     a: Pick = eqx.field(converter=terminal)
     b: Pick = eqx.field(converter=terminal)
     c: Float[Array, "..."] = eqx.field(converter=physical("c"))
+    v_start: Float[Array, "..."] | None = eqx.field(
+        converter=optional("v_start", whole=True), default=None
+    )
     unknowns: ClassVar[int] = 0
-    holds: ClassVar[tuple[str, ...]] = ()
 
     def __check_init__(self):
         require_nonnegative(self.c, "c", "F", open_allowed=False)
+        if self.v_start is not None:
+            require_finite(self.v_start, "v_start", "V")
+
+    @property
+    def holds(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return () if self.v_start is None else ("a", "b")
 
     def valid(self) -> Bool[Array, "..."]:
-        return (self.c >= 0) & jnp.isfinite(self.c)
+        sound = (self.c >= 0) & jnp.isfinite(self.c)
+        return sound if self.v_start is None else sound & jnp.isfinite(self.v_start)
 
     @property
     def terminals(self) -> dict[str, Pick]:

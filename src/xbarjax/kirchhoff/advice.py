@@ -42,7 +42,8 @@ ADVICE = {
     Status.OUT_OF_STEPS: "max_steps is too small to reach the last time: raise max_steps or rtol",
     Status.TIME_NOT_RISING: "ts or the corners of a waveform do not rise: put them in rising order",
     Status.SINGULAR: "the circuit has no unique solution: look for ideal sources or wires in a"
-    " loop, for nodes that no current reaches, and for a matrix without an inverse",
+    " loop, for nodes that no current reaches (capacitors pass none at rest: transients start from"
+    " their v_start), and for a matrix without an inverse",
     Status.UNSTABLE: "the loop is unstable and never reaches its operating point: look for an"
     " amplifier in positive feedback, and swap its inputs",
 }

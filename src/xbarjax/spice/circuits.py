@@ -13,7 +13,7 @@ from jaxtyping import ArrayLike
 
 from .._types import described
 from ..drive.waveform import Waveform
-from ..elements import AbstractElement, Array
+from ..elements import AbstractElement, Array, Capacitor
 from ..elements.circuit import Circuit
 from ..elements.sources import DRIVEN
 from ..kirchhoff.circuit import circuit_of
@@ -56,6 +56,8 @@ def deck_of(circuit: Circuit, waveforms, ts: ArrayLike | None, title: str, data:
     """The deck of a circuit, at rest or in time."""
     _require_whole(circuit, (waveforms, ts))
     times = _times(waveforms, ts)
+    if times is not None:
+        _require_at_rest(circuit)
     waves = {} if waveforms is None else waves_of(circuit, waveforms)
     buses, shorts = _short(circuit.buses), _short(circuit.elements)
     nodes = [f"{buses[bus]}_{k}" for bus, n in circuit.buses.items() for k in range(n)]
@@ -172,6 +174,16 @@ def _require_whole(circuit: Circuit, more: Any) -> None:
             at = tuple(bad[0].tolist())
             raise ValueError(
                 f"{what} {at} of element {name!r} has parameters that no device can have."
+            )
+
+
+def _require_at_rest(circuit: Circuit) -> None:
+    """Raises `ValueError` for a capacitor that does not start from the operating point."""
+    for name, part in circuit.elements.items():
+        if isinstance(part, Capacitor) and part.v_start is not None:
+            raise ValueError(
+                f"capacitor {name!r} has a v_start, but netlists start from the operating point:"
+                " leave v_start out, or use xb.simulate."
             )
 
 

@@ -28,20 +28,17 @@ from ..analyses.admittance import (
     Admitting,
 )
 from ..analyses.dc import finished, solved
-from ..analyses.nodal import (
-    in_one_dtype,
-    resting,
-)
+from ..analyses.nodal import in_one_dtype, kirchhoff, resting
 from ..analyses.reduction import factors
 from ..drive.waveform import Waveform
-from ..elements import AbstractElement, VoltageSource
+from ..elements import AbstractElement, Capacitor, VoltageSource
 from ..elements.circuit import Circuit, sources_of, with_values
 from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.companion import Charge, voltages
 from ..kirchhoff.laws import stated, through
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, usable
-from ..kirchhoff.terminals import added, at_nodes, nodal_of, nodes_of
+from ..kirchhoff.terminals import Nodal, added, at_nodes, nodal_of, nodes_of
 from .adaptive import AbstractStep, equal_steps, follow, knots_of
 from .laws import Laws, Staged, end_of_stage, entering, reduced
 from .sdirk2 import ERROR, GAMMA
@@ -215,11 +212,30 @@ def waves_of(circuit: Circuit, waveforms: Mapping[str, Waveform] | Waveform) -> 
     return dict(waveforms)
 
 
+def begun(circuit: Circuit) -> Circuit:
+    """The circuit at the first time: capacitors that start from a voltage are sources of it."""
+    for name, part in circuit.elements.items():
+        if isinstance(part, Capacitor) and part.v_start is not None:
+            v = jnp.broadcast_to(part.v_start, (circuit.lanes(name),))
+            source = VoltageSource(to=part.a, v=v, back=part.b)
+            circuit = eqx.tree_at(lambda c, name=name: c.elements[name], circuit, source)
+    return circuit
+
+
+def _carried(z: Array, old: Nodal, new: Nodal) -> Array:
+    """Unknowns of a circuit, from those of one with more unknowns of its elements."""
+    parts = [z[: new.layout.nodes]]
+    for name, (_, lanes) in new.layout.own.items():
+        at = old.layout.own[name][0]
+        parts.append(z[at : at + new.elements[name].unknowns * lanes])
+    return jnp.concatenate(parts)
+
+
 def simulated(circuit: Circuit, waveforms, ts, rtol, steps, max_steps, solver) -> CircuitTransient:
     """`simulate` of a circuit; its arguments are checked."""
     waves = waves_of(circuit, waveforms)
     found = _simulated(circuit, waves, ts, rtol, steps, max_steps, solver)
-    return finished(circuit, solver, found, found.status)
+    return finished(begun(circuit), solver, found, found.status)
 
 
 @eqx.filter_jit
@@ -228,7 +244,8 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     start = driven(circuit, waves, ts[0])
     nodal = nodal_of(start, driven=False)
     layout = nodal.layout
-    z, _, solution = solved(start, solver, driven=False)
+    z, _, solution = solved(begun(start), solver, driven=False)
+    z = _carried(z, nodal_of(begun(start), driven=False), nodal)
     dtype = z.dtype
     ts, rtol, waves = ts.astype(dtype), rtol.astype(dtype), in_dtype(waves, dtype)
     inside = [jnp.clip(jnp.ravel(w.t).astype(dtype), ts[0], ts[-1]) for w in waves.values()]
@@ -254,14 +271,17 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     if steps is None and len(volts) < len(waves):
         # from rest, errors count against a small part of the voltages that the currents lead to
         peaks = {name: _peak(wave) for name, wave in waves.items()}
-        peak, *_ = solved(driven(circuit, peaks, ts[0]), solver)
+        peak, *_ = solved(begun(driven(circuit, peaks, ts[0])), solver)
         led = FAINT * lax.stop_gradient(jnp.max(jnp.abs(peak[: layout.nodes]), initial=0))
         least = jnp.maximum(least, jnp.where(jnp.isfinite(led), led, 0))
     least = jnp.maximum(least, jnp.finfo(dtype).tiny ** 0.25)
     step = _Step(circuit, waves, still, lax.stop_gradient(rtol), solver)
     charge = stated(nodal, z, charges=True)
     rest = least, solution.residual, solution.status
-    state = _State(z, charge, jnp.zeros_like(z), lines, x, *rest)
+    slope = jnp.zeros_like(z)
+    if any(isinstance(x, Capacitor) and x.v_start is not None for x in nodal.elements.values()):
+        slope -= lax.stop_gradient(kirchhoff(nodal, resting(nodal, solver), z))
+    state = _State(z, charge, slope, lines, x, *rest)
     if steps is None:
         found = follow(step, state, knots, None, max_steps)
     else:

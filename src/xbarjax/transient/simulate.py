@@ -91,7 +91,7 @@ def simulate(
     solver: Solver = AutoLadder(),
 ) -> Transient | CircuitTransient:
     """The transient of an array or a circuit under waveforms, from its operating point at the first
-    time on.
+    time on, with the voltages that capacitors of a circuit start from.
 
     Every capacitor `c` [F] passes `i = c dv/dt` [A] in Kirchhoff's law, integrated by an L-stable
     SDIRK method of second order (transient/sdirk2.py). No step crosses one of the times `ts` or a
