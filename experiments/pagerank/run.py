@@ -13,7 +13,7 @@ Two graphs:
 The Google matrix of a graph, with a damping of 0.85, has the largest eigenvalue 1; the eigenvector
 to it ranks the pages. Conductances are proportional to its entries, up to 100 uS, so that the
 smallest stands for the jumps to any page. They are programmed to equally spaced levels between
-these two. Wires have 0.1 ohm per segment, amplifiers a gain of 1e4 and a swing of 1 V. The feedback
+these two. Wires have 0.1 ohm per segment, amplifiers a gain of 1e5 and a swing of 1 V. The feedback
 conductance is 1 % below the largest eigenvalue of the effective matrix, wires included, as tuning
 would find it.
 
@@ -28,8 +28,6 @@ would find it.
 Both are of the programmed matrix as well. Pages of the scale-free graph tie by symmetry: nine rank
 above all others, of which several share the tenth place. Voltages within 1e-6 of the largest count
 as ties, too: at the tenth place with the mean rank of the pages that tie, and as half a pair.
-
-With a gain of 1e5, `loops.resting` does not converge for the club at 4, 16 and 64 levels.
 """
 
 import time
@@ -108,7 +106,7 @@ def case(google: np.ndarray, wanted: np.ndarray, levels: int | None) -> dict:
     effective = np.asarray(xb.transfer(xb.Crossbar(xb.Ohmic(g), WIRES)))
     value, _ = first(effective.T)
     g_eigenvalue = value / (1 + EXCESS)
-    amplifier = partial(xb.elements.OpAmp, gain=1e4, v_low=-1.0, v_high=1.0)
+    amplifier = partial(xb.elements.OpAmp, gain=1e5, v_low=-1.0, v_high=1.0)
     loop = loops.eigenvector(g, g_eigenvalue, wires=WIRES, amplifier=amplifier)
     found = loops.resting(loop, 1e-6)
     x = np.asarray(found.v["x"])

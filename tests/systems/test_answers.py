@@ -146,6 +146,26 @@ def test_bad_input_gets_a_sentence() -> None:
         loops.resting(loop, 1e-6)
 
 
+@pytest.mark.parametrize("excess", [1.01, 1.1])
+@pytest.mark.parametrize("gain", [1e4, 1e6])
+def test_a_loop_rests_where_amplifiers_clip(gain: float, excess: float) -> None:
+    """At `x = clip(G^T x / (g + (g + sum of G) / A))`, divided by `1 + 2 / A` by inverters."""
+    rng = np.random.default_rng(0)
+    amplifier = partial(OpAmp, gain=gain, gbw=1e7, v_low=-1.0, v_high=1.0)
+    rest = jax.jit(lambda g, e: loops.resting(loops.eigenvector(g, e, amplifier=amplifier), 1e-6))
+    for _ in range(6):
+        g = np.exp(1.5 * rng.normal(size=(8, 8)))
+        g *= 1e-4 / g.max()
+        g_eigenvalue = np.abs(np.linalg.eigvals(g)).max() / excess
+        at_inputs, want = g_eigenvalue + (g_eigenvalue + g.sum(0)) / gain, np.ones(8)
+        for _ in range(20000):
+            want = np.minimum(g.T @ want / at_inputs, 1) / (1 + 2 / gain)
+        found = rest(jnp.asarray(g), g_eigenvalue)
+        assert int(found.status) == 0 and 0 < np.sum(want > 0.999) < 8
+        # amplifiers come to an end of their swing within some times one over the gain
+        assert np.abs(np.abs(found.v["x"]) - want).max() < 20 / gain
+
+
 @pytest.mark.parametrize("r_inverter", [1e4, None])
 @pytest.mark.parametrize("over", [1.001, 1.01, 1.3])
 def test_a_loop_gain_below_1_gets_a_sentence(over: float, r_inverter: float | None) -> None:

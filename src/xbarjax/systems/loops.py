@@ -22,12 +22,13 @@ from typing import Any, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import ArrayLike
 
 from .. import elements as el
 from .._types import as_physical, is_concrete
-from ..analyses.dc import CircuitSolution, solve
+from ..analyses.dc import CircuitSolution, finished, solve, solved, with_growth
+from ..analyses.nodal import in_one_dtype
 from ..cells import Ohmic
 from ..elements import OpAmp
 from ..elements.circuit import Circuit
@@ -44,6 +45,7 @@ def __dir__() -> list[str]:
 
 
 UNLIMITED = 1e6  # swing over that of the amplifiers
+GAINS = (1e4, 3e4, 1e5, 3e5)  # of amplifiers, in the search for those that clip
 BEYOND = 8  # largest voltage over the swing, from where amplifiers are searched that clip
 Amplifier: TypeAlias = Callable[..., OpAmp]  # from its buses, by name
 
@@ -245,7 +247,8 @@ def resting(
 
     It is found without a transient. If amplifiers had no limits, small currents into the loop would
     lead to voltages along the eigenvector. The search starts from these voltages, enlarged until
-    the largest is several times the swing. The solution's `growth` is negative: the loop stays
+    the largest is several times the swing, with amplifiers of a gain of at most 1e4. Then it raises
+    the gain. The solution's `growth` is negative: the loop stays
     where it is found.
 
     **Arguments:**
@@ -275,9 +278,10 @@ def resting(
             ' that "x" falls back to 0: lower g_eigenvalue, the conductance of element "feedback",'
             " to a little below the largest eigenvalue, which wires lower as well."
         )
-    found = solve(_with_source(loop, 0 * i, bus), solver=solver, start=start)
+    found = _rested(_with_source(loop, 0 * i, bus), start, solver)
     falls = jnp.where(growth > 0, 0, int(Status.NOT_CONVERGED))
-    return eqx.tree_at(lambda s: s.status, found, found.status | falls)
+    found = eqx.tree_at(lambda s: s.status, found, found.status | falls)
+    return finished(loop, solver, found, found.status)
 
 
 @eqx.filter_jit  # so that no error is raised: without a swing the loop is unstable
@@ -292,6 +296,30 @@ def _beyond(loop: Circuit, i: Array, bus: str, solver: Solver) -> tuple[Circuit,
     largest = jnp.max(jnp.abs(found.v["x"]))
     swing = jnp.max(jnp.stack([jnp.max(jnp.abs(v)) for v in swings(loop)]))
     return _with_source(free, BEYOND * swing / largest * i, bus), found.growth
+
+
+@eqx.filter_jit
+def _rested(loop: Circuit, start: Circuit, solver: Solver) -> CircuitSolution:
+    """The operating point of a loop that is found from that of another one.
+
+    The larger the gain of amplifiers, the sharper they clip, and the closer the search must start.
+    So it finds the operating point with gains of at most 1e4 first, and raises them step by step.
+    """
+    loop, start = in_one_dtype(loop), in_one_dtype(start)
+    names = [name for name, x in loop.elements.items() if isinstance(x, OpAmp)]
+    gains = lambda c: [c.elements[name].gain for name in names]
+
+    def sharper(z: Array, most: Array) -> tuple[Array, Array]:
+        soft = eqx.tree_at(gains, loop, [jnp.minimum(gain, most) for gain in gains(loop)])
+        z, _, solution = solved(soft, solver, guess=z)
+        return z, solution.newton_steps
+
+    z = solved(start, solver)[0]
+    z, steps = lax.scan(sharper, *lax.stop_gradient((z, jnp.asarray(GAINS, z.dtype))))
+    z, by, solution = solved(loop, solver, guess=lax.stop_gradient(z))
+    steps = solution.newton_steps + jnp.sum(steps)
+    solution = eqx.tree_at(lambda s: s.newton_steps, solution, steps)
+    return with_growth(loop, solver, z, by, solution)
 
 
 def _with_source(loop: Circuit, i: Array, bus: str) -> Circuit:
