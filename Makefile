@@ -11,15 +11,16 @@ demo: $(VENV)/ready
 
 # Most of the time goes into compiling. Tests and notebooks do here without what makes code faster
 # but not other, which is two thirds of it, and share what they compiled; experiments and slow tests
-# compile as users do. Two workers on two cores leave one thread for the algebra of each.
+# compile as users do. Two workers on two cores leave one thread for the algebra of each. A worker
+# takes all tests of a file, in the order of files, after notebooks: they take longest.
 QUICK := OPENBLAS_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/compiled \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
 	--xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)"
 
 test: $(VENV)/ready lint
-	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations=30 \
-		--nbmake --nbmake-timeout=600 notebooks tests
+	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" \
+		--durations=30 --nbmake --nbmake-timeout=600 notebooks tests
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -1,3 +1,4 @@
+import gc
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +16,14 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "few(n): n cases of this test, evenly spread, are quick; the others are slow"
     )
+
+
+def pytest_collection_finish(session):
+    """Tracing makes many objects that live on: with Python's own thresholds, looking for cycles
+    among them takes 6 % of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,6 +48,7 @@ def _compilations_go_when_they_are_many():
     maps = Path("/proc/self/maps")
     if not maps.exists() or maps.read_bytes().count(b"\n") > MAPS:
         jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
