@@ -186,23 +186,26 @@ def test_resistances_at_one_temperature_obey_the_theorem_of_nyquist() -> None:
 
 
 def test_transistors_of_an_array_are_those_of_devices() -> None:
-    """The adjoint of cells that see both terminals apart, between ideal wires."""
+    """The adjoint of cells that see both terminals apart, between ideal wires, at every node."""
     beta = RNG.uniform(1e-4, 5e-4, (2, 2))
+    at = lambda *nodes: el.Pick("n", jnp.asarray(nodes))  # rows are 0 and 1, columns 2 and 3
     ends: dict[str, Any] = {
         "source": el.VoltageSource(to="s", v=jnp.asarray([0.25, 0.1])),
-        "rows": el.Resistor("s", "x", jnp.asarray([3e3, 5e3])),
-        "cols": el.Resistor("e", "0", jnp.asarray([4e3, 2e3])),
+        "rows": el.Resistor("s", at(0, 1), jnp.asarray([3e3, 5e3])),
+        "cols": el.Resistor(at(2, 3), "0", jnp.asarray([4e3, 2e3])),
     }
-    array = el.Array(xb.Mosfet(jnp.asarray(beta), 0.5, 1.8), rows="x", cols="e")
-    row, col = jnp.asarray([0, 0, 1, 1]), jnp.asarray([0, 1, 0, 1])
+    array = el.Array(xb.Mosfet(jnp.asarray(beta), 0.5, 1.8), rows=at(0, 1), cols=at(2, 3))
     cell = xb.Mosfet(jnp.asarray(beta.ravel()), 0.5, 1.8)
-    device = el.Device(cell, el.Pick("x", row), el.Pick("e", col))
-    options = {"band": BAND, "points": 8}
-    for output in "xe":
-        found = xb.noise(xb.Circuit(array=array, **ends), output=output, **options)
-        want = xb.noise(xb.Circuit(array=device, **ends), output=output, **options)
-        for name in set(found.parts) - {"source"}:  # which has no resistance
-            assert off(found.density[name][0], want.density[name][0]) < 1e-8
+    device = el.Device(cell, at(0, 0, 1, 1), at(2, 3, 2, 3))
+    options: dict[str, Any] = {"buses": {"n": 4}}
+    found, want = (
+        xb.noise(xb.Circuit(array=x, **options, **ends), output="n", band=BAND, points=8)
+        for x in (array, device)
+    )
+    for name in set(found.parts) - {"source"}:  # which has no resistance
+        got, exact = np.asarray(found.density[name][0]), np.asarray(want.density[name][0])
+        for nodes in (slice(0, 2), slice(2, 4)):
+            assert off(got[nodes], exact[nodes]) < 1e-8
 
 
 def test_a_read_by_amplifiers_has_the_noise_of_the_same_circuit() -> None:

@@ -124,9 +124,10 @@ def test_both_equilibria_are_those_of_a_dense_solve() -> None:
             assert np.abs(got - want).max() < 1e-8 * np.abs(want).max()
 
 
-@pytest.mark.parametrize("case", ["linear", "ohmic", "sinh"])
+@pytest.mark.parametrize("case", ["linear", "sinh"])
 def test_the_error_of_reciprocal_networks_falls_as_the_nudge(case: str) -> None:
-    """With wires. Symmetric nudging of a linear network has no error."""
+    """With wires, and an ohmic array behind one of sinh cells and diodes. Symmetric nudging of a
+    linear network has no error."""
     for symmetric, factor in ((False, 2), (True, 4)):
         coarse, fine = (errors(case, nudge, symmetric) for nudge in (2e-5, 1e-5))
         for name in coarse:
