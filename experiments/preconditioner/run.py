@@ -2,21 +2,25 @@
 
     python -m experiments.preconditioner.run
 
-Matrices of up to 2304 unknowns are split into overlapping domains of at most 64 unknowns. Each has
-an analog inverse, and a coarse matrix with one unknown per domain has one more
-(`xb.systems.preconditioner`). Cells of 1 to 100 uS, wires of 1 ohm per segment, amplifiers with a
-gain of 1e5, inputs of 8 bits in two slices, outputs of 10 bits. Programming errors are normal, 1 %
-of each conductance (or 1 % of the range, for all cells alike, where the table says so).
+Matrices of up to 2304 unknowns are split into domains of at most 64 unknowns, which overlap by one
+layer. Each has an analog inverse, and a coarse matrix with one unknown per domain has one more. The
+domains answer one after another, forwards before the coarse matrix and backwards after it; those
+that do not touch answer in the same turn (`xb.systems.preconditioner`). Cells of 1 to 100 uS, wires
+of 1 ohm per segment, amplifiers with a gain of 1e5, inputs of 8 bits in two slices, outputs of 10
+bits. Programming errors are normal, 1 % of each conductance (or 1 % of the range, for all cells
+alike, where the table says so).
 
 - loops: each block in the feedback of amplifiers, which solve with it.
 - arrays: the inverse of each block, computed digitally, as conductances of an array that is read.
 - digital: exact inverses of the same blocks.
 - one level: loops without the coarse matrix.
+- 12 bits: loops with inputs of 12 bits in three slices and outputs of 12 bits.
 - ILU(0): incomplete LU factors without fill, of the whole matrix.
 
 Iterations are those to a residual of 1e-8 of the right-hand side, medians of three random ones, by
-`pyamg.krylov.fgmres` without restart. An iteration with a coarse matrix takes one more product with
-the sparse matrix than one of ILU(0).
+`pyamg.krylov.fgmres` without restart. In an iteration, every loop answers twice, and what is left
+is formed anew before every turn, for the unknowns of its domains. `products` counts the entries of
+the sparse matrix that this takes, over all of its entries.
 """
 
 import time
@@ -54,13 +58,14 @@ RTOL, SIDES = 1e-8, 3
 PAIR = xb.DifferentialPair(LOW, HIGH)
 WIRES = xb.Wires(WIRE, WIRE)
 ENCODE = partial(xb.encoding.sliced, bits=8, slices=(4, 4))
+FINE = partial(xb.encoding.sliced, bits=12, slices=(4, 4, 4))
 OF_EACH = Programming(jnp.asarray([0.0, ERROR * HIGH]), HIGH)
 OF_RANGE = Programming(jnp.asarray([ERROR * (HIGH - LOW)]), HIGH)
-LOOPS, ARRAYS = "loops", "arrays"
+LOOPS, ARRAYS, FINER = "loops", "arrays", "12 bits"
 
 
-def converter(v: jax.Array) -> xb.Adc:
-    return xb.Adc(10, -v, v)
+def converter(v: jax.Array, bits: int = 10) -> xb.Adc:
+    return xb.Adc(bits, -v, v)
 
 
 loops = partial(
@@ -92,13 +97,12 @@ def by_arrays(blocks: jax.Array, key: jax.Array, *, vary: Programming) -> analog
     matrix = R_FEEDBACK * jnp.swapaxes(found, 1, 2)
     v = V_MAX * jnp.max(jnp.sum(jnp.abs(matrix), axis=2), axis=1)[:, None, None]
     zero = jnp.zeros(matrix.shape[:2])
-    return analog.Bank(matrix, zero, 1 / (k * R_FEEDBACK), ENCODE, converter(v), V_MAX)
+    return analog.Bank(matrix, zero, 1 / (k * R_FEEDBACK), zero + 1, ENCODE, converter(v), V_MAX)
 
 
 def digital(blocks: jax.Array, key: jax.Array) -> analog.Bank:
-    return analog.Bank(
-        jnp.linalg.inv(blocks), jnp.zeros(blocks.shape[:2]), jnp.ones(len(blocks)), v_max=1.0
-    )
+    zero = jnp.zeros(blocks.shape[:2])
+    return analog.Bank(jnp.linalg.inv(blocks), zero, jnp.ones(len(blocks)), zero + 1, v_max=1.0)
 
 
 def neighbours() -> sp.csr_matrix:
@@ -122,14 +126,14 @@ def bilinear(n: int) -> sp.csr_matrix:
     return gallery.stencil_grid(stencil, (n, n), format="csr")
 
 
-MATRICES: dict[str, tuple[Callable[[], sp.csr_matrix], int]] = {  # and layers of overlap
-    "Poisson 32 x 32": (lambda: gallery.poisson((32, 32), format="csr"), 2),
-    "Poisson 48 x 48": (lambda: gallery.poisson((48, 48), format="csr"), 1),
-    "bilinear elements 40 x 40": (lambda: bilinear(40), 2),
-    "neighbours of digits": (neighbours, 1),
-    "knot": (lambda: shipped("knot"), 2),
-    "airfoil": (lambda: shipped("airfoil"), 2),
-    "recirculating flow": (lambda: shipped("recirc_flow"), 2),
+MATRICES: dict[str, Callable[[], sp.csr_matrix]] = {
+    "Poisson 32 x 32": lambda: gallery.poisson((32, 32), format="csr"),
+    "Poisson 48 x 48": lambda: gallery.poisson((48, 48), format="csr"),
+    "bilinear elements 40 x 40": lambda: bilinear(40),
+    "neighbours of digits": neighbours,
+    "knot": lambda: shipped("knot"),
+    "airfoil": lambda: shipped("airfoil"),
+    "recirculating flow": lambda: shipped("recirc_flow"),
 }
 
 
@@ -157,10 +161,9 @@ def applied(schwarz: analog.Schwarz) -> Callable[[np.ndarray], np.ndarray]:
 
 def case(name: str, console: Console) -> dict:
     """Histories of all preconditioners of one matrix."""
-    make, overlap = MATRICES[name]
-    matrix = make()
+    matrix = MATRICES[name]()
     key, sparse = jax.random.key(0), BCOO.from_scipy_sparse(matrix)
-    build = lambda invert: analog.schwarz(sparse, invert, key, overlap=overlap)
+    build = lambda invert: analog.schwarz(sparse, invert, key)
     found = {"ILU(0)": histories(matrix, ilu.preconditioner(matrix))}
     exact = build(digital)
     found["digital"] = histories(matrix, applied(exact))
@@ -170,6 +173,8 @@ def case(name: str, console: Console) -> dict:
         if not words:
             alone = analog.Schwarz(sparse, made.domains, made.local, None, None)
             found["one level"] = histories(matrix, applied(alone))
+            finer = partial(loops, vary=vary, encode=FINE, converter=partial(converter, bits=12))
+            found[FINER] = histories(matrix, applied(build(finer)))
         made = build(partial(by_arrays, vary=vary))
         found[ARRAYS + words] = histories(matrix, applied(made))
         if not name.startswith("Poisson 32"):
@@ -180,10 +185,18 @@ def case(name: str, console: Console) -> dict:
         "unknowns": matrix.shape[0],
         "entries": matrix.nnz,
         "domains": len(exact.domains.nodes),
-        "overlap": overlap,
+        "turns": exact.domains.turns,
+        "products": products(matrix, exact.domains),
         "iterations": {arm: [len(x) - 1 for x in runs] for arm, runs in found.items()},
         "residuals": {arm: runs[0] for arm, runs in found.items()},
     }
+
+
+def products(matrix: sp.csr_matrix, domains: analog.Domains) -> float:
+    """Entries of the matrix that one application of the preconditioner multiplies, over all."""
+    nodes = np.asarray(domains.nodes)
+    asked = np.diff(matrix.indptr)[nodes[nodes < domains.unknowns]].sum()
+    return float(2 * asked / matrix.nnz + 1)
 
 
 def median(case: dict, arm: str) -> float:
@@ -221,12 +234,13 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     cases = [case(name, console) for name in MATRICES]
     arms = list(cases[0]["iterations"])
-    table = Table("matrix", "unknowns", "domains", *arms, "loops over ILU(0)")
+    sizes = "unknowns", "domains", "turns"
+    table = Table("matrix", *sizes, "products", *arms, "loops over ILU(0)")
     for one in cases:
         shown = [f"{median(one, arm):g}" if arm in one["iterations"] else "" for arm in arms]
         part = median(one, LOOPS) / median(one, "ILU(0)")
-        sizes = str(one["unknowns"]), str(one["domains"])
-        table.add_row(one["matrix"], *sizes, *shown, f"{part:.2f}")
+        counts = [str(one[size]) for size in sizes]
+        table.add_row(one["matrix"], *counts, f"{one['products']:.1f}", *shown, f"{part:.2f}")
     console.print(table)
     console.print(keep(HERE, {"cases": cases}, figure(cases), began))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import Any, cast
 
@@ -39,18 +40,20 @@ def made() -> analog.Schwarz:
 
 
 def by_hand(a: np.ndarray, domains: analog.Domains, r: np.ndarray) -> np.ndarray:
-    """Restricted Schwarz step, then one on sums over smoothed domains, from their definitions."""
-    n, z, spread = len(a), np.zeros(len(a)), []
+    """One domain after another, then sums over smoothed domains, then the domains backwards."""
+    n, z, spread, parts = len(a), np.zeros(len(a)), [], []
     for nodes, owned in zip(np.asarray(domains.nodes), np.asarray(domains.owned), strict=True):
-        mine = nodes[nodes < n]
-        answer = np.linalg.solve(a[np.ix_(mine, mine)], r[mine])
+        parts.append(nodes[nodes < n])
         ones = np.zeros(n)
-        for node, value, own in zip(mine, answer, owned, strict=False):
-            if own:
-                z[node], ones[node] = value, 1.0
+        ones[nodes[owned]] = 1.0
         spread.append(ones - 2 / 3 * (a @ ones) / np.diag(a))
     p = np.stack(spread, axis=1)
-    return z + p @ np.linalg.solve(p.T @ a @ p, p.T @ (r - a @ z))
+    for mine in parts:
+        z[mine] += np.linalg.solve(a[np.ix_(mine, mine)], (r - a @ z)[mine])
+    z += p @ np.linalg.solve(p.T @ a @ p, p.T @ (r - a @ z))
+    for mine in parts[::-1]:
+        z[mine] += np.linalg.solve(a[np.ix_(mine, mine)], (r - a @ z)[mine])
+    return z
 
 
 def test_domains_cover_all_unknowns_and_their_neighbours() -> None:
@@ -61,6 +64,25 @@ def test_domains_cover_all_unknowns_and_their_neighbours() -> None:
         around = {int(j) for k in mine[own] for j in A[[k]].indices}
         assert around == set(mine[mine < 25].tolist())
     assert nodes.shape[1] == MOST
+
+
+def test_domains_of_one_turn_do_not_touch() -> None:
+    a = poisson(12)
+    domains = analog.split(BCOO.from_scipy_sparse(a), 20)
+    turn, nodes = np.asarray(domains.turn), np.asarray(domains.nodes)
+    assert domains.turns == turn.max() + 1 < len(turn)
+    for one, other in itertools.combinations(np.flatnonzero(turn >= 0), 2):
+        if turn[one] == turn[other]:
+            mine, its = (nodes[k][nodes[k] < 144] for k in (one, other))
+            assert not set(mine) & set(its)
+            assert not a[mine][:, its].nnz
+
+
+def test_a_symmetric_matrix_has_a_symmetric_preconditioner(made: analog.Schwarz) -> None:
+    """Positive definite, too: fit for conjugate gradients."""
+    matrix = np.asarray(jax.vmap(made.operator.mv)(jnp.eye(25)))
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-9)
+    assert np.linalg.eigvalsh(matrix).min() > 0
 
 
 def test_ideal_loops_apply_the_schwarz_method(made: analog.Schwarz) -> None:
@@ -106,13 +128,16 @@ def test_converters_round_and_the_linear_part_does_not(made: analog.Schwarz) -> 
 
 
 def test_finite_gain_and_programming_errors_are_those_of_the_loops() -> None:
-    """`x = -(G^T + U / A)^-1 v / r`, with the conductances at each input in `U`."""
-    block = A.toarray()[:5, :5]
+    """`x = -(G^T + U / A)^-1 v / r`, with the conductances at each input in `U`, of the block with
+    rows and columns scaled to a diagonal of 1."""
+    sides = np.array([0.3, 2.0, 1.0, 5.0, 0.1])
+    block = A.toarray()[:5, :5] / 4
+    scaled = block / sides[:, None] / sides
     vary = xb.variability.programming.Programming(jnp.asarray([0.0, 1e-6]), 1e-4)
     amplifier = partial(xb.elements.OpAmp, gain=1e3)
     key = jax.random.key(3)
     bank = analog.by_loops(
-        jnp.asarray(block)[None], key, mapping=PAIR, vary=vary, amplifier=amplifier
+        jnp.asarray(scaled)[None], key, mapping=PAIR, vary=vary, amplifier=amplifier
     )
     k = PAIR.siemens_per_weight(jnp.asarray(block))
     plus, minus = vary(PAIR.program(jnp.asarray(block.T), k), jax.random.split(key, 1)[0])
@@ -123,6 +148,7 @@ def test_finite_gain_and_programming_errors_are_those_of_the_loops() -> None:
     want = -np.linalg.inv(seen + lossy) * 1e-5
     np.testing.assert_allclose(bank.matrix[0], want, rtol=1e-9)
     np.testing.assert_allclose(bank.scale[0], -k * 1e5)
+    np.testing.assert_allclose(bank.sides[0], sides)
 
 
 @pytest.mark.parametrize("n", [4, 9])

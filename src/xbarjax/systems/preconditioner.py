@@ -2,9 +2,10 @@
 
 A loop of at most some tens of lines inverts one diagonal block of a matrix (`loops.inverse`). A
 large matrix is split into overlapping domains, with one loop each, and one more for a coarse matrix
-with one unknown per domain (restricted Schwarz method: X.-C. Cai, M. Sarkis, SIAM J. Sci. Comput.
-21, 792 (1999), doi:10.1137/S106482759732678X). Loops as preconditioners: B. Feinberg et al., HPCA
-2021, doi:10.1109/HPCA51647.2021.00069.
+with one unknown per domain. Domains correct the solution one after another, forwards, then the
+coarse unknowns, then the domains backwards (multiplicative Schwarz method: J. Xu, SIAM Rev. 34, 581
+(1992), doi:10.1137/1034116). Loops as preconditioners: B. Feinberg et al., HPCA 2021,
+doi:10.1109/HPCA51647.2021.00069.
 
     apply = schwarz(matrix, partial(by_loops, mapping=pair, wires=wires), key)
     z = apply(residual)                                          # in a flexible method
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jax import lax
 from jax.experimental.sparse import BCOO
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
@@ -54,15 +56,17 @@ def exact(x: Array, v_max: ArrayLike) -> Phases:
 class Bank(eqx.Module):
     """Analog circuits that multiply vectors by matrices, one each, between converters.
 
-    A vector `r`, `(size,)`, is divided by its largest entry, which digital logic keeps, and encoded
-    as voltages `v_max r / max |r|`. A circuit answers phase by phase with `matrix v + v_zero` [V].
-    Its outputs are converted, added up, and multiplied by `scale max |r| / v_max`.
+    A vector, `(size,)`, is multiplied by `sides` entry by entry, which gives `r`. It is divided by
+    its largest entry, which digital logic keeps, and encoded as voltages `v_max r / max |r|`. A
+    circuit answers phase by phase with `matrix v + v_zero` [V]. Its outputs are converted, added
+    up, and multiplied by `scale max |r| / v_max` and by `sides`.
 
     **Attributes:**
 
     - `matrix`: output voltages per input voltage [1], `(blocks, size, size)`.
     - `v_zero`: output voltages [V] without input, `(blocks, size)`.
     - `scale`: of the result, per block, `(blocks,)`.
+    - `sides`: of each entry of vectors and results, `(blocks, size)`.
     - `encode`: an encoding of numbers, called as `encode(x, v_max)`, such as
         `functools.partial(xb.encoding.sliced, bits=8, slices=(4, 4))`.
     - `converter`: of output voltages `(blocks, phases, size)`; None is exact.
@@ -72,19 +76,28 @@ class Bank(eqx.Module):
     matrix: Blocks
     v_zero: Float[Array, "blocks size"]
     scale: Float[Array, " blocks"]
+    sides: Float[Array, "blocks size"]
     encode: Callable[..., Phases] = exact
     converter: AbstractConverter | None = None
     v_max: ArrayLike = 0.1
 
     def __call__(self, r: Float[Array, "blocks size"]) -> Float[Array, "blocks size"]:
         """Products of all blocks, with one vector each."""
+        r = self.sides * r
         largest = jnp.max(jnp.abs(r), axis=1)
         largest = jnp.where(largest > 0, largest, 1)
         phases = jax.vmap(lambda x: self.encode(x, self.v_max))(r / largest[:, None])
         outputs = jnp.einsum("bij,bpj->bpi", self.matrix, phases.v) + self.v_zero[:, None]
         if self.converter is not None:
             outputs = self.converter(outputs)
-        return (self.scale * largest / self.v_max)[:, None] * jax.vmap(add_up)(phases, outputs)
+        scale = (self.scale * largest / self.v_max)[:, None]
+        return self.sides * scale * jax.vmap(add_up)(phases, outputs)
+
+    @property
+    def linear(self) -> "Bank":
+        """The same circuits with exact converters and without offsets."""
+        zero = jnp.zeros_like(self.v_zero)
+        return Bank(self.matrix, zero, self.scale, self.sides, v_max=self.v_max)
 
 
 Converting: TypeAlias = Callable[[Float[Array, "blocks 1 1"]], AbstractConverter]
@@ -108,6 +121,9 @@ def by_loops(
     Each loop is solved once, wires and amplifiers included (`xb.response`). Applying it is then a
     product with one small matrix.
 
+    Digital logic scales rows and columns of each matrix to a diagonal of 1 and -1, where it is not
+    0. So unknowns with small entries do not drown in the errors of those with large ones.
+
     **Arguments:**
 
     - `blocks`: matrices, `(blocks, size, size)`, whose loops are stable.
@@ -123,6 +139,9 @@ def by_loops(
 
     **Returns:** a `Bank`. **Errors:** those of `xb.solve`, as for a loop that is unstable.
     """
+    sides = jnp.sqrt(jnp.abs(jnp.diagonal(blocks, axis1=1, axis2=2)))
+    sides = 1 / jnp.where(sides > 0, sides, 1)
+    blocks = sides[:, :, None] * blocks * sides[:, None, :]
     keys = jax.random.split(key, len(blocks))
     # one by one: one compiled program serves all, in the memory of one
     solved = lambda block, key: _solved(block, key, mapping, vary, wires, amplifier, r_in)
@@ -131,7 +150,7 @@ def by_loops(
     finish(None, found.status)
     largest = v_max * jnp.max(jnp.sum(jnp.abs(found.gain), axis=2), axis=1)
     converters = None if converter is None else converter(largest[:, None, None])
-    return Bank(found.gain, found.v_zero, scale, encode, converters, v_max)
+    return Bank(found.gain, found.v_zero, scale, sides, encode, converters, v_max)
 
 
 @eqx.filter_jit
@@ -152,21 +171,26 @@ class Domains(eqx.Module):
     **Attributes:**
 
     - `nodes`: unknowns of each domain, `(domains, size)`, filled up with the number `unknowns`.
-    - `owned`: whether this domain gives the answer for an unknown, `(domains, size)`. Each unknown
-        has one owner.
-    - `unknowns`: their number.
+    - `owned`: whether an unknown is this domain's own, `(domains, size)`. Each unknown has one
+        owner.
+    - `turn`: when each domain answers, `(domains,)`. Domains of one turn share no unknown and no
+        nonzero entry, and answer at the same time.
+    - `unknowns`, `turns`: their numbers.
     """
 
     nodes: Int[Array, "domains size"]
     owned: Bool[Array, "domains size"]
+    turn: Int[Array, " domains"]
     unknowns: int = eqx.field(static=True)
+    turns: int = eqx.field(static=True)
 
 
 def split(matrix: BCOO, most: int = 64, overlap: int = 1) -> Domains:
     """Domains of at most `most` unknowns, overlap included.
 
     A domain owns neighbouring unknowns. It also has all unknowns within `overlap` steps of these,
-    from neighbour to neighbour by nonzero entries, which other domains own.
+    from neighbour to neighbour by nonzero entries, which other domains own. A domain answers one
+    turn after the last of the earlier domains that touch it.
 
     Raises `TypeError` for a matrix that is no BCOO, and `ValueError` for one that is not square or
     has an unknown with `most` others around it.
@@ -203,13 +227,21 @@ def split(matrix: BCOO, most: int = 64, overlap: int = 1) -> Domains:
             free.remove(k)
             front |= near[k] & free
         domains.append((owned, sorted(whole - set(owned))))
+    turn: list[int] = []
+    wholes = [{*owned, *rest} for owned, rest in domains]
+    for whole in wholes:
+        reach = set().union(*(near[k] for k in whole))
+        before = [at for at, other in zip(turn, wholes) if reach & other]
+        turn.append(1 + max(before, default=-1))
     size = min(most, n)
     nodes = np.full((len(domains), size), n)
     own = np.zeros((len(domains), size), bool)
     for k, (owned, rest) in enumerate(domains):
         nodes[k, : len(owned) + len(rest)] = owned + rest
         own[k, : len(owned)] = True
-    return Domains(jnp.asarray(nodes), jnp.asarray(own), n)
+    return Domains(
+        jnp.asarray(nodes), jnp.asarray(own), jnp.asarray(turn), n, 1 + max(turn, default=-1)
+    )
 
 
 def blocks_of(matrix: BCOO, domains: Domains) -> Blocks:
@@ -251,9 +283,11 @@ def _filled(blocks: Blocks) -> Blocks:
 class Schwarz(eqx.Module):
     """An approximate inverse of a matrix: one analog inverse per domain, and a coarse one.
 
-    Every domain solves for the residual `r` at its unknowns, and `z` takes those that it owns from
-    this answer. What is left, `r - A z`, is brought to the coarse unknowns by the transposed
-    prolongation, and the coarse inverse corrects `z`.
+    In each turn, its domains solve for what is left, `r - A z`, at their unknowns, and add the
+    answers to `z`. After all turns, what is left is brought to the coarse unknowns by the
+    transposed prolongation, and the coarse inverse corrects `z`. Then the turns follow once more,
+    the last one first. If the matrix is symmetric and positive definite and the inverses are exact,
+    the approximate inverse is so, too.
 
     Calling it with a residual, `(unknowns,)`, gives `z`. With converters, this is no linear
     function: use it in a flexible method, such as FGMRES (Y. Saad, SIAM J. Sci. Comput. 14, 461
@@ -270,14 +304,20 @@ class Schwarz(eqx.Module):
     coarse: Bank | None
 
     def __call__(self, r: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
-        nodes, n = self.domains.nodes, self.domains.unknowns
-        answers = self.local(jnp.append(r, 0)[nodes])
-        own = jnp.where(self.domains.owned, nodes, n)
-        z = jnp.zeros(n + 1, r.dtype).at[own].set(answers.astype(r.dtype))[:n]
-        if self.prolongation is None or self.coarse is None:
-            return z
-        left = self.prolongation.T @ (r - self.matrix @ z)
-        return z + self.prolongation @ self.coarse(left[None])[0]
+        domains = self.domains
+        nodes, n = domains.nodes, domains.unknowns
+
+        def corrected(z, now):
+            answers = self.local(jnp.append(r - self.matrix @ z, 0)[nodes]).astype(z.dtype)
+            answers = jnp.where((domains.turn == now)[:, None], answers, 0)
+            return jnp.append(z, 0).at[nodes].add(answers)[:n], None
+
+        turns = jnp.arange(domains.turns)
+        z, _ = lax.scan(corrected, jnp.zeros_like(r), turns)
+        if self.prolongation is not None and self.coarse is not None:
+            left = self.prolongation.T @ (r - self.matrix @ z)
+            z = z + (self.prolongation @ self.coarse(left[None])[0]).astype(z.dtype)
+        return lax.scan(corrected, z, turns[::-1])[0]
 
     @property
     def operator(self) -> lx.FunctionLinearOperator:
@@ -285,7 +325,9 @@ class Schwarz(eqx.Module):
         lineax's methods."""
         like = jax.ShapeDtypeStruct((self.domains.unknowns,), self.matrix.dtype)
         zero = jnp.zeros(like.shape, like.dtype)
-        return lx.FunctionLinearOperator(lambda r: jax.jvp(self, (zero,), (r,))[1], like)
+        coarse = None if self.coarse is None else self.coarse.linear
+        plain = Schwarz(self.matrix, self.domains, self.local.linear, self.prolongation, coarse)
+        return lx.FunctionLinearOperator(lambda r: jax.jvp(plain, (zero,), (r,))[1], like)
 
 
 def schwarz(
