@@ -43,6 +43,7 @@ def data():
     return x, (x @ jax.random.normal(jax.random.key(5), (6, 3))).argmax(1)
 
 
+@eqx.filter_jit
 def loss(net, batch, key):
     x, y = batch
     z = jax.vmap(lambda x, k: net(x, key=k))(x, jax.random.split(key, len(x)))
