@@ -180,7 +180,8 @@ def test_resistances_at_one_temperature_obey_the_theorem_of_nyquist() -> None:
         top=el.Switch("t", "0", closed=jnp.asarray([1.0, 0.0, 1.0]), r_on=50.0, r_off=1e5),
         drive=el.CurrentSource(to="e", i=i),
     )
-    impedance = np.asarray(jax.jacfwd(lambda i: xb.solve(passive(i)).v["e"])(jnp.zeros(3)))
+    voltages = lambda i: xb.solve(passive(i)).v["e"]
+    impedance = np.asarray(jax.jit(jax.jacfwd(voltages))(jnp.zeros(3)))
     found = xb.noise(passive(jnp.zeros(3)), output="e", band=BAND, temperature=T, points=8)
     assert off(found.spectrum, np.tile(4 * K * T * np.diag(impedance), (8, 1))) < 1e-9
 

@@ -176,7 +176,7 @@ def test_gradients_reach_what_readouts_are_made_of(kind: str) -> None:
         return 1e2 * jnp.sum(s.output[1:] @ jnp.arange(1.0, N + 1))
 
     at = {k: jnp.asarray(1.0) for k in "rctw"}
-    got, loss = jax.grad(loss)(at), jax.jit(loss)
+    got, loss = jax.jit(jax.grad(loss))(at), jax.jit(loss)
     for name in at:
         to = lambda h, name=name: loss(at | {name: 1.0 + h})
         h = 1e-3

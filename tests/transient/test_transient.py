@@ -133,8 +133,7 @@ def test_gradients_reach_widths_capacitors_and_conductances() -> None:
         s = xb.simulate(x, w, TS[:3], steps_per_interval=4)
         return jnp.sum(s.q_out[-1] * jnp.arange(1.0, N + 1)) * 1e18
 
-    got = jax.grad(charge)(at)
-    charge = jax.jit(charge)
+    got, charge = jax.jit(jax.grad(charge))(at), jax.jit(charge)
     for name, leaf in at.items():
         along = jnp.ones_like(leaf) * leaf
         to = lambda h, name=name, leaf=leaf, along=along: charge(at | {name: leaf + h * along})
