@@ -33,15 +33,8 @@ def one_by_one(plain: Callable[..., Any]) -> Callable[..., Any]:
     return found
 
 
-_lu = one_by_one(lambda a: lax.linalg.lu(a)[:2])
+lu = one_by_one(lax.linalg.lu)
 eigenvalues = one_by_one(jnp.linalg.eigvals)
-
-
-def lu(a: Array) -> tuple[Array, Array, Array]:
-    """LU factors of a matrix, its pivots, and the order of its rows in the factors."""
-    factors, pivots = _lu(a)
-    # swaps run one after another: those of a batch run at once
-    return factors, pivots, lax.linalg.lu_pivots_to_permutation(pivots, a.shape[0])
 
 
 @functools.cache
