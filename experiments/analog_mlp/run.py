@@ -298,7 +298,8 @@ def figure(result: dict[str, Any]) -> Figure:
         seen = result["batch"] * (np.arange(len(mean)) + width / 2)
         middle.plot(seen, mean, "-", color=color, label=f"{label}, mean of {width} batches")
     middle.set(xlabel="images through the circuit", ylabel="cross-entropy [1]", yscale="log")
-    middle.legend(fontsize=8, loc="lower right")
+    middle.set_ylim(top=5)  # room for the legend
+    middle.legend(fontsize=8, loc="upper right")
     right.plot([100 * result[row] for row in ROWS], list(ROWS.values()), "ko")
     for n, row in enumerate(ROWS):
         right.text(100 * result[row], n - 0.14, f"{100 * result[row]:.2f}", ha="center", fontsize=8)
