@@ -236,7 +236,8 @@ def sparse_code(
         "signs": OpAmp(minus="x", out="s", gain=gain_threshold, v_low=-v, v_high=v),
         "thresholds": el.Resistor("s", "q", v / as_physical(i_threshold, "i_threshold")),
     }
-    elements: dict[str, Any] = loop.elements | _whole(more, "-x" in loop.buses)
+    balanced = r_inverter is None and len(_stack(g)) == 2
+    elements: dict[str, Any] = loop.elements | _whole(more, balanced)
     return Circuit(**elements)
 
 
