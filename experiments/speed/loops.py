@@ -162,8 +162,6 @@ def inputs(n: int, count: int) -> list[dict]:
     ways: dict[str, Callable[[Any, Any], Any]] = {
         "solve": solved,
         "solve, gradient": slopes(solved),
-        "Newton-Krylov": jax.vmap(by_reads, (None, 0)),
-        "Newton-Krylov, gradient": slopes(jax.vmap(by_reads, (None, 0))),
         "response": through_response,
         "response, gradient": slopes(through_response),
     }

@@ -143,7 +143,8 @@ def test_names_stay_apart() -> None:
 
 
 def settling(**amplifier: Any) -> xb.Circuit:
-    g = jnp.asarray(RNG.uniform(1e-6, 1e-5, (3, 3)) + np.eye(3) * 5e-5)
+    rng = np.random.default_rng(1)
+    g = jnp.asarray(rng.uniform(1e-6, 1e-5, (3, 3)) + np.eye(3) * 5e-5)
     return xb.Circuit(
         array=el.Array(xb.Ohmic(g), xb.Wires(5.0, 3.0), rows="x", cols="e"),
         amps=el.OpAmp(minus="e", out="x", gain=1e3, gbw=1e7, **amplifier),
