@@ -131,7 +131,7 @@ def _solve(
     if start is not None:
         guess = lax.stop_gradient(_point(nodal_of(in_one_dtype(start)), solver, method, None)[0])
     z, by, solution = solved(circuit, solver, guess=guess, method=method)
-    if not method.is_exact:
+    if has_amplifiers(circuit) and not method.is_exact:  # poles take the Jacobian itself
         nodal = nodal_of(circuit)
         by = factors(*_parts(nodal, resting(nodal, solver), z))
     return with_growth(circuit, solver, z, by, solution)

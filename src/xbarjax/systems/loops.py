@@ -93,7 +93,7 @@ def inverse(
     g = _stack(g)
     if g.shape[1] != g.shape[2]:
         raise ValueError(f"g has shape {g.shape}; the matrix of an inverse must be square.")
-    balanced = r_inverter is None and len(g) == 2
+    balanced = _is_balanced(g, r_inverter)
     half = _product("array", g, wires, "x", "e", amplifier, r_inverter)
     half["amplifiers"] = amplifier(minus="e", out="x")
     return Circuit(**_whole(half, balanced), source=_source("e", i, balanced))
@@ -130,7 +130,7 @@ def least_squares(
     **Returns:** the circuit, with buses "x" `(features,)` and "v" `(samples,)`.
     """
     g = _stack(g)
-    balanced = r_inverter is None and len(g) == 2
+    balanced = _is_balanced(g, r_inverter)
     half = _product("forward", jnp.swapaxes(g, 1, 2), wires, "x", "p", amplifier, r_inverter)
     half |= _product("back", g, wires, "v", "q", amplifier, r_inverter)
     half |= {
@@ -157,8 +157,8 @@ def eigenvector(
     `l / g_eigenvalue`. It must be a little above 1 for the largest one and below 1 for all others:
     then "x" grows along that eigenvector until the amplifiers saturate, which sets its size. In a
     balanced loop, `-(g[0] + g[1])^T` may have no eigenvalue above `g_eigenvalue`, either: the sum
-    of the halves would grow. (Z. Sun et al., PNAS
-    116, 4123 (2019), doi:10.1073/pnas.1815682116.)
+    of the halves would grow. (Z. Sun et al., PNAS 116, 4123 (2019),
+    doi:10.1073/pnas.1815682116.)
 
     The circuit also rests at `x = 0`, where it is unstable. `resting` finds its answer at once;
     `xb.simulate` follows it from 0 to there after a pulse of current into a node of "e".
@@ -236,8 +236,7 @@ def sparse_code(
         "signs": OpAmp(minus="x", out="s", gain=gain_threshold, v_low=-v, v_high=v),
         "thresholds": el.Resistor("s", "q", v / as_physical(i_threshold, "i_threshold")),
     }
-    balanced = r_inverter is None and len(_stack(g)) == 2
-    elements: dict[str, Any] = loop.elements | _whole(more, balanced)
+    elements: dict[str, Any] = loop.elements | _whole(more, _is_balanced(_stack(g), r_inverter))
     return Circuit(**elements)
 
 
@@ -249,8 +248,7 @@ def resting(
     It is found without a transient. If amplifiers had no limits, small currents into the loop would
     lead to voltages along the eigenvector. The search starts from these voltages, enlarged until
     the largest is several times the swing, with amplifiers of a gain of at most 1e4. Then it raises
-    the gain. The solution's `growth` is negative: the loop stays
-    where it is found.
+    the gain. The solution's `growth` is negative: the loop stays where it is found.
 
     **Arguments:**
 
@@ -361,6 +359,11 @@ def _product(
                 f"{name}_inverters": amplifier(minus=inner, out=negative),
             }
     return found
+
+
+def _is_balanced(g: Array, r_inverter: ArrayLike | None) -> bool:
+    """Whether a second loop supplies the negative voltages of a signed matrix."""
+    return r_inverter is None and len(g) == 2
 
 
 def _whole(half: dict[str, Any], balanced: bool) -> dict[str, Any]:
