@@ -209,6 +209,21 @@ def test_a_saturated_loop_has_the_gradients_of_differences() -> None:
         assert abs(float(jnp.vdot(slopes[k], h)) - want) < 1e-6 * abs(want), k
 
 
+def test_a_follower_close_to_the_end_of_its_swing_is_solved() -> None:
+    """`v = h tanh(A (v_in - v) / h)`: what the law's rounding leaves of `A (v_in - v)` is more than
+    Newton's method is asked for."""
+    h, gain = 0.08, 1e9
+    follower = lambda v: xb.Circuit(
+        source=el.VoltageSource(to="in", v=v),
+        amp=el.OpAmp(plus="in", minus="out", out="out", gain=gain, v_low=-h, v_high=h),
+    )
+    v = h * (1 - jnp.linspace(0.5e-7, 2e-7, 50))
+    found = jax.vmap(lambda v: xb.solve(follower(v[None])))(v)
+    assert (found.status == 0).all()
+    want = np.asarray(v) - h / gain * np.arctanh(np.asarray(v) / h)
+    np.testing.assert_allclose(found.v["out"][:, 0], want, rtol=1e-10)
+
+
 def test_second_derivatives_are_those_of_differences() -> None:
     g, i = dominant(3)
 

@@ -93,6 +93,28 @@ def test_it_moves_as_ngspice_says() -> None:
         assert error < 1e-4 * largest, bus
 
 
+def test_loops_deep_in_their_swing_take_few_steps() -> None:
+    """Amplifiers that are far beyond an end of their swing, in and out of it again: rounding leaves
+    their inner voltages less certain than Newton's method is asked for."""
+    rng = np.random.default_rng(23)
+    g = rng.uniform(1e-6, 1e-5, (3, 3)) + np.eye(3) * 5e-5
+    loop = lambda g: xb.Circuit(
+        array=el.Array(xb.Ohmic(g), xb.Wires(5.0, 3.0), rows="x", cols="e"),
+        amps=el.OpAmp(
+            minus="e", out="x", gain=1e3, gbw=1e7, v_low=-0.05, v_high=0.08, r_out=50.0
+        ),
+        source=el.CurrentSource(to="e", i=jnp.zeros(3)),
+        load=el.Capacitor("x", "0", 1e-12),
+    )
+    i, us = jnp.asarray([4e-6, -5e-6, 2e-6]), 1e-6
+    wave = xb.Waveform(jnp.asarray([0.9, 1.1, 1.5, 1.6]) * us, jnp.stack([0 * i, i, i, -i]))
+    ts = jnp.linspace(1, 2, 6) * us
+    nearly = jnp.asarray(g)[None] * (1 + jnp.linspace(0, 3e-12, 30)[:, None, None])
+    found = jax.jit(jax.vmap(lambda g: xb.simulate(loop(g), wave, ts, rtol=1e-6)))(nearly)
+    assert (found.status == 0).all() and (found.accepted < 400).all()
+    assert (found.rejected < 100).all()
+
+
 @pytest.mark.slow
 def test_gradients_are_those_of_differences() -> None:
     """By the end of the swing, the feedback and the bandwidth, with equal steps."""

@@ -25,6 +25,7 @@ from .dense import Equilibrated, equilibrated, linear_solve, lost, lower, lu, sc
 
 STEPS = 60  # of Newton's method
 HALVINGS = 12  # of one of its steps
+ROUNDING = 4  # errors of rounding in a law, relative to the sizes of its terms
 
 
 class Reduction(eqx.Module):
@@ -197,7 +198,9 @@ def root(
     `law` is `f` as a function of the unknowns that it depends on, `change` its derivative. A step
     is halved until the next one, with the Jacobian kept, is clearly shorter. The lengths of both do
     not depend on the scales of laws (natural monotonicity; P. Deuflhard, Newton Methods for
-    Nonlinear Problems, Springer 2004, section 3.3)."""
+    Nonlinear Problems, Springer 2004, section 3.3). The search ends where the next step is short,
+    or where all nonlinear laws hold to rounding. Far in saturation, laws that hold to rounding
+    leave an unknown uncertain by more than a short step."""
     bent, left, dtype = parts.bent, len(parts.bent), b.dtype
     z_0 = parts.particular(-b[parts.linear, None])[:, 0]
     if not left:
@@ -212,6 +215,12 @@ def root(
     def missed(y):
         laws = y[-1] * here + across @ y[:-1] + b[bent] + law(unknowns(y))
         return jnp.append(laws, y[-1] - 1)
+
+    def sizes(y, slope):
+        # of the terms of each law, whose rounding no step can remove
+        u, z = unknowns(y), all_of(y)
+        own = jnp.abs(parts.matrix[bent]) @ jnp.abs(z) + jnp.abs(slope) @ jnp.abs(u)
+        return jnp.append(own + jnp.abs(b[bent]), 1)
 
     def onward(y, off, steps, done) -> _Search:
         slope = change(unknowns(y))
@@ -239,7 +248,8 @@ def root(
         start = 2 * one, at.y, at.dy, one, jnp.asarray(0)
         _, y, off, next_, _ = lax.while_loop(too_far, shorter, start)
         most = jnp.max(jnp.abs(all_of(y) / parts.cols))
-        return onward(y, off, at.steps, ~first & (next_ <= rtol * most))
+        exact = jnp.all(jnp.abs(off) <= ROUNDING * jnp.finfo(dtype).eps * sizes(y, at.change))
+        return onward(y, off, at.steps, ~first & ((next_ <= rtol * most) | exact))
 
     def unfinished(at: _Search):
         return ~at.done & (at.steps <= STEPS)
