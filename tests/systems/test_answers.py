@@ -95,7 +95,7 @@ def dictionary() -> tuple[np.ndarray, np.ndarray]:
     return phi, 0.8 * phi[:, 2] - 0.5 * phi[:, 7] + 0.01 * rng.normal(size=8)
 
 
-def coded(threshold: float) -> Any:
+def coded(threshold: float, r_inverter: float | None = 1e4) -> Any:
     """Coefficients of a sparse code with ideal wires, for a threshold in units of the signal."""
     phi, y = dictionary()
     k = PAIR.siemens_per_weight(jnp.asarray(phi))
@@ -108,17 +108,18 @@ def coded(threshold: float) -> Any:
         gain_threshold=gain,
         amplifier=partial(OpAmp, gain=1e6, gbw=1e8),
         integrator=partial(OpAmp, gain=1e6, gbw=1e3),
+        r_inverter=r_inverter,
     )
     return np.asarray(xb.solve(loop(1e3), start=loop(50.0)).v["x"]) / volts
 
 
-@pytest.mark.parametrize("threshold", [0.05, 0.2])
-def test_a_sparse_code_is_that_of_lasso(threshold: float) -> None:
+@pytest.mark.parametrize(("threshold", "r_inverter"), [(0.05, 1e4), (0.2, 1e4), (0.1, None)])
+def test_a_sparse_code_is_that_of_lasso(threshold: float, r_inverter: float | None) -> None:
     """Within what the finite gain of the signs leaves: `v_threshold / gain_threshold` and above."""
     phi, y = dictionary()
     model = Lasso(alpha=threshold / len(y), fit_intercept=False, tol=1e-12, max_iter=100000)
     want = model.fit(phi, y).coef_
-    found = coded(threshold)
+    found = coded(threshold, r_inverter)
     np.testing.assert_allclose(found, want, atol=2e-3)
     assert 1 < np.sum(np.abs(want) > 1e-9) < 12
     np.testing.assert_array_equal(np.abs(found) > 5e-3, np.abs(want) > 5e-3)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from sklearn.linear_model import Lasso
 
 import xbarjax as xb
 from golden import LOOPS
@@ -200,30 +199,6 @@ def test_a_balanced_loop_rests_along_the_first_eigenvector(signed: bool) -> None
     assert np.abs(x).max() > 0.05
     assert abs(x @ vectors[:, -1]) / np.linalg.norm(x) > np.cos(np.radians(1))
     np.testing.assert_allclose(found.v["-x"], -x, atol=1e-6)
-
-
-def test_a_balanced_sparse_code_is_that_of_lasso() -> None:
-    """Within what the finite gain of the signs leaves."""
-    rng = np.random.default_rng(3)
-    phi = rng.normal(size=(6, 8))
-    phi /= np.linalg.norm(phi, axis=0)
-    y = 0.8 * phi[:, 2] - 0.5 * phi[:, 7]
-    k, r, volts, threshold = float(PAIR.siemens_per_weight(jnp.asarray(phi))), 1e4, 0.5, 0.1
-    loop = lambda gain: loops.sparse_code(
-        PAIR.program(jnp.asarray(phi), k),
-        jnp.asarray(-k * volts * y),
-        r * k**2 * volts * threshold,
-        r_feedback=r,
-        gain_threshold=gain,
-        amplifier=partial(OpAmp, gain=1e6, gbw=1e8),
-        integrator=partial(OpAmp, gain=1e6, gbw=1e3),
-        r_inverter=None,
-    )
-    model = Lasso(alpha=threshold / len(y), fit_intercept=False, tol=1e-12, max_iter=100000)
-    want = model.fit(phi, y).coef_
-    found = np.asarray(xb.solve(loop(1e3), start=loop(50.0)).v["x"]) / volts
-    np.testing.assert_allclose(found, want, atol=2e-3)
-    assert 1 < np.sum(np.abs(want) > 1e-9) < 8
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,7 @@ def test_loops_deep_in_their_swing_take_few_steps() -> None:
     g = rng.uniform(1e-6, 1e-5, (3, 3)) + np.eye(3) * 5e-5
     loop = lambda g: xb.Circuit(
         array=el.Array(xb.Ohmic(g), xb.Wires(5.0, 3.0), rows="x", cols="e"),
-        amps=el.OpAmp(
-            minus="e", out="x", gain=1e3, gbw=1e7, v_low=-0.05, v_high=0.08, r_out=50.0
-        ),
+        amps=el.OpAmp(minus="e", out="x", gain=1e3, gbw=1e7, v_low=-0.05, v_high=0.08, r_out=50.0),
         source=el.CurrentSource(to="e", i=jnp.zeros(3)),
         load=el.Capacitor("x", "0", 1e-12),
     )
