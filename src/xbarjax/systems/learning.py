@@ -11,7 +11,7 @@ from ..programming.mapping import AbstractMapping
 from ..solvers import AutoLadder, Solver
 from ..variability import AbstractPerturbation
 from ..wires import Wires
-from .loops import Amplifier, least_squares
+from .loops.equations import Amplifier, least_squares
 
 __all__ = ["classifier", "regression"]
 

@@ -35,7 +35,7 @@ from ..programming.mapping import AbstractMapping
 from ..readout import AbstractConverter
 from ..variability import AbstractPerturbation
 from ..wires import Wires
-from .loops import Amplifier, inverse
+from .loops.equations import Amplifier, inverse
 
 __all__ = ["Bank", "Domains", "Schwarz", "by_loops", "schwarz", "split"]
 

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import ArrayLike
 
-from .. import elements as el
-from .._types import as_physical, is_concrete
-from ..analyses.dc import CircuitSolution, finished, solve, solved, with_growth
-from ..analyses.nodal import in_one_dtype
-from ..elements import OpAmp
-from ..elements.circuit import Circuit
-from ..kirchhoff.solution import Status
-from ..solvers import AutoLadder, Solver
+from ... import elements as el
+from ..._types import as_physical, is_concrete
+from ...analyses.dc import CircuitSolution, finished, solve, solved, with_growth
+from ...analyses.nodal import in_one_dtype
+from ...elements import OpAmp
+from ...elements.circuit import Circuit
+from ...kirchhoff.solution import Status
+from ...solvers import AutoLadder, Solver
 
 UNLIMITED = 1e6  # swing over that of the amplifiers
 GAINS = (1e4, 3e4, 1e5, 3e5)  # of amplifiers, in the search for those that clip

@@ -1,20 +1,4 @@
-"""Closed loops of arrays and amplifiers that solve equations in one step.
-
-Each function builds an `xb.Circuit`, whose answer is the voltage of its bus "x":
-`xb.solve(loop).v["x"]`. Its stability, its transient, and gradients by every number in it are those
-of any circuit (`xb.poles`, `xb.simulate`, `jax.grad`).
-
-Conductances are `(rows, cols)` or `(1, rows, cols)`, or `(2, rows, cols)` for a signed matrix
-`G = g[0] - g[1]`, such as `xb.DifferentialPair(...).program(weights, k)` gives. The rows of the
-second array are driven with `-v`, by one of two circuits:
-
-- Inverters, with resistors `r_inverter` [ohm]. The error of their gain adds to that of the loop,
-    and their poles to its poles.
-- A second loop, for `r_inverter=None`: a balanced loop. It has the same arrays and amplifiers once
-    more, at buses "-x", "-e" and so on, where voltages have the opposite sign. Each half drives the
-    second array of the other half. The source drives its current from "-e" into "e". Half the
-    difference of "x" and "-x" is free of offsets that both halves have in common.
-"""
+"""Circuits of closed loops."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -24,21 +8,13 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike
 
-from .. import elements as el
-from .._types import as_physical
-from ..cells import Ohmic
-from ..elements import OpAmp
-from ..elements.circuit import Circuit
-from ..elements.element import GROUND
-from ..wires import Wires
-from .saturated import resting
-
-__all__ = ["eigenvector", "inverse", "least_squares", "resting", "sparse_code"]
-
-
-def __dir__() -> list[str]:
-    return __all__
-
+from ... import elements as el
+from ..._types import as_physical
+from ...cells import Ohmic
+from ...elements import OpAmp
+from ...elements.circuit import Circuit
+from ...elements.element import GROUND
+from ...wires import Wires
 
 Amplifier: TypeAlias = Callable[..., OpAmp]  # from its buses, by name
 
