@@ -83,7 +83,7 @@ from .drive import (
     encoding as encoding,
     waveform as waveform,
 )
-from .drive.waveform import Waveform as Waveform
+from .drive.waveform import BiasWaveform as BiasWaveform, Waveform as Waveform
 from .elements.circuit import Circuit as Circuit
 from .kirchhoff.advice import explain as explain
 from .kirchhoff.solution import (

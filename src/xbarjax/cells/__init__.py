@@ -8,12 +8,21 @@ from .cell import (
     has_gate as has_gate,
     in_range as in_range,
 )
-from .compact import VTEAM as VTEAM, StanfordPKU as StanfordPKU, Yakopcic as Yakopcic
+from .compact import StanfordPKU as StanfordPKU, Yakopcic as Yakopcic
 from .junction import (
     AntiparallelDiodes as AntiparallelDiodes,
     BackToBackDiodes as BackToBackDiodes,
     Diode as Diode,
     Schottky as Schottky,
+)
+from .memory import (
+    AbstractMemoryCell as AbstractMemoryCell,
+    bounds_of as bounds_of,
+    has_memory as has_memory,
+    in_stage as in_stage,
+    states_after as states_after,
+    states_of as states_of,
+    with_states as with_states,
 )
 from .mosfet import Level1Mosfet as Level1Mosfet, Mosfet as Mosfet
 from .ohmic import Ohmic as Ohmic
@@ -23,3 +32,4 @@ from .rectifying import Rectifying as Rectifying
 from .series import Series as Series
 from .sinh import Sinh as Sinh
 from .threshold import ThresholdSwitch as ThresholdSwitch
+from .vteam import VTEAM as VTEAM

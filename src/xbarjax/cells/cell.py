@@ -84,8 +84,16 @@ class AbstractNestedCell(AbstractCell):
         """`(rows, cols)`, returned as `shape`."""
 
     @abc.abstractmethod
+    def with_parts(self, parts: tuple[AbstractCell, ...]) -> "AbstractNestedCell":
+        """The cell with other cells inside, in the order of `parts`."""
+
+    @abc.abstractmethod
     def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
         """Voltages [V] of the nodes inside the cell, returned by `inner`."""
+
+    @abc.abstractmethod
+    def insides(self, inner: Inner) -> tuple[Inner, ...]:
+        """The inner voltages [V] of each cell inside the cell, from those of the cell."""
 
     @abc.abstractmethod
     def tangents(

@@ -7,46 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import DeviceMask, PerDevice, physical, require_nonnegative
-from .cell import AbstractCell, AbstractRangedCell
+from .cell import AbstractRangedCell
 from .exponential import sinhc, usual
-
-
-class VTEAM(AbstractCell):
-    """VTEAM model at a given state: a resistance between `r_on` and `r_off`, linear in the state.
-
-    `I = v / R`, `R = r_on + (r_off - r_on) (w - w_on) / (w_off - w_on)`. Source: S. Kvatinsky et
-    al., IEEE Trans. Circuits Syst. II 62, 786 (2015), doi:10.1109/TCSII.2015.2433536; the defaults
-    are those of MemTorch.
-
-    **Arguments:** scalars or `(rows, cols)`.
-
-    - `w`: state [m], between `w_on` and `w_off` [m].
-    - `r_on`, `r_off`: resistances [ohm] at `w_on` and `w_off`, above 0.
-
-    Raises `ValueError` for a resistance that is negative or not finite.
-    """
-
-    w: Float[Array, "..."] = eqx.field(converter=physical("w"))
-    r_on: Float[Array, "..."] = eqx.field(converter=physical("r_on"), default=50.0)
-    r_off: Float[Array, "..."] = eqx.field(converter=physical("r_off"), default=1000.0)
-    w_on: Float[Array, "..."] = eqx.field(converter=physical("w_on"), default=0.0)
-    w_off: Float[Array, "..."] = eqx.field(converter=physical("w_off"), default=3e-09)
-    is_linear: ClassVar[bool] = True
-    is_reciprocal: ClassVar[bool] = True
-
-    def __check_init__(self):
-        require_nonnegative(self.r_on, "r_on", "ohm", open_allowed=False)
-        require_nonnegative(self.r_off, "r_off", "ohm", open_allowed=False)
-
-    def _share(self) -> Array:
-        return (self.w - self.w_on) / (self.w_off - self.w_on)
-
-    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
-        return (v_row - v_col) / (self.r_on + (self.r_off - self.r_on) * self._share())
-
-    def valid(self) -> DeviceMask:
-        share = self._share()
-        return (share >= 0) & (share <= 1) & (self.r_on > 0) & (self.r_off > 0)
 
 
 class StanfordPKU(AbstractRangedCell):

@@ -66,6 +66,13 @@ class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         m = _between(self, v_row, v_col, m)
         return m, self.first.inner(v_row, m, in_1), self.second.inner(m, v_col, in_2)
 
+    def with_parts(self, parts: tuple[AbstractCell, ...]) -> "Series":
+        first, second = parts
+        return Series(first, second)
+
+    def insides(self, inner: Inner) -> tuple[Inner, Inner]:
+        return inner[1:]
+
     def tangents(
         self, v_row: PerDevice, v_col: PerDevice, inner: Inner
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
@@ -94,7 +101,7 @@ class Series(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         return in_range(self.first, v_row, m) & in_range(self.second, m, v_col)
 
     def gated(self, v_gate: PerDevice) -> "Series":
-        return Series(*(gated(part, v_gate) for part in self.parts))
+        return self.with_parts(tuple(gated(part, v_gate) for part in self.parts))
 
     def switched(self, v_row: PerDevice, v_col: PerDevice) -> "Series":
         """The devices after a read at terminal voltages [V]: threshold switches in their next

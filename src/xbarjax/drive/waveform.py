@@ -1,15 +1,26 @@
 """Piecewise-linear driver voltages over time, like the PWL sources of SPICE."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._types import Values, as_physical, everywhere, physical, require_finite, require_positive
+from .._types import (
+    PerCol,
+    Values,
+    as_physical,
+    everywhere,
+    physical,
+    require_finite,
+    require_positive,
+)
+from .sources import Bias
 
-__all__ = ["Waveform", "pulse", "pwm", "step"]
+__all__ = ["BiasWaveform", "Waveform", "pulse", "pwm", "step"]
 
 
 def __dir__() -> list[str]:
@@ -62,6 +73,75 @@ class Waveform(eqx.Module):
         within = lax.stop_gradient(t if within is None else jnp.asarray(within))
         axis = 1 if self.t.ndim == 2 else None
         return jax.vmap(_on_segment, (None, None, axis, 1))(t, within, self.t, self.v)
+
+    @property
+    def corners(self) -> Float[Array, " corners_"]:
+        """Times [s] of the corners of all lines, in any order."""
+        return jnp.ravel(self.t)
+
+    @property
+    def largest(self) -> Float[Array, " lines"]:
+        """Voltage [V] of largest size of each line, at whatever time."""
+        at = jnp.argmax(jnp.abs(self.v), axis=0)[None]
+        return jnp.take_along_axis(self.v, at, axis=0)[0]
+
+    @property
+    def rises(self) -> Bool[Array, ""]:
+        """Whether the times of the corners rise."""
+        return jnp.all(jnp.diff(self.t, axis=0) > 0)
+
+
+class BiasWaveform(eqx.Module):
+    """Waveforms at both line families and at the gates: the `Bias` of an array over time.
+
+    **Arguments:** waveforms, each with its own corners.
+
+    - `row`, `col`: voltages of the word lines and the bit lines at their near ends; without `col`
+        bit lines stay at the voltage of the readout.
+    - `gate`: gate voltages, one line per row; without it cells keep their own.
+    - `row_far`, `col_far`: voltages of the far ends, by default those of the near ends.
+
+    Lines are those of a `Bias`. A write pulse of the V/2 scheme is
+    `BiasWaveform(pulse(v / 2 at the row, ...), pulse(-v / 2 at the column, ...))`.
+    """
+
+    row: Waveform
+    col: Waveform | None = None
+    gate: Waveform | None = None
+    row_far: Waveform | None = None
+    col_far: Waveform | None = None
+
+    def __call__(self, t: ArrayLike, within: ArrayLike | None = None) -> Float[Array, " lines"]:
+        """Voltages [V] of the word lines, `(lines,)`, as of a `Waveform`."""
+        return self.row(t, within)
+
+    @property
+    def lines(self) -> int:
+        """Number of word lines."""
+        return self.row.lines
+
+    @property
+    def parts(self) -> tuple[Waveform, ...]:
+        """All waveforms that are given."""
+        every = self.row, self.col, self.gate, self.row_far, self.col_far
+        return tuple(x for x in every if x is not None)
+
+    @property
+    def corners(self) -> Float[Array, " corners_"]:
+        """Times [s] of all corners, in any order."""
+        return jnp.concatenate([x.corners for x in self.parts])
+
+    @property
+    def rises(self) -> Bool[Array, ""]:
+        """Whether the times of the corners of each waveform rise."""
+        return jnp.all(jnp.stack([x.rises for x in self.parts]))
+
+    def bias(self, of: Callable[[Waveform], Array], v_col: PerCol) -> Bias:
+        """The bias of a value of each waveform; bit lines without a waveform are at `v_col` [V]."""
+        row, col = of(self.row), v_col if self.col is None else of(self.col)
+        row_far = row if self.row_far is None else of(self.row_far)
+        col_far = col if self.col_far is None else of(self.col_far)
+        return Bias(row, row_far, col, col_far, None if self.gate is None else of(self.gate))
 
 
 def _on_segment(t: Array, within: Array, corners: Array, v: Array) -> Array:

@@ -57,6 +57,13 @@ class BesideCapacitor(AbstractNestedCell, AbstractRangedCell):
     def nodes(self, v_row: PerDevice, v_col: PerDevice, guess: Inner) -> Inner:
         return self.cell.inner(v_row, v_col, guess)
 
+    def with_parts(self, parts: tuple[AbstractCell, ...]) -> "BesideCapacitor":
+        (cell,) = parts
+        return BesideCapacitor(cell, self.g, self.i_0)
+
+    def insides(self, inner: Inner) -> tuple[Inner]:
+        return (inner,)
+
     def tangents(
         self, v_row: PerDevice, v_col: PerDevice, inner: Inner
     ) -> tuple[PerDevice, PerDevice, PerDevice]:

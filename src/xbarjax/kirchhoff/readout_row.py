@@ -79,6 +79,13 @@ class WithReadout(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         # Newton's method wants the extended shape for nodes inside cells: the last row is unused
         return jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), nodes)
 
+    def with_parts(self, parts: tuple[AbstractCell, ...]) -> "WithReadout":
+        (cell,) = parts
+        return WithReadout(cell, self.readout, self.v_source, self.v_line, self.rows)
+
+    def insides(self, inner: Inner) -> tuple[Inner]:
+        return (jax.tree.map(lambda x: x[:-1], inner),)
+
     def tangents(
         self, v_row: PerDevice, v_col: PerDevice, inner: Inner
     ) -> tuple[PerDevice, PerDevice, PerDevice]:
@@ -99,9 +106,7 @@ class WithReadout(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         return jnp.concatenate([_full(cells, self), self._true])
 
     def gated(self, v_gate: PerDevice) -> AbstractGatedCell:
-        return WithReadout(
-            gated(self.cell, v_gate), self.readout, self.v_source, self.v_line, self.rows
-        )
+        return self.with_parts((gated(self.cell, v_gate),))
 
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         cells = conducts(self.cell, v_row[:-1], v_col[:-1])

@@ -12,7 +12,7 @@ An array with line capacitance keeps the voltages across all its capacitors from
 a stage it is an array without memory, whose admittance at its terminals includes its capacitors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -30,6 +30,7 @@ from ..analyses.admittance import (
 from ..analyses.dc import finished, solved
 from ..analyses.nodal import in_one_dtype, kirchhoff, resting
 from ..analyses.reduction import factors
+from ..cells import in_stage, states_of, with_states
 from ..drive.waveform import Waveform
 from ..elements import AbstractElement, Capacitor, VoltageSource
 from ..elements.circuit import Circuit, sources_of, with_values
@@ -40,7 +41,7 @@ from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Status, usable
 from ..kirchhoff.terminals import Nodal, added, at_nodes, nodal_of, nodes_of
 from .adaptive import AbstractStep, equal_steps, follow, knots_of
-from .laws import Laws, Staged, end_of_stage, entering, reduced
+from .laws import Laws, Staged, end_of_stage, entering, moves, reduced
 from .sdirk2 import ERROR, GAMMA
 from .stage import Dynamic, Stage
 
@@ -56,6 +57,8 @@ class CircuitTransient(eqx.Module):
     - `v`: voltages [V] of each bus, `(times, nodes)`, by its name.
     - `i`: current [A] of each element that is no array and stores no charge at its terminals,
         `(times, lanes)`, as of a `CircuitSolution`.
+    - `circuit`: the circuit that is left, whose arrays of devices with memory are in their last
+        state.
     - `residual`: largest violation of Kirchhoff's current law in any stage [A]; `status`: a
         `Status`; `accepted`, `rejected`: numbers of steps.
     """
@@ -63,6 +66,7 @@ class CircuitTransient(eqx.Module):
     t: Float[Array, "*batch times"]
     v: dict[str, Float[Array, "*batch times nodes_"]]
     i: dict[str, Float[Array, "*batch times lanes_"]]
+    circuit: Circuit
     residual: Float[Array, "*batch"]
     status: Int[Array, "*batch"]
     accepted: Int[Array, "*batch"]
@@ -70,11 +74,11 @@ class CircuitTransient(eqx.Module):
 
 
 class _Lines(NamedTuple):
-    """An array with line capacitance: voltages [V] across its capacitors, and their slope at the
-    end of the last step."""
+    """An array with line capacitance or devices with memory: voltages [V] across its capacitors and
+    states of its devices, and their slope at the end of the last step."""
 
-    v: Charge
-    slope: Charge
+    held: Dynamic
+    slope: Dynamic
 
 
 class _State(NamedTuple):
@@ -98,16 +102,18 @@ class _Step(AbstractStep):
     solver: Any
 
     def __call__(self, state: _State, t: Scalar, h: Scalar, middle: Scalar, *, judged: bool):
-        d, nodal = GAMMA * h, nodal_of(self.circuit, driven=False)
+        d, arrays = GAMMA * h, nodal_of(self.circuit, driven=False).arrays
         stages = {
-            name: Stage(nodal.arrays[name].crossbar, self.solver, d, Dynamic(lines.v, None))
+            name: Stage(arrays[name].crossbar, self.solver, d, lines.held)
             for name, lines in state.lines.items()
         }
+        circuit = _without_memory(self.circuit, state.lines, d)
+        nodal = nodal_of(circuit, driven=False)
         at = lambda v, x: {
             name: Staged(nodal.arrays[name], stage, v[name], x[name])
             for name, stage in stages.items()
         }
-        v_0 = {name: lines.v for name, lines in state.lines.items()}
+        v_0 = {name: lines.held for name, lines in state.lines.items()}
         moving = at(v_0, state.x)
         tangents = {
             name: answer.tangent(at_nodes(state.z, nodes_of(nodal, answer.array)))
@@ -119,7 +125,7 @@ class _Step(AbstractStep):
 
         def one(carry, stage):
             (z, held, v, x), (beyond, part) = carry, stage.astype(d.dtype)
-            now = driven(self.circuit, self.waves, t + part * h, middle)
+            now = driven(circuit, self.waves, t + part * h, middle)
             answers = at(between(v_0, v, beyond), x)
             before = between(state.charge, held, beyond)
             laws = Laws(nodal_of(now, driven=False), self.still, answers, tangents, before, d)
@@ -128,14 +134,14 @@ class _Step(AbstractStep):
             held = stated(laws.nodal, z, charges=True)
             slope = jax.tree.map(
                 lambda new, old: (new - old) / d,
-                (held, {name: end.v for name, end in ends.items()}),
+                (held, {name: end.held for name, end in ends.items()}),
                 (before, {name: answer.held for name, answer in answers.items()}),
             )
-            v = {name: end.v for name, end in ends.items()}
+            v = {name: end.held for name, end in ends.items()}
             x = {name: end.x for name, end in ends.items()}
             off, holds = laws.judged(z, total, factors(parts, change))
             good = converged & holds & jnp.all(jnp.isfinite(z))
-            last = change, {name: end.tangent for name, end in ends.items()}
+            last = change, {name: (end.tangent, end.kept) for name, end in ends.items()}
             return (z, held, v, x), (slope, off, good, said, lax.stop_gradient(last))
 
         weights = jnp.asarray([[0, GAMMA], [1 + np.sqrt(2), 1]])
@@ -158,24 +164,41 @@ class _Step(AbstractStep):
                 slopes,
             )
             change, networks = jax.tree.map(lambda x: x[1], last)
-            inside, at_buses = [], lost / d
+            inside, moved, at_buses = [], [], lost / d
             for name, stage in stages.items():
-                e = Charge(*(jnp.where(c > 0, e, 0) for c, e in zip(stage.c, of_lines[name])))
-                found = stage.filtered(networks[name], e)
+                (network, kept), missed = networks[name], of_lines[name]
+                e = Charge(*(jnp.where(c > 0, e, 0) for c, e in zip(stage.c, missed.v)))
+                found = stage.filtered(network, e)
+                moved += stage.moved(kept, missed.states)
                 inside += [jnp.max(jnp.abs(found.row)), jnp.max(jnp.abs(found.col))]
                 array = nodal.arrays[name]
-                i = entering(array, stage, networks[name], found)
+                i = entering(array, stage, network, found)
                 at_buses = added(at_buses, nodes_of(nodal, array), -i)
             by = factors(parts, change).solve(at_buses)[: nodal.layout.nodes]
             # with terminals held, and what these add: no node moves more than the terminals do
             inner = jnp.max(jnp.asarray(inside, by.dtype), initial=0)
             most = jnp.max(jnp.abs(by), initial=0) + inner
-            error = jnp.where(failed, jnp.inf, most / (self.rtol * largest))
+            most = jnp.max(jnp.stack([most / largest, *moved]))
+            error = jnp.where(failed, jnp.inf, most / self.rtol)
         slope, slope_lines = jax.tree.map(lambda x: x[1], slopes)
         lines = {name: _Lines(v[name], slope_lines[name]) for name in stages}
         residual = jnp.maximum(state.residual, jnp.max(off))
         new = _State(z, held, slope, lines, x, largest, residual, state.status | status)
         return new, z, lax.stop_gradient(error)
+
+
+def _without_memory(circuit: Circuit, lines: dict[str, _Lines], d: Scalar) -> Circuit:
+    """The circuit in a stage of `d` [s], as its laws see it: no device of an array has a memory.
+    From where states start in the stage is known to the stages of the arrays."""
+    for name, of in lines.items():
+        circuit = _with_cells(circuit, name, lambda cell, of=of: in_stage(cell, of.held.states, d))
+    return circuit
+
+
+def _with_cells(circuit: Circuit, name: str, change: Callable[[Any], Any]) -> Circuit:
+    """The circuit with other cells in an array."""
+    cells: Any = lambda c: c.elements[name].cell
+    return eqx.tree_at(cells, circuit, change(cells(circuit)))
 
 
 def driven(circuit: Circuit, waves: dict[str, Waveform], t, middle=None) -> Circuit:
@@ -254,9 +277,10 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     lines, x = {}, {}
     for name, answer in resting(nodal, solver).items():
         array, found = answer.array.array, solution.arrays[name]
-        if array.has_capacitance:
+        if moves(array):
             v = voltages(found.v_row, found.v_col)
-            lines[name] = _Lines(v, jax.tree.map(jnp.zeros_like, v))
+            held = Dynamic(v, None, in_dtype(states_of(array.cell), v.row.dtype))
+            lines[name] = _Lines(held, jax.tree.map(jnp.zeros_like, held))
             biased = circuit_of(answer.array.crossbar, found.bias)
             x[name] = lax.stop_gradient(biased.guess_from(found))
         elif array.is_linear:
@@ -299,10 +323,15 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     shown = jax.vmap(lambda t, z: through(at(t), z))(ts, seen)
     stores = lambda x: isinstance(x, AbstractElement) and any(isinstance(k, str) for k in x.stores)
     shown = {name: i for name, i in shown.items() if not stores(circuit.elements[name])}
+    left = circuit
+    for name, lines in found.state.lines.items():
+        states = jax.tree.map(lambda x: jnp.where(usable(status), x, jnp.nan), lines.held.states)
+        left = _with_cells(left, name, lambda cell, states=states: with_states(cell, states))
     return CircuitTransient(
         ts,
         {bus: seen[:, first : first + width] for bus, (first, width) in layout.buses.items()},
         shown,
+        left,
         found.state.residual,
         lax.stop_gradient(status),
         found.taken,

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from .._types import Scalar
 from ..analyses.admittance import AbstractAnswer, Affine, of_units, tangent_cell
@@ -21,9 +21,9 @@ from ..analyses.nodal import (
     with_array,
 )
 from ..analyses.reduction import Factors, Reduction, factors, reduction, root
-from ..cells import AbstractCell
+from ..cells import AbstractCell, has_memory, in_stage
+from ..elements import Array as ElementArray
 from ..kirchhoff.circuit import at_gates
-from ..kirchhoff.companion import Charge
 from ..kirchhoff.judgement import status
 from ..kirchhoff.laws import bent, faults_of, slopes, stated
 from ..kirchhoff.network import Field, Network
@@ -36,25 +36,26 @@ class End(NamedTuple):
 
     currents: Array  # [A] into its terminals
     status: Array
-    v: Charge  # [V]
+    held: Dynamic
     x: Field
     tangent: Network | None  # of nonlinear cells
+    kept: PyTree  # the part of an error of each state that is left after the stage
 
 
 class Staged(AbstractAnswer):
-    """An array with line capacitance in a stage. Its capacitors start from voltages `held` [V]."""
+    """An array with line capacitance or devices with memory in a stage. Its capacitors and devices
+    start from `held`."""
 
     array: Ended
     stage: Stage
-    held: Charge
+    held: Dynamic
     guess: Field
 
     def end(self, u: Array) -> End:
         """The array at the end of the stage, at voltages [V] of its terminals there."""
-        held = Dynamic(self.held, None)
-        new, x, _, stats, tangent = self.stage(self.array.bias(u), held, self.guess)
-        i = entering(self.array, self.stage, tangent, x)
-        return End(i, stats.status, new.v, x, tangent)
+        end = self.stage(self.array.bias(u), self.held, self.guess)
+        i = entering(self.array, self.stage, end.tangent, end.x)
+        return End(i, end.stats.status, end.held, end.x, end.tangent, end.kept)
 
     def asked(self, u: Array) -> tuple[Array, Array]:
         end = self.end(u)
@@ -63,11 +64,12 @@ class Staged(AbstractAnswer):
     def tangent(self, u: Array) -> Affine:
         flat = self
         if not self.array.array.is_linear:
-            end = self.end(u).v
+            end = self.end(u).held.v
             bias = self.array.bias(u)
-            cell = at_gates(self.array.array.cell, bias.v_gate)
+            cell = at_gates(self.stage.crossbar.cell, bias.v_gate)
+            cell = in_stage(cell, self.held.states, self.stage.d)
             flat = self._with(tangent_cell(cell, end.row, end.col))
-        zero = jax.tree.map(jnp.zeros_like, (self.held, self.guess))
+        zero = jax.tree.map(jnp.zeros_like, (flat.held, flat.guess))
         quiet = Staged(flat.array, flat.stage, *zero)
         y = of_units(lambda u: quiet.asked(u)[0], u.shape[0], u.dtype).T
         return Affine(y, self.asked(u)[0] - y @ u)
@@ -77,8 +79,14 @@ class Staged(AbstractAnswer):
         array = eqx.tree_at(
             lambda a: (a.array.cell, a.array.v_gate), self.array, (cell, None), is_leaf=_is_none
         )
-        stage = Stage(array.crossbar, self.stage.solver, self.stage.d, Dynamic(self.held, None))
-        return Staged(array, stage, self.held, self.guess)
+        held = self.held._replace(states=())
+        stage = Stage(array.crossbar, self.stage.solver, self.stage.d, held)
+        return Staged(array, stage, held, self.guess)
+
+
+def moves(array: ElementArray) -> bool:
+    """Whether an array in a circuit has line capacitance or devices with memory."""
+    return array.has_capacitance or has_memory(array.cell)
 
 
 def _is_none(x: Any) -> bool:

@@ -29,11 +29,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .._types import PerCol, Scalar
+from .._types import PerCell, PerCol, Scalar, in_dtype
 from ..analyses.read import read
+from ..cells import has_memory, states_of
 from ..crossbar import Crossbar
-from ..drive.waveform import Waveform
-from ..kirchhoff.circuit import bias_of, circuit_of
+from ..drive import Bias
+from ..drive.waveform import BiasWaveform
+from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.companion import Charge, capacitances, voltages
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Solution, Status
@@ -66,6 +68,7 @@ class State(NamedTuple):
     x: Field  # drops and segment currents
     last: Outputs
     q: tuple[PerCol, Array]  # [C] into the readout, out of the drivers
+    energy: PerCell  # [J] that cells turned into heat
     stats: Stats
 
 
@@ -73,7 +76,7 @@ class _Step(AbstractStep):
     """A step of two stages."""
 
     crossbar: Crossbar
-    waveform: Waveform
+    waveform: BiasWaveform
     solver: Any
     sizes: _Sizes
     rtol: Scalar
@@ -86,29 +89,40 @@ class _Step(AbstractStep):
             y, x, _ = carry
             beyond, of_h = at.astype(d.dtype)
             y_h = jax.tree.map(lambda y, y_0: y_0 + beyond * (y - y_0), y, y_0)
-            v_in = self.waveform(t + of_h * h, middle)
-            y, x, outputs, stats, tangent = stage(v_in, y_h, x)
-            slope = jax.tree.map(lambda y, y_h: (y - y_h) / d, y, y_h)
-            return (y, x, tangent if judged else None), (slope, outputs, stats)
+            now = bias_at(self.crossbar, self.waveform, t + of_h * h, middle)
+            end = stage(now, y_h, x)
+            slope = jax.tree.map(lambda y, y_h: (y - y_h) / d, end.held, y_h)
+            last = (end.tangent, end.kept) if judged else None
+            return (end.held, end.x, last), (slope, end.outputs, end.power, end.stats)
 
-        tangent = jax.eval_shape(lambda: stage(self.waveform(t), y_0, state.x)[4])
-        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tangent) if judged else None
+        def last_of(state: State):
+            end = stage(bias_at(self.crossbar, self.waveform, t), y_0, state.x)
+            return end.tangent, end.kept
+
+        last = jax.eval_shape(last_of, state)
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last) if judged else None
         stages = jnp.asarray([[0, GAMMA], [1 + math.sqrt(2), 1]])
-        (y, x, tangent), (slopes, outputs, stats) = lax.scan(one, (y_0, state.x, blank), stages)
-        flown = jax.tree.map(lambda i: h * ((1 - GAMMA) * i[0] + GAMMA * i[1]), outputs.i)
-        q = jax.tree.map(jnp.add, state.q, flown)
+        begin = y_0, state.x, blank
+        (y, x, known), (slopes, outputs, power, stats) = lax.scan(one, begin, stages)
+        over = lambda i: jax.tree.map(lambda i: h * ((1 - GAMMA) * i[0] + GAMMA * i[1]), i)
+        q, energy = jax.tree.map(jnp.add, (state.q, state.energy), over((outputs.i, power)))
         last, slope = jax.tree.map(lambda x: x[1], (outputs, slopes))
-        new = State(y, slope, x, last, q, _together(state.stats, stats))
+        new = State(y, slope, x, last, q, energy, _together(state.stats, stats))
         error = jnp.zeros_like(h)
         if judged:
-            error = self._error(stage, tangent, state, slopes, outputs, new, h)
-            # a shorter step may converge
-            failed = jnp.any(stats.status & int(Status.NOT_CONVERGED) != 0)
+            assert known is not None
+            tangent, kept = known
+            error = self._error(stage, tangent, kept, state, slopes, outputs, new, h)
+            # a shorter step may converge, and in one the states of devices move less
+            amiss = int(Status.NOT_CONVERGED)
+            if has_memory(self.crossbar.cell):
+                amiss |= int(Status.NEGATIVE_RESISTANCE)
+            failed = jnp.any(stats.status & amiss != 0)
             error = jnp.where(failed, jnp.inf, error)
         return new, (last, q), lax.stop_gradient(error)
 
     def _error(
-        self, stage: Stage, tangent, state: State, slopes: Dynamic, outputs: Outputs, new, h
+        self, stage: Stage, tangent, kept, state: State, slopes: Dynamic, outputs: Outputs, new, h
     ):
         """Largest `ERROR h^3 y''' / 2` of voltages, memories and charges, per allowed error."""
         weights = 1 / GAMMA, -1 / (GAMMA * (1 - GAMMA)), 1 / (1 - GAMMA)  # of slopes at 0, gamma, 1
@@ -129,6 +143,7 @@ class _Step(AbstractStep):
             each = readout.damped(stage.d, each)
             memory = [most(each.out / allowed), most(each.across / allowed)]
         errors = [
+            *stage.moved(kept, jax.tree.map(of, state.slope.states, slopes.states)),
             most(lost.row) / self.sizes.row,
             most(lost.col) / of_col,
             most(of(state.last.i[0], outputs.i[0])) / q,
@@ -154,27 +169,26 @@ def _together(before: Stats, stages: Stats) -> Stats:
 
 
 def followed(
-    crossbar: Crossbar, waveform: Waveform, ts: Array, rtol: Array, steps, max_steps, solver
+    crossbar: Crossbar, waveform: BiasWaveform, ts: Array, rtol: Array, steps, max_steps, solver
 ) -> tuple[State, Knots, Followed]:
     """Initial state of an array, the knots, and the result of all steps."""
     resting = at_first(crossbar)
-    at = lambda v: read(resting, bias_of(resting, v), solver=solver)
-    v_in = waveform(ts[0])
+    at = lambda bias: read(resting, bias, solver=solver)
+    begin = bias_at(resting, waveform, ts[0])
     if steps is None:
-        # largest voltage of every line, at whatever time
-        largest = jnp.argmax(jnp.abs(waveform.v), axis=0)[None]
-        highest = lax.stop_gradient(jnp.take_along_axis(waveform.v, largest, axis=0)[0])
-        both = jax.vmap(at)(jnp.stack([v_in, highest.astype(v_in.dtype)]))  # compiled once
+        highest = _highest(resting, waveform)
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), begin, in_dtype(highest, begin.v_row.dtype))
+        both = jax.vmap(at)(stacked)  # compiled once
         first, peak = (jax.tree.map(lambda x, k=k: x[k], both) for k in range(2))
     else:
-        first, peak = at(v_in), None
+        first, peak = at(begin), None
     dtype = first.drop_row.dtype
     ts, rtol = ts.astype(dtype), rtol.astype(dtype)
-    start = _start(crossbar, resting, first, v_in)
-    rises = jnp.all(jnp.diff(ts) > 0) & jnp.all(jnp.diff(waveform.t, axis=0) > 0)
+    start = _start(crossbar, resting, first, begin)
+    rises = jnp.all(jnp.diff(ts) > 0) & waveform.rises
     backwards = jnp.where(rises, 0, int(Status.TIME_NOT_RISING)) | start.stats.status
     start = start._replace(stats=start.stats._replace(status=lax.stop_gradient(backwards)))
-    corners = jnp.ravel(waveform.t).astype(dtype)
+    corners = waveform.corners.astype(dtype)
     inside = jnp.where(corners < ts[0], ts[0], jnp.where(corners > ts[-1], ts[-1], corners))
     t = jnp.concatenate([ts, inside])
     knots = knots_of(t)
@@ -192,7 +206,20 @@ def followed(
     return start, knots, found._replace(state=found.state._replace(stats=stats))
 
 
-def _start(crossbar, resting, first: Solution, v_in) -> State:
+def bias_at(crossbar: Crossbar, waveform: BiasWaveform, t, middle=None) -> Bias:
+    """The bias [V] of an array at a time [s]."""
+    row = waveform(t, middle)
+    v_col = crossbar.readout.voltage(crossbar.shape[1]).astype(row.dtype)
+    return waveform.bias(lambda wave: wave(t, middle), v_col)
+
+
+def _highest(crossbar: Crossbar, waveform: BiasWaveform) -> Bias:
+    """The bias with the largest voltage [V] of every line and gate, at whatever time."""
+    v_col = crossbar.readout.voltage(crossbar.shape[1])
+    return lax.stop_gradient(waveform.bias(lambda wave: wave.largest, v_col))
+
+
+def _start(crossbar, resting, first: Solution, begin: Bias) -> State:
     v = voltages(first.v_row, first.v_col)
     i = first.i_out, first.i_in
     memory = slope = None
@@ -208,27 +235,30 @@ def _start(crossbar, resting, first: Solution, v_in) -> State:
     sound.append(jnp.all(crossbar.readout.valid()))
     flags = jnp.where(jnp.all(jnp.stack(sound)), 0, int(Status.INVALID_CELL))
     status = lax.stop_gradient(first.status | flags.astype(first.status.dtype))
+    states = in_dtype(states_of(crossbar.cell), first.v_row.dtype)
     return State(
-        Dynamic(v, memory),
-        Dynamic(none(v), slope),
-        lax.stop_gradient(circuit_of(resting, bias_of(resting, v_in)).guess_from(first)),
+        Dynamic(v, memory, states),
+        Dynamic(none(v), slope, none(states)),
+        lax.stop_gradient(circuit_of(resting, begin).guess_from(first)),
         Outputs(i, first.v_sense, output),
         none(i),
+        none(first.v_row),
         Stats(lax.stop_gradient(first.residual), largest, 0 * largest, status, *counts),
     )
 
 
-def _sizes(crossbar, peak: Solution, start: State, waveform: Waveform, knots: Knots) -> _Sizes:
+def _sizes(crossbar, peak: Solution, start: State, waveform: BiasWaveform, knots: Knots) -> _Sizes:
     """Error scales from a read at the largest voltages of the waveform and from the first state."""
     dtype = peak.v_row.dtype
     most = lambda *xs: jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])).astype(dtype)
     memory = () if start.held.memory is None else start.held.memory
     begun = start.held.v.row, start.held.v.col, *memory
-    row = most(waveform.v, peak.v_row, peak.v_col, peak.bias.v_col, *begun)
+    row = most(waveform.row.v, peak.v_row, peak.v_col, peak.bias.v_col, *begun)
     row = jnp.maximum(row, jnp.finfo(dtype).tiny ** 0.25)
     rest = peak.bias.v_col
     col = jnp.maximum(most(peak.v_col - rest[None], start.held.v.col - rest[None]), TINY * row)
-    inner = jnp.where((waveform.t > knots.t[0]) & (waveform.t < knots.t[-1]), waveform.t, jnp.nan)
+    t = waveform.corners
+    inner = jnp.where((t > knots.t[0]) & (t < knots.t[-1]), t, jnp.nan)
     lasts = jnp.nanmax(inner) - jnp.nanmin(inner)
     lasts = jnp.where(lasts > 0, lasts, knots.t[-1] - knots.t[0]).astype(dtype)
     g = jnp.max(jnp.abs(peak.i_cell)) / row

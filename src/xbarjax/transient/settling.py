@@ -32,7 +32,7 @@ from .._types import (
 from ..analyses.operating_point import prepare
 from ..analyses.read import read
 from ..crossbar import Crossbar, require_crossbar
-from ..drive.waveform import step
+from ..drive.waveform import BiasWaveform, step
 from ..elements.circuit import Circuit
 from ..kirchhoff.advice import finish
 from ..kirchhoff.circuit import (
@@ -214,7 +214,7 @@ def settling_time(
     v_in = as_physical(v_in, "v_in", whole=True)
     still = read(crossbar, v_in, solver=solver).output
     ts = jnp.stack([jnp.zeros_like(until), until])
-    wave = step(v_in, edge)
+    wave = BiasWaveform(step(v_in, edge))
     found, status = _settling(crossbar, wave, ts, rtol, max_steps, solver, still, band(still))
     return finish(found, status)
 

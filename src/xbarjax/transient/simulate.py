@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._types import as_physical, described, everywhere, require_finite, require_positive
+from ..cells import with_states
 from ..crossbar import Crossbar, require_crossbar
-from ..drive.waveform import Waveform
+from ..drive.waveform import BiasWaveform, Waveform
 from ..elements.circuit import Circuit
 from ..kirchhoff.advice import finish
 from ..kirchhoff.solution import usable
@@ -31,6 +32,8 @@ class Transient(eqx.Module):
         `(times, cols)`; `i_in`, `q_in`: current and charge from the drivers, `(times, lines)`.
     - `v_sense`, `output`: as in a `Solution`, `(times, cols)`.
     - `v_row`, `v_col`: node voltages [V] at the last time, `(rows, cols)`.
+    - `energy`: energy [J] that each cell turned into heat since the first time, `(rows, cols)`.
+    - `crossbar`: the array that is left, whose devices with memory are in their last state.
     - `residual`: largest violation [A] of Kirchhoff's current law in any stage. - `status`: a
         `Status`. - `accepted`, `rejected`: number of steps accepted, and of steps repeated because
         of their local error. - `num_steps`, `newton_steps`: total iterations and linearisations.
@@ -46,6 +49,8 @@ class Transient(eqx.Module):
     output: Float[Array, "*batch times cols"]
     v_row: Float[Array, "*batch rows cols"]
     v_col: Float[Array, "*batch rows cols"]
+    energy: Float[Array, "*batch rows cols"]
+    crossbar: Crossbar
     residual: Float[Array, "*batch"]
     status: Int[Array, "*batch"]
     accepted: Int[Array, "*batch"]
@@ -57,7 +62,7 @@ class Transient(eqx.Module):
 @overload
 def simulate(
     crossbar: Crossbar,
-    waveform: Waveform,
+    waveform: Waveform | BiasWaveform,
     ts: ArrayLike,
     *,
     rtol: ArrayLike = 1e-4,
@@ -82,7 +87,7 @@ def simulate(
 
 def simulate(
     crossbar: Crossbar | Circuit,
-    waveform: Waveform | Mapping[str, Waveform],
+    waveform: Waveform | BiasWaveform | Mapping[str, Waveform],
     ts: ArrayLike,
     *,
     rtol: ArrayLike = 1e-4,
@@ -94,14 +99,16 @@ def simulate(
     time on, with the voltages that capacitors of a circuit start from.
 
     Every capacitor `c` [F] passes `i = c dv/dt` [A] in Kirchhoff's law, integrated by an L-stable
-    SDIRK method of second order (transient/sdirk2.py). No step crosses one of the times `ts` or a
-    corner of the waveform. Between these, an estimate of the local error sets the step lengths. One
-    step may add an error of `rtol` to
+    SDIRK method of second order (transient/sdirk2.py). So are the states of devices with memory:
+    every stage solves the equation of each device, bounds included. No step crosses one of the
+    times `ts` or a corner of the waveform. Between these, an estimate of the local error sets the
+    step lengths. One step may add an error of `rtol` to
 
     - node voltages and the state of readouts, relative to their largest values at the first time
         or in a read of the waveform's largest voltages; columns count from the voltage at which
         their readout holds them;
-    - the charge of a column, relative to the charge of all its pulses.
+    - the charge of a column, relative to the charge of all its pulses;
+    - the state of a device with memory, relative to its range from bound to bound.
 
     Errors of many steps add up. With `steps_per_interval`, each interval between neighbouring times
     and corners has this number of equal steps instead, whose errors fall with the square of their
@@ -112,8 +119,9 @@ def simulate(
     - `crossbar`: the array, with capacitances of its `Wires` and of its readout, which is linear;
         or a `Circuit`, with those of its elements and the poles of its amplifiers, which may have
         a swing. Errors of a circuit are relative to the largest voltage so far.
-    - `waveform`: voltages [V] of the drivers over time; of a circuit, voltages [V] or currents [A]
-        of its sources, a dictionary of waveforms by their names (or one, if it has one source).
+    - `waveform`: voltages [V] of the drivers over time; a `BiasWaveform` also those of bit lines,
+        far ends and gates; of a circuit, voltages [V] or currents [A] of its sources, a dictionary
+        of waveforms by their names (or one, if it has one source).
     - `ts`: times [s], rising, `(times,)`, at least two.
     - `rtol`: relative local error of a step [1], as above.
     - `steps_per_interval`: steps in each interval; None (the default) chooses them by `rtol`.
@@ -143,8 +151,10 @@ def simulate(
     if isinstance(crossbar, Circuit):
         options = steps_per_interval, max_steps, solver
         return simulated(crossbar, waveform, ts, rtol, *options)
-    if not isinstance(waveform, Waveform):
-        raise TypeError(f"waveform is {described(waveform)}; pass an xb.Waveform.")
+    if not isinstance(waveform, (Waveform, BiasWaveform)):
+        raise TypeError(
+            f"waveform is {described(waveform)}; pass an xb.Waveform or an xb.BiasWaveform."
+        )
     if waveform.lines != crossbar.lines:
         raise ValueError(
             f"waveform has {waveform.lines} lines, but the array has {crossbar.lines}."
@@ -158,7 +168,8 @@ def simulate(
             ' feedback=el.Resistor("e", "o", r_f), amps=el.OpAmp(minus="e", out="o", gain=gain,'
             " gbw=gbw, v_low=v_low, v_high=v_high)), with el = xb.elements."
         )
-    found = _simulate(crossbar, waveform, ts, rtol, steps_per_interval, max_steps, solver)
+    biases = BiasWaveform(waveform) if isinstance(waveform, Waveform) else waveform
+    found = _simulate(crossbar, biases, ts, rtol, steps_per_interval, max_steps, solver)
     return finish(found, found.status)
 
 
@@ -179,6 +190,7 @@ def _transient(crossbar, waveform, ts, start: State, knots: Knots, found: Follow
     good = usable(status)
     flag = lambda x: jnp.where(good, x, jnp.nan)
     (i_out, i_in), (q_out, q_in) = outputs.i, q
+    cell = with_states(crossbar.cell, jax.tree.map(flag, end.held.states))
     return Transient(
         t=ts,
         v_in=jax.vmap(waveform)(ts),
@@ -190,6 +202,8 @@ def _transient(crossbar, waveform, ts, start: State, knots: Knots, found: Follow
         output=flag(outputs.output),
         v_row=flag(end.held.v.row),
         v_col=flag(end.held.v.col),
+        energy=flag(end.energy),
+        crossbar=eqx.tree_at(lambda c: c.cell, crossbar, cell),
         residual=end.stats.residual,
         status=status,
         accepted=found.taken,

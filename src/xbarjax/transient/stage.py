@@ -3,15 +3,17 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
-from .._types import PerCol, Scalar
+from .._types import PerCell, PerCol, Scalar, in_dtype
 from ..analyses.operating_point import Prepared, linear_point, operating_point, prepare
+from ..cells import bounds_of, has_memory, in_stage, states_after
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..kirchhoff.circuit import Circuit, bias_of, circuit_of, sensed, terminal_current
+from ..kirchhoff.circuit import Circuit, at_gates, bias_of, circuit_of, sensed, terminal_current
 from ..kirchhoff.companion import Charge, capacitances, injected, voltages, with_capacitors
 from ..kirchhoff.judgement import status
 from ..kirchhoff.network import Field, Network
@@ -27,6 +29,7 @@ class Dynamic(NamedTuple):
 
     v: Charge  # [V] across capacitors
     memory: Memory | None
+    states: PyTree = ()  # of devices with memory
 
 
 class Outputs(NamedTuple):
@@ -48,6 +51,18 @@ class Stats(NamedTuple):
     newton_steps: Array
 
 
+class End(NamedTuple):
+    """An array at the end of a stage."""
+
+    held: Dynamic
+    x: Field  # drops and segment currents
+    outputs: Outputs
+    power: PerCell  # [W] that cells turn into heat
+    stats: Stats
+    tangent: Network | None  # small-signal network of nonlinear cells
+    kept: PyTree  # the part of an error of each state that is left after the stage
+
+
 class Stage(eqx.Module):
     """An array in stages of one length `d` [s]. A linear array has one network in all stages."""
 
@@ -61,20 +76,17 @@ class Stage(eqx.Module):
         self.crossbar, self.solver, self.d = crossbar, solver, d
         self.c = capacitances(crossbar.wires, crossbar.shape, d.dtype)
         self.prepared = None
-        if crossbar.cell.is_linear:
+        if crossbar.cell.is_linear and not has_memory(crossbar.cell):
             still = jnp.zeros((crossbar.lines,), d.dtype)
             self.prepared = prepare(self._circuit(still, held)[1], linear_of(solver))
 
     def _circuit(self, v_in: Array | Bias, held: Dynamic) -> tuple[Crossbar, Circuit]:
-        crossbar, d = with_companion(self.crossbar, held.memory, self.d), self.d
+        crossbar, d = with_companion(self.crossbar, held, self.d), self.d
         circuit = circuit_of(crossbar, bias_of(crossbar, v_in))
         return crossbar, with_capacitors(circuit, self.c, d, held.v, crossbar.wires)
 
-    def __call__(
-        self, v_in: Array | Bias, held: Dynamic, guess: Field
-    ) -> tuple[Dynamic, Field, Outputs, Stats, Network | None]:
-        """The end of a stage: integrated state, unknowns, outputs, solver statistics, and the
-        small-signal network of nonlinear cells (None for linear cells)."""
+    def __call__(self, v_in: Array | Bias, held: Dynamic, guess: Field) -> End:
+        """The end of a stage that starts from `held`."""
         crossbar, circuit = self._circuit(v_in, held)
         if self.prepared is None:
             found = operating_point(circuit, self.solver, guess)
@@ -105,7 +117,29 @@ class Stage(eqx.Module):
         flags = lax.stop_gradient(status(found.flags))
         stats = Stats(violated, largest, rounding, flags, found.num_steps, found.newton_steps)
         outputs = Outputs((i_out, i_in), v_sense, output.astype(i_out.dtype))
-        return Dynamic(voltages(v_row, v_col), memory), x, outputs, stats, tangent
+        v = voltages(v_row, v_col)
+        beside = self.c.cell / self.d * (v.cell - held.v.cell)
+        power = v.cell * (found.i_cell - beside)
+        states, kept = self._states(bias_of(crossbar, v_in), held, v_row, v_col)
+        return End(Dynamic(v, memory, states), x, outputs, power, stats, tangent, kept)
+
+    def _states(self, bias: Bias, held: Dynamic, v_row: Array, v_col: Array):
+        """The states of devices at the end of a stage at given node voltages [V], and the part of
+        an error of theirs that is left."""
+
+        def after(held):
+            cell = in_stage(at_gates(self.crossbar.cell, bias.v_gate), held, self.d)
+            return states_after(in_dtype(cell, v_row.dtype), v_row, v_col)
+
+        ones = jax.tree.map(jnp.ones_like, held.states)
+        states, kept = jax.jvp(after, (held.states,), (ones,))
+        return states, lax.stop_gradient(jax.tree.map(lambda x: jnp.clip(x, 0, 1), kept))
+
+    def moved(self, kept: PyTree, error: PyTree) -> list[Scalar]:
+        """Errors of the states of devices after a stage, relative to their ranges."""
+        low, high = bounds_of(self.crossbar.cell)
+        most = lambda kept, e, low, high: jnp.max(jnp.abs(kept * e)) / jnp.max(high - low)
+        return jax.tree.leaves(jax.tree.map(most, kept, error, low, high))
 
     def filtered(self, tangent: Network | None, error: Charge) -> Field:
         """Filtered error estimate `x` [V] of row and column nodes, `(1 - d J) x = e`: a mode that
@@ -120,9 +154,13 @@ class Stage(eqx.Module):
         return roughly(factored, injected(i, factored.network), ROUGH)
 
 
-def with_companion(crossbar: Crossbar, memory: Memory | None, d: Scalar) -> Crossbar:
-    """The array with the companion model of its readout in a stage of `d` [s]."""
-    readout = crossbar.readout
+def with_companion(crossbar: Crossbar, held: Dynamic, d: Scalar) -> Crossbar:
+    """The array with the companion models of its readout and of devices with memory in a stage of
+    `d` [s]."""
+    readout, memory = crossbar.readout, held.memory
+    if has_memory(crossbar.cell):
+        cell = in_stage(crossbar.cell, held.states, d)
+        crossbar = eqx.tree_at(lambda c: c.cell, crossbar, cell)
     if memory is None:
         return crossbar
     assert isinstance(readout, AbstractReadoutInTime)
