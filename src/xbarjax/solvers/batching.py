@@ -11,6 +11,8 @@ from jax.custom_batching import custom_vmap
 
 from ..kirchhoff.network import Field, Network
 
+SMALL = 144  # entries of the largest array of a system, from where a CPU solves a batch in turn
+
 
 class Together(lx.AbstractLinearSolver):
     """Interface of solvers that take many right-hand sides at once by matrix products. A batch of
@@ -68,8 +70,9 @@ def sequential_vmap(f: Callable, own: Callable | None = None) -> Callable:
 
     On a CPU one system within the caches is solved faster than many at once in memory, and each
     system stops at its own last iteration. Arguments that the batch shares are not replicated.
-    Accelerators solve all systems at once. `f` must not be differentiated: the derivative of a
-    solve is another solve.
+    Accelerators solve all systems at once, and so does a CPU if they are small: what their
+    operations cost is then mostly the call of each. `f` must not be differentiated: the derivative
+    of a solve is another solve.
 
     `f(made, of, b)` may come with `own(of, b)`, which computes `made` from the system `of` itself.
     The batching rule calls `own` if each member of the batch has an `of` of its own.
@@ -106,7 +109,11 @@ def sequential_vmap(f: Callable, own: Callable | None = None) -> Callable:
             axes = structure.unflatten(0 if b else None for b in batched)
             return jax.vmap(f, axes, axis_size=axis_size)(*filled(distinct))
 
-        out = lax.platform_dependent(distinct, cpu=in_turn, default=at_once)
+        size = max(distinct[n].size // axis_size for n in over) if over else 0
+        if size <= SMALL:
+            out = at_once(distinct)
+        else:
+            out = lax.platform_dependent(distinct, cpu=in_turn, default=at_once)
         return out, jax.tree.map(lambda _: True, out)
 
     return mapped
