@@ -34,14 +34,14 @@ from ..analyses.read import read
 from ..cells import has_memory, states_of
 from ..crossbar import Crossbar
 from ..drive import Bias
-from ..drive.waveform import BiasWaveform
+from ..drive.waveform import BiasWaveform, Waveform
 from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.companion import Charge, capacitances, voltages
 from ..kirchhoff.network import Field
 from ..kirchhoff.solution import Solution, Status
 from ..readout import AbstractReadoutInTime
 from .adaptive import AbstractStep, Followed, Knots, equal_steps, follow, knots_of
-from .stage import Dynamic, Outputs, Stage, Stats, at_first
+from .stage import ROUNDING, Dynamic, Outputs, Stage, Stats, at_first
 
 GAMMA = 1 - math.sqrt(0.5)
 # local error for y' = l y, in units of h^3 times half the third derivative
@@ -207,10 +207,16 @@ def followed(
 
 
 def bias_at(crossbar: Crossbar, waveform: BiasWaveform, t, middle=None) -> Bias:
-    """The bias [V] of an array at a time [s]."""
-    row = waveform(t, middle)
+    """The bias [V] of an array at a time [s]. A voltage is 0 where rounding is all that is left."""
+
+    def of(wave: Waveform) -> Array:
+        v = wave(t, middle)
+        lost = jnp.abs(v) <= ROUNDING * jnp.finfo(v.dtype).eps * jnp.max(jnp.abs(wave.v))
+        return jnp.where(lost, v - lax.stop_gradient(v), v)
+
+    row = waveform.row.v
     v_col = crossbar.readout.voltage(crossbar.shape[1]).astype(row.dtype)
-    return waveform.bias(lambda wave: wave(t, middle), v_col)
+    return waveform.bias(of, v_col)
 
 
 def _highest(crossbar: Crossbar, waveform: BiasWaveform) -> Bias:

@@ -89,6 +89,13 @@ class Stage(eqx.Module):
         """The end of a stage that starts from `held`."""
         crossbar, circuit = self._circuit(v_in, held)
         if self.prepared is None:
+            # where all terminals have one voltage and nothing is charged, nothing flows: a search
+            # that starts elsewhere would end in rounding
+            given = circuit.sources[:-4]  # without those of `with_capacitors`
+            rests = jnp.all(given == given[0]) & ~jnp.any(
+                jnp.stack([jnp.any(c > 0) for c in self.c])
+            )
+            guess = jax.tree.map(lambda x: jnp.where(rests, 0, x), guess)
             found = operating_point(circuit, self.solver, guess)
         else:
             found = linear_point(circuit, self.prepared, guess)
