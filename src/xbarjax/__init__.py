@@ -113,7 +113,18 @@ from .programming.mapping import (
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
 )
+from .programming.selection import (
+    SelectCells as SelectCells,
+    SelectCrosspoints as SelectCrosspoints,
+    SelectRows as SelectRows,
+)
 from .programming.target import InverseLoop as InverseLoop, Report as Report
+from .programming.write_verify import (
+    Pulses as Pulses,
+    Staircase as Staircase,
+    WriteVerify as WriteVerify,
+)
+from .programming.writing import Programmed as Programmed, program as program
 from .readout import (
     AbstractConverter as AbstractConverter,
     AbstractReadout as AbstractReadout,

@@ -145,7 +145,8 @@ def states_of(cell: AbstractCell) -> PyTree[PerDevice]:
 
 def bounds_of(cell: AbstractCell) -> tuple[PyTree[PerDevice], PyTree[PerDevice]]:
     """Smallest and largest values of all states, in the structure of `states_of`."""
-    end = lambda k: _gathered(cell, lambda c: tuple(jnp.asarray(pair[k]) for pair in c.bounds))
+    full = lambda x: jnp.broadcast_to(jnp.asarray(x), cell.shape)
+    end = lambda k: _gathered(cell, lambda c: tuple(full(pair[k]) for pair in c.bounds))
     return end(0), end(1)
 
 

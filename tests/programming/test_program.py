@@ -1,0 +1,193 @@
+"""Write-verify through wires and gates: what it leaves against reads and transients of the whole
+array, half-selected cells, noise, and bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xbarjax as xb
+from xbarjax import schemes
+
+US = 1e-6
+KEY = jax.random.key(3)
+
+
+def devices(shape: tuple[int, int], **more: Any) -> xb.VTEAM:
+    w = np.random.default_rng(0).uniform(1.0, 2.5, shape) * 1e-9
+    rates = {"k_on": -3e-3, "k_off": 3e-3, "v_on": -0.4, "v_off": 0.4} | more
+    return xb.VTEAM(jnp.asarray(w), 5e3, 2e5, alpha_on=3.0, alpha_off=3.0, **rates)
+
+
+def targets(shape: tuple[int, int]) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(1).uniform(1e-5, 9e-5, shape))
+
+
+def gated(shape: tuple[int, int] = (3, 4), parallel: bool = False) -> xb.Crossbar:
+    cell = xb.Series(xb.Mosfet(2e-3, 0.4, 0.0), devices(shape))
+    return xb.Crossbar(cell, xb.Wires(20.0, 10.0, parallel=parallel), xb.Drive(50.0))
+
+
+def method(**more: Any) -> xb.WriteVerify:
+    given: dict[str, Any] = {
+        "set": xb.Pulses(xb.Staircase(-0.6, -0.1, -2.0), 0.1 * US, 0.01 * US, v_gate=2.0),
+        "reset": xb.Pulses(xb.Staircase(0.6, 0.1, 2.0), 0.1 * US, 0.01 * US, v_gate=3.0),
+        "acceptance": 2e-6,
+        "v_read": 0.2,
+        "v_gate_read": 3.0,
+        "read_noise": 2e-7,
+        "v_spread": 0.01,
+    }
+    return xb.WriteVerify(**(given | more))
+
+
+def row_bias(shape: tuple[int, int], row: int, v: Any, v_gate: float) -> xb.Bias:
+    """All rows at 0 V but one, and columns below it by the voltages of its cells."""
+    top = jnp.maximum(jnp.max(v), 0)
+    rows = jnp.arange(shape[0]) == row
+    v_row, v_col = jnp.where(rows, top, 0.0), top - v
+    return xb.Bias(v_row, v_row, v_col, v_col, jnp.where(rows, v_gate, -1.0))
+
+
+def test_every_cell_of_a_gated_array_comes_into_its_window() -> None:
+    crossbar, target = gated(), targets((3, 4))
+    done = xb.program(crossbar, target, method(), key=KEY)
+    assert done.good.all() and int(done.status) == 0
+    # the verify that accepted had noise
+    assert np.abs(np.asarray(done.g - target)).max() < 2e-6 + 4 * 2e-7
+    assert (done.energy > 0).all() and (done.disturb == 0).all()
+    assert (done.pulses >= 1).all() and int(done.pulses.max()) < 50
+    counted = np.isfinite(np.asarray(done.v)).sum(-1)
+    np.testing.assert_array_equal(counted, done.pulses)
+    np.testing.assert_array_equal((np.asarray(done.v) < 0).sum(-1), done.sets)
+    assert set(np.unique(np.asarray(done.v_gate)[np.isfinite(done.v)])) == {2.0, 3.0}
+    # the whole array, with the gates of one row on
+    for row in range(3):
+        bias = row_bias((3, 4), row, jnp.full((4,), 0.2), 3.0)
+        read = xb.read(done.crossbar, bias)
+        np.testing.assert_allclose(read.i_out / 0.2, done.g[row], rtol=1e-6)
+
+
+def test_a_row_alone_is_written_as_in_the_whole_array() -> None:
+    crossbar = gated()
+    done = xb.program(crossbar, targets((3, 4)), method(most=1, v_spread=0.0), key=KEY)
+    cell: Any = crossbar.cell
+    want = np.asarray(cell.second.w)
+    for row in range(3):
+        for polarity in (1, -1):
+            v = np.asarray(done.v)[row, :, 0]
+            v = jnp.asarray(np.where(np.isfinite(v) & (np.sign(v) == -polarity), v, 0.0))
+            top = row_bias((3, 4), row, v, 2.0 if polarity > 0 else 3.0)
+            at = jnp.asarray([0, 0.01, 0.1, 0.11]) * US
+            up_down = lambda x, at=at: xb.Waveform(at, jnp.stack([0 * x, x, x, 0 * x]))
+            assert top.v_gate is not None
+            gate = xb.Waveform(at[:1], top.v_gate[None])
+            wave = xb.BiasWaveform(up_down(top.v_row), up_down(top.v_col), gate)
+            crossbar = whole(crossbar, wave, at[jnp.asarray([0, 3])]).crossbar
+    left: Any = crossbar.cell
+    after: Any = done.crossbar.cell
+    np.testing.assert_allclose(after.second.w, left.second.w, rtol=0, atol=2e-3 * 3e-9)
+    assert np.abs(want - np.asarray(left.second.w)).max() > 0.05 * 3e-9
+
+
+@eqx.filter_jit
+def whole(crossbar: xb.Crossbar, wave: xb.BiasWaveform, ts: jax.Array) -> Any:
+    return xb.simulate(crossbar, wave, ts)
+
+
+def test_cells_one_by_one_are_written_by_ramps_of_their_gates() -> None:
+    """With source lines along the bit lines."""
+    crossbar, target = gated((2, 3), parallel=True), targets((2, 3))
+    writing = method(
+        set=xb.Pulses(-1.2, 0.1 * US, 0.01 * US, v_gate=xb.Staircase(0.7, 0.03, 2.5)),
+        acceptance=4e-6,
+        select=xb.SelectCells(),
+    )
+    done = xb.program(crossbar, target, writing, key=KEY)
+    assert done.good.all()
+    v, gate = np.asarray(done.v), np.asarray(done.v_gate)
+    assert np.unique(v[v < 0]).tolist() == [-1.2] and len(np.unique(gate[v < 0])) > 3
+
+
+@pytest.mark.parametrize("scheme", [schemes.half, schemes.third])
+def test_a_passive_array_disturbs_half_selected_cells(scheme: Any) -> None:
+    """Below the threshold nothing moves; a lower threshold leaves a disturb."""
+    shape = (3, 3)
+    passive = lambda **more: xb.Crossbar(devices(shape, **more), xb.Wires(2.0, 2.0))
+    writing = method(
+        set=xb.Pulses(xb.Staircase(-0.5, -0.05, -0.75), 0.1 * US, 0.01 * US),
+        reset=xb.Pulses(xb.Staircase(0.5, 0.05, 0.75), 0.1 * US, 0.01 * US),
+        v_gate_read=None,
+        select=xb.SelectCrosspoints(scheme),
+    )
+    safe = xb.program(passive(), targets(shape), writing, key=KEY)
+    assert safe.good.all() and np.abs(safe.disturb).max() < 1e-15
+    weak = xb.program(passive(v_on=-0.15, v_off=0.15), targets(shape), writing, key=KEY)
+    assert np.abs(weak.disturb).max() > (1e-7 if scheme is schemes.half else 1e-9)
+    cell: Any = weak.crossbar.cell
+    now = cell.current(jnp.full(shape, 0.2), jnp.zeros(shape)) / 0.2
+    assert np.abs(now - np.asarray(targets(shape)))[-1, -1] < 3e-6  # nothing came after it
+
+
+def test_cells_that_miss_are_told_and_the_rest_is_kept() -> None:
+    writing = method(most=5)
+    done = xb.program(gated(), targets((3, 4)), writing, key=KEY)
+    assert not done.good.all() and done.good.any()
+    assert (np.asarray(done.pulses)[~np.asarray(done.good)] == 5).all()
+
+
+def test_arrays_of_a_batch_are_written_alike() -> None:
+    writing, target, keys = method(most=6), targets((2, 2)), jax.random.split(KEY, 2)
+    alone = [xb.program(gated((2, 2)), target, writing, key=key) for key in keys]
+    run = lambda key: xb.program(gated((2, 2)), target, writing, key=key)
+    batch = jax.jit(jax.vmap(run))(keys)
+    for k, one in enumerate(alone):
+        np.testing.assert_allclose(batch.g[k], one.g, rtol=1e-6)
+        np.testing.assert_array_equal(batch.sets[k], one.sets)
+    assert not np.array_equal(batch.g[0], batch.g[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: xb.program(gated(), targets((3, 4)) * 1e3, method(), key=KEY),
+            r"target\[0, 0\] is",
+        ),
+        (lambda: xb.program(gated(), targets((3, 3)), method(), key=KEY), "target has shape"),
+        (lambda: method(read_noise=1.5e-6), "chase the noise"),
+        (lambda: xb.Staircase(0.5, -0.1, 1.0), "leads from start"),
+        (lambda: xb.Pulses(0.5, 1e-9, 1e-8), "a pulse must be longer"),
+        (
+            lambda: xb.program(gated(), targets((3, 4)), method(v_gate_read=None), key=KEY),
+            "v_gate_read is None",
+        ),
+        (
+            lambda: xb.program(xb.Crossbar(devices((3, 4))), targets((3, 4)), method(), key=KEY),
+            "the cells have none",
+        ),
+        (
+            lambda: xb.program(
+                gated(),
+                targets((3, 4)),
+                method(set=xb.Pulses(-1.0, 1e-7, 1e-8, v_gate=xb.Staircase(1.0, 0.1))),
+                key=KEY,
+            ),
+            "set.v_gate rises in steps",
+        ),
+        (
+            lambda: xb.program(
+                xb.Crossbar(xb.Ohmic(jnp.ones((2, 2)) * 1e-5)), targets((2, 2)), method(), key=KEY
+            ),
+            "moves the states of devices, and Ohmic has none",
+        ),
+    ],
+)
+def test_bad_input_gets_a_sentence(make: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
