@@ -14,12 +14,22 @@ from .ageing import (
 )
 from .correlated import Correlated as Correlated
 from .defects import Broken as Broken, Stuck as Stuck
+from .endurance import Endurance as Endurance
 from .perturbation import (
     AbstractPerturbation as AbstractPerturbation,
     At as At,
     Chain as Chain,
 )
 from .programming import Levels as Levels, Programming as Programming, Saturating as Saturating
+from .pulses import (
+    AbstractStep as AbstractStep,
+    ExponentialStep as ExponentialStep,
+    LinearStep as LinearStep,
+    PowerStep as PowerStep,
+    Pulsed as Pulsed,
+    PulseResponse as PulseResponse,
+    pulsed as pulsed,
+)
 from .reading import Flicker as Flicker, RandomTelegraphNoise as RandomTelegraphNoise
 from .spread import Lognormal as Lognormal, Spread as Spread
 from .temperature import Activated as Activated, Metallic as Metallic
@@ -27,6 +37,7 @@ from .writing import OpenLoopWrite as OpenLoopWrite
 
 __all__ = [
     "AbstractPerturbation",
+    "AbstractStep",
     "Activated",
     "At",
     "Broken",
@@ -34,12 +45,18 @@ __all__ = [
     "ClippedLog",
     "Correlated",
     "Drift",
+    "Endurance",
+    "ExponentialStep",
     "Flicker",
     "Levels",
+    "LinearStep",
     "Lognormal",
     "Metallic",
     "Programming",
     "OpenLoopWrite",
+    "PowerStep",
+    "PulseResponse",
+    "Pulsed",
     "Relaxation",
     "Saturating",
     "Spread",
@@ -47,6 +64,7 @@ __all__ = [
     "RandomTelegraphNoise",
     "equivalent_time",
     "logarithmic",
+    "pulsed",
 ]
 
 

@@ -86,14 +86,14 @@ class OpenLoopWrite(AbstractPerturbation):
         share = done * _exp_ratio(self.slope * done)
         root = jnp.where(n > 0, jnp.sqrt(jnp.where(n > 0, n, 1)), 0)
         walk = self.cycle * rate * self.step * (1 - self.slope * share) * root * drawn[1]
-        share = _within_one(share + walk)
+        share = within_one(share + walk)
         return between(self.g_min, self.g_max, share).astype(x.dtype)
 
     def _share(self, g: Conductances) -> Conductances:
-        return _within_one((g - self.g_min) / (self.g_max - self.g_min))
+        return within_one((g - self.g_min) / (self.g_max - self.g_min))
 
 
-def _within_one(x: Array) -> Array:
+def within_one(x: Array) -> Array:
     """`x` clipped to 0 and 1, with full gradients at the ends and within rounding beyond them.
 
     Half the cells of a differential pair are at an end."""
