@@ -113,6 +113,10 @@ from .programming.mapping import (
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
 )
+from .programming.pulse_fit import (
+    PulseFit as PulseFit,
+    fit_pulses as fit_pulses,
+)
 from .programming.selection import (
     SelectCells as SelectCells,
     SelectCrosspoints as SelectCrosspoints,
