@@ -14,7 +14,7 @@ import pytest
 
 import xbarjax as xb
 from reference import pulses as one_by_one
-from xbarjax import variability as va
+from xbarjax import presets, variability as va
 from xbarjax.variability import (
     Endurance,
     ExponentialStep,
@@ -343,6 +343,34 @@ def test_trains_run_compiled_and_in_batches_without_being_traced_again() -> None
 def test_traced_trains_beyond_their_length_are_not_cut_in_silence() -> None:
     found = jax.jit(lambda n: pulsed(response("linear"), siemens(STARTS), n, most=25))(COUNTS)
     np.testing.assert_array_equal(np.isnan(found.g), np.abs(COUNTS) > 25)
+
+
+def test_published_responses_are_those_of_their_source() -> None:
+    """In AIHWKit's weights, whose ends its presets name."""
+
+    def check(found: PulseResponse, step: one_by_one.Step, low: float, high: float) -> None:
+        unit = (HIGH - LOW) / (high - low)
+        w = np.linspace(low, high, 9)
+        for d, steps in zip((1, -1), found.steps(jnp.asarray(LOW + (w - low) * unit)), strict=True):
+            np.testing.assert_allclose(steps / unit, step(w, d), rtol=1e-9, atol=1e-15)
+
+    lithium = presets.ecram_response_lithium(LOW, HIGH)
+    ends = -0.8276, 1.1724
+    check(lithium, one_by_one.linear(0.002, (0.1153, 0.5085), *ends), *ends)
+    # upwards as that of open-loop writes
+    count = round(float(presets.ecram_pulses_lithium(LOW, HIGH).count(jnp.asarray(0.9 * HIGH))))
+    np.testing.assert_allclose(pulsed(lithium, LOW, count).g, 0.9 * HIGH, rtol=2e-3)
+    ends = -0.8286, 1.1714
+    oxide = presets.ecram_response_metal_oxide(LOW, HIGH)
+    check(oxide, one_by_one.linear(2.8214e-4, (0.4152, 0.7342), *ends), *ends)
+    dw, factors = (0.00135, 0.00135 * (1 - 0.259359)), (-1.18445, -0.081404)
+    gong = one_by_one.exponential(dw, factors, (5.0, 5.0), -0.5, -0.5, -1, 1)
+    check(presets.rram_response_gong(LOW, HIGH), gong, -1, 1)
+    for better, dw in ((True, 0.0949), (False, 0.4622)):
+        array = presets.rram_response_array(LOW, HIGH, better)
+        check(array, one_by_one.linear(dw, (1.0, 1.0), -1, 1), -1, 1)
+    np.testing.assert_allclose(array.write_noise, 0.5841 * 0.4622 * (HIGH - LOW) / 2, rtol=1e-12)
+    np.testing.assert_allclose(array.cycle_floor, 0.2174 * 0.4622 * (HIGH - LOW) / 2, rtol=1e-12)
 
 
 # Endurance, and time after training

@@ -1,7 +1,7 @@
 """Published device numbers as parts of a circuit, with sources: starting points, not truths.
 
-`xbarjax presets` lists them. Every function returns an ordinary cell, readout, wires or
-perturbation, whose numbers can be replaced and differentiated.
+`xbarjax presets` lists them. Every function returns an ordinary cell, readout, wires,
+perturbation or pulse response, whose numbers can be replaced and differentiated.
 """
 
 from .devices import (
@@ -9,6 +9,8 @@ from .devices import (
     copper_wires as copper_wires,
     ecram_pulses_lithium as ecram_pulses_lithium,
     ecram_pulses_metal_oxide as ecram_pulses_metal_oxide,
+    ecram_response_lithium as ecram_response_lithium,
+    ecram_response_metal_oxide as ecram_response_metal_oxide,
     hfox_bake as hfox_bake,
     pcm_drift as pcm_drift,
     pcm_programming as pcm_programming,
@@ -18,6 +20,8 @@ from .devices import (
     rram_programming_milo as rram_programming_milo,
     rram_programming_wan as rram_programming_wan,
     rram_relaxation_falcone as rram_relaxation_falcone,
+    rram_response_array as rram_response_array,
+    rram_response_gong as rram_response_gong,
     sonos_programming as sonos_programming,
     sonos_read_noise as sonos_read_noise,
 )
@@ -27,6 +31,8 @@ __all__ = [
     "copper_wires",
     "ecram_pulses_lithium",
     "ecram_pulses_metal_oxide",
+    "ecram_response_lithium",
+    "ecram_response_metal_oxide",
     "hfox_bake",
     "pcm_drift",
     "pcm_programming",
@@ -36,6 +42,8 @@ __all__ = [
     "rram_programming_milo",
     "rram_programming_wan",
     "rram_relaxation_falcone",
+    "rram_response_array",
+    "rram_response_gong",
     "sonos_programming",
     "sonos_read_noise",
 ]

@@ -1,7 +1,7 @@
 """Published device numbers as parts of a circuit, with sources: starting points, not truths.
 
-`xbarjax presets` lists them. Every function returns an ordinary cell, readout, wires or
-perturbation, whose numbers can be replaced and differentiated.
+`xbarjax presets` lists them. Every function returns an ordinary cell, readout, wires,
+perturbation or pulse response, whose numbers can be replaced and differentiated.
 """
 
 import math
@@ -11,7 +11,17 @@ import jax.numpy as jnp
 from .._types import Values, as_physical as si, require_bits, require_positive
 from ..cells import Polynomial
 from ..readout import Cco
-from ..variability import ClippedLog, Drift, OpenLoopWrite, Programming, Relaxation, Saturating
+from ..variability import (
+    ClippedLog,
+    Drift,
+    ExponentialStep,
+    LinearStep,
+    OpenLoopWrite,
+    Programming,
+    PulseResponse,
+    Relaxation,
+    Saturating,
+)
 from ..wires import Wires
 
 # node [nm]: width [nm], aspect ratio, resistivity [uohm cm], factor of the copper's barrier
@@ -201,6 +211,86 @@ def _linear_step(dw, gamma, w_min, w_max, device, cycle, g_min, g_max) -> OpenLo
     slope = gamma * (w_max - w_min) / (w_max - gamma * w_min)
     step = first / (w_max - w_min)
     return OpenLoopWrite(*map(si, (step, slope, g_min, g_max, device, cycle)))
+
+
+def ecram_response_lithium(g_min: float, g_max: float) -> PulseResponse:
+    """Response of a lithium ECRAM cell to pulses up and down: about 1000 from end to end. A step
+    varies by 30 % from pulse to pulse (Tang et al., IEEE IEDM 2018, 10.1109/IEDM.2018.8614551, as
+    fitted in IBM's AIHWKit, which lets the steps of cells differ by 10 % and the ends by 5 %).
+
+    **Arguments:** `g_min`, `g_max`: ends of the range [S], which the fit does not give.
+    """
+    return _linear_steps(0.002, (0.1153, 0.5085), -0.8276, 1.1724, 0.3, g_min, g_max)
+
+
+def ecram_response_metal_oxide(g_min: float, g_max: float) -> PulseResponse:
+    """Response of a metal-oxide ECRAM cell to pulses up and down: about 8000 from end to end. A
+    step varies by 200 % from pulse to pulse (Kim et al., IEEE IEDM 2019, as fitted in IBM's
+    AIHWKit, which lets the steps of cells differ by 10 % and the ends by 5 %).
+
+    **Arguments:** `g_min`, `g_max`: ends of the range [S], which the fit does not give.
+    """
+    return _linear_steps(2.8214e-4, (0.4152, 0.7342), -0.8286, 1.1714, 2.0, g_min, g_max)
+
+
+def _linear_steps(dw, gammas, w_min, w_max, cycle, g_min, g_max) -> PulseResponse:
+    """AIHWKit's steps `dw (1 - gamma w/bound)` of a weight up and down, in siemens."""
+    up, down = gammas
+    return PulseResponse(
+        _from_end(dw, up, w_min, w_max, g_max - g_min),
+        _from_end(dw, down, w_max, w_min, g_max - g_min),
+        si(g_min),
+        si(g_max),
+        cycle=si(cycle),
+    )
+
+
+def _from_end(dw, gamma, start, end, width) -> LinearStep:
+    """AIHWKit's steps `dw (1 - gamma w/end)` of a weight from `start` to `end`, in siemens."""
+    first, last = dw * (1 - gamma * start / end), dw * (1 - gamma)
+    return LinearStep(si(first * width / abs(end - start)), si(1 - last / first))
+
+
+def rram_response_gong(g_min: float, g_max: float) -> PulseResponse:
+    """Response of an analog RRAM device to pulses: first steps in both directions are larger than
+    the last, a step varies by 500 % from pulse to pulse, and a read after a write by 5 % of the
+    range (Gong et al., Nat. Commun. 9, 2018, 10.1038/s41467-018-04485-1, as fitted in IBM's
+    AIHWKit, `ReRamESPresetDevice`).
+
+    AIHWKit lets the steps of devices differ by 20 % and the ends of their range, as weights from -1
+    to 1, by 30 %. Its up-down bias of 0.259 lowers the steps down alone, as in its code.
+
+    **Arguments:** `g_min`, `g_max`: ends of the range [S], which the fit does not give.
+    """
+    step = 0.00135 * (g_max - g_min) / 2
+    return PulseResponse(
+        ExponentialStep(si(step), si(1.18445), si(5.0)),
+        ExponentialStep(si((1 - 0.259359) * step), si(0.081404 * math.exp(5.0)), si(5.0)),
+        si(g_min),
+        si(g_max),
+        cycle=si(5.0),
+        write_noise=si(75 * step),
+    )
+
+
+def rram_response_array(g_min: float, g_max: float, optimised: bool = True) -> PulseResponse:
+    """Response to pulses of the mean cell of RRAM arrays in 14 nm CMOS, with soft bounds and the
+    same deviation of a step at any conductance (Gong, Rasch et al., IEEE IEDM 2022, 33.7, as fitted
+    in IBM's AIHWKit, `ReRamArrayOMPresetDevice` and `ReRamArrayHfO2PresetDevice`).
+
+    About 10 steps of the optimised material, or 2 of HfO2, make a weight of 1. AIHWKit lets the
+    steps of cells differ by lognormal factors of 0.78 (HfO2: 0.71). Of the measured cells 13 %
+    (10 %) did not respond.
+
+    **Arguments:** `g_min`, `g_max`: ends of the range [S], which the fit does not give; it stands
+    for weights from -1 to 1. `optimised`: the optimised material, or else HfO2.
+    """
+    step, cycle, write = (0.0949, 0.4158, 1.4113) if optimised else (0.4622, 0.2174, 0.5841)
+    step = step * (g_max - g_min) / 2
+    soft = LinearStep(si(2 * step), si(1.0))  # `step` in the middle, at the weight 0
+    return PulseResponse(
+        soft, soft, si(g_min), si(g_max), cycle_floor=si(cycle * step), write_noise=si(write * step)
+    )
 
 
 def cco_hermes(i_max: float, bits: int = 8) -> Cco:
