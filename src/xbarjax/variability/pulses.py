@@ -147,6 +147,8 @@ class PulseResponse(eqx.Module):
         )
         die = spread(response, key)
 
+    `OpenLoopWrite` takes a train of many small linear steps as one, towards a target.
+
     The forms are those of the pulsed devices of IBM's AIHWKit (Rasch et al., IEEE AICAS, 2021,
     10.1109/AICAS51828.2021.9458494), in siemens and counted from the ends of the window.
 
@@ -160,8 +162,9 @@ class PulseResponse(eqx.Module):
     - `strength`: effect of a pulse as a fraction of the nominal one [1]: 0 for a stuck device, or
         what wires leave of a pulse (`schemes.pulse_strength`).
 
-    A device whose window is closed (`g_min` at or above `g_max`) does not move. Raises `ValueError`
-    for a `g_min` that is not below `g_max` everywhere, and for negative deviations or strengths.
+    A pulse takes a device from beyond an end of its window to this end. A device whose window is
+    closed (`g_min` at or above `g_max`) does not move. Raises `ValueError` for a `g_min` that is
+    not below `g_max` everywhere, and for negative deviations or strengths.
     """
 
     up: AbstractStep
@@ -206,6 +209,9 @@ class PulseResponse(eqx.Module):
 
 class Pulsed(eqx.Module):
     """Devices after pulses.
+
+    Time after training acts on `g` as on any conductances: `Drift`, `Relaxation`, and
+    `equivalent_time` for retention at another temperature. `count` wears devices by `Endurance`.
 
     **Attributes:**
 
