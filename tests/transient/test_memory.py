@@ -209,6 +209,35 @@ def test_float32_ends_where_float64_does() -> None:
     np.testing.assert_allclose(share(found.crossbar), share(want.crossbar), atol=2e-4)
 
 
+class Forgetting(xb.cells.AbstractMemoryCell):
+    """A conductance that decays by itself, whatever the voltages."""
+
+    g: jax.Array
+    is_linear = True
+    is_reciprocal = True
+    states = ("g",)
+
+    def current(self, v_row: Any, v_col: Any) -> Any:
+        return self.g * (v_row - v_col)
+
+    def rate(self, v_row: Any, v_col: Any) -> Any:
+        return (-self.g / US,)
+
+    @property
+    def bounds(self) -> Any:
+        return ((0.0, 1e-4),)
+
+    def valid(self) -> Any:
+        return self.g >= 0
+
+
+def test_a_state_may_move_without_regard_to_voltages() -> None:
+    wave = waveform.pulse(jnp.asarray([0.5]), 0.3 * US, 0.02 * US)
+    crossbar = xb.Crossbar(Forgetting(jnp.asarray([[8e-5]])), drive=xb.Drive(1e3))
+    left: Any = run(crossbar, wave, jnp.asarray([0.0, 1.0]) * US, rtol=1e-7).crossbar.cell
+    assert abs(left.g[0, 0] / 8e-5 - np.exp(-1)) < 1e-6
+
+
 class Relaxing(xb.cells.AbstractMemoryCell):
     """A conductance that heats a temperature [K] which moves it, and forgets both: two states."""
 

@@ -269,5 +269,5 @@ def _(primals, tangents):
     off, slope = jax.jvp(lambda x: _law(x, args), (x,), (jnp.ones_like(x),))
     stuck_low, stuck_high = (x <= low) & (off > 0), (x >= high) & (off < 0)
     of = lambda dx: jnp.zeros_like(x) if dx is None else dx
-    dx = -moved / jnp.where(slope == 0, 1, slope)
+    dx = -of(moved) / jnp.where(slope == 0, 1, slope)
     return x, jnp.where(stuck_low, of(tangents[1]), jnp.where(stuck_high, of(tangents[2]), dx))
