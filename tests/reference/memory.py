@@ -18,6 +18,7 @@ def moved(
     low: float,
     high: float,
     rtol: float = 1e-10,
+    method: str = "Radau",
 ) -> tuple[np.ndarray, int]:
     """States after the last corner [s], and how often the rate was evaluated. A state stops at its
     bounds."""
@@ -31,8 +32,8 @@ def moved(
 
     y = np.ravel(np.asarray(x, float))
     for start, end in zip(corners[:-1], corners[1:]):
-        atol = 1e-12 * (high - low)
-        found = solve_ivp(slope, (start, end), y, method="Radau", rtol=rtol, atol=atol)
+        atol = 1e-2 * rtol * (high - low)
+        found = solve_ivp(slope, (start, end), y, method=method, rtol=rtol, atol=atol)
         assert found.success
         y, count = np.clip(found.y[:, -1], low, high), count + found.nfev
     return y.reshape(shape), count

@@ -8,7 +8,10 @@ from .cell import (
     has_gate as has_gate,
     in_range as in_range,
 )
-from .compact import StanfordPKU as StanfordPKU, Yakopcic as Yakopcic
+from .compact import Yakopcic as Yakopcic
+from .diffusive import Diffusive as Diffusive
+from .ecram import Ecram as Ecram
+from .jart import JartVCM as JartVCM
 from .junction import (
     AntiparallelDiodes as AntiparallelDiodes,
     BackToBackDiodes as BackToBackDiodes,
@@ -31,5 +34,7 @@ from .poole_frenkel import PooleFrenkel as PooleFrenkel
 from .rectifying import Rectifying as Rectifying
 from .series import Series as Series
 from .sinh import Sinh as Sinh
+from .stanford import StanfordPKU as StanfordPKU
+from .thermal import ThermalSwitch as ThermalSwitch
 from .threshold import ThresholdSwitch as ThresholdSwitch
 from .vteam import VTEAM as VTEAM
