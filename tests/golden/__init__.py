@@ -7,7 +7,8 @@ from .devices import DEVICES as DEVICES
 from .linear import LINEAR as LINEAR
 from .readouts import READOUTS as READOUTS
 from .suite import Family as Family
+from .switching import SWITCHING as SWITCHING
 from .transients import TRANSIENTS as TRANSIENTS
 
-EVERY = LINEAR, DEVICES, READOUTS, TRANSIENTS, LOOPS, LOOPS_IN_TIME, CIRCUIT_NOISE
+EVERY = LINEAR, DEVICES, READOUTS, TRANSIENTS, SWITCHING, LOOPS, LOOPS_IN_TIME, CIRCUIT_NOISE
 FAMILIES = {family.name: family for family in EVERY}

@@ -70,7 +70,7 @@ JART_PLUG = 2.6e-9 / (20e26 * 2 * Q * 4e-6 * JART_AREA)
 def jart_contact(v: np.ndarray, t: np.ndarray, n: np.ndarray, to_set: bool) -> np.ndarray:
     """Size of the current through the contact at a voltage of size `v`."""
     signed = -v if to_set else v
-    lowering = (Q**3 * 2 * n * np.maximum(0.08 - signed, 0) / (8 * np.pi**2 * (5.5 * EPS0) ** 3))
+    lowering = Q**3 * 2 * n * np.maximum(0.08 - signed, 0) / (8 * np.pi**2 * (5.5 * EPS0) ** 3)
     phi = Q * np.where(signed < 0.08, np.maximum(0.18 - lowering**0.25, 0), 0.18)
     kt = K * t
     if not to_set:

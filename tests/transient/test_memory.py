@@ -234,7 +234,7 @@ class Forgetting(xb.cells.AbstractMemoryCell):
 def test_a_state_may_move_without_regard_to_voltages() -> None:
     wave = waveform.pulse(jnp.asarray([0.5]), 0.3 * US, 0.02 * US)
     crossbar = xb.Crossbar(Forgetting(jnp.asarray([[8e-5]])), drive=xb.Drive(1e3))
-    left: Any = run(crossbar, wave, jnp.asarray([0.0, 1.0]) * US, rtol=1e-7).crossbar.cell
+    left: Any = run(crossbar, wave, jnp.asarray([0.0, 1.0]) * US, rtol=1e-8).crossbar.cell
     assert abs(left.g[0, 0] / 8e-5 - np.exp(-1)) < 1e-6
 
 

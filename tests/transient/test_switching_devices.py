@@ -4,6 +4,7 @@ oscillator."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 import xbarjax as xb
+from golden import SWITCHING
 from reference import switching
 from reference.memory import moved
 from xbarjax import elements as el
@@ -62,7 +65,7 @@ KINDS = {
         switching.thermal_rate,
         *(325.0, 450.0, (330.0, 345.0), 3.0, -2.5, 1e-6, 2e-8),
     ),
-    "ecram": Kind(ecram, ecram_rate, -0.8276, 1.1724, (-0.3, 0.5), 1.0, -1.2, 8e-4, 5e-8, True),
+    "ecram": Kind(ecram, ecram_rate, -0.8276, 1.1724, (-0.3, 0.5), 1.0, -1.2, 8e-4, 1e-8, True),
     "diffusive": Kind(
         xb.Diffusive,
         switching.diffusive_rate,
@@ -161,8 +164,241 @@ def _ends_where_radau_does(name: str, drive: str) -> None:
     assert np.abs(got - want).max() < 1e-6
 
 
-@pytest.mark.parametrize("drive", ["pulse", "sweep", "sine"])
-@pytest.mark.parametrize("name", KINDS)
+LONG = ("jart", "thermal", "diffusive")
+slow = lambda *at: pytest.param(*at, marks=pytest.mark.slow if at[0] in LONG else ())
+each = [slow(name, drive) for name in KINDS for drive in ("pulse", "sweep", "sine")]
+
+
+@pytest.mark.parametrize(("name", "drive"), each)
 def test_devices_end_where_radau_does(name: str, drive: str) -> None:
     """Within 1e-6 of the range of the state."""
     _ends_where_radau_does(name, drive)
+
+
+def test_the_comparison_with_radau_can_fail() -> None:
+    """By a thousandth of the rate."""
+    kind = KINDS["ecram"]
+    at, v = driven(kind, "pulse")
+    cell = kind.make(jnp.asarray(kind.begin)[None])
+    cell = eqx.tree_at(lambda cell: cell.step, cell, 1.001 * cell.step)
+    found = run(
+        xb.Crossbar(cell),
+        waveform(kind, at, v),
+        jnp.asarray([0.0, at[-1]]),
+        rtol=kind.rtol,
+        max_steps=8192,
+    )
+    span = kind.high - kind.low
+    slope = lambda t, x: kind.rate(kind.low + span * x, np.interp(t, at, v)) / span
+    want, _ = moved(slope, at, (np.array(kind.begin) - kind.low) / span, 0.0, 1.0)
+    got = (states(found.crossbar.cell)[0] - kind.low) / span
+    assert np.abs(got - want).max() > 1e-4
+
+
+def test_implicit_steps_are_fewer_than_explicit_ones_where_a_device_is_stiff() -> None:
+    """The temperature of a device follows a sine of 1 ms within 0.2 us. An explicit method needs
+    ten times the steps, at whatever accuracy: it would be unstable with longer ones."""
+    kind = KINDS["thermal"]
+    at = np.linspace(0, 1e-3, CORNERS)
+    v, span = 3 * np.sin(2 * np.pi * at / 1e-3), kind.high - kind.low
+    wave, end = waveform(kind, at, v), at[8] + 1e-5  # beyond the crest
+    begin = np.array(kind.begin)
+    crossbar = xb.Crossbar(kind.make(jnp.asarray(begin)[None]))
+    found = run(crossbar, wave, jnp.asarray([0.0, end]), rtol=1e-5, max_steps=8192)
+    slope = lambda t, x: kind.rate(kind.low + span * x, np.interp(t, at, v)) / span
+    corners, first = np.append(at[at < end], end), (begin - kind.low) / span
+    want, _ = moved(slope, corners, first, 0.0, 1.0)
+    loose, evaluations = moved(slope, corners, first, 0.0, 1.0, 1e-3, "RK45")
+    got, explicit = (states(found.crossbar.cell)[0] - kind.low) / span, evaluations / 6
+    taken = int(found.accepted) + int(found.rejected)
+    print(got - want, loose - want, int(found.accepted), int(found.rejected), explicit)
+    assert np.abs(got - want).max() < min(1e-6, np.abs(loose - want).max())
+    assert taken < explicit / 5 and int(found.accepted) < explicit / 7
+
+
+@pytest.mark.parametrize("name", [slow(name) for name in KINDS])
+def test_states_stay_within_their_bounds(name: str) -> None:
+    """Under ten times the time of the other tests, in both directions."""
+    kind = KINDS[name]
+    at, v = driven(kind, "pulse")
+    at = 10 * at
+    crossbar = xb.Crossbar(kind.make(jnp.asarray(kind.begin)[None]))
+    for sign in (1, -1):
+        wave = waveform(kind, at, sign * v)
+        found = run(crossbar, wave, jnp.asarray([0.0, at[18]]), rtol=1e-4, max_steps=8192)
+        (low, high), x = crossbar.cell.bounds[0], states(found.crossbar.cell)
+        assert ((x >= low) & (x <= high)).all()
+        print(name, sign, (x - kind.low) / (kind.high - kind.low))
+        if name in ("stanford", "ecram"):
+            moves_up = sign == (1 if name == "ecram" else -1)
+            assert (x == (high if moves_up else low)).all() or (name, sign) == ("stanford", -1)
+
+
+def test_a_loop_is_pinched_and_its_area_falls_with_frequency() -> None:
+    kind, areas = KINDS["stanford"], []
+    for period in (0.5, 1.0, 2.0):
+        at, v = driven(kind, "sine")
+        at, ts = period * at, period * np.linspace(0, at[-1], 65)
+        crossbar = xb.Crossbar(kind.make(jnp.asarray([[1.2e-9]])))
+        found = run(crossbar, waveform(kind, at, v), jnp.asarray(ts), rtol=1e-4)
+        i, v = np.asarray(found.i_in)[:, 0], np.interp(ts, at, v)
+        assert np.abs(i[[0, 32, 64]]).max() < 1e-12 * np.abs(i).max()  # at 0 V
+        i, v = i[:33], v[:33]  # of the loop of positive voltages, relative to both ranges
+        areas.append(abs(np.trapezoid(i, v)) / np.ptp(i) / np.ptp(v))
+    print(areas)
+    assert areas[0] < areas[1] < areas[2]
+
+
+alone = [pytest.param("stanford_1", marks=pytest.mark.slow), "stanford_4"]
+
+
+@pytest.mark.parametrize("name", alone)
+def test_arrays_that_switch_agree_with_ngspice(name: str) -> None:
+    record = SWITCHING.load(name)
+    x, want = record["inputs"], record["outputs"]
+    wires = xb.Wires(jnp.asarray(x["r_row"]), jnp.asarray(x["r_col"]))
+    crossbar = xb.Crossbar(xb.StanfordPKU(jnp.asarray(x["gap"])), wires)
+    at, v = np.append(0, x["t"]), np.vstack([0 * x["v"][:1], x["v"]])
+    wave = xb.Waveform(jnp.asarray(at), jnp.asarray(v))
+    ts = jnp.asarray(np.append(0, want["t"]))
+    found = run(crossbar, wave, ts, rtol=1e-6, max_steps=4096)
+    i, gap = np.asarray(found.i_out)[1:], states(found.crossbar.cell)
+    error = np.abs(i - want["i_out"]).max() / np.abs(want["i_out"]).max()
+    left = np.abs(gap - want["gap"]).max() / 1.5e-9
+    print(name, error, left, int(found.accepted))
+    assert error < 1e-4 and left < 1e-4
+    assert np.abs(want["gap"] - x["gap"]).max() > 1e-12
+
+
+def test_a_thermal_switch_oscillates_with_the_period_of_scipy() -> None:
+    """A relaxation oscillator: 12 V behind 12 kohm, and 145 pF beside the device."""
+    v_in, r, c = 12.0, 12e3, 145.34619293e-12
+    circuit = xb.Circuit(
+        source=el.VoltageSource(to="x", v=jnp.full(1, v_in), r=r),
+        hold=el.Capacitor("x", "0", c, v_start=0.0),
+        array=el.Array(xb.ThermalSwitch(jnp.asarray([[325.0]])), rows="x", cols="0"),
+    )
+    ts = np.linspace(0, 1.2e-5, 401)
+    wave = xb.Waveform(jnp.asarray([0.0, ts[-1]]), jnp.full((2, 1), v_in))
+    found = run(circuit, {"source": wave}, jnp.asarray(ts), rtol=1e-5)
+
+    def slope(t, y):
+        i = switching.thermal_current(y[1], y[0])
+        return [((v_in - y[0]) / r - i) / c, switching.thermal_rate(y[1], y[0])]
+
+    options: Any = {"method": "Radau", "rtol": 1e-9, "atol": 1e-10}
+    want = solve_ivp(slope, (0, ts[-1]), [0.0, 325.0], t_eval=ts, **options).y[0]
+
+    def period(v):
+        k = np.flatnonzero((v[:-1] < 6) & (v[1:] >= 6))
+        rises = ts[k] + (6 - v[k]) / (v[k + 1] - v[k]) * ts[1]
+        assert len(rises) == 4
+        return np.mean(np.diff(rises))
+
+    got = np.asarray(found.v["x"])[:, 0]
+    print(period(got), period(want), int(found.accepted), int(found.rejected))
+    assert abs(period(got) / period(want) - 1) < 2e-4
+    assert want[200:].max() > 7.5 and want[200:].min() < 2
+
+
+@pytest.mark.slow
+def test_the_voltage_of_a_thermal_switch_falls_as_its_current_rises() -> None:
+    """A negative differential resistance, at currents from a resistor: `v = i R(T)` with
+    `g_th (T - t_0) = i v`."""
+    circuit = xb.Circuit(
+        source=el.VoltageSource(to="x", v=jnp.zeros(1), r=1e5),
+        array=el.Array(xb.ThermalSwitch(jnp.asarray([[325.0]])), rows="x", cols="0"),
+    )
+    ts = np.linspace(0, 1e-3, 41)
+    wave = xb.Waveform(jnp.asarray([0.0, ts[-1]]), jnp.asarray([[0.0], [300.0]]))
+    found = run(circuit, {"source": wave}, jnp.asarray(ts), rtol=1e-4, max_steps=4096)
+    v = np.asarray(found.v["x"])[:, 0]
+    i = (300 * ts / ts[-1] - v) / 1e5
+    assert (np.diff(i) > 0).all() and v.max() > 6 and v[24] < 3 and v[-1] > 3.5
+    t = np.linspace(325, 420, 20001)
+    r = 1 / switching.thermal_current(t, np.ones(20001))
+    power = 0.20558726e-3 * (t - 325)
+    curve = np.interp(i, np.sqrt(power / r), np.sqrt(power * r))
+    np.testing.assert_allclose(v[2:], curve[2:], rtol=1e-2)
+
+
+RATES = {"stanford": "rate_0", "jart": "nu", "thermal": "c_th", "ecram": "step", "diffusive": "a"}
+late = [pytest.param(n, marks=() if n == "ecram" else pytest.mark.slow) for n in KINDS]
+
+
+@pytest.mark.parametrize("name", late)
+def test_gradients_are_those_of_differences(name: str) -> None:
+    """By height and width of a pulse, a rate constant, the initial state and a resistance."""
+    kind = KINDS[name]
+    if name == "stanford":  # its large currents would leave too little voltage, and it would stop
+        kind = kind._replace(begin=(1e-9, 1.1e-9), top=1.3)
+    one = {key: jnp.asarray(1.0) for key in ("v", "width", "rate", "begin", "wire")}
+
+    def value(p: dict[str, Any]) -> Any:
+        begin = jnp.asarray(kind.begin) + (p["begin"] - 1) * (kind.high - kind.low)
+        cell = kind.make(begin[None])
+        of = lambda cell: getattr(cell, RATES[name])
+        cell = eqx.tree_at(of, cell, p["rate"] * of(cell))
+        edges = jnp.asarray([0.0, 0.02, 0.4, 0.42]) * kind.last
+        at = edges + jnp.asarray([0.0, 0.0, 0.4, 0.4]) * kind.last * (p["width"] - 1)
+        v = p["v"] * kind.top * jnp.asarray([0.0, 1.0, 1.0, 0.0])
+        wave = waveform(kind, at, v)
+        ts = jnp.asarray([0.0, 0.5]) * kind.last
+        crossbar = xb.Crossbar(cell, drive=xb.Drive(p["wire"] * 50.0))
+        found = xb.simulate(crossbar, wave, ts, steps_per_interval=6)
+        left = getattr(found.crossbar.cell, cell.states[0])
+        return jnp.sum(jnp.sin((left - kind.low) / (kind.high - kind.low)))
+
+    value = jax.jit(value)
+    slope = jax.jit(jax.grad(value))(one)
+    largest = max(abs(float(x)) for x in slope.values())
+    for key in one:
+        to = lambda h, key=key: float(value(one | {key: jnp.asarray(1.0 + h)}))
+        h = 1e-4
+        want = (8 * (to(h) - to(-h)) - (to(2 * h) - to(-2 * h))) / (12 * h)
+        print(name, key, float(slope[key]), want)
+        assert abs(float(slope[key]) - want) < 1e-5 * max(abs(want), 1e-3 * largest), key
+    assert all(abs(float(x)) > 1e-4 for x in slope.values())
+
+
+@pytest.mark.parametrize("name", late)
+def test_float32_ends_where_float64_does(name: str) -> None:
+    kind = KINDS[name]
+    at, v = driven(kind, "pulse")
+    crossbar = xb.Crossbar(kind.make(jnp.asarray(kind.begin)[None]))
+    single = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+    wave, ts = waveform(kind, at, v), jnp.asarray([0.0, at[-1]])
+    want = run(crossbar, wave, ts, rtol=1e-5, max_steps=8192)
+    found = run(single(crossbar), single(wave), single(ts), rtol=1e-5, max_steps=8192)
+    got = states(found.crossbar.cell)
+    assert got.dtype == np.float32
+    error = np.abs(got - states(want.crossbar.cell)) / (kind.high - kind.low)
+    print(name, error)
+    assert error.max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: xb.StanfordPKU(1e-9, r_th=-1.0), "r_th is -1.0 K/W; it must be finite"),
+        (lambda: xb.StanfordPKU(1e-9, length=0.0), "length is 0 m; it must be positive"),
+        (lambda: xb.JartVCM(np.inf), "log_n is inf ; it must be finite"),
+        (lambda: xb.JartVCM(56.0, nu=-1.0), "nu is -1.0 1/s; it must be finite"),
+        (lambda: xb.ThermalSwitch(-3.0), "temperature is -3.0 K; it must be finite"),
+        (lambda: xb.ThermalSwitch(330.0, c_th=0.0), "c_th is 0 J/K; it must be positive"),
+        (lambda: xb.Ecram(0.0, 1e-6, 1e-5, 0.0, 1e-6), "v_pulse is 0 V; it must be positive"),
+        (lambda: xb.Ecram(0.0, -1e-6, 1e-5, 1.0, 1e-6), "g_min is -1e-06 S; it must be finite"),
+        (lambda: xb.Diffusive(1e-9, d_max=0.0), "d_max is 0 m; it must be positive"),
+        (lambda: xb.Diffusive(1e-9, alpha=np.nan), "alpha is nan ; it must be finite"),
+    ],
+)
+def test_bad_parameters_are_said_in_a_sentence(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        make()
+
+
+def test_states_outside_their_bounds_are_not_valid() -> None:
+    for name, kind in KINDS.items():
+        beyond = kind.high + 0.1 * (kind.high - kind.low)
+        if name not in ("stanford", "thermal"):  # which read at any gap and temperature
+            assert not bool(kind.make(jnp.asarray([[beyond]])).valid())

@@ -26,8 +26,8 @@ class Diffusive(AbstractMemoryCell):
 
     Source: W. Wang et al., IEEE Trans. Electron Devices 66, 3802 (2019),
     doi:10.1109/TED.2019.2928888, with the numbers of a Verilog-A form by T. Patni for positive
-    voltages. Left out are heat, which is below a few kelvin at currents of microamperes, and the slow
-    widening of the gap after the filament broke. Both polarities grow the filament alike.
+    voltages. Left out are heat, which is below a few kelvin at currents of microamperes, and the
+    slow widening of the gap after the filament broke. Both polarities grow the filament alike.
 
     **Arguments:** scalars or `(rows, cols)`.
 

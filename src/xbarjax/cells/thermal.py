@@ -38,7 +38,7 @@ class ThermalSwitch(AbstractMemoryCell):
     temperature: Float[Array, "..."] = eqx.field(converter=physical("temperature"))
     r_0: Float[Array, "..."] = eqx.field(converter=physical("r_0"), default=5.35882879e-3)
     t_a: Float[Array, "..."] = eqx.field(converter=physical("t_a"), default=5220.47417)
-    r_m: Float[Array, "..."] = eqx.field(converter=physical("r_m"), default=1286.316504)
+    r_m: Float[Array, "..."] = eqx.field(converter=physical("r_m"), default=1286.316504375)
     t_c: Float[Array, "..."] = eqx.field(converter=physical("t_c"), default=336.40262432)
     steepness: Float[Array, "..."] = eqx.field(converter=physical("steepness"), default=0.252796285)
     c_th: Float[Array, "..."] = eqx.field(converter=physical("c_th"), default=4.962776831e-11)
