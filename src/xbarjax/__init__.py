@@ -55,6 +55,7 @@ from .analyses.switching import (
 )
 from .analyses.transfer import transfer as transfer
 from .cells import (
+    TEAM as TEAM,
     VTEAM as VTEAM,
     AbstractCell as AbstractCell,
     AbstractGatedCell as AbstractGatedCell,
@@ -66,6 +67,8 @@ from .cells import (
     Ecram as Ecram,
     JartVCM as JartVCM,
     Level1Mosfet as Level1Mosfet,
+    LinearIonDrift as LinearIonDrift,
+    Messaris as Messaris,
     Mosfet as Mosfet,
     Ohmic as Ohmic,
     Polynomial as Polynomial,
@@ -79,6 +82,7 @@ from .cells import (
     ThresholdSwitch as ThresholdSwitch,
     Yakopcic as Yakopcic,
     pairs as pairs,
+    windows as windows,
 )
 from .crossbar import Crossbar as Crossbar
 from .drive import (

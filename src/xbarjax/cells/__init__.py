@@ -8,7 +8,6 @@ from .cell import (
     has_gate as has_gate,
     in_range as in_range,
 )
-from .compact import Yakopcic as Yakopcic
 from .diffusive import Diffusive as Diffusive
 from .ecram import Ecram as Ecram
 from .jart import JartVCM as JartVCM
@@ -18,6 +17,7 @@ from .junction import (
     Diode as Diode,
     Schottky as Schottky,
 )
+from .linear_ion_drift import LinearIonDrift as LinearIonDrift
 from .memory import (
     AbstractMemoryCell as AbstractMemoryCell,
     bounds_of as bounds_of,
@@ -27,6 +27,7 @@ from .memory import (
     states_of as states_of,
     with_states as with_states,
 )
+from .messaris import Messaris as Messaris
 from .mosfet import Level1Mosfet as Level1Mosfet, Mosfet as Mosfet
 from .ohmic import Ohmic as Ohmic
 from .polynomial import Polynomial as Polynomial
@@ -35,6 +36,8 @@ from .rectifying import Rectifying as Rectifying
 from .series import Series as Series
 from .sinh import Sinh as Sinh
 from .stanford import StanfordPKU as StanfordPKU
+from .team import TEAM as TEAM
 from .thermal import ThermalSwitch as ThermalSwitch
 from .threshold import ThresholdSwitch as ThresholdSwitch
 from .vteam import VTEAM as VTEAM
+from .yakopcic import Yakopcic as Yakopcic

@@ -57,10 +57,8 @@ class VTEAM(AbstractMemoryCell):
 
     def rate(self, v_row: PerDevice, v_col: PerDevice) -> tuple[PerDevice]:
         v = v_row - v_col
-        beyond = lambda v_0: jnp.maximum(v / v_0 - 1, 0)
-        power = lambda x, a: jnp.where(x > 0, jnp.where(x > 0, x, 1) ** a, 0)
-        off = self.k_off * power(beyond(self.v_off), self.alpha_off)
-        return (off + self.k_on * power(beyond(self.v_on), self.alpha_on),)
+        off = beyond_threshold(v, self.v_off, self.k_off, self.alpha_off)
+        return (off + beyond_threshold(v, self.v_on, self.k_on, self.alpha_on),)
 
     @property
     def bounds(self) -> tuple[tuple[PerDevice, PerDevice]]:
@@ -71,3 +69,9 @@ class VTEAM(AbstractMemoryCell):
         sound = (share >= 0) & (share <= 1) & (self.r_on > 0) & (self.r_off > 0)
         sound &= (self.k_on <= 0) & (self.k_off >= 0) & (self.v_on < 0) & (self.v_off > 0)
         return sound & (self.alpha_on >= 1) & (self.alpha_off >= 1)
+
+
+def beyond_threshold(x: PerDevice, x_0: Array, k: Array, alpha: Array) -> PerDevice:
+    """`k (x / x_0 - 1)^alpha` beyond the threshold `x_0` of either sign, else 0."""
+    beyond = x / x_0 - 1
+    return k * jnp.where(beyond > 0, jnp.where(beyond > 0, beyond, 1) ** alpha, 0)

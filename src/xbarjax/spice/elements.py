@@ -59,8 +59,14 @@ def _(cell: cells.Ohmic, name: str, plus: str, minus: str) -> list[str]:
 
 
 @element.register
-def _(cell: cells.VTEAM, name: str, plus: str, minus: str) -> list[str]:
+def _(cell: cells.VTEAM | cells.TEAM, name: str, plus: str, minus: str) -> list[str]:
     r = cell.r_on + (cell.r_off - cell.r_on) * (cell.w - cell.w_on) / (cell.w_off - cell.w_on)
+    return _resistor(name, plus, minus, float(r))
+
+
+@element.register
+def _(cell: cells.LinearIonDrift, name: str, plus: str, minus: str) -> list[str]:
+    r = cell.r_on * cell.w / cell.length + cell.r_off * (1 - cell.w / cell.length)
     return _resistor(name, plus, minus, float(r))
 
 
@@ -83,7 +89,7 @@ def constant(x: Any) -> str:
 
 # Currents of cells that depend on the voltage v between their terminals alone, by names of
 # parameters; u_t is k T / q. A cell with all of its FACTORS at 0 carries no current.
-FACTORS = ("g", "g_2", "g_3", "g_off", "on", "i_s", "i_0", "x")
+FACTORS = ("g", "g_2", "g_3", "g_off", "on", "i_s", "i_0", "x", "r")
 LEAK = "*{v}*exp((sqrt(sqrt({v}*{v}+1e-6))-sqrt(1e-3))/sqrt({v_pf}))"
 HELD = "uramp(abs({v})-{v_hold})"
 EXPRESSIONS: dict[Any, str] = {
@@ -99,6 +105,7 @@ EXPRESSIONS: dict[Any, str] = {
     "*exp((sqrt((sqrt({v}*{v}+1e-6)-{v})/2)-sqrt(5e-4))/sqrt({v_b}))",
     cells.ThresholdSwitch: "{g_off}" + LEAK + "+{on}*sgn({v})*HELD*HELD/(HELD+1e-3)/{r_on}",
     cells.StanfordPKU: "{i_0}*exp(-{gap}/{g_0})*sinh({v}/{v_0})",
+    cells.Messaris: "({v}>=0 ? {a_p}*sinh({b_p}*{v}) : {a_n}*sinh({b_n}*{v}))/{r}",
     cells.Yakopcic: "({v}>=0 ? {a_1} : {a_2})*{x}*sinh({b}*{v})",
 }
 
