@@ -60,6 +60,17 @@ CELLS: dict[str, tuple[xb.AbstractCell, float]] = {
     "antiparallel": (xb.AntiparallelDiodes(G * 1e-4, 1.5), 0.4),
     "back_to_back": (xb.BackToBackDiodes(G * 0.1, 1.5), 0.5),
     "vteam": (xb.VTEAM(uniform(6, 2e-10, 2.9e-9), 1e3, 1e5, 1e-10, 3e-9), 1.0),
+    "team": (
+        xb.TEAM(
+            uniform(6, 2e-10, 2.9e-9), 1e3, 1e5, 1e-10, 3e-9, -1e-9, 1e-8, -5e-6, 8e-6, 3.0, 2.0
+        ),
+        1.0,
+    ),
+    "drift": (
+        xb.LinearIonDrift(uniform(9, 1e-9, 9e-9), 1e3, 1e5, window=xb.windows.Joglekar(2)),
+        1.0,
+    ),
+    "messaris": (xb.Messaris(uniform(9, 3e3, 16e3)), 1.0),
     "stanford": (xb.StanfordPKU(uniform(7, 0.5e-9, 1.7e-9)), 1.0),
     "yakopcic": (xb.Yakopcic(uniform(8, 0.1, 0.9), 1e-4, 1.5e-4, 2.0), 1.0),
     "mosfet": (xb.Mosfet(G, 0.45, GATES, 1.3, 0.05, 0.1), 1.0),

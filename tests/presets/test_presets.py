@@ -115,3 +115,17 @@ def test_what_was_not_measured_is_refused(call, said):
     with pytest.raises(ValueError) as error:
         call()
     assert said in str(error.value)
+
+
+def test_memristors_have_the_thresholds_and_rates_of_their_source():
+    """Currents and rates by hand, from the equations of the model."""
+    for cell, v, current, rate in (
+        (presets.yakopcic_oblea(0.11), 0.45, 0.17 * 0.11 * np.sinh(0.0225), 4000 * 0.394801),
+        (presets.yakopcic_miao(0.11), -1.25, -0.11 * 0.11 * np.sinh(0.625), -2 * 1.373343),
+        (presets.yakopcic_jo(0.1), 4.0, 3.7e-7 * 0.1 * np.sinh(2.8), 0.005 * 50.116461),
+    ):
+        zero = jnp.zeros(())
+        np.testing.assert_allclose(cell.current(jnp.asarray(v), zero), current, rtol=1e-12)
+        slowed = np.exp(5 * (0.11 - 0.5)) * 0.22 if v < 0 else 1.0
+        np.testing.assert_allclose(cell.rate(jnp.asarray(v), zero)[0], rate * slowed, rtol=1e-6)
+        assert cell.rate(jnp.asarray(0.08), zero)[0] == 0 and bool(cell.valid())

@@ -75,6 +75,12 @@ CELLS = {
     ),
     "threshold": (xb.ThresholdSwitch(HALF, decades(15, -8, -7), 0.1, 1.2, 0.3, 2e3), 1.0),
     "vteam": (xb.VTEAM(array(16, 0, 3e-9)), 0.2),
+    "team": (
+        xb.TEAM(array(16, 0, 3e-9), 50.0, 1e3, 0.0, 3e-9, -1e-9, 1e-8, -5e-6, 8e-6, 3.0, 2.0),
+        0.2,
+    ),
+    "drift": (xb.LinearIonDrift(array(16, 0, 1e-8), 50.0, 1e3), 0.2),
+    "messaris": (xb.Messaris(array(18, 3e3, 16e3)), 1.0),
     "stanford": (xb.StanfordPKU(array(17, 0.2e-9, 1.7e-9)), 0.3),
     "yakopcic": (xb.Yakopcic(array(18, 0, 1), 3e-5, 4e-5, 1.5), 1.0),
     "series": (xb.Series(xb.AntiparallelDiodes(decades(19, -12, -11), 1.5), xb.Ohmic(G)), 1.0),

@@ -24,6 +24,9 @@ from .devices import (
     rram_response_gong as rram_response_gong,
     sonos_programming as sonos_programming,
     sonos_read_noise as sonos_read_noise,
+    yakopcic_jo as yakopcic_jo,
+    yakopcic_miao as yakopcic_miao,
+    yakopcic_oblea as yakopcic_oblea,
 )
 
 __all__ = [
@@ -46,6 +49,9 @@ __all__ = [
     "rram_response_gong",
     "sonos_programming",
     "sonos_read_noise",
+    "yakopcic_jo",
+    "yakopcic_miao",
+    "yakopcic_oblea",
 ]
 
 

@@ -9,7 +9,7 @@ import math
 import jax.numpy as jnp
 
 from .._types import Values, as_physical as si, require_bits, require_positive
-from ..cells import Polynomial
+from ..cells import Polynomial, Yakopcic
 from ..readout import Cco
 from ..variability import (
     ClippedLog,
@@ -74,6 +74,43 @@ def rram_milo(g: Values) -> Polynomial:
     g_2 = jnp.polyval(jnp.asarray([1.388e-4, 1.541e-3, 5.711e-3, 7.063e-3], x.dtype), x)
     g_3 = jnp.polyval(jnp.asarray([8.8710e-5, 6.7919e-4, 1.2968e-3], x.dtype), x)
     return Polynomial(g, g_2, g_3, jnp.asarray(0.5, x.dtype))
+
+
+_YAKOPCIC = "a_1 a_2 b k_p k_n v_p v_n x_p x_n alpha_p alpha_n".split()
+
+
+def yakopcic_oblea(x: Values) -> Yakopcic:
+    """Chalcogenide device of Oblea et al. in the Yakopcic model, under a sine of 0.45 V and 100 Hz
+    from a state `x` of 0.11.
+
+    Source: C. Yakopcic et al., IEEE Trans. Comput.-Aided Des. 32, 1201 (2013),
+    doi:10.1109/TCAD.2013.2252057; numbers as in the models of Knowm and of T. Tiotto.
+    """
+    return _yakopcic(x, 0.17, 0.17, 0.05, 4000.0, 4000.0, 0.16, 0.15, 0.3, 0.5, 1.0, 5.0)
+
+
+def yakopcic_miao(x: Values) -> Yakopcic:
+    """TaOx device of Miao et al. in the Yakopcic model, under sweeps from -1.25 to 0.75 V within
+    20 s from a state `x` of 0.11.
+
+    Source: C. Yakopcic et al., IEEE Trans. Comput.-Aided Des. 32, 1201 (2013),
+    doi:10.1109/TCAD.2013.2252057; numbers as in the models of T. Tiotto.
+    """
+    return _yakopcic(x, 0.11, 0.11, 0.5, 7.5, 2.0, 0.09, 0.75, 0.3, 0.5, 1.0, 5.0)
+
+
+def yakopcic_jo(x: Values) -> Yakopcic:
+    """Silicon device with silver ions of Jo et al. in the Yakopcic model, under sweeps from -2 to
+    4 V within 5 s from a state `x` of 0.1.
+
+    Source: C. Yakopcic et al., IEEE Trans. Comput.-Aided Des. 32, 1201 (2013),
+    doi:10.1109/TCAD.2013.2252057; numbers as in the models of T. Tiotto.
+    """
+    return _yakopcic(x, 3.7e-7, 4.35e-7, 0.7, 0.005, 0.08, 1.5, 0.5, 0.2, 0.5, 1.2, 3.0)
+
+
+def _yakopcic(x: Values, *parameters: float) -> Yakopcic:
+    return Yakopcic(si(x, "x"), **dict(zip(_YAKOPCIC, map(si, parameters))))
 
 
 def rram_programming_wan(days: int = 0) -> Programming:
