@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import xbarjax as xb
 from reference import memristors as models
 from reference.memory import moved
-from xbarjax import waveform, windows
+from xbarjax import elements as el, spice, waveform, windows
 
 CORNERS = 17  # of every waveform and of the times asked for, so that little is compiled
 BEGIN = np.array([0.05, 0.3, 0.6, 0.95])
@@ -58,10 +59,29 @@ class Case:
 TEAM: dict[str, Any] = {"r_on": 1e4, "r_off": 1e5, "w_on": 0.0, "w_off": 3e-9}
 TEAM |= {"k_on": -2e-9, "k_off": 5e-8, "i_on": -5e-6, "i_off": 8e-6}
 TEAM |= {"alpha_on": 3.0, "alpha_off": 2.0}
-DRIFT = {"r_on": 100.0, "r_off": 16e3, "length": 1e-8, "mobility": 1e-14}  # Strukov et al., fig. 2
-YAKOPCIC = {"a_1": 1e-4, "a_2": 1.2e-4, "b": 1.5, "k_p": 30.0, "k_n": 40.0, "v_p": 0.3, "v_n": 0.25}
-YAKOPCIC |= {"x_p": 0.4, "x_n": 0.5, "alpha_p": 1.0, "alpha_n": 5.0, "eta": 1.0}
-MESSARIS = {"r_min": 1280.0, "r_max": 17e3, "k_p": 743.47, "k_n": -68012.28374, "t_p": 6.51}
+DRIFT: dict[str, Any] = {
+    "r_on": 100.0,
+    "r_off": 16e3,
+    "length": 1e-8,
+    "mobility": 1e-14,
+}  # Strukov et al., fig. 2
+YAKOPCIC: dict[str, Any] = {"a_1": 1e-4, "a_2": 1.2e-4, "b": 1.5, "k_p": 30.0, "k_n": 40.0}
+YAKOPCIC |= {
+    "v_p": 0.3,
+    "v_n": 0.25,
+    "x_p": 0.4,
+    "x_n": 0.5,
+    "alpha_p": 1.0,
+    "alpha_n": 5.0,
+    "eta": 1.0,
+}
+MESSARIS: dict[str, Any] = {
+    "r_min": 1280.0,
+    "r_max": 17e3,
+    "k_p": 743.47,
+    "k_n": -68012.28374,
+    "t_p": 6.51,
+}
 MESSARIS |= {"t_n": 0.31645, "c_p": 5.11e-4, "c_n": 1.17e-3, "r_p0": 16719.0, "r_p1": 0.0}
 MESSARIS |= {"r_n0": 29304.82557, "r_n1": 23692.77225}
 
@@ -313,10 +333,62 @@ def test_float32_ends_where_float64_does(name: str) -> None:
     np.testing.assert_allclose(case.share(after)[0], want, atol=1e-3)
 
 
+def deck_of(cell: Any, t: np.ndarray, v: np.ndarray) -> tuple[xb.Circuit, dict[str, Any]]:
+    """Devices in one row of a circuit, and what its netlist in time takes."""
+    circuit = xb.Circuit(
+        source=el.VoltageSource(to="x", v=jnp.zeros(1)),
+        array=el.Array(cell, rows="x", cols="y"),
+        hold=el.VoltageSource(to="y", v=jnp.zeros(cell.shape[1])),
+    )
+    wave = xb.Waveform(jnp.asarray(t), jnp.asarray(v)[:, None])
+    return circuit, {"waveforms": {"source": wave}, "ts": np.linspace(0, t[-1], 5)}
+
+
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
+@pytest.mark.parametrize("name", pick(("team", "biolek")))
+def test_netlists_move_states_as_radau_does(name: str) -> None:
+    """Currents at the end of a sweep, where ngspice has moved the states."""
+    case = CASES[name]
+    t = np.array([0.0, 0.25, 0.75, 0.85]) * case.period
+    v = np.array([0.0, 1.0, -1.0, -0.6]) * case.v
+    circuit, drive = deck_of(case.cell(BEGIN[None]), t, v)
+    found = spice.simulate(circuit, **drive)
+    share, _ = moved(case.slope(t, v), t, BEGIN, 0.0, 1.0)
+    at = jnp.full((1, 4), v[-1]), jnp.zeros((1, 4))
+    want = np.asarray(case.cell(share[None]).current(*at))[0]
+    stayed = np.asarray(case.cell(BEGIN[None]).current(*at))[0]
+    off = np.abs(-found.i["hold"][-1] / want - 1)
+    print(name, off, share)
+    assert off.max() < 1e-4 and np.abs(stayed / want - 1).max() > 5e-3
+
+
+def test_netlists_of_devices_in_series_move_their_states() -> None:
+    cell = xb.Series(xb.Ohmic(jnp.full((1, 2), 1e-4)), xb.VTEAM(jnp.full((1, 2), 1.5e-9)))
+    circuit, drive = deck_of(cell, np.array([0.0, 1e-6]), np.array([0.0, 1.0]))
+    text = spice.netlist(circuit, **drive)
+    assert "\n.ic v(array__0_1b__w)=0.5\n" in text and "r_cell_array__0_1b" not in text
+    assert ".ic" not in spice.netlist(circuit)
+
+
+def test_a_memristor_and_a_window_that_spice_does_not_know_are_told() -> None:
+    class Mine(windows.AbstractWindow):
+        def __call__(self, share: Any, rising: Any) -> Any:
+            return share
+
+    cell = xb.LinearIonDrift(jnp.full((1, 1), 1e-9), 1e2, 1e4, window=Mine())
+    circuit, drive = deck_of(cell, np.array([0.0, 1e-6]), np.array([0.0, 1.0]))
+    with pytest.raises(TypeError, match="does not know the window Mine"):
+        spice.netlist(circuit, **drive)
+
+
+def team(**other: Any) -> dict[str, Any]:
+    return TEAM | other
+
+
 @pytest.mark.parametrize(
     "make, said",
     [
-        (lambda: xb.TEAM(1e-9, **(TEAM | {"r_on": -1.0})), "r_on is -1.0 ohm; it must be finite"),
+        (lambda: xb.TEAM(1e-9, **team(r_on=-1.0)), "r_on is -1.0 ohm; it must be finite"),
         (lambda: xb.LinearIonDrift(0.0, 1e2, 1e4, 0.0), "length is 0 m; it must be positive"),
         (lambda: xb.LinearIonDrift(0.0, 1e2, 1e4, mobility=-1.0), "mobility is -1.0 m.2/.V s."),
         (lambda: xb.Yakopcic(0.5, 1e-4, 1e-4, 1.0, k_p=np.nan), "k_p is nan 1/s; it must be"),
@@ -337,7 +409,7 @@ def test_parameters_that_no_device_has_are_one_sentence(make: Callable[[], Any],
     "cell",
     [
         xb.TEAM(jnp.full((1, 1), 4e-9), **TEAM),
-        xb.TEAM(jnp.full((1, 1), 1e-9), **(TEAM | {"i_on": 1e-6})),
+        xb.TEAM(jnp.full((1, 1), 1e-9), **team(i_on=1e-6)),
         xb.LinearIonDrift(jnp.full((1, 1), 2e-8), 1e2, 1e4),
         xb.Yakopcic(jnp.full((1, 1), 0.5), 1e-4, 1e-4, 1.0, x_p=1.0),
         xb.Yakopcic(jnp.full((1, 1), 0.5), 1e-4, 1e-4, 1.0, eta=0.5),

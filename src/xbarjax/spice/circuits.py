@@ -101,7 +101,7 @@ def _parts(circuit: Circuit, shorts, nodes: list[str], waves, times) -> dict[str
     for name, part in circuit.elements.items():
         if isinstance(part, Array):
             at = nodes_of(nodal, nodal.arrays[name])
-            found[name] = list(_of_array(nodal.arrays[name], f"{shorts[name]}__", named(at)))
+            found[name] = list(_of_array(nodal.arrays[name], f"{shorts[name]}__", named(at), times))
             continue
         lanes = circuit.lanes(name)
         ends = [named(layout.of(end, lanes)) for end in part.terminals.values()]
@@ -229,8 +229,9 @@ def _piecewise(wave: Waveform, k: int, times: np.ndarray | None) -> Piecewise:
     return Piecewise(f"pwl({' '.join(f'{a!r} {b!r}' for a, b in corners)})")
 
 
-def _of_array(ended: Ended, prefix: str, nodes: list[str]) -> Iterator[str]:
-    """The lines of an array whose terminals are `nodes`. Its islands are left out."""
+def _of_array(ended: Ended, prefix: str, nodes: list[str], times: Any) -> Iterator[str]:
+    """The lines of an array whose terminals are `nodes`. Its islands are left out. In time, its
+    devices with memory move."""
     array, ends, at = ended.array, {}, 0
     for key, width in array.widths.items():
         ends[key], at = nodes[at : at + width], at + width
@@ -256,7 +257,7 @@ def _of_array(ended: Ended, prefix: str, nodes: list[str]) -> Iterator[str]:
                 tags = [*tags, f"{prefix}{key}_far_{k}"]
                 links += segments(tags, [*whole, far[k]], [*chain, 0.0])
     cell = circuit_of(ended.crossbar, ended.bias(jnp.zeros(len(nodes)))).cell  # at its gates
-    links += devices_of(cell, prefix)
+    links += devices_of(cell, prefix, moves=times is not None)
     held = reached(links, set(nodes) | {GROUND})
     for a, _, lines in without_loops(links):
         if a in held:

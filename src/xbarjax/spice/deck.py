@@ -14,6 +14,7 @@ import numpy as np
 from ..cells import AbstractCell
 from .elements import element
 from .ideal import Link
+from .memory import moving
 
 # The defaults of ngspice would put 1 pS across every junction and stop at 1e-3 of a current.
 OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-20 itl1=500"
@@ -65,9 +66,10 @@ def segments(tags: list[str], nodes: list[str], chain: list[float]) -> Iterator[
             yield a, b, [ammeter if floats and x <= 1e6 else f"r_{tag} {a} {b} {x!r}"]
 
 
-def devices_of(cell: AbstractCell, prefix: str = "") -> Iterator[Link]:
-    """The links of cells, whose nodes and names start with `prefix`."""
-    leaves, tree = jax.tree.flatten(cell)
+def devices_of(cell: AbstractCell, prefix: str = "", *, moves: bool = False) -> Iterator[Link]:
+    """The links of cells, whose nodes and names start with `prefix`. States of devices with memory
+    move or stay."""
+    leaves, tree = jax.tree.flatten(moving(cell) if moves else cell)
     leaves = [floats(x, cell.shape) for x in leaves]
     for i, j in np.ndindex(cell.shape):
         device = jax.tree.unflatten(tree, [float(x[i, j]) for x in leaves])

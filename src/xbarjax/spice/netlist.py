@@ -53,7 +53,8 @@ def netlist(
 
     In a circuit, every lane of an element has the lines that `element` returns for it. Capacitors
     of lines are part of the deck. A deck in time starts from the operating point at `ts[0]`, which
-    is time 0 of ngspice; its sources are piecewise linear.
+    is time 0 of ngspice; its sources are piecewise linear. States of devices with memory move in
+    time, as `motion` says, and stop within 1e-6 of their range before a bound.
 
     Limits of ngspice: it keeps voltages to 1e-16 of the largest, and its currents of wires are
     differences of voltages.

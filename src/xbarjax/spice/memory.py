@@ -1,0 +1,151 @@
+"""Netlist lines of devices with memory in time.
+
+A state is the voltage of a capacitor of 1 F, from 0 to 1 over the range of the device, charged by a
+source of its rate. Within EDGE of a bound the rate towards the bound falls to 0, since ngspice's
+method does not get past a rate that jumps.
+"""
+
+import functools
+from typing import Any, ClassVar
+
+from .. import cells
+from .._types import DeviceMask, PerDevice
+from ..cells import AbstractCell, AbstractMemoryCell, AbstractNestedCell, has_memory, windows
+from .elements import EXPRESSIONS, GROUND, constant, element
+
+EDGE = 1e-6  # of the range
+
+
+class Moving(AbstractCell):
+    """Devices with memory whose states move, and the smallest and largest value of each state."""
+
+    cell: AbstractMemoryCell
+    bounds: tuple[tuple[Any, Any], ...]
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = True
+
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
+        return self.cell.current(v_row, v_col)
+
+    def valid(self) -> DeviceMask:
+        return self.cell.valid()
+
+
+def moving(cell: AbstractCell) -> AbstractCell:
+    """The cell with its devices with memory as `Moving`."""
+    if isinstance(cell, AbstractNestedCell) and has_memory(cell):
+        return cell.with_parts(tuple(moving(part) for part in cell.parts))
+    return Moving(cell, cell.bounds) if isinstance(cell, AbstractMemoryCell) else cell
+
+
+@functools.singledispatch
+def motion(cell: AbstractMemoryCell, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    """ngspice expressions of the current [A] of a device with memory, and of the rate per second of
+    each state. To support a class of your own, register a function of it:
+
+        @xbarjax.spice.motion.register(MyCell)
+        def _(cell, v, p):
+            return f"{v}*{p['g']}", (f"{p['k']}*{v}",)
+
+    **Arguments:** `cell`: one device; `v`: the expression of its voltage [V]; `p`: the expressions
+    of its parameters and of its states, by their names.
+
+    **Errors:** `TypeError` for a class without a registered function.
+    """
+    kind = type(cell).__name__
+    raise TypeError(
+        f"spice does not know how the states of {kind} move: register a function of (cell, v, p)"
+        f" that returns their rates, with @xbarjax.spice.motion.register({kind})."
+    )
+
+
+@element.register
+def _(part: Moving, name: str, plus: str, minus: str) -> list[str]:
+    cell, v = part.cell, f"V({plus},{minus})"
+    nodes = [f"{name}__{state}" for state in cell.states]
+    p = {key: constant(x) for key, x in vars(cell).items() if isinstance(x, float)}
+    for state, node, (low, high) in zip(cell.states, nodes, part.bounds):
+        p[state] = f"({constant(low)}+{constant(high - low)}*V({node}))"
+    current, rates = motion(cell, v, p)
+    lines = [f"b_cell_{name} {plus} {minus} I={current}"]
+    for state, node, rate, (low, high) in zip(cell.states, nodes, rates, part.bounds):
+        rate = f"({rate})*{constant(1 / (high - low))}"
+        left = f"min(1,max(0,({rate}>0 ? 1-V({node}) : V({node}))*{1 / EDGE!r}))"
+        first = (getattr(cell, state) - low) / (high - low)
+        lines.append(f"b_{node} {GROUND} {node} I={rate}*{left}")
+        lines += [f"c_{node} {node} {GROUND} 1", f".ic v({node})={first!r}"]
+    return lines
+
+
+def _beyond(x: str, end: str, x_0: str, p: dict[str, str]) -> str:
+    return f"{p[f'k_{end}']}*max({x}/{x_0}-1,0)^{p[f'alpha_{end}']}"
+
+
+@motion.register
+def _(cell: cells.VTEAM, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    return f"{v}/{_resistance(p)}", (
+        f"{_beyond(v, 'off', p['v_off'], p)}+{_beyond(v, 'on', p['v_on'], p)}",
+    )
+
+
+@motion.register
+def _(cell: cells.TEAM, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    i = f"({v}/{_resistance(p)})"
+    rate = f"({_beyond(i, 'off', p['i_off'], p)}+{_beyond(i, 'on', p['i_on'], p)})"
+    return i, (rate + _window(cell.window, _share(p), v),)
+
+
+def _share(p: dict[str, str]) -> str:
+    return f"(({p['w']}-{p['w_on']})/({p['w_off']}-{p['w_on']}))"
+
+
+def _resistance(p: dict[str, str]) -> str:
+    return f"({p['r_on']}+({p['r_off']}-{p['r_on']})*{_share(p)})"
+
+
+@motion.register
+def _(cell: cells.LinearIonDrift, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    share = f"({p['w']}/{p['length']})"
+    i = f"({v}/({p['r_on']}*{share}+{p['r_off']}*(1-{share})))"
+    speed = f"{p['mobility']}*{p['r_on']}/{p['length']}*{i}"
+    return i, (speed + _window(cell.window, share, v),)
+
+
+@motion.register
+def _(cell: cells.Yakopcic, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    beyond = lambda v, end: f"(exp(max({v},{p[end]}))-exp({p[end]}))"
+    g = f"({p['k_p']}*{beyond(v, 'v_p')}-{p['k_n']}*{beyond(f'-{v}', 'v_n')})"
+    x, x_p, x_n = p["x"], p["x_p"], p["x_n"]
+    up = f"exp(-{p['alpha_p']}*({x}-{x_p}))*(1-{x})/(1-{x_p})"
+    down = f"exp({p['alpha_n']}*({x}-1+{x_n}))*{x}/(1-{x_n})"
+    up, down = f"({x}>={x_p} ? {up} : 1)", f"({x}<=1-{x_n} ? {down} : 1)"
+    rate = f"{p['eta']}*{g}*({p['eta']}*{v}>=0 ? {up} : {down})"
+    return EXPRESSIONS[cells.Yakopcic].format(v=v, **p), (rate,)
+
+
+@motion.register
+def _(cell: cells.Messaris, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    grown = lambda x: f"(exp(max({x},0))-1)"
+    up = grown("{t_p}*{v}") + "*" + grown("{c_p}*({r_p0}+{r_p1}*{v}-{r})")
+    down = grown("-{t_n}*{v}") + "*" + grown("{c_n}*({r}-{r_n0}-{r_n1}*{v})")
+    rate = f"{{k_p}}*{up}+{{k_n}}*{down}".format(v=v, **p)
+    return EXPRESSIONS[cells.Messaris].format(v=v, **p), (rate,)
+
+
+WINDOWS: dict[Any, str] = {
+    windows.Joglekar: "(1-((2*{s}-1)*(2*{s}-1))^{p})",
+    windows.Biolek: "({v}>=0 ? 1-({s}*{s})^{p} : 1-((1-{s})*(1-{s}))^{p})",
+    windows.Prodromakis: "({j}*(1-(({s}-0.5)*({s}-0.5)+0.75)^{p}))",
+    windows.Kvatinsky: "exp(-exp(({v}>=0 ? {s}-{s_off} : {s_on}-{s})/{width}))",
+}
+
+
+def _window(window: windows.AbstractWindow | None, s: str, v: str) -> str:
+    """A factor of a rate, by the share `s` of the range."""
+    if window is None:
+        return ""
+    if type(window) not in WINDOWS:
+        kind = type(window).__name__
+        raise TypeError(f"spice does not know the window {kind}: use one of xb.windows.")
+    own = {key: constant(x) for key, x in vars(window).items()}
+    return "*" + WINDOWS[type(window)].format(s=s, v=v, **own)
