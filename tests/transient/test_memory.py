@@ -174,6 +174,18 @@ def test_an_array_in_a_circuit_moves_as_one_alone(c: float | None) -> None:
     assert np.abs(share(alone.crossbar) - begin).max() > 0.1
 
 
+def test_a_device_with_memory_outside_of_an_array_is_refused() -> None:
+    circuit = xb.Circuit(
+        source=el.VoltageSource(to="x", v=jnp.zeros(1)), device=el.Device(vteam([0.5]), "x", "0")
+    )
+    wave, ts = waveform.pulse(jnp.ones(1), 1e-6, 1e-7), jnp.asarray([0.0, 1e-6])
+    said = "element 'device' is a Device with memory, whose states move in arrays alone: use"
+    with pytest.raises(ValueError, match=said):
+        xb.simulate(circuit, wave, ts)
+    with pytest.raises(ValueError, match=said):
+        xb.spice.netlist(circuit, waveforms=wave, ts=ts)
+
+
 def test_gradients_are_those_of_differences() -> None:
     """Of the states that a pulse leaves, by its height and width, rates, initial state and wire."""
     at = {name: jnp.asarray(1.0) for name in ("v", "width", "k", "v_off", "begin", "wire", "read")}

@@ -18,7 +18,7 @@ from ..elements.circuit import Circuit
 from ..elements.sources import DRIVEN
 from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.terminals import Ended, nodal_of, nodes_of
-from ..transient.circuits import waves_of
+from ..transient.circuits import require_moving, waves_of
 from .deck import (
     CHECK,
     OPTIONS,
@@ -58,6 +58,7 @@ def deck_of(circuit: Circuit, waveforms, ts: ArrayLike | None, title: str, data:
     times = _times(waveforms, ts)
     if times is not None:
         _require_at_rest(circuit)
+        require_moving(circuit)
     waves = {} if waveforms is None else waves_of(circuit, waveforms)
     buses, shorts = _short(circuit.buses), _short(circuit.elements)
     nodes = [f"{buses[bus]}_{k}" for bus, n in circuit.buses.items() for k in range(n)]

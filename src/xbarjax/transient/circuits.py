@@ -30,9 +30,9 @@ from ..analyses.admittance import (
 from ..analyses.dc import finished, solved
 from ..analyses.nodal import in_one_dtype, kirchhoff, resting
 from ..analyses.reduction import factors
-from ..cells import in_stage, states_of, with_states
+from ..cells import has_memory, in_stage, states_of, with_states
 from ..drive.waveform import Waveform
-from ..elements import AbstractElement, Capacitor, VoltageSource
+from ..elements import AbstractElement, Capacitor, Device, VoltageSource
 from ..elements.circuit import Circuit, sources_of, with_values
 from ..kirchhoff.circuit import circuit_of
 from ..kirchhoff.companion import Charge, voltages
@@ -235,6 +235,16 @@ def waves_of(circuit: Circuit, waveforms: Mapping[str, Waveform] | Waveform) -> 
     return dict(waveforms)
 
 
+def require_moving(circuit: Circuit) -> None:
+    """Raises `ValueError` for a device with memory outside of arrays, whose states would stay."""
+    for name, part in circuit.elements.items():
+        if isinstance(part, Device) and has_memory(part.cell):
+            raise ValueError(
+                f"element {name!r} is a Device with memory, whose states move in arrays alone: use"
+                " xb.elements.Array(cell, rows=..., cols=...), with a cell of (1, 1) for one."
+            )
+
+
 def begun(circuit: Circuit) -> Circuit:
     """The circuit at the first time: capacitors that start from a voltage are sources of it."""
     for name, part in circuit.elements.items():
@@ -257,6 +267,7 @@ def _carried(z: Array, old: Nodal, new: Nodal) -> Array:
 def simulated(circuit: Circuit, waveforms, ts, rtol, steps, max_steps, solver) -> CircuitTransient:
     """`simulate` of a circuit; its arguments are checked."""
     waves = waves_of(circuit, waveforms)
+    require_moving(circuit)
     found = _simulated(circuit, waves, ts, rtol, steps, max_steps, solver)
     return finished(begun(circuit), solver, found, found.status)
 
