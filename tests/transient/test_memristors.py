@@ -319,7 +319,8 @@ def test_gradients_are_those_of_differences(name: str) -> None:
         assert abs(float(slope[key]) - want) < 1e-5 * abs(want) and abs(want) > 1e-5, key
 
 
-@pytest.mark.parametrize("name", pick(("yakopcic",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_float32_ends_where_float64_does(name: str) -> None:
     case = CASES[name]
     t, v = TURN * case.period, case.v * np.sin(2 * np.pi * TURN)
@@ -345,7 +346,7 @@ def deck_of(cell: Any, t: np.ndarray, v: np.ndarray) -> tuple[xb.Circuit, dict[s
 
 
 @pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
-@pytest.mark.parametrize("name", pick(("team", "biolek")))
+@pytest.mark.parametrize("name", pick(("biolek",)))
 def test_netlists_move_states_as_radau_does(name: str) -> None:
     """Currents at the end of a sweep, where ngspice has moved the states."""
     case = CASES[name]
