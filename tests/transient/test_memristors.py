@@ -100,7 +100,7 @@ CASES = {
     "biolek": drift("biolek", windows.Biolek(2)),
     "prodromakis": drift("prodromakis", windows.Prodromakis(2)),
 }
-QUICK = ("team", "yakopcic", "messaris", "joglekar")
+QUICK = ("team", "messaris", "joglekar")
 pick = lambda quick: [
     pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in CASES
 ]
