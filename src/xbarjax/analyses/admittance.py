@@ -12,6 +12,7 @@ from jax import lax
 
 from ..cells import AbstractCell, Ohmic
 from ..crossbar import Crossbar
+from ..drive import Bias
 from ..kirchhoff.circuit import at_rest, circuit_of, in_one_dtype
 from ..kirchhoff.companion import Charge, capacitances, voltages
 from ..kirchhoff.islands import determined
@@ -21,7 +22,7 @@ from ..kirchhoff.tangent import Tangent
 from ..kirchhoff.terminals import Ended
 from ..solvers import Solver, factor, linear_of, solve
 from .answer import solution_by
-from .operating_point import prepare
+from .operating_point import Prepared, prepare
 from .read import _read
 
 CHUNK = 8  # solves at a time
@@ -164,13 +165,22 @@ def _of_units(array: Ended, crossbar: Crossbar, u, solver, seen: Callable[[Solut
     """What is `seen` of the solutions for 1 V at one terminal after another, `(terminals, ...)`.
     The array's own sources are at 0 V. Its gates act through the linear cells."""
     size, quiet = u.shape[0], _quiet(array)
-    prepared = prepare(circuit_of(crossbar, quiet.bias(jnp.zeros_like(u))), solver)
-
-    def one(v):
-        bias = quiet.bias(v)
-        return seen(solution_by(crossbar, bias, circuit_of(crossbar, bias), prepared))
-
+    prepared = _prepared(crossbar, quiet.bias(jnp.zeros_like(u)), solver)
+    one = lambda v: seen(_solved(crossbar, quiet.bias(v), prepared))
     return of_units(one, size, u.dtype)
+
+
+# under jit although they are parts of larger programs: arrays of one shape are traced once
+
+
+@eqx.filter_jit
+def _prepared(crossbar: Crossbar, bias: Bias, solver: lx.AbstractLinearSolver) -> Prepared:
+    return prepare(circuit_of(crossbar, bias), solver)
+
+
+@eqx.filter_jit
+def _solved(crossbar: Crossbar, bias: Bias, prepared: Prepared) -> Solution:
+    return solution_by(crossbar, bias, circuit_of(crossbar, bias), prepared)
 
 
 def of_units(one: Callable[[jax.Array], Any], size: int, dtype, chunk: int = CHUNK) -> Any:
