@@ -80,6 +80,7 @@ def test_a_loop_is_flagged_if_and_only_if_its_transient_leaves(n: int, count: in
     np.testing.assert_array_equal(off < SETTLED, ~unstable)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("n", [3, 6])
 def test_a_positive_definite_symmetric_part_is_never_flagged(n: int) -> None:
     g, r = random_loops(250, n)
@@ -92,6 +93,7 @@ def test_a_positive_definite_symmetric_part_is_never_flagged(n: int) -> None:
     assert not flagged(jnp.asarray(g + more), 0 * r).any()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("n", [3, 6])
 def test_positive_feedback_is_always_flagged(n: int) -> None:
     """The trace of `U G` is positive, and so is the real part of one of its eigenvalues."""
