@@ -222,16 +222,16 @@ def test_gates_have_gradients(parallel: bool) -> None:
     ends = v, v, jnp.zeros(COLS), jnp.zeros(COLS)
     weights = uniform(6, -1, 1, COLS)
 
-    @jax.jit
     def value(gates: Any) -> Any:
         return 1e5 * jnp.sum(weights * xb.read(array(parallel), xb.Bias(*ends, gates)).i_out)
 
     gates = jnp.linspace(0.6, 1.5, ROWS)
     step = uniform(7, -1, 1, ROWS)
-    got = float(jnp.vdot(jax.grad(value)(gates), step))
-    forward = float(jax.jvp(value, (gates,), (step,))[1])
+    both = jax.jit(jax.value_and_grad(value))
+    got = float(jnp.vdot(both(gates)[1], step))
+    forward = float(jax.jit(lambda x: jax.jvp(value, (x,), (step,))[1])(gates))
     h = 1e-4
-    at = lambda t: float(value(gates + t * h * step))
+    at = lambda t: float(both(gates + t * h * step)[0])
     want = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * h)
     assert got == pytest.approx(want, rel=1e-6) and forward == pytest.approx(got, rel=1e-9)
 
