@@ -110,19 +110,20 @@ def test_gradients_of_the_whole_chain_are_those_of_differences() -> None:
     """From pixels to the cross-entropy of the output voltages."""
 
     @jax.jit
+    @jax.value_and_grad
     def value(p: dict[str, Any]) -> Any:
         y = xb.solve(network(p["g"], p["x"], 1e3, p["r"])).v["y"]
         return -jax.nn.log_softmax(y / 0.05)[1]
 
     p = {"g": programmed(WEIGHTS), "x": jnp.asarray(X), "r": jnp.full((), 5.0)}
-    slope = jax.jit(jax.grad(value))(p)
+    slope = value(p)[1]
     leaves, tree = jax.tree.flatten(p)
     slopes = jax.tree.leaves(slope)
     for k, (x, s) in enumerate(zip(leaves, slopes, strict=True)):
         change = 1e-4 * x * jnp.sign(s) * jnp.asarray(RNG.uniform(size=x.shape))
         at = lambda sign, k=k, change=change: value(
             jax.tree.unflatten(tree, [*leaves[:k], leaves[k] + sign * change, *leaves[k + 1 :]])
-        )
+        )[0]
         want = float(at(1) - at(-1)) / 2
         assert abs(float(jnp.vdot(s, change)) / want - 1) < 1e-6, k
 
