@@ -1,6 +1,8 @@
 """Guards what dies differ by: moments and correlations of every perturbation are those of its
 docstring, its sizes have gradients, one key is one die, and what is impossible is refused."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,8 +17,11 @@ G = 5e-5
 KEY = jax.random.key(7)
 
 
+compiled = eqx.filter_jit(lambda perturbation, x, key: perturbation(x, key))
+
+
 def drawn(perturbation, x=G, count=400_000, key=KEY):
-    return np.asarray(perturbation(jnp.full(count, x), key))
+    return np.asarray(compiled(perturbation, jnp.full(count, x), key))
 
 
 def within(sample, mean, deviation, kurtosis=3.0):
@@ -112,7 +117,7 @@ def test_broken_wires_are_open():
 def test_neighbours_share_what_the_covariance_says(lengths):
     sigma, shape, dies = 0.2, (7, 5), 40_000
     field = va.Correlated(sigma, *lengths)
-    draw = jax.vmap(lambda key: field(jnp.full(shape, G), key))
+    draw = jax.jit(jax.vmap(lambda key: field(jnp.full(shape, G), key)))
     logs = np.log(draw(jax.random.split(KEY, dies)) / G) / sigma
     covariance = np.einsum("nij,nkl->ijkl", logs, logs) / dies
     i, j = (abs(np.subtract.outer(np.arange(n), np.arange(n))) for n in shape)
@@ -128,13 +133,15 @@ def test_neighbours_share_what_the_covariance_says(lengths):
 
 
 def test_correlation_has_a_gradient_up_to_its_limits():
+    @jax.jit
+    @jax.value_and_grad
     def spread(length):
         return va.Correlated(0.2, length, length)(jnp.full((4, 3), G), KEY).sum() / G
 
     for length in (2.0, 0.5):
-        slope = (spread(length + 1e-5) - spread(length - 1e-5)) / 2e-5
-        np.testing.assert_allclose(jax.grad(spread)(length), slope, rtol=1e-6)
-    assert jax.grad(spread)(0.0) == 0 and jax.grad(spread)(jnp.inf) == 0
+        slope = (spread(length + 1e-5)[0] - spread(length - 1e-5)[0]) / 2e-5
+        np.testing.assert_allclose(spread(length)[1], slope, rtol=1e-6)
+    assert spread(0.0)[1] == 0 and spread(np.inf)[1] == 0
 
 
 def test_flicker_takes_what_lies_between_two_frequencies():
@@ -164,16 +171,18 @@ def test_flicker_in_time_keeps_precision_and_has_gradients():
         x = jnp.full((2, 3), G, dtype)
         assert va.Flicker(1e-4, 1.0, 1e4).trace(x, ts, KEY).dtype == dtype
 
+    @jax.jit
+    @partial(jax.value_and_grad, argnums=(0, 1, 2, 3))
     def total(k, low, high, start):
         times = ts.at[0].set(start)
         return va.Flicker(k, low, high).trace(jnp.full((2, 3), G), times, KEY).sum() / G
 
     at = (1e-4, 1.0, 1e4, 1e-5)
-    slopes = jax.grad(total, (0, 1, 2, 3))(*at)
+    slopes = total(*at)[1]
     for n, slope in enumerate(slopes):
         up, down = ([x * (1 + e * (k == n)) for k, x in enumerate(at)] for e in (1e-5, -1e-5))
         np.testing.assert_allclose(
-            slope, (total(*up) - total(*down)) / (2e-5 * at[n]), rtol=2e-5, atol=1e-9
+            slope, (total(*up)[0] - total(*down)[0]) / (2e-5 * at[n]), rtol=2e-5, atol=1e-9
         )
 
 
@@ -320,12 +329,13 @@ def test_every_perturbation_keeps_shape_and_precision_and_runs_compiled(name):
     for dtype in (jnp.float32, jnp.float64):
         x = jnp.linspace(1e-5, 1e-4, 12, dtype=dtype).reshape(4, 3)
         plain = perturbation(x, KEY)
-        compiled = eqx.filter_jit(lambda p, x: p(x, KEY))(perturbation, x)
+        once = compiled(perturbation, x, KEY)
         assert plain.shape == x.shape and plain.dtype == dtype and np.all(plain >= 0)
-        np.testing.assert_allclose(plain, compiled, rtol=1e-5 if dtype == jnp.float32 else 1e-12)
-        batch = jax.vmap(perturbation, (None, 0))(x, jax.random.split(KEY, 3))
+        np.testing.assert_allclose(plain, once, rtol=1e-5 if dtype == jnp.float32 else 1e-12)
+        batch = jax.jit(jax.vmap(perturbation, (None, 0)))(x, jax.random.split(KEY, 3))
         assert batch.shape == (3, 4, 3)
-    gradient = jax.grad(lambda p: jnp.where(jnp.isfinite(y := p(x, KEY)), y, 0).sum())(perturbation)
+    total = lambda p: jnp.where(jnp.isfinite(y := p(x, KEY)), y, 0).sum()
+    gradient = eqx.filter_jit(jax.grad(total))(perturbation)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
