@@ -193,6 +193,7 @@ def test_a_gradient_that_a_solve_does_not_confirm_is_flagged(
     assert np.isnan(slope()).all()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("shape", [(19, 17), (16, 21)], ids=str)
 def test_many_right_hand_sides_are_solved_at_once_as_one_by_one(shape: tuple[int, int]) -> None:
     """With both families in two terminals, some of them ideal, through one factor."""

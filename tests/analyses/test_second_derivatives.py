@@ -62,7 +62,7 @@ def test_the_closed_form_is_the_one_of_the_issue():
     assert of_squares(*products((16, 16))) == pytest.approx(3.6714e-6, rel=1e-4)
 
 
-@few(2)
+@few(1)
 @pytest.mark.usefixtures("by_elimination")
 @order
 def test_of_transfer_by_elimination(twice):

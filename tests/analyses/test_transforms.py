@@ -303,6 +303,7 @@ def text_of(f: Any) -> str:
     return "\n".join(x for x in exported.mlir_module().splitlines() if not x.startswith("#loc"))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "f",
     [

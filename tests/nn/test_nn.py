@@ -236,6 +236,7 @@ def test_what_cannot_be_frozen_is_named():
         nn.frozen(linear())
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cell", [xb.Ohmic, lambda g: xb.Sinh(g, 3.0)], ids=["linear", "sinh"])
 def test_arrays_are_solved_as_they_are_told(cell):
     w, x = weights((5, 3)), jnp.linspace(0.1, 1, 5)

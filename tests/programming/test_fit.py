@@ -120,6 +120,7 @@ REPEATED = (
 )
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name, known", REPEATED)
 def test_standard_deviations_are_the_spread_of_repetitions(name: str, known: bool) -> None:
     truth, begin, v, sigma, free = CASES[name]

@@ -73,6 +73,7 @@ def error(
     return float(np.abs(found - want).max() / np.abs(want).max())
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("mapping", "build"),
     [(PAIR, BUILD), (SINGLE, BUILD), (PAIR, BALANCED)],
@@ -102,6 +103,7 @@ def test_column_gains_are_gains_of_the_inputs() -> None:
     assert error(PAIR, free, free.g, free.gain) < 1e-8
 
 
+@pytest.mark.slow
 def test_a_search_along_the_gradient_of_answers_meets_the_fixed_point() -> None:
     """Conductances of a positive matrix are unique: least squares on what the loop answers to unit
     currents, with derivatives through `xb.solve`."""

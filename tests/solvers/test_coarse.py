@@ -29,6 +29,7 @@ def difference(got: xb.Solution, want: xb.Solution) -> float:
     return float(jnp.max(jnp.abs(got.i_out - want.i_out)) / jnp.max(jnp.abs(want.i_out)))
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("native", [True, False], ids=["kernel", "JAX"])
 @pytest.mark.parametrize("shape", [(12, 9), (7, 14), (1, 8), (8, 1)])
 def test_a_grid_as_fine_as_the_array_is_its_inverse(

@@ -29,6 +29,7 @@ def lines(n: int, dtype: str) -> tuple[Any, Any]:
     return jnp.asarray(r, dtype), jnp.asarray(shunt, dtype)
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("near_last", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 3, 100])
 @pytest.mark.parametrize("dtype", TOLERANCE)
