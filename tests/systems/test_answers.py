@@ -69,6 +69,7 @@ def test_regression_is_the_pseudoinverse_up_to_gain() -> None:
     np.testing.assert_allclose(off[0] / off[1], 10, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_a_loop_rests_along_the_first_principal_component() -> None:
     """Within a degree, at a loop gain of 1.005 and with wires."""
     data = StandardScaler().fit_transform(WINES[0])
