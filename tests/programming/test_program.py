@@ -30,13 +30,13 @@ def targets(shape: tuple[int, int]) -> jax.Array:
 
 def gated(shape: tuple[int, int] = (3, 4), parallel: bool = False) -> xb.Crossbar:
     cell = xb.Series(xb.Mosfet(2e-3, 0.4, 0.0), devices(shape))
-    return xb.Crossbar(cell, xb.Wires(20.0, 10.0, parallel=parallel), xb.Drive(50.0))
+    return xb.Crossbar(cell, xb.Wires(2.0, 1.0, parallel=parallel), xb.Drive(5.0))
 
 
 def method(**more: Any) -> xb.WriteVerify:
     given: dict[str, Any] = {
-        "set": xb.Pulses(xb.Staircase(-0.6, -0.1, -2.0), 0.1 * US, 0.01 * US, v_gate=2.0),
-        "reset": xb.Pulses(xb.Staircase(0.6, 0.1, 2.0), 0.1 * US, 0.01 * US, v_gate=3.0),
+        "set": xb.Pulses(xb.Staircase(-0.45, -0.05, -2.0), 0.1 * US, 0.01 * US, v_gate=2.0),
+        "reset": xb.Pulses(xb.Staircase(0.45, 0.05, 2.0), 0.1 * US, 0.01 * US, v_gate=3.0),
         "acceptance": 2e-6,
         "v_read": 0.2,
         "v_gate_read": 3.0,
@@ -58,8 +58,8 @@ def test_every_cell_of_a_gated_array_comes_into_its_window() -> None:
     crossbar, target = gated(), targets((3, 4))
     done = xb.program(crossbar, target, method(), key=KEY)
     assert done.good.all() and int(done.status) == 0
-    # the verify that accepted had noise
-    assert np.abs(np.asarray(done.g - target)).max() < 2e-6 + 4 * 2e-7
+    # the verify that accepted had noise, and what came after changed the drop in the wires
+    assert np.abs(np.asarray(done.g - target)).max() < 2e-6 + 4 * 2e-7 + 2e-7
     assert (done.energy > 0).all() and (done.disturb == 0).all()
     assert (done.pulses >= 1).all() and int(done.pulses.max()) < 50
     counted = np.isfinite(np.asarray(done.v)).sum(-1)
@@ -75,7 +75,13 @@ def test_every_cell_of_a_gated_array_comes_into_its_window() -> None:
 
 def test_a_row_alone_is_written_as_in_the_whole_array() -> None:
     crossbar = gated()
-    done = xb.program(crossbar, targets((3, 4)), method(most=1, v_spread=0.0), key=KEY)
+    strong = {
+        name: xb.Pulses(
+            xb.Staircase(sign * 0.9, sign * 0.05, sign * 2.0), 0.1 * US, 0.01 * US, gate
+        )
+        for name, sign, gate in (("set", -1, 2.0), ("reset", 1, 3.0))
+    }
+    done = xb.program(crossbar, targets((3, 4)), method(most=1, v_spread=0.0, **strong), key=KEY)
     cell: Any = crossbar.cell
     want = np.asarray(cell.second.w)
     for row in range(3):
@@ -104,7 +110,7 @@ def test_cells_one_by_one_are_written_by_ramps_of_their_gates() -> None:
     """With source lines along the bit lines."""
     crossbar, target = gated((2, 3), parallel=True), targets((2, 3))
     writing = method(
-        set=xb.Pulses(-1.2, 0.1 * US, 0.01 * US, v_gate=xb.Staircase(0.7, 0.03, 2.5)),
+        set=xb.Pulses(-1.2, 0.1 * US, 0.01 * US, v_gate=xb.Staircase(0.6, 0.02, 2.5)),
         acceptance=4e-6,
         select=xb.SelectCells(),
     )
@@ -114,31 +120,44 @@ def test_cells_one_by_one_are_written_by_ramps_of_their_gates() -> None:
     assert np.unique(v[v < 0]).tolist() == [-1.2] and len(np.unique(gate[v < 0])) > 3
 
 
-@pytest.mark.parametrize("scheme", [schemes.half, schemes.third])
-def test_a_passive_array_disturbs_half_selected_cells(scheme: Any) -> None:
-    """Below the threshold nothing moves; a lower threshold leaves a disturb."""
+def passive(scheme: Any, v: float, **more: Any) -> xb.Programmed:
+    """A passive array after write-verify by a select scheme, with voltages from `v` [V] on."""
     shape = (3, 3)
-    passive = lambda **more: xb.Crossbar(devices(shape, **more), xb.Wires(2.0, 2.0))
-    writing = method(
-        set=xb.Pulses(xb.Staircase(-0.5, -0.05, -0.75), 0.1 * US, 0.01 * US),
-        reset=xb.Pulses(xb.Staircase(0.5, 0.05, 0.75), 0.1 * US, 0.01 * US),
-        v_gate_read=None,
-        select=xb.SelectCrosspoints(scheme),
+    pulses = lambda sign: xb.Pulses(
+        xb.Staircase(sign * v, sign * 0.05, sign * 0.75), 0.1 * US, 0.01 * US
     )
-    safe = xb.program(passive(), targets(shape), writing, key=KEY)
-    assert safe.good.all() and np.abs(safe.disturb).max() < 1e-15
-    weak = xb.program(passive(v_on=-0.15, v_off=0.15), targets(shape), writing, key=KEY)
-    assert np.abs(weak.disturb).max() > (1e-7 if scheme is schemes.half else 1e-9)
-    cell: Any = weak.crossbar.cell
-    now = cell.current(jnp.full(shape, 0.2), jnp.zeros(shape)) / 0.2
-    assert np.abs(now - np.asarray(targets(shape)))[-1, -1] < 3e-6  # nothing came after it
+    writing = method(
+        set=pulses(-1), reset=pulses(1), v_gate_read=None, select=xb.SelectCrosspoints(scheme)
+    )
+    crossbar = xb.Crossbar(devices(shape, **more), xb.Wires(2.0, 2.0))
+    return xb.program(crossbar, targets(shape), writing, key=KEY)
+
+
+@pytest.mark.parametrize("scheme", [schemes.half, schemes.third])
+def test_half_selected_cells_below_their_threshold_stay(scheme: Any) -> None:
+    done = passive(scheme, 0.45)
+    assert done.good.all() and np.abs(done.disturb).max() < 1e-15
+
+
+def test_lower_thresholds_leave_a_disturb_that_v_over_3_makes_smaller() -> None:
+    weak = {"v_on": -0.15, "v_off": 0.15, "k_on": -3e-5, "k_off": 3e-5}
+    half, third = (passive(s, 0.25, **weak) for s in (schemes.half, schemes.third))
+    most = lambda done: np.abs(done.disturb).max()
+    assert most(half) > 1e-8 and most(third) < 0.3 * most(half)
+    for done in (half, third):
+        cell: Any = done.crossbar.cell
+        now = cell.current(jnp.full((3, 3), 0.2), jnp.zeros((3, 3))) / 0.2
+        off = np.abs(now - done.g - done.disturb)  # reads pass the wires
+        assert done.good.all() and off.max() < 2e-3 * np.asarray(now).max()
+        assert done.disturb[-1, -1] == 0  # nothing came after it
 
 
 def test_cells_that_miss_are_told_and_the_rest_is_kept() -> None:
-    writing = method(most=5)
-    done = xb.program(gated(), targets((3, 4)), writing, key=KEY)
-    assert not done.good.all() and done.good.any()
-    assert (np.asarray(done.pulses)[~np.asarray(done.good)] == 5).all()
+    wide = jnp.where(jnp.arange(3)[:, None] == 0, 1e-3, 2e-6) * jnp.ones((1, 4))
+    done = xb.program(gated(), targets((3, 4)), method(acceptance=wide, most=1), key=KEY)
+    assert done.good[0].all() and (done.pulses[0] == 0).all()
+    missed = ~np.asarray(done.good)
+    assert missed[1:].any() and (np.asarray(done.pulses)[missed] == 1).all()
 
 
 def test_arrays_of_a_batch_are_written_alike() -> None:

@@ -297,7 +297,7 @@ def _group(
         (states, energy, status), gates = lax.scan(phase, begin, phases)
         gate = jnp.where(jnp.isnan(gates[0]), gates[-1], gates[0])
         log = _Log(
-            jnp.where(log.good, log.g, clean),
+            clean,
             good,
             log.sets + (way > 0).astype(int),
             log.resets + (way < 0).astype(int),
