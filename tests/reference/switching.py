@@ -3,6 +3,8 @@ second of the state `x` at the voltage `v` [V]. Shares no code with the library.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import brentq
 
@@ -101,7 +103,8 @@ def jart_inside(log_n: float, v: float) -> tuple[float, float, float, float]:
 
     grid = np.linspace(-16, -1e-9, 321)
     k = int(np.argmax(all_of(grid)[0] > 0))
-    y = brentq(lambda y: all_of(y)[0], grid[k - 1], grid[k], xtol=1e-14, rtol=1e-14)
+    tight: Any = {"xtol": 1e-14, "rtol": 1e-14}
+    y = brentq(lambda y: all_of(y)[0], grid[k - 1], grid[k], **tight)
     _, i, contact, t = all_of(y)
     return i, contact, t, disc
 
