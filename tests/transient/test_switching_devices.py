@@ -104,12 +104,12 @@ def states(cell: Any) -> np.ndarray:
 @pytest.mark.parametrize("name", KINDS)
 def test_rates_are_those_of_independent_code(name: str) -> None:
     kind, rng = KINDS[name], np.random.default_rng(0)
-    x = rng.uniform(kind.low, kind.high, 60)
-    v = rng.uniform(kind.bottom, kind.top, 60)
+    x = rng.uniform(kind.low, kind.high, 30)
+    v = rng.uniform(kind.bottom, kind.top, 30)
     cell = kind.make(jnp.asarray(x))
     if kind.gated:
         cell = cell.gated(jnp.asarray(v))
-    (got,) = cell.rate(jnp.asarray(v), jnp.zeros(60))
+    (got,) = cell.rate(jnp.asarray(v), jnp.zeros(30))
     want = np.array([np.squeeze(kind.rate(np.array([a]), b)) for a, b in zip(x, v)])
     np.testing.assert_allclose(got, want, rtol=1e-9)
     assert np.abs(want).max() * kind.last > 1e-2 * (kind.high - kind.low)
@@ -235,6 +235,7 @@ def test_states_stay_within_their_bounds(name: str) -> None:
             assert (x == (high if moves_up else low)).all() or (name, sign) == ("stanford", -1)
 
 
+@pytest.mark.slow
 def test_a_loop_is_pinched_and_its_area_falls_with_frequency() -> None:
     kind, areas = KINDS["stanford"], []
     for period in (0.5, 1.0, 2.0):
@@ -324,7 +325,9 @@ def test_the_voltage_of_a_thermal_switch_falls_as_its_current_rises() -> None:
 
 
 RATES = {"stanford": "rate_0", "jart": "nu", "thermal": "c_th", "ecram": "step", "diffusive": "a"}
-late = [pytest.param(n, marks=() if n == "ecram" else pytest.mark.slow) for n in KINDS]
+late = [
+    pytest.param(n, marks=() if n == "ecram" else pytest.mark.slow) for n in KINDS if n != "jart"
+]
 
 
 @pytest.mark.parametrize("name", late)
@@ -359,7 +362,40 @@ def test_gradients_are_those_of_differences(name: str) -> None:
         want = (8 * (to(h) - to(-h)) - (to(2 * h) - to(-2 * h))) / (12 * h)
         print(name, key, float(slope[key]), want)
         assert abs(float(slope[key]) - want) < 1e-5 * max(abs(want), 1e-3 * largest), key
-    assert all(abs(float(x)) > 1e-4 for x in slope.values())
+    gate = {"wire"} if kind.gated else set()  # which takes no current
+    assert all(abs(float(slope[key])) > 1e-4 for key in one.keys() - gate)
+
+
+def test_derivatives_of_jart_are_those_of_differences() -> None:
+    """Of the current and of the rate, by voltage, state, and parameters of the inner solve."""
+    v = np.array([-1.1, -0.6, -0.1, 0.1, 0.6, 1.2])
+    log_n = np.array([55.5, 58.0, 61.0, 60.0, 62.0, 62.5])
+
+    def value(p: dict[str, Any]) -> Any:
+        cell = xb.JartVCM(log_n + p["log_n"], phi=0.18 * p["phi"], r_th=1.572e7 * p["r_th"])
+        at = jnp.asarray(v) + p["v"], jnp.zeros(6)
+        return cell.current(*at) * 1e4, jnp.log(jnp.abs(cell.rate(*at)[0]))
+
+    one = {key: jnp.asarray(float(key in ("phi", "r_th"))) for key in ("v", "log_n", "phi", "r_th")}
+    value = jax.jit(value)
+    slopes = jax.jit(jax.jacrev(value))(one)
+    for key in one:
+        to = lambda h, key=key: np.array(value(one | {key: one[key] + h}))
+        h = 1e-4
+        want = (8 * (to(h) - to(-h)) - (to(2 * h) - to(-2 * h))) / (12 * h)
+        got = np.array([slopes[k][key] for k in range(2)])
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+def test_jart_in_float32() -> None:
+    v, log_n = np.linspace(-1.2, 1.5, 7), np.linspace(55.2, 62.6, 7)
+    single = lambda x: jnp.asarray(x, jnp.float32)
+    names = [name for name in vars(xb.JartVCM(56.0)) if name != "log_n"]
+    parts = {name: single(getattr(xb.JartVCM(56.0), name)) for name in names}
+    got = xb.JartVCM(single(log_n), **parts).current(single(v), single(0 * v))
+    assert got.dtype == jnp.float32
+    want = [switching.jart_current(*each) for each in zip(log_n, v)]
+    np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", late)
