@@ -103,7 +103,7 @@ class JartVCM(AbstractMemoryCell, AbstractRangedCell):
     def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         return (v_row - v_col) * _inside(self, v_row - v_col).g
 
-    def temperature(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
+    def filament_temperature(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         """Temperature [K] of the filament at terminal voltages [V]."""
         return _inside(self, v_row - v_col).temperature
 

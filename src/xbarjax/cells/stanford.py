@@ -72,14 +72,14 @@ class StanfordPKU(AbstractMemoryCell, AbstractRangedCell):
         x = (v_row - v_col) / self.v_0
         return self.i_0 * jnp.exp(-self.gap / self.g_0) * x * sinhc(x)
 
-    def temperature(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
+    def filament_temperature(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
         """Temperature [K] of the filament at terminal voltages [V]."""
         power = (v_row - v_col) * self.current(v_row, v_col)  # never negative
         return self.t_0 + power * self.r_th
 
     def rate(self, v_row: PerDevice, v_col: PerDevice) -> tuple[PerDevice]:
         v = v_row - v_col
-        u_t = thermal_voltage(self.temperature(v_row, v_col))
+        u_t = thermal_voltage(self.filament_temperature(v_row, v_col))
         field = (self.gamma_0 - self.beta * (self.gap / 1e-9) ** 3) * v / self.length
         x = self.a_0 * jnp.where(jnp.sign(v) * field < self.f_min, 0, field) / u_t
         return (-self.rate_0 * jnp.exp(-self.e_a / u_t) * x * sinhc(x),)
