@@ -34,6 +34,8 @@ from ..solvers import (
     solve,
 )
 
+ROUNDING = 16  # units of rounding of the largest conductance: one that is as negative counts as 0
+
 
 class Prepared(NamedTuple):
     """The network of a circuit of linear cells, factored for any number of right-hand sides."""
@@ -135,7 +137,10 @@ def faults(
 ) -> tuple[Faults, dict[Status, Bool[Array, ""]]]:
     """Masks of cells with negative differential resistance or out of range, and status flags."""
     v = circuit.voltages(x.row, x.col)
-    negative, beyond = (network.g_cr < 0) | (network.g_rc < 0), ~in_range(circuit.cell, *v)
+    least = jnp.minimum(network.g_cr, network.g_rc)
+    # a channel in saturation has a conductance of 0, but for rounding
+    rounding = ROUNDING * jnp.finfo(least.dtype).eps * jnp.max(jnp.abs(least))
+    negative, beyond = least < -rounding, ~in_range(circuit.cell, *v)
     flags = {
         Status.NEGATIVE_RESISTANCE: jnp.any(negative),
         Status.OUT_OF_RANGE: jnp.any(beyond),
