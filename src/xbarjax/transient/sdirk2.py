@@ -207,12 +207,16 @@ def followed(
 
 
 def bias_at(crossbar: Crossbar, waveform: BiasWaveform, t, middle=None) -> Bias:
-    """The bias [V] of an array at a time [s]. A voltage is 0 where rounding is all that is left."""
+    """The bias [V] of an array at a time [s]. Where nothing is charged, a voltage of which rounding
+    is all that is left is 0: no current would be larger than its rounding."""
+    wires = crossbar.wires
+    charges = (wires.c_row, wires.c_col, wires.c_cell) != (None, None, None)
+    exact = charges or crossbar.readout.has_memory
 
     def of(wave: Waveform) -> Array:
         v = wave(t, middle)
         lost = jnp.abs(v) <= ROUNDING * jnp.finfo(v.dtype).eps * jnp.max(jnp.abs(wave.v))
-        return jnp.where(lost, v - lax.stop_gradient(v), v)
+        return v if exact else jnp.where(lost, v - lax.stop_gradient(v), v)
 
     row = waveform.row.v
     v_col = crossbar.readout.voltage(crossbar.shape[1]).astype(row.dtype)

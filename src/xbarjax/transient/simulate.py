@@ -168,6 +168,12 @@ def simulate(
             ' feedback=el.Resistor("e", "o", r_f), amps=el.OpAmp(minus="e", out="o", gain=gain,'
             " gbw=gbw, v_low=v_low, v_high=v_high)), with el = xb.elements."
         )
+    if isinstance(waveform, BiasWaveform) and crossbar.readout.has_memory:
+        if waveform.col is not None or waveform.col_far is not None:
+            raise ValueError(
+                f"waveform drives bit lines, but the readout, {type(crossbar.readout).__name__},"
+                " holds them itself: leave col and col_far out, or use an xb.VirtualGround."
+            )
     biases = BiasWaveform(waveform) if isinstance(waveform, Waveform) else waveform
     found = _simulate(crossbar, biases, ts, rtol, steps_per_interval, max_steps, solver)
     return finish(found, found.status)

@@ -78,16 +78,21 @@ class Stage(eqx.Module):
         self.prepared = None
         if crossbar.cell.is_linear and not has_memory(crossbar.cell):
             still = jnp.zeros((crossbar.lines,), d.dtype)
-            self.prepared = prepare(self._circuit(still, held)[1], linear_of(solver))
+            self.prepared = prepare(self._circuit(still, held)[2], linear_of(solver))
 
-    def _circuit(self, v_in: Array | Bias, held: Dynamic) -> tuple[Crossbar, Circuit]:
+    def _circuit(self, v_in: Array | Bias, held: Dynamic) -> tuple[Crossbar, Bias, Circuit]:
         crossbar, d = with_companion(self.crossbar, held, self.d), self.d
-        circuit = circuit_of(crossbar, bias_of(crossbar, v_in))
-        return crossbar, with_capacitors(circuit, self.c, d, held.v, crossbar.wires)
+        bias = bias_of(crossbar, v_in)
+        if held.memory is not None:
+            # the reference of a readout with memory moves from stage to stage
+            v = crossbar.readout.voltage(crossbar.shape[1]).astype(bias.v_col.dtype)
+            bias = eqx.tree_at(lambda b: (b.v_col, b.v_col_far), bias, (v, v))
+        circuit = circuit_of(crossbar, bias)
+        return crossbar, bias, with_capacitors(circuit, self.c, d, held.v, crossbar.wires)
 
     def __call__(self, v_in: Array | Bias, held: Dynamic, guess: Field) -> End:
         """The end of a stage that starts from `held`."""
-        crossbar, circuit = self._circuit(v_in, held)
+        crossbar, bias, circuit = self._circuit(v_in, held)
         if self.prepared is None:
             # where all terminals have one voltage and nothing is charged, nothing flows: a search
             # that starts elsewhere would end in rounding
@@ -112,7 +117,7 @@ class Stage(eqx.Module):
         most = lambda *xs: lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in xs])))
         v_row, v_col = circuit.voltages(x.row, x.col)
         v_row, v_col = jnp.where(cut.row, 0, v_row), jnp.where(cut.col, 0, v_col)
-        v_sense = sensed(crossbar, bias_of(crossbar, v_in), i_col[-1], v_col[-1])
+        v_sense = sensed(crossbar, bias, i_col[-1], v_col[-1])
         memory, readout = held.memory, self.crossbar.readout
         if memory is not None:
             assert isinstance(readout, AbstractReadoutInTime)
@@ -127,7 +132,7 @@ class Stage(eqx.Module):
         v = voltages(v_row, v_col)
         beside = self.c.cell / self.d * (v.cell - held.v.cell)
         power = v.cell * (found.i_cell - beside)
-        states, kept = self._states(bias_of(crossbar, v_in), held, v_row, v_col)
+        states, kept = self._states(bias, held, v_row, v_col)
         return End(Dynamic(v, memory, states), x, outputs, power, stats, tangent, kept)
 
     def _states(self, bias: Bias, held: Dynamic, v_row: Array, v_col: Array):
