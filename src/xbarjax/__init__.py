@@ -125,17 +125,14 @@ from .programming.pulse_fit import (
     PulseFit as PulseFit,
     fit_pulses as fit_pulses,
 )
+from .programming.pulses import Pulses as Pulses, Staircase as Staircase
 from .programming.selection import (
     SelectCells as SelectCells,
     SelectCrosspoints as SelectCrosspoints,
     SelectRows as SelectRows,
 )
 from .programming.target import InverseLoop as InverseLoop, Report as Report
-from .programming.write_verify import (
-    Pulses as Pulses,
-    Staircase as Staircase,
-    WriteVerify as WriteVerify,
-)
+from .programming.write_verify import WriteVerify as WriteVerify
 from .programming.writing import Programmed as Programmed, program as program
 from .readout import (
     AbstractConverter as AbstractConverter,

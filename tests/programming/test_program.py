@@ -180,6 +180,7 @@ def test_arrays_of_a_batch_are_written_alike() -> None:
         ),
         (lambda: xb.program(gated(), targets((3, 3)), method(), key=KEY), "target has shape"),
         (lambda: method(read_noise=1.5e-6), "chase the noise"),
+        (lambda: method(v_read=0.0), "a voltage other than 0"),
         (lambda: xb.Staircase(0.5, -0.1, 1.0), "leads from start"),
         (lambda: xb.Pulses(0.5, 1e-9, 1e-8), "a pulse must be longer"),
         (

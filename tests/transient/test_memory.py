@@ -59,6 +59,13 @@ def test_a_pulse_moves_vteam_as_its_closed_form_says() -> None:
     assert 0.3 < want < 0.9
 
 
+def test_a_pulse_rises_from_its_rest_and_returns_to_it() -> None:
+    v, rest = jnp.asarray([0.6, -0.2]), jnp.asarray([0.1, 0.3])
+    wave = waveform.pulse(v, 0.3 * US, 0.1 * US, rest=rest)
+    for t, want in ((0.0, rest), (0.05, (v + rest) / 2), (0.2, v), (0.4, rest), (1.0, rest)):
+        np.testing.assert_allclose(wave(t * US), want, rtol=1e-12)
+
+
 WAVES = {
     "sweep": ([0.0, 0.4, 1.2, 1.6], [0.0, 0.7, -0.8, 0.0]),
     "sine": (np.linspace(0, 2, 65), 0.75 * np.sin(np.linspace(0, 2, 65) * 2 * np.pi)),

@@ -1,4 +1,5 @@
 import abc
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import equinox as eqx
@@ -60,13 +61,7 @@ class AbstractCell(eqx.Module):
         returns one array for both conductances."""
         if isinstance(self, AbstractNestedCell):
             return self.tangents(v_row, v_col, inner)
-        ones = jnp.ones_like(v_row)
-        if self.is_reciprocal:
-            current, g = jax.jvp(lambda v: self.current(v, v_col), (v_row,), (ones,))
-            return current, g, g
-        current, tangent = jax.linearize(self.current, v_row, v_col)
-        none = jnp.zeros_like(ones)
-        return current, tangent(ones, none), tangent(none, -ones)
+        return differentiated(self.current, self.is_reciprocal, v_row, v_col)
 
 
 class AbstractNestedCell(AbstractCell):
@@ -120,6 +115,22 @@ class AbstractGatedCell(AbstractCell):
     @abc.abstractmethod
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         """Mask of cells whose gate is above threshold at terminal voltages [V]."""
+
+
+def differentiated(
+    current: Callable[[PerDevice, PerDevice], PerDevice],
+    is_reciprocal: bool,
+    v_row: PerDevice,
+    v_col: PerDevice,
+) -> tuple[PerDevice, PerDevice, PerDevice]:
+    """A current [A] and its conductances [S] at terminal voltages [V], as of `linearise`."""
+    ones = jnp.ones_like(v_row)
+    if is_reciprocal:
+        i, g = jax.jvp(lambda v: current(v, v_col), (v_row,), (ones,))
+        return i, g, g
+    i, tangent = jax.linearize(current, v_row, v_col)
+    none = jnp.zeros_like(ones)
+    return i, tangent(ones, none), tangent(none, -ones)
 
 
 def in_range(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:

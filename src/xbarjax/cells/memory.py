@@ -24,6 +24,7 @@ from .cell import (
     AbstractNestedCell,
     AbstractRangedCell,
     conducts,
+    differentiated,
     gated,
     in_range,
 )
@@ -105,13 +106,7 @@ class InStage(AbstractNestedCell, AbstractGatedCell, AbstractRangedCell):
         def current(v_row, v_col):
             return self.cell_at(_states_at(self, v_row, v_col, known)).current(v_row, v_col)
 
-        ones = jnp.ones_like(v_row)
-        if self.is_reciprocal:
-            i, g = jax.jvp(lambda v: current(v, v_col), (v_row,), (ones,))
-            return i, g, g
-        i, tangent = jax.linearize(current, v_row, v_col)
-        none = jnp.zeros_like(ones)
-        return i, tangent(ones, none), tangent(none, -ones)
+        return differentiated(current, self.is_reciprocal, v_row, v_col)
 
     def valid(self) -> DeviceMask:
         return self.cell.valid()
@@ -160,9 +155,7 @@ def in_stage(cell: AbstractCell, held: PyTree[PerDevice], d: Scalar) -> Abstract
     return _replaced(cell, held, lambda own, states: InStage(own, states, d))
 
 
-def states_after(
-    cell: AbstractCell, v_row: PerDevice, v_col: PerDevice, guess: Inner = None
-) -> PyTree[PerDevice]:
+def states_after(cell: AbstractCell, v_row: PerDevice, v_col: PerDevice) -> PyTree[PerDevice]:
     """The states of a cell `in_stage` at the end of the stage, at terminal voltages [V]."""
 
     def within(cell: AbstractCell, inner: Inner) -> PyTree[PerDevice]:
@@ -172,7 +165,7 @@ def states_after(
             return ()
         return tuple(within(*each) for each in zip(cell.parts, cell.insides(inner)))
 
-    return within(cell, cell.inner(v_row, v_col, guess))
+    return within(cell, cell.inner(v_row, v_col))
 
 
 def _gathered(cell: AbstractCell, of: Callable[[AbstractMemoryCell], Any]) -> Any:

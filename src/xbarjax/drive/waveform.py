@@ -162,8 +162,10 @@ def step(v: Values, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
     return Waveform(jnp.stack([start, start + edge]), jnp.stack([jnp.zeros_like(v), v]))
 
 
-def pulse(v: Values, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) -> Waveform:
-    """Pulse from 0 V to `v` [V], `(lines,)`, and back.
+def pulse(
+    v: Values, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0, *, rest: Values = 0.0
+) -> Waveform:
+    """Pulse from `rest` [V], a scalar or `(lines,)`, to `v` [V], `(lines,)`, and back.
 
     The rising edge begins at `start` [s]; both edges take `edge` [s]. The `width` [s], a scalar or
     one per line `(lines,)`, lasts from the middle of the rising edge to the middle of the falling
@@ -177,7 +179,8 @@ def pulse(v: Values, width: ArrayLike, edge: ArrayLike, start: ArrayLike = 0.0) 
         )
     on = as_physical(start, "start") + jnp.zeros_like(width)
     t = jnp.stack([on, on + edge, on + width, on + width + edge])
-    return Waveform(t, jnp.stack([jnp.zeros_like(v), v, v, jnp.zeros_like(v)]))
+    low = jnp.broadcast_to(as_physical(rest, "rest", whole=True), v.shape).astype(v.dtype)
+    return Waveform(t, jnp.stack([low, v, v, low]))
 
 
 def pwm(

@@ -16,91 +16,29 @@ from .._types import (
     is_concrete,
     optional,
     physical,
-    require_finite,
     require_nonnegative,
     require_positive,
 )
 from ..analyses.read import read
 from ..cells import AbstractCell, bounds_of, gated, has_gate, states_of, with_states
 from ..crossbar import Crossbar
-from ..drive.waveform import BiasWaveform, Waveform
+from ..drive.waveform import BiasWaveform, Waveform, pulse
 from ..kirchhoff.solution import usable
 from ..transient.simulate import Transient, simulate
+from .pulses import Pulses, Staircase
 from .selection import AbstractSelection, Cells, SelectRows
 from .writing import AbstractProgramming, Programmed
 
 STEPS = 256  # most steps of the transient of one pulse
 
 
-class Staircase(eqx.Module):
-    """Voltages of pulses that follow each other: `start + k step`, up to `stop`.
-
-    **Arguments:** voltages [V] of either sign; without `stop` the ramp has no end. Raises
-    `ValueError` for a step that leads away from `stop`.
-    """
-
-    start: Float[Array, ""] = eqx.field(converter=physical("start", whole=True))
-    step: Float[Array, ""] = eqx.field(converter=physical("step", whole=True), default=0.0)
-    stop: Float[Array, ""] | None = eqx.field(converter=optional("stop", whole=True), default=None)
-
-    def __check_init__(self):
-        for name in ("start", "step"):
-            require_finite(getattr(self, name), name, "V")
-        if self.stop is not None and not everywhere(
-            lambda a, d, b: (b - a) * d >= 0, self.start, self.step, self.stop
-        ):
-            raise ValueError(
-                f"step is {self.step} V, which leads from start = {self.start} V away from stop ="
-                f" {self.stop} V."
-            )
-
-    def __call__(self, k: Int[Array, "..."]) -> Float[Array, "..."]:
-        """Voltage [V] of pulse number `k`, from 0 on."""
-        v = self.start + self.step * k.astype(self.start.dtype)
-        if self.stop is None:
-            return v
-        return jnp.where(self.step >= 0, jnp.minimum(v, self.stop), jnp.maximum(v, self.stop))
-
-
-def _staircase(v: Any) -> Staircase:
-    return v if isinstance(v, Staircase) else Staircase(v)
-
-
-class Pulses(eqx.Module):
-    """Pulses of one polarity.
-
-    **Arguments:**
-
-    - `v`: voltage across the cell before IR drop, `v_row - v_col` [V]: a number, or a `Staircase`.
-    - `width`: time [s] from the middle of the rising edge to that of the falling one.
-    - `edge`: time [s] of each edge.
-    - `v_gate`: gate voltage [V] of the selected row, a number or a `Staircase`; None without gates.
-
-    Raises `ValueError` for a width that is not longer than an edge.
-    """
-
-    v: Staircase = eqx.field(converter=lambda v: _staircase(v))
-    width: Scalar = eqx.field(converter=physical("width"))
-    edge: Scalar = eqx.field(converter=physical("edge"))
-    v_gate: Staircase | None = eqx.field(
-        converter=lambda v: v if v is None or isinstance(v, Staircase) else Staircase(v),
-        default=None,
-    )
-
-    def __check_init__(self):
-        require_positive(self.edge, "edge", "s")
-        if not everywhere(lambda width, edge: width > edge, self.width, self.edge):
-            raise ValueError(
-                f"width is {self.width} s, but edges take {self.edge} s: a pulse must be longer."
-            )
-
-
 class WriteVerify(AbstractProgramming):
     """Write-verify: each cell is read and, while it is outside the acceptance window, gets one more
     pulse towards its target.
 
-    Pulses of one polarity follow their ramp. When the polarity changes, the ramp starts anew. A
-    cell that a verify has accepted gets no more pulses.
+    Pulses of one polarity follow their staircase, which starts anew when the polarity changes. A
+    cell that a verify has accepted gets no more pulses. (W. Wan et al., Nature 608, 504 (2022),
+    doi:10.1038/s41586-022-04992-8, write RRAM cells in this way.)
 
     **Arguments:**
 
@@ -116,6 +54,10 @@ class WriteVerify(AbstractProgramming):
     - `select`: which cells are written together: `SelectRows()`, `SelectCells()` or
         `SelectCrosspoints(scheme)`.
     - `rtol`: relative tolerance of the transient of a pulse, as of `xb.simulate`.
+
+    Raises `ValueError` for a window that is not positive or less than twice the noise, a read
+    voltage of 0 V, and no pulses; `xb.program` for targets that no state of a device reaches, gate
+    voltages that are missing or too many, and gates that step while cells share them.
     """
 
     set: Pulses
@@ -133,6 +75,9 @@ class WriteVerify(AbstractProgramming):
 
     def __check_init__(self):
         require_positive(self.acceptance, "acceptance", "S")
+        require_positive(self.rtol, "rtol", "")
+        if not everywhere(lambda v: (v != 0) & np.isfinite(v), self.v_read):
+            raise ValueError(f"v_read is {self.v_read} V; a read needs a voltage other than 0.")
         require_nonnegative(self.read_noise, "read_noise", "S", open_allowed=False)
         require_nonnegative(self.v_spread, "v_spread", "V", open_allowed=False)
         if self.most < 1:
@@ -331,15 +276,11 @@ def _pulse(
     """One pulse on a group of cells."""
     top = method.select.write(part, group, v, v_gate)
     rest = method.select.write(part, group, 0 * v, v_gate)
-    at = jnp.stack([0 * edge, edge, width, width + edge])
-
-    def wave(name: str) -> Waveform:
-        low, high = getattr(rest, name), getattr(top, name)
-        return Waveform(at, jnp.stack([low, high, high, low]))
-
-    gate = None if top.v_gate is None else Waveform(at[:1], jnp.ravel(top.v_gate)[None])
-    bias = BiasWaveform(wave("v_row"), wave("v_col"), gate)
-    return simulate(part, bias, at[jnp.asarray([0, 3])], rtol=method.rtol, max_steps=STEPS)
+    wave = lambda high, low: pulse(high, width, edge, rest=low)
+    gate = None if top.v_gate is None else Waveform(jnp.zeros((1,), v.dtype), top.v_gate[None])
+    bias = BiasWaveform(wave(top.v_row, rest.v_row), wave(top.v_col, rest.v_col), gate)
+    ts = jnp.stack([0 * edge, width + edge])
+    return simulate(part, bias, ts, rtol=method.rtol, max_steps=STEPS)
 
 
 def _conductance(method: WriteVerify, cell: AbstractCell) -> PerCell:

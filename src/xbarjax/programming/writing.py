@@ -73,8 +73,10 @@ def program(
     - `method`: such as `xb.WriteVerify(...)`.
     - `key`: for read noise and the spread of pulses.
 
-    **Returns:** a `Programmed`. Cells that were not accepted are in `good`; all others are at their
-    targets. **Errors:** `ValueError` for cells without memory, and those of the method.
+    **Returns:** a `Programmed`. Its mask `good` is False for cells that missed their window; their
+    last states are kept.
+
+    **Errors:** `ValueError` for cells without memory, and those of the method.
     """
     require_crossbar(crossbar)
     if not isinstance(method, AbstractProgramming):

@@ -282,7 +282,7 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
     z = _carried(z, nodal_of(begun(start), driven=False), nodal)
     dtype = z.dtype
     ts, rtol, waves = ts.astype(dtype), rtol.astype(dtype), in_dtype(waves, dtype)
-    inside = [jnp.clip(jnp.ravel(w.t).astype(dtype), ts[0], ts[-1]) for w in waves.values()]
+    inside = [jnp.clip(w.corners.astype(dtype), ts[0], ts[-1]) for w in waves.values()]
     knots = knots_of(jnp.concatenate([ts, *inside]))
     still: dict[str, AbstractAnswer] = {}
     lines, x = {}, {}
@@ -352,5 +352,4 @@ def _simulated(circuit, waves, ts, rtol, steps, max_steps, solver) -> CircuitTra
 
 def _peak(wave: Waveform) -> Waveform:
     """The largest value of each line, at all times."""
-    at = jnp.argmax(jnp.abs(wave.v), axis=0)[None]
-    return Waveform(jnp.zeros((1,), wave.v.dtype), jnp.take_along_axis(wave.v, at, axis=0))
+    return Waveform(jnp.zeros((1,), wave.v.dtype), wave.largest[None])

@@ -96,10 +96,9 @@ class Stage(eqx.Module):
         if self.prepared is None:
             # where all terminals have one voltage and nothing is charged, nothing flows: a search
             # that starts elsewhere would end in rounding
-            given = circuit.sources[:-4]  # without those of `with_capacitors`
-            rests = jnp.all(given == given[0]) & ~jnp.any(
-                jnp.stack([jnp.any(c > 0) for c in self.c])
-            )
+            ends = bias.v_row, bias.v_row_far, bias.v_col, bias.v_col_far
+            same = [jnp.all(v == ends[0][0]) for v in ends]
+            rests = jnp.all(jnp.stack(same + [jnp.all(c == 0) for c in self.c]))
             guess = jax.tree.map(lambda x: jnp.where(rests, 0, x), guess)
             found = operating_point(circuit, self.solver, guess)
         else:
