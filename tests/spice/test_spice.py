@@ -20,7 +20,8 @@ from golden import DEVICES
 from reference import devices as of
 from xbarjax import spice
 from xbarjax._types import physical
-from xbarjax.spice import ideal
+from xbarjax.spice import elements as spice_elements, ideal
+from xbarjax.spice.deck import OPTIONS, run
 
 TOL = 1e-9
 INF = np.inf
@@ -81,8 +82,27 @@ CELLS = {
     ),
     "drift": (xb.LinearIonDrift(array(16, 0, 1e-8), 50.0, 1e3), 0.2),
     "messaris": (xb.Messaris(array(18, 3e3, 16e3)), 1.0),
+    "ecram": (xb.Ecram(array(21, -0.8, 1.1), 1e-6, 2e-5, 1.0, 1e-3), 0.3),
+    "thermal": (xb.ThermalSwitch(array(22, 326, 345)), 1.0),
+    "diffusive": (xb.Diffusive(array(23, 0, 2e-9)), 0.5),
+    "jart": (xb.JartVCM(array(24, 56, 62.5)), 0.8),
     "stanford": (xb.StanfordPKU(array(17, 0.2e-9, 1.7e-9)), 0.3),
-    "yakopcic": (xb.Yakopcic(array(18, 0, 1), 3e-5, 4e-5, 1.5), 1.0),
+    "yakopcic": (
+        xb.Yakopcic(
+            array(18, 0, 1),
+            3e-5,
+            4e-5,
+            1.5,
+            k_p=4e3,
+            k_n=6e3,
+            v_p=0.5,
+            x_p=0.3,
+            x_n=0.4,
+            alpha_p=1.0,
+            alpha_n=5.0,
+        ),
+        1.0,
+    ),
     "series": (xb.Series(xb.AntiparallelDiodes(decades(19, -12, -11), 1.5), xb.Ohmic(G)), 1.0),
 }
 
@@ -102,6 +122,43 @@ def test_every_cell_carries_its_current(name: str) -> None:
     assert np.abs(found.i_out - want).max() < 1e-11 * np.abs(want).max()
     np.testing.assert_allclose(found.v_row, at[0], rtol=1e-14)
     np.testing.assert_allclose(found.v_col, at[1], rtol=1e-14)
+
+
+MOVING = [name for name, (cell, _) in CELLS.items() if xb.cells.has_memory(cell)]
+
+
+@needs_ngspice
+@pytest.mark.parametrize("name", [name for name in MOVING if name != "jart"])
+def test_decks_state_the_rates_of_devices_with_memory(name: str) -> None:
+    cell, _ = CELLS[name]
+    volts = array(30, -1.5, 1.5)
+    if isinstance(cell, xb.Ecram):
+        cell = cell.gated(volts)
+    want = cell.rate(volts, 0 * volts)
+    scale = [float(np.abs(x).max()) for x in want]
+    leaves, tree = jax.tree.flatten(cell)
+    leaves = [np.broadcast_to(np.asarray(x), (5, 4)) for x in leaves]
+    lines = []
+    for k in range(20):
+        one = jax.tree.unflatten(tree, [float(x.flat[k]) for x in leaves])
+        p = {
+            key: spice_elements.constant(x) for key, x in vars(one).items() if isinstance(x, float)
+        }
+        current, rates = spice.motion(one, spice_elements.constant(volts[k // 4, k % 4]), p)
+        assert len(rates) == len(one.states)
+        lines.append(f"b_i{k} i_{k} 0 V=1e3*({current})")
+        for n, rate in enumerate(rates):
+            lines.append(f"b_{n}_{k} rate_{n}_{k} 0 V=({rate})/{scale[n]!r}")
+    control = ".control", "set numdgt=16", "set wr_singlescale", "set wr_vecnames", "op"
+    found, said = run(
+        "\n".join(["* rates", OPTIONS, *lines, *control, "wrdata out.dat all", ".endc", ".end"])
+    )
+    assert found, said
+    got = np.array([found[f"i_{k}"] for k in range(20)]).reshape(5, 4) / 1e3
+    np.testing.assert_allclose(got, cell.current(volts, 0 * volts), rtol=1e-11)
+    for n, rate in enumerate(want):
+        got = np.array([found[f"rate_{n}_{k}"] for k in range(20)]).reshape(5, 4)
+        np.testing.assert_allclose(got, np.asarray(rate) / scale[n], rtol=1e-10, atol=1e-14)
 
 
 @needs_ngspice

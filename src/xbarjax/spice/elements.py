@@ -2,13 +2,15 @@
 
 import functools
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import cells, elements as el
 from ..cells import AbstractCell
-from ..cells.constants import thermal_voltage
+from ..cells.constants import BOLTZMANN, CHARGE, thermal_voltage
+from ..cells.jart import CHARGES, ELECTRON, PLANCK, RICHARDSON, VACUUM
 from ..elements import AbstractElement
 
 GROUND = "0"
@@ -68,6 +70,60 @@ def _(cell: cells.VTEAM | cells.TEAM, name: str, plus: str, minus: str) -> list[
 def _(cell: cells.LinearIonDrift, name: str, plus: str, minus: str) -> list[str]:
     r = cell.r_on * cell.w / cell.length + cell.r_off * (1 - cell.w / cell.length)
     return _resistor(name, plus, minus, float(r))
+
+
+@element.register
+def _(cell: cells.Ecram, name: str, plus: str, minus: str) -> list[str]:
+    g = cell.g_min + (cell.g_max - cell.g_min) * (cell.x - cell.x_min) / (cell.x_max - cell.x_min)
+    return _resistor(name, plus, minus, 1 / float(g)) if g > 0 else []
+
+
+@element.register
+def _(cell: cells.ThermalSwitch, name: str, plus: str, minus: str) -> list[str]:
+    cold = (1 + np.tanh(cell.steepness * (cell.t_c - cell.temperature))) / 2
+    r = cell.r_0 * np.exp(cell.t_a / cell.temperature) * cold + cell.r_m
+    return _resistor(name, plus, minus, float(r))
+
+
+# Contact, disc with plug and line of a JartVCM are in series, each with the law that its current
+# states. Its temperature is the voltage of a node, in kelvin above that around the device.
+EMITTED = "{area}*{T}*{T}*exp(-{phi}/{u_t})*(exp({v}/{u_t})-1)"
+TUNNELLED = (
+    "-{area}*{T}*{kelvins}*sqrt({pi_w}*(max(-{v},0)+{phi}*(1-{tail}*{tail})))"
+    "*exp(-{phi}*{tail}/{w})*(exp(-{v}*(1-{tail}/({w}/{u_t}))/{u_t})-1)"
+)
+
+
+@element.register
+def _(cell: cells.JartVCM, name: str, plus: str, minus: str) -> list[str]:
+    contact, end, heat = f"{name}__contact", f"{name}__end", f"{name}__heat"
+    n, area = math.exp(cell.log_n), math.pi * cell.radius**2
+    carried = CHARGES * CHARGE * cell.mobility * area  # [S m^4], times a concentration
+    r = cell.l_disc / (carried * n) + (cell.l_cell - cell.l_disc) / (carried * cell.n_plug)
+    w = PLANCK / (4 * math.pi) * math.sqrt(CHARGES * n / (ELECTRON * VACUUM * cell.eps))
+    fourth = CHARGES * n / (8 * math.pi**2) * (CHARGE / (VACUUM * cell.eps_phi)) ** 3
+    p = {"area": RICHARDSON * area, "kelvins": CHARGE / BOLTZMANN, "w": w, "pi_w": math.pi * w}
+    p = {key: constant(x) for key, x in p.items()}
+    p["T"] = f"({constant(cell.t_0)}+V({heat}))"
+    p["u_t"] = f"({constant(BOLTZMANN / CHARGE)}*{p['T']})"
+    p["tail"] = "tanh({w}/{u_t})".format(**p)
+    p["v"] = f"V({plus},{contact})"
+    above = f"max({constant(cell.phi - cell.phi_n)}-{p['v']},0)"
+    p["phi"] = f"max({constant(cell.phi)}-sqrt(sqrt({constant(fourth)}*{above})),0)"
+    sign = f"V({plus},{minus})<0"
+    i = f"I(v_{name}__line)"
+    line = (
+        f"{constant(cell.r_0)}*{i}*(1+{constant(cell.alpha * cell.r_0 * cell.r_th_line)}*{i}*{i})"
+    )
+    power = f"{i}*({p['v']}+{constant(r)}*{i})"
+    r_th = f"({sign} ? {constant(cell.r_th)} : {constant(cell.r_th * cell.scaling)})"
+    return [
+        f"b_{name}__contact {plus} {contact} I={sign} ? {TUNNELLED} : {EMITTED}".format(**p),
+        f"r_{name}__filament {contact} {name}__s {r + cell.r_s!r}",
+        f"v_{name}__line {name}__s {end} 0",
+        f"b_{name}__line {end} {minus} V={line}",
+        f"b_{name}__heat {heat} {GROUND} V={power}*{r_th}",
+    ]
 
 
 def _resistor(name: str, plus: str, minus: str, r: float) -> list[str]:

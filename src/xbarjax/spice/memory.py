@@ -6,11 +6,13 @@ method does not get past a rate that jumps.
 """
 
 import functools
+import math
 from typing import Any, ClassVar
 
 from .. import cells
 from .._types import DeviceMask, PerDevice
 from ..cells import AbstractCell, AbstractMemoryCell, AbstractNestedCell, has_memory, windows
+from ..cells.constants import thermal_voltage
 from .elements import EXPRESSIONS, GROUND, constant, element
 
 EDGE = 1e-6  # of the range
@@ -59,11 +61,22 @@ def motion(cell: AbstractMemoryCell, v: str, p: dict[str, str]) -> tuple[str, tu
     )
 
 
+def _constants(cell: AbstractMemoryCell) -> dict[str, str]:
+    return {key: constant(x) for key, x in vars(cell).items() if isinstance(x, float)}
+
+
+@element.register
+def _(part: AbstractMemoryCell, name: str, plus: str, minus: str) -> list[str]:
+    """A device whose states stay: the current that it has when they move."""
+    current, _ = motion(part, f"V({plus},{minus})", _constants(part))
+    return [f"b_cell_{name} {plus} {minus} I={current}"]
+
+
 @element.register
 def _(part: Moving, name: str, plus: str, minus: str) -> list[str]:
     cell, v = part.cell, f"V({plus},{minus})"
     nodes = [f"{name}__{state}" for state in cell.states]
-    p = {key: constant(x) for key, x in vars(cell).items() if isinstance(x, float)}
+    p = _constants(cell)
     for state, node, (low, high) in zip(cell.states, nodes, part.bounds):
         p[state] = f"({constant(low)}+{constant(high - low)}*V({node}))"
     current, rates = motion(cell, v, p)
@@ -112,6 +125,40 @@ def _(cell: cells.LinearIonDrift, v: str, p: dict[str, str]) -> tuple[str, tuple
 
 
 @motion.register
+def _(cell: cells.Ecram, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    share = "({x}-{x_min})/({x_max}-{x_min})".format(**p)
+    side = ("gamma_up", "x_max") if cell.v_gate > 0 else ("gamma_down", "x_min")
+    left = f"(1-{p[side[0]]}*{p['x']}/{p[side[1]]})"
+    rate = f"{{step}}*{{v_gate}}/{{v_pulse}}/{{t_pulse}}*{left}-{{x}}/{{tau}}".format(**p)
+    return f"({p['g_min']}+({p['g_max']}-{p['g_min']})*{share})*{v}", (rate,)
+
+
+@motion.register
+def _(cell: cells.ThermalSwitch, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    r = "({r_0}*exp({t_a}/{temperature})*(1+tanh({steepness}*({t_c}-{temperature})))/2+{r_m})"
+    i = f"{v}/{r}".format(**p)
+    return i, (f"({v}*{i}-{p['g_th']}*({p['temperature']}-{p['t_0']}))/{p['c_th']}",)
+
+
+@motion.register
+def _(cell: cells.Diffusive, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    per_cube = math.pi / 4 * (1 + cell.p) / (1 - cell.p) / (cell.rho_0 * cell.l_free)  # [S/m^2]
+    r_stub = constant((cell.length - cell.gap) / (per_cube * cell.d_max**3))
+    oxide = constant(math.pi / 4 / (cell.rho_ox * cell.gap))
+    d, wide = p["diameter"], p["d_max"]
+    g_oxide = f"({oxide}*({wide}*{wide}-{d}*{d}))"
+    g = f"({g_oxide}+{constant(per_cube / cell.gap)}*{d}*{d}*{d})"
+    bent = f"({g_oxide}*{constant(cell.kappa / cell.gap)})"
+    slope = f"(1+{r_stub}*{g})"
+    u = f"(2*abs({v})/({slope}+sqrt({slope}*{slope}+4*{r_stub}*{bent}*abs({v}))))"
+    u_t = thermal_voltage(cell.temperature)
+    grows = f"{p['a']}*exp(({p['alpha']}*{u}-{p['e_grow']})/{constant(u_t)})"
+    thin = f"max({d},{p['atom']})"
+    shrinks = f"{constant(cell.b * math.exp(-cell.e_shrink / u_t))}/({thin}*{thin}*{thin})"
+    return f"sgn({v})*({g}+{bent}*{u})*{u}", (f"{grows}-{shrinks}",)
+
+
+@motion.register
 def _(cell: cells.Yakopcic, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
     beyond = lambda v, end: f"(exp(max({v},{p[end]}))-exp({p[end]}))"
     g = f"({p['k_p']}*{beyond(v, 'v_p')}-{p['k_n']}*{beyond(f'-{v}', 'v_n')})"
@@ -121,6 +168,17 @@ def _(cell: cells.Yakopcic, v: str, p: dict[str, str]) -> tuple[str, tuple[str, 
     up, down = f"({x}>={x_p} ? {up} : 1)", f"({x}<=1-{x_n} ? {down} : 1)"
     rate = f"{p['eta']}*{g}*({p['eta']}*{v}>=0 ? {up} : {down})"
     return EXPRESSIONS[cells.Yakopcic].format(v=v, **p), (rate,)
+
+
+@motion.register
+def _(cell: cells.StanfordPKU, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    i = EXPRESSIONS[cells.StanfordPKU].format(v=v, **p)
+    u_t = f"({constant(thermal_voltage(1.0))}*({p['t_0']}+{v}*{i}*{p['r_th']}))"
+    gap = f"({p['gap']}*1e9)"
+    field = f"(({p['gamma_0']}-{p['beta']}*{gap}*{gap}*{gap})*{v}/{p['length']})"
+    driven = f"(sgn({v})*{field}<{p['f_min']} ? 0 : {field})"
+    rate = f"-{p['rate_0']}*exp(-{p['e_a']}/{u_t})*sinh({p['a_0']}*{driven}/{u_t})"
+    return i, (rate,)
 
 
 @motion.register
