@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import equinox as eqx
+import flint
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from jaxtyping import Array, Float
 
 import xbarjax as xb
-from xbarjax.cells.exponential import softplus
+from xbarjax.cells.exponential import softplus, softplus_rise
 
 ROWS, COLS = 4, 3
 
@@ -196,6 +197,20 @@ def test_softplus_to_the_last_digits(dtype: Any, tolerance: float) -> None:
     x = np.concatenate([np.linspace(-80, 80, 20001), [0.0]]).astype(dtype)
     exact = np.logaddexp(np.longdouble(0), x.astype(np.longdouble))
     assert np.max(np.abs(np.asarray(softplus(jnp.asarray(x))) / exact - 1)) < tolerance
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 4e-15), (np.float32, 1e-6)])
+def test_rises_of_softplus_keep_their_digits_however_small(dtype: Any, tolerance: float) -> None:
+    """From deep below threshold to far above it, against numbers of 200 bits."""
+    rng = np.random.default_rng(5)
+    x = rng.uniform(-25, 40, 200).astype(dtype)
+    dx = (10 ** rng.uniform(-9, 1.3, 200) * rng.choice([-1, 1], 200)).astype(dtype)
+    flint.ctx.prec = 200
+    of = lambda x: (1 + x.exp()).log()
+    ends = [(flint.arb(float(a)), flint.arb(float(b))) for a, b in zip(x, dx)]
+    want = [float(of(a + b) - of(a)) for a, b in ends]
+    got = softplus_rise(jnp.asarray(x), jnp.asarray(dx))
+    np.testing.assert_allclose(got, want, rtol=tolerance)
 
 
 def test_derivatives_of_softplus_also_at_0() -> None:
