@@ -113,6 +113,7 @@ from .programming.fit import (
     Fit as Fit,
     fit as fit,
 )
+from .programming.gradient import GradientProgramming as GradientProgramming
 from .programming.mapping import (
     AbstractMapping as AbstractMapping,
     ConstantSumPair as ConstantSumPair,
@@ -121,6 +122,7 @@ from .programming.mapping import (
     InterleavedPair as InterleavedPair,
     OffsetColumn as OffsetColumn,
 )
+from .programming.open_loop import OpenLoop as OpenLoop
 from .programming.pulse_fit import (
     PulseFit as PulseFit,
     fit_pulses as fit_pulses,

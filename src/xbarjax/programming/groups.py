@@ -54,8 +54,8 @@ class Given(NamedTuple):
     status: Array
 
 
-class AbstractGroupProgramming(AbstractProgramming):
-    """A method that writes one group of cells after another, by pulses of two polarities."""
+class AbstractPulseProgramming(AbstractProgramming):
+    """A method that writes groups of cells by pulses of two polarities."""
 
     set: AbstractVar[Pulses]
     reset: AbstractVar[Pulses]
@@ -64,12 +64,6 @@ class AbstractGroupProgramming(AbstractProgramming):
     v_gate_read: AbstractVar[Scalar | None]
     select: AbstractVar[AbstractSelection]
     rtol: AbstractVar[Scalar]
-
-    @abc.abstractmethod
-    def group(
-        self, part: Crossbar, group: Any, target: Cells, acceptance: Cells, key: PRNGKeyArray
-    ) -> tuple[Crossbar, Log]:
-        """The circuit of a group after programming of its cells."""
 
     def require(self, crossbar: Crossbar, target: PerCell) -> None:
         self.select.require(crossbar)
@@ -93,6 +87,45 @@ class AbstractGroupProgramming(AbstractProgramming):
                 )
         _require_range(self, crossbar, target)
 
+    @staticmethod
+    @abc.abstractmethod
+    def in_order(group: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The group and the number of pulses, that which changes last first."""
+
+    def table(self, done: Programmed) -> np.ndarray:
+        """The pulses of one array in the order in which an instrument has to play them: a
+        structured array with the fields `step`, `row`, `col` (from 0), `v`, `v_gate` [V], `width`
+        and `edge` [s]. Pulses of one `step` are given at once; a read comes between steps. Without
+        gates `v_gate` is NaN."""
+        v, v_gate = np.asarray(done.v, float), np.asarray(done.v_gate, float)
+        if v.ndim != 3:
+            raise ValueError(f"done.v has shape {v.shape}: pass one array of a batch.")
+        rows, cols, most = v.shape
+        size = self.select.size((rows, cols))
+        row, col, number = np.nonzero(np.isfinite(v))
+        volts = v[row, col, number]
+        sets = np.sign(float(self.set.v.start)) == np.sign(volts)
+        steps = np.stack([*self.in_order((row * cols + col) // size, number), ~sets], axis=1)
+        _, step = np.unique(steps, axis=0, return_inverse=True)
+        table = np.zeros(len(volts), TABLE)
+        of = lambda name: [float(getattr(p, name)) for p in (self.set, self.reset)]
+        columns = {"step": step.ravel(), "row": row, "col": col, "v": volts}
+        columns["v_gate"] = v_gate[row, col, number]
+        columns |= {name: np.where(sets, *of(name)) for name in ("width", "edge")}
+        for name, x in columns.items():
+            table[name] = x
+        return table[np.argsort(table["step"], kind="stable")]
+
+
+class AbstractGroupProgramming(AbstractPulseProgramming):
+    """A method that ends with one group of cells before it begins with the next."""
+
+    @abc.abstractmethod
+    def group(
+        self, part: Crossbar, group: Any, target: Cells, acceptance: Cells, key: PRNGKeyArray
+    ) -> tuple[Crossbar, Log]:
+        """The circuit of a group after programming of its cells."""
+
     def written(self, crossbar: Crossbar, target: PerCell, key: PRNGKeyArray) -> Programmed:
         rows, cols = crossbar.shape
         given = target, jnp.broadcast_to(self.acceptance, (rows, cols))
@@ -110,37 +143,16 @@ class AbstractGroupProgramming(AbstractProgramming):
             log.status,
         )
 
-    def table(self, done: Programmed) -> np.ndarray:
-        """The pulses of one array in the order in which an instrument has to play them: a
-        structured array with the fields `step`, `row`, `col` (from 0), `v`, `v_gate` [V], `width`
-        and `edge` [s]. Pulses of one `step` are given at once; a read comes between steps. Without
-        gates `v_gate` is NaN."""
-        v, v_gate = np.asarray(done.v, float), np.asarray(done.v_gate, float)
-        if v.ndim != 3:
-            raise ValueError(f"done.v has shape {v.shape}: pass one array of a batch.")
-        rows, cols, most = v.shape
-        size = self.select.size((rows, cols))
-        row, col, number = np.nonzero(np.isfinite(v))
-        volts = v[row, col, number]
-        sets = np.sign(float(self.set.v.start)) == np.sign(volts)
-        # group by group, pulse by pulse, sets before resets
-        steps = np.stack([(row * cols + col) // size, number, ~sets], axis=1)
-        _, step = np.unique(steps, axis=0, return_inverse=True)
-        table = np.zeros(len(volts), TABLE)
-        of = lambda name: [float(getattr(p, name)) for p in (self.set, self.reset)]
-        columns = {"step": step.ravel(), "row": row, "col": col, "v": volts}
-        columns["v_gate"] = v_gate[row, col, number]
-        columns |= {name: np.where(sets, *of(name)) for name in ("width", "edge")}
-        for name, x in columns.items():
-            table[name] = x
-        return table[np.argsort(table["step"], kind="stable")]
+    @staticmethod
+    def in_order(group: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return group, number
 
 
 def by_groups(
     method: Any,
     crossbar: Crossbar,
     write: Callable[..., tuple[Crossbar, Log]],
-    given: PyTree[PerCell],
+    given: tuple[Array, ...],
     key: PRNGKeyArray,
 ) -> tuple[Crossbar, Log, PerCell]:
     """The array after `write(part, group, *given, key)` of each group, what the pulses did as
@@ -244,6 +256,12 @@ def _pulse(
     bias = BiasWaveform(wave(top.v_row, rest.v_row), wave(top.v_col, rest.v_col), gate)
     ts = jnp.stack([0 * edge, width + edge])
     return simulate(part, bias, ts, rtol=method.rtol, max_steps=STEPS)
+
+
+def require_read_voltage(v_read: Scalar) -> None:
+    """Raises `ValueError` for a read voltage that shows no conductance."""
+    if not everywhere(lambda v: (v != 0) & np.isfinite(v), v_read):
+        raise ValueError(f"v_read is {v_read} V; a read needs a voltage other than 0.")
 
 
 def conductance_of(method: Any, cell: AbstractCell) -> PerCell:

@@ -69,3 +69,17 @@ class Pulses(eqx.Module):
             raise ValueError(
                 f"width is {self.width} s, but edges take {self.edge} s: a pulse must be longer."
             )
+
+    def between(self, share: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Voltages [V] at shares of the range, from `start` at 0 to `stop` at 1."""
+        assert self.v.stop is not None
+        return self.v.start + share * (self.v.stop - self.v.start)
+
+
+def require_range(pulses: Pulses, name: str) -> None:
+    """Raises `ValueError` for pulses without a strongest one."""
+    if pulses.v.stop is None:
+        raise ValueError(
+            f"{name}.v has no stop: pass xb.Staircase(start, stop=...), whose ends are the weakest"
+            " and the strongest pulse."
+        )

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -19,7 +18,14 @@ from .._types import (
 )
 from ..cells import states_of
 from ..crossbar import Crossbar
-from .groups import AbstractGroupProgramming, Log, pulsed, verified, with_group
+from .groups import (
+    AbstractGroupProgramming,
+    Log,
+    pulsed,
+    require_read_voltage,
+    verified,
+    with_group,
+)
 from .pulses import Pulses
 from .selection import AbstractSelection, Cells, SelectRows
 
@@ -68,8 +74,7 @@ class WriteVerify(AbstractGroupProgramming):
     def __check_init__(self):
         require_positive(self.acceptance, "acceptance", "S")
         require_positive(self.rtol, "rtol", "")
-        if not everywhere(lambda v: (v != 0) & np.isfinite(v), self.v_read):
-            raise ValueError(f"v_read is {self.v_read} V; a read needs a voltage other than 0.")
+        require_read_voltage(self.v_read)
         require_nonnegative(self.read_noise, "read_noise", "S", open_allowed=False)
         require_nonnegative(self.v_spread, "v_spread", "V", open_allowed=False)
         if self.most < 1:

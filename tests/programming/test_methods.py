@@ -1,0 +1,113 @@
+"""Open-loop programming and programming by gradient descent, and the table of their pulses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xbarjax as xb
+
+SHAPE = (3, 4)
+KEY = jax.random.key(3)
+
+
+def gated(r: float = 2.0) -> xb.Crossbar:
+    w = jnp.asarray(np.random.default_rng(0).uniform(1.0, 2.5, SHAPE) * 1e-9)
+    rates = {"k_on": -3e-3, "k_off": 3e-3, "v_on": -0.4, "v_off": 0.4}
+    device = xb.VTEAM(w, 5e3, 2e5, alpha_on=3.0, alpha_off=3.0, **rates)
+    cell = xb.Series(xb.Mosfet(2e-3, 0.4, 0.0), device)
+    return xb.Crossbar(cell, xb.Wires(r, r), xb.Drive(25.0 * r))
+
+
+def pulses(sign: float) -> xb.Pulses:
+    stairs = xb.Staircase(sign * 0.45, sign * 0.05, sign * 2.0)
+    return xb.Pulses(stairs, 1e-7, 1e-8, v_gate=2.0 if sign < 0 else 3.0)
+
+
+COMMON: dict[str, Any] = {"set": pulses(-1), "reset": pulses(1), "v_read": 0.2, "v_gate_read": 3.0}
+TARGET = jnp.asarray(np.random.default_rng(1).uniform(1e-5, 9e-5, SHAPE))
+
+
+def product_error(method: xb.GradientProgramming, crossbar: xb.Crossbar) -> float:
+    x = 0.2 * np.random.default_rng(2).choice([-1.0, 1.0], (40, SHAPE[0]))
+    of = jax.jit(jax.vmap(lambda x: method.product(crossbar, x).i_out))
+    want = x @ np.asarray(TARGET)
+    return float(np.linalg.norm(of(jnp.asarray(x)) - want) / np.linalg.norm(want))
+
+
+def test_one_pulse_of_an_exact_model_brings_every_cell_to_its_target() -> None:
+    """Also cells whose voltages depend on what their neighbours take. A model without wires
+    misses."""
+    method = xb.OpenLoop(**COMMON, acceptance=5e-7, model=gated())
+    done = xb.program(gated(), TARGET, method, key=KEY)
+    assert done.good.all() and int(done.status) == 0
+    assert np.abs(np.asarray(done.g - TARGET)).max() < 5e-7
+    np.testing.assert_array_equal(done.pulses, 1)
+    blind = xb.OpenLoop(**COMMON, acceptance=5e-7, model=gated(0.0))
+    missed = xb.program(gated(), TARGET, blind, key=KEY)
+    assert missed.good.mean() < 0.2 and int(missed.status) == 0
+    # the wires take voltage: all pulses do too little
+    way = np.where(np.asarray(missed.sets) > 0, 1, -1)
+    assert (way * np.asarray(missed.g - TARGET) < 0).mean() > 0.8
+
+
+def test_pulses_down_the_gradient_make_products_right_as_currents_of_all_rows_flow() -> None:
+    method = xb.GradientProgramming(**COMMON, acceptance=4e-6, least=1e-6, steps=40, inputs=64)
+    done = xb.program(gated(), TARGET, method, key=KEY)
+    assert int(done.status) == 0 and done.v.shape == (*SHAPE, 40)
+    assert product_error(method, done.crossbar) < 0.02 < product_error(method, gated())
+    np.testing.assert_array_equal(np.isfinite(np.asarray(done.v)).sum(-1), done.pulses)
+    # step by step, row by row, sets before resets
+    table = method.table(done)
+    assert len(table) == int(done.pulses.sum())
+    assert (np.diff(table["step"]) >= 0).all() and table["step"][-1] < 40 * SHAPE[0] * 2
+    for pulse in table[:: len(table) // 7]:
+        assert pulse["v"] in np.asarray(done.v)[pulse["row"], pulse["col"]]
+        assert pulse["v_gate"] == (2.0 if pulse["v"] < 0 else 3.0)
+    at_once = table[table["step"] == table["step"][0]]
+    assert len(set(at_once["row"])) == 1 and len(set(np.sign(at_once["v"]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: xb.OpenLoop(**(COMMON | {"set": xb.Pulses(-0.5, 1e-7, 1e-8)}), acceptance=1e-6),
+            "set.v has no stop",
+        ),
+        (
+            lambda: xb.program(
+                gated(),
+                TARGET,
+                xb.OpenLoop(**COMMON, acceptance=1e-6, model=xb.Crossbar(xb.Ohmic(TARGET))),
+                key=KEY,
+            ),
+            "model has (3, 4) cells of Ohmic; pass a Crossbar of (3, 4) cells with memory",
+        ),
+        (
+            lambda: xb.GradientProgramming(**COMMON, acceptance=1e-6, least=0.0),
+            "least is 0 S; it must be positive",
+        ),
+        (
+            lambda: xb.GradientProgramming(**COMMON, acceptance=1e-6, least=1e-6, inputs=0),
+            "inputs is 0; it must be at least 1",
+        ),
+        (
+            lambda: xb.program(
+                xb.Crossbar(gated().cell, xb.Wires(1.0, 1.0, parallel=True)),
+                TARGET,
+                xb.GradientProgramming(**COMMON, acceptance=1e-6, least=1e-6),
+                key=KEY,
+            ),
+            "crossbar.wires.parallel is True: inputs would run along the bit lines",
+        ),
+    ],
+)
+def test_bad_input_gets_a_sentence(make: Any, said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert said in str(caught.value)
