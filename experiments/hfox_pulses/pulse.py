@@ -110,6 +110,7 @@ def rate(one: OneT1R, x: Array, v_gate: Array, v_bit: Array, v_source: Array) ->
     cell = one.cell(x, v_gate)
     between = cell.v_inner(row, col)
     device, at = (cell.first, (row, between)) if one.sets > 0 else (cell.second, (between, col))
+    assert isinstance(device, xb.cells.AbstractMemoryCell)
     return device.rate(*at)[0]
 
 

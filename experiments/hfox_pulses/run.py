@@ -17,6 +17,7 @@ trained on all training cells.
 FINDINGS
 
     python -m experiments.hfox_pulses.run                 # fit, predict, write the results
+    python -m experiments.hfox_pulses.run --stored        # predict and draw with stored parameters
     python -m experiments.hfox_pulses.run --data FOLDER   # predict all cells of other sweeps
 """
 
@@ -41,7 +42,7 @@ from . import data
 from .data import Pulses
 from .models import MODELS, Fitted, Model, fit, log_after, one, question
 from .pulse import resistance, state, state_after
-from .table import EMPIRICAL, at_equal_conditions, of_two_reads, shared_by_cell
+from .table import EMPIRICAL, at_equal_conditions, of_equal_cells, of_two_reads, shared_by_cell
 
 HERE = Path(__file__).parent
 STRIDE = 8  # of the training cells that models are fitted to
@@ -123,6 +124,7 @@ def evaluate(predicted: dict, held_out: Sweeps) -> dict:
     report["unexplained"] = {
         name: {
             "at_equal_conditions": at_equal_conditions(p),
+            "equal_cells": of_equal_cells(p),
             "two_reads": of_two_reads(p),
         }
         for name, p in held_out.items()
@@ -180,7 +182,7 @@ def show(check: dict, console: Console) -> None:
         cells = (f"{x['rms']:.3f} ({x['rms_decades']:.3f})" for x in of.values())
         table.add_row(kind, *cells)
     table.add_section()
-    for what in ("at_equal_conditions", "two_reads"):
+    for what in ("at_equal_conditions", "equal_cells", "two_reads"):
         row = (f"{x[what]:.3f}" for x in check["unexplained"].values())
         table.add_row(what.replace("_", " "), *row)
     console.print(table)
@@ -235,7 +237,7 @@ def draw(held_out: Sweeps, predicted: dict, name: str, report: dict) -> Figure:
     for sweep, marker, fill in (("set", "o", "k"), ("reset", "s", "w")):
         x = [row[sweep]["rms"] for row in rows.values()]
         right.plot(x, range(len(rows)), marker, color="k", mfc=fill, ms=5, label=sweep.upper())
-        for what, style in (("at_equal_conditions", "--"), ("two_reads", ":")):
+        for what, style in (("equal_cells", "--"), ("two_reads", ":")):
             label = what.replace("_", " ") if sweep == "set" else None
             right.axvline(report["unexplained"][sweep][what], color="0.5", ls=style, label=label)
     right.set_yticks(range(len(rows)), list(rows), fontsize=8)
@@ -249,9 +251,12 @@ def draw(held_out: Sweeps, predicted: dict, name: str, report: dict) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--data", type=Path, help="evaluate the stored parameters on all cells of other sweeps"
+        "--stored", action="store_true", help="predict with the parameters of result.json, no fit"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="predict all cells of other sweeps with stored parameters"
     )
     parser.add_argument("--out", type=Path, help="with --data: a .json file for its numbers")
     arguments = parser.parse_args()
@@ -260,11 +265,13 @@ def main() -> None:
     halves = {name: data.split(p) for name, p in load(measured(data.FOLDER)).items()}
     training = {name: half[0] for name, half in halves.items()}
     held_out = {name: half[1] for name, half in halves.items()}
+    if arguments.data:
+        held_out = load(arguments.data)
     with Progress(console=console) as progress:
         bar = progress.add_task("reading", total=None)
         on_step = lambda what: progress.update(bar, description=what)
-        if arguments.data:
-            result, held_out = json.loads((HERE / "result.json").read_text()), load(arguments.data)
+        if arguments.data or arguments.stored:
+            result = json.loads((HERE / "result.json").read_text())
         else:
             result = train(training, MODELS, on_step)
         predicted = predictions(training, held_out, result, on_step)
@@ -275,13 +282,13 @@ def main() -> None:
             on_step("check by circuits")
             model = next(m for m in MODELS if m.name == result["best"])
             result["check"] = check(fitted(model, result), held_out)
-            figure = draw(held_out, predicted, result["best"], report)
     show(report, console)
     if arguments.data:
         if arguments.out:
             write_json(arguments.out, report)
         return
     console.print(f"best model: {result['best']}; against circuits: {result['check']}")
+    figure = draw(held_out, predicted, result["best"], report)
     console.print(keep(HERE, result, figure, start))
 
 

@@ -7,8 +7,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from .data import Pulses
 
+NEAR = 0.1  # of ln R
 Predictor = Callable[[Pulses], np.ndarray]  # of logarithms of resistances [ohm] after pulses
-GATES = 3  # word-line voltages of one bin
+GATES, WIDTHS, RESISTANCES = 5, 3, 10  # word-line voltages and widths of a bin; number of bins
 
 
 def log_after(p: Pulses) -> np.ndarray:
@@ -26,27 +27,25 @@ def overall_mean(training: Pulses) -> Predictor:
 
 
 def bins(training: Pulses) -> Predictor:
-    """Means over bins of voltage, word-line voltage, width, and resistance before (below and above
-    the median). A bin without training cells has the mean over all widths and resistances."""
-    middle = np.median(training.r_before)
-    gates = np.unique(training.v_gate)
-    coarse = lambda p: [(v, np.searchsorted(gates, g) // GATES) for v, g in zip(p.v, p.v_gate)]
-    fine = lambda p: [(*key, w, r > middle) for key, w, r in zip(coarse(p), p.width, p.r_before)]
+    """Means over bins of voltage, word-line voltage, width, and resistance before. A bin without
+    training cells has the mean over all widths and resistances."""
+    ends = np.quantile(training.r_before, np.linspace(0, 1, RESISTANCES + 1)[1:-1])
+    voltages, gates, widths = map(np.unique, (training.v, training.v_gate, training.width))
 
-    def means(keys: list) -> dict:
-        _, which = np.unique(np.array(keys, dtype=float), axis=0, return_inverse=True)
+    def keys(p: Pulses) -> np.ndarray:
+        near = lambda x, values, together: np.searchsorted(values * (1 - 1e-9), x) // together
+        columns = near(p.v, voltages, 1), near(p.v_gate, gates, GATES)
+        columns += near(p.width, widths, WIDTHS), np.searchsorted(ends, p.r_before)
+        return np.stack(columns, axis=1)
+
+    def means(keys: np.ndarray) -> dict:
+        found, which = np.unique(keys, axis=0, return_inverse=True)
         which = which.ravel()
         mean = np.bincount(which, log_after(training)) / np.bincount(which)
-        return dict(zip(keys, mean[which]))
+        return {tuple(key): x for key, x in zip(found, mean)}
 
-    of_coarse, of_fine, rest = means(coarse(training)), means(fine(training)), overall_mean
-
-    def predict(p: Pulses) -> np.ndarray:
-        whole = rest(training)(p)
-        keys = zip(fine(p), coarse(p), whole)
-        return np.array([of_fine.get(f, of_coarse.get(c, mean)) for f, c, mean in keys])
-
-    return predict
+    fine, coarse = means(keys(training)), means(keys(training)[:, :2])
+    return lambda p: np.array([fine.get(tuple(k), coarse[tuple(k[:2])]) for k in keys(p)])
 
 
 def trees(training: Pulses) -> Predictor:
@@ -66,14 +65,30 @@ EMPIRICAL = {
 }
 
 
+def _conditions(p: Pulses) -> np.ndarray:
+    """Number of each pulse's width and voltages."""
+    conditions = np.stack([p.width, p.v_gate, p.v], axis=1)
+    return np.unique(conditions, axis=0, return_inverse=True)[1].ravel()
+
+
 def at_equal_conditions(p: Pulses) -> float:
     """Standard deviation of ln R after pulses of equal width and voltages."""
-    conditions = np.stack([p.width, p.v_gate, p.v], axis=1)
-    _, which, count = np.unique(conditions, axis=0, return_inverse=True, return_counts=True)
-    which = which.ravel()
-    mean = np.bincount(which, log_after(p)) / count
-    left = np.sum((log_after(p) - mean[which]) ** 2)
-    return float(np.sqrt(left / np.sum(count - 1)))
+    which = _conditions(p)
+    count = np.bincount(which)
+    left = log_after(p) - (np.bincount(which, log_after(p)) / count)[which]
+    return float(np.sqrt(np.sum(left**2) / np.sum(count - 1)))
+
+
+def of_equal_cells(p: Pulses) -> float:
+    """Standard deviation of ln R after pulses of equal width and voltages from resistances that
+    differ by less than `NEAR`: from differences of pairs, each voltage with its share of pulses.
+    This is what no function of these quantities explains."""
+    order = np.lexsort((p.r_before, _conditions(p)))
+    p, which = p.part(order), _conditions(p)[order]
+    near = (np.diff(which) == 0) & (np.diff(np.log(p.r_before)) < NEAR)
+    square = np.diff(log_after(p)) ** 2 / 2
+    mean = [square[near & (p.v[1:] == v)].mean() * np.mean(p.v == v) for v in np.unique(p.v)]
+    return float(np.sqrt(sum(mean)))
 
 
 def of_two_reads(p: Pulses) -> float:
@@ -85,7 +100,7 @@ def of_two_reads(p: Pulses) -> float:
 
 def shared_by_cell(left: dict[str, np.ndarray], at: dict[str, Pulses]) -> dict[str, float]:
     """Correlations of residuals, each divided by the rms at its voltage: those of one cell in both
-    sweeps, and those of neighbours, two addresses apart, in one sweep."""
+    sweeps, and those of cells next to each other in order of address, in one sweep."""
 
     def scaled(name: str) -> np.ndarray:
         p, x = at[name], left[name]
@@ -94,10 +109,7 @@ def shared_by_cell(left: dict[str, np.ndarray], at: dict[str, Pulses]) -> dict[s
 
     units = {name: scaled(name) for name in left}
     first, second = left
-    both, k, j = np.intersect1d(at[first].address, at[second].address, return_indices=True)
-    found = {"cells in both sweeps": len(both)}
-    found["of one cell in both sweeps"] = np.corrcoef(units[first][k], units[second][j])[0, 1]
-    for name, unit in units.items():
-        near = np.flatnonzero(np.diff(at[name].address) == 2)
-        found[f"of neighbours, {name}"] = np.corrcoef(unit[near], unit[near + 1])[0, 1]
-    return found
+    _, k, j = np.intersect1d(at[first].address, at[second].address, return_indices=True)
+    both = np.corrcoef(units[first][k], units[second][j])[0, 1]
+    next_to = {f"{s}, of neighbours": np.corrcoef(u[1:], u[:-1])[0, 1] for s, u in units.items()}
+    return {"of a cell in both sweeps": both, "cells in both sweeps": len(k)} | next_to

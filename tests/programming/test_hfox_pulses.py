@@ -67,7 +67,7 @@ def by_radau(law: Callable, sets: int, x: float, write: np.ndarray, ends: tuple)
         device = lambda m: law(x[0], sets * (v_bit - m))
         kirchhoff = lambda m: sets * device(m)[0] - transistor(m, v_source, v_gate)
         low, high = sorted((v_bit, v_source))
-        return [device(brentq(kirchhoff, low, high, xtol=1e-15, rtol=1e-14))[1]]
+        return [device(brentq(kirchhoff, low, high, xtol=1e-15))[1]]
 
     end = solve_ivp(rate, (0, width), [x], method="Radau", rtol=1e-8, atol=1e-8 * (ends[1] - x))
     assert end.success
