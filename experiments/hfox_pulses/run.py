@@ -20,22 +20,23 @@ Findings on the held-out cells (result.json), rms errors of ln R:
   Yakopcic and StanfordPKU follow it to 0.35 to 0.37, boosted trees to 0.31; "stays as it was" is
   off by 1.88. Cells with equal pulses and resistances before differ by 0.29: a model without
   parameters of its own for each cell has little left to explain.
-- RESET: almost all pulses do nothing, and "stays as it was" is off by 0.10, the models by 0.09,
-  trees by 0.08. From 2.5 V on a part of the cells jumps to two to five times its resistance; models
-  that move all cells alike predict their mean at best. Cells with equal pulses differ by 0.08.
+- RESET: almost all pulses do nothing. "Stays as it was" is off by 0.096, all models but
+  LinearIonDrift by 0.090 to 0.095, trees by 0.078. From 2.5 V on a part of the cells jumps to two
+  to five times its resistance; models that move all cells alike predict their mean at best. Cells
+  with equal pulses and resistances before differ by 0.080.
 - Two reads of one cell differ by 0.31 at high and 0.026 at low resistances, so that much of the
   spread after weak pulses is that of reads. One pulse per cell and sweep cannot tell differences
   between cells from those between pulses; but residuals of a cell in both sweeps, and of
   neighbours, are next to uncorrelated.
 - The fitted transistors are not those of a data sheet. At a given word line the resistance after a
   SET falls further with the bit-line voltage, which a large channel-length modulation gives.
-  StanfordPKU, with one rate for both directions, weakens a RESET by a large body effect instead. The
-  parameters hold for these pulses, in this cell; they are no preset.
+  StanfordPKU, with one rate for both directions, weakens a RESET by a large body effect instead.
+  The parameters hold for these pulses, in this cell; they are no preset.
 - LinearIonDrift has no threshold, and fails. JartVCM is left out for its cost: its current is a
   search of its own at each of the many points that a prediction needs.
 
 Against `xb.simulate` of 32 cells with the parameters of VTEAM, pulse.py differs by 1.1e-4 of R at
-most (`check`).
+most (`check`); more than half of these pulses move nothing.
 
     python -m experiments.hfox_pulses.run                 # fit, predict, write the results
     python -m experiments.hfox_pulses.run --stored        # predict and draw with stored parameters
