@@ -76,7 +76,9 @@ def test_pulses_down_the_gradient_make_products_right_as_currents_of_all_rows_fl
     ("make", "said"),
     [
         (
-            lambda: xb.OpenLoop(**(COMMON | {"set": xb.Pulses(-0.5, 1e-7, 1e-8)}), acceptance=1e-6),
+            lambda: xb.OpenLoop(
+                xb.Pulses(-0.5, 1e-7, 1e-8), pulses(1), acceptance=1e-6, v_read=0.2
+            ),
             "set.v has no stop",
         ),
         (
