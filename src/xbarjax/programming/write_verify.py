@@ -34,8 +34,10 @@ class WriteVerify(AbstractGroupProgramming):
     """Write-verify: each cell is read and, while it is outside the acceptance window, gets one more
     pulse towards its target.
 
-    Pulses of one polarity follow their staircase, which starts anew when the polarity changes. A
-    cell that a verify has accepted gets no more pulses. (W. Wan et al., Nature 608, 504 (2022),
+    Pulses of one polarity follow their staircase, which starts anew when the polarity changes. The
+    cells of a group share wires, so that pulses of one move the reading of others: a cell that has
+    left its window again gets the pulse that it got last. A group ends when a verify finds all of
+    its cells in their windows. (W. Wan et al., Nature 608, 504 (2022),
     doi:10.1038/s41586-022-04992-8, write RRAM cells in this way.)
 
     **Arguments:**
@@ -97,10 +99,11 @@ class WriteVerify(AbstractGroupProgramming):
             clean, status = verified(self, now, group)
             clean, log = clean.astype(dtype), work.log
             noisy = clean + self.read_noise * jax.random.normal(for_read, (n,), dtype)
-            good = log.good | (jnp.abs(target - noisy) <= acceptance)
+            good = jnp.abs(target - noisy) <= acceptance
             way = jnp.where(good | (work.number == self.most), 0, jnp.sign(target - noisy))
             way = way.astype(int)
-            level = jnp.where(way == work.last, work.level + 1, 0)
+            level = jnp.where(way == work.last, work.level + ~log.good, 0)
+            level = jnp.where(way == 0, work.level, level)
             v = jnp.where(way > 0, self.set.v(level), self.reset.v(level)).astype(dtype)
             seen = v + self.v_spread * jax.random.normal(for_write, (n,), dtype)
             given = pulsed(self, now, group, way, seen, level)

@@ -18,8 +18,7 @@ class Programmed(eqx.Module):
 
     - `crossbar`: the array with the states that its devices ended in.
     - `g`: conductance [S] of each cell, as the last verify of its group reads it, without noise.
-    - `good`: whether a verify accepted the cell. Cells of one group share wires: what is written
-        after that changes the drop in the wires, and so `g`, a little.
+    - `good`: whether the last verify found the cell in its window.
     - `sets`, `resets`: number of pulses of each polarity; `energy`: energy [J] that the pulses left
         in each cell.
     - `disturb`: change of the conductance [S] of the device at the read voltage by pulses after its

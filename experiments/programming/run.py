@@ -1,0 +1,293 @@
+"""Writing conductances through wires: what write-verify reaches, what its pulses do to other cells,
+and what other methods reach.
+
+    python -m experiments.programming.run [--only write_verify,batch,methods,disturb]
+
+- `write_verify`: 64 x 64 cells of a transistor and a VTEAM device, row by row, with wires of 1 ohm
+  a segment and with ideal wires, read noise of 0.2 uS, a window of +-2 uS on targets of 10 to
+  90 uS.
+- `batch`: a hundred arrays of 16 x 16 by `jax.vmap` against one.
+- `methods`: write-verify, programming by gradient descent and open-loop pulses, on 16 x 16 cells at
+  several wire resistances. Their products are read with all rows on, as in use, while a verify sees
+  one row alone.
+- `disturb`: passive arrays, cell by cell by V/2 and V/3: change of cells by pulses of others, over
+  the sharpness of the threshold (the exponent of VTEAM), at the same mean rate at the programming
+  voltage.
+
+Pulses were chosen on an array of 8 x 8 with another seed.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+
+import xbarjax as xb
+from xbarjax import schemes
+
+from ..common import keep
+
+HERE = Path(__file__).parent
+NOISE, WINDOW = 2e-7, 2e-6  # [S]
+RESISTANCES = (0.0, 1.0, 2.0, 4.0)  # [ohm]
+SHARPNESS = (1.0, 3.0, 5.0)
+V_RATE, RATE = 1.0, 0.08  # [V], [m/s]: rate of the devices of `disturb` at this voltage
+
+
+def devices(shape: tuple[int, int], key: jax.Array, **more: Any) -> xb.VTEAM:
+    w = jax.random.uniform(key, shape, minval=1e-9, maxval=2.5e-9)
+    given = {"k_on": -3e-3, "k_off": 3e-3, "v_on": -0.4, "v_off": 0.4}
+    given |= {"alpha_on": 3.0, "alpha_off": 3.0} | more
+    return xb.VTEAM(w, 5e3, 2e5, **given)
+
+
+def gated(n: int, r: float, key: jax.Array) -> xb.Crossbar:
+    cell = xb.Series(xb.Mosfet(beta=2e-3, v_t=0.4, v_gate=0.0), devices((n, n), key))
+    return xb.Crossbar(cell, xb.Wires(r, r), xb.Drive(50.0))
+
+
+def targets(n: int, key: jax.Array) -> jax.Array:
+    return jax.random.uniform(key, (n, n), minval=1e-5, maxval=9e-5)
+
+
+def staircase(sign: float, v_gate: float | None) -> xb.Pulses:
+    return xb.Pulses(xb.Staircase(sign * 0.45, sign * 0.03, sign * 2.0), 1e-7, 1e-8, v_gate)
+
+
+GATED: dict[str, Any] = {
+    "set": staircase(-1, 2.0),
+    "reset": staircase(1, 3.0),
+    "acceptance": WINDOW,
+    "v_read": 0.2,
+    "v_gate_read": 3.0,
+    "v_spread": 0.01,
+}
+VERIFY = xb.WriteVerify(**GATED, read_noise=NOISE, most=100)
+
+
+def timed(crossbar: xb.Crossbar, target: jax.Array, method: Any, key: jax.Array):
+    """The array after programming, and the seconds of the first and the second call."""
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        done = jax.block_until_ready(xb.program(crossbar, target, method, key=key))
+        seconds.append(time.perf_counter() - began)
+    return done, seconds
+
+
+def write_verify() -> dict[str, Any]:
+    found = {}
+    for name, r in (("wires", 1.0), ("ideal", 0.0)):
+        a, b, c = jax.random.split(jax.random.key(1), 3)
+        chip, target = gated(64, r, a), targets(64, b)
+        done, seconds = timed(chip, target, VERIFY, c)
+        error = np.asarray(done.g - target)
+        found[name] = {
+            "in_window": float(done.good.mean()),
+            "pulses": np.bincount(np.asarray(done.pulses).ravel(), minlength=101),
+            "pulses_mean": float(done.pulses.mean()),
+            "error_S": np.quantile(error, np.linspace(0, 1, 201)),
+            "error_std_S": float(error.std()),
+            "energy_J": float(done.energy.mean()),
+            "status": int(done.status),
+            "seconds_first": seconds[0],
+            "seconds": seconds[1],
+        }
+    return found
+
+
+def batch(count: int = 100, n: int = 16) -> dict[str, Any]:
+    keys = jax.random.split(jax.random.key(2), count)
+    chips = eqx.filter_vmap(lambda key: gated(n, 1.0, key))(keys)
+    goals = jax.vmap(lambda key: targets(n, jax.random.fold_in(key, 1)))(keys)
+    write = lambda chip, goal, key: xb.program(chip, goal, VERIFY, key=key)
+    many = eqx.filter_jit(eqx.filter_vmap(write))
+    first = lambda tree: jax.tree.map(lambda x: x[0], tree)
+    alone = eqx.filter_jit(write)
+    seconds = {}
+    for name, run, given in (
+        ("one", alone, (first(chips), goals[0], keys[0])),
+        ("batch", many, (chips, goals, keys)),
+    ):
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            done = jax.block_until_ready(run(*given))
+            times.append(time.perf_counter() - began)
+        seconds[name] = min(times[1:])
+        assert np.asarray(done.good).mean() > 0.9, "arrays were not written"
+    return {
+        "arrays": count,
+        "rows": n,
+        "seconds": seconds,
+        "ratio": seconds["batch"] / seconds["one"],
+    }
+
+
+def methods(n: int = 16) -> dict[str, Any]:
+    gradient = xb.GradientProgramming(
+        **GATED, least=2e-6, steps=60, inputs=256, read_noise=NOISE * 0.2
+    )
+    a, b, c = jax.random.split(jax.random.key(3), 3)
+    target = targets(n, b)
+    x = 0.2 * jax.random.rademacher(jax.random.key(4), (256, n), float)
+
+    @eqx.filter_jit
+    def product_error(chip):
+        got = jax.vmap(lambda x: gradient.product(chip, x).i_out)(x)
+        return jnp.linalg.norm(got - x @ target) / jnp.linalg.norm(x @ target)
+
+    rows = []
+    for r in RESISTANCES:
+        chip = gated(n, r, a)
+        every = {
+            "write_verify": VERIFY,
+            "gradient": gradient,
+            "open_loop": xb.OpenLoop(**GATED, model=chip),
+            "open_loop_blind": xb.OpenLoop(**GATED, model=gated(n, 0.0, a)),
+        }
+        for name, method in every.items():
+            done = xb.program(chip, target, method, key=c)
+            rows.append(
+                {
+                    "r_ohm": r,
+                    "method": name,
+                    "product_error": float(product_error(done.crossbar)),
+                    "pulses": float(done.pulses.mean()),
+                    "in_window": float(done.good.mean()),
+                    "energy_J": float(done.energy.mean()),
+                }
+            )
+    return {"rows": n, "cases": rows}
+
+
+def disturb(n: int = 8) -> dict[str, Any]:
+    a, b, c = jax.random.split(jax.random.key(5), 3)
+    target = targets(n, b)
+    rows = []
+    for name, scheme in (("V/2", schemes.half), ("V/3", schemes.third)):
+        for alpha in SHARPNESS:
+            k = RATE / (V_RATE / 0.4 - 1) ** alpha
+            more = {"k_on": -k, "k_off": k, "alpha_on": alpha, "alpha_off": alpha}
+            chip = xb.Crossbar(devices((n, n), a, **more), xb.Wires(1.0, 1.0), xb.Drive(50.0))
+            method = xb.WriteVerify(
+                staircase(-1, None),
+                staircase(1, None),
+                WINDOW,
+                0.2,
+                read_noise=NOISE,
+                v_spread=0.01,
+                most=100,
+                select=xb.SelectCrosspoints(scheme),
+            )
+            done = xb.program(chip, target, method, key=c)
+            change = np.asarray(done.disturb)
+            rows.append(
+                {
+                    "scheme": name,
+                    "sharpness": alpha,
+                    "disturb_rms_S": float(np.sqrt(np.mean(change**2))),
+                    "disturb_worst_S": float(np.abs(change).max()),
+                    "pulses": float(done.pulses.mean()),
+                    "largest_V": float(np.nanmax(np.abs(np.asarray(done.v)))),
+                    "in_window": float(done.good.mean()),
+                }
+            )
+    return {"rows": n, "cases": rows}
+
+
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "write_verify": write_verify,
+    "batch": batch,
+    "methods": methods,
+    "disturb": disturb,
+}
+
+
+def figure(result: dict[str, Any]) -> Figure:
+    made = Figure(figsize=(10, 6.4), layout="constrained")
+    pulses, errors, products, changes = made.subplots(2, 2).ravel()
+    styles = {"wires": ("k-", "wires of 1 ohm"), "ideal": ("k:", "ideal wires")}
+    for name, (style, label) in styles.items():
+        of = result["write_verify"][name]
+        share = 100 * np.array(of["pulses"]) / np.sum(of["pulses"])
+        pulses.plot(np.arange(len(share)), share, style, label=label)
+        levels = 100 * np.linspace(0, 1, len(of["error_S"]))
+        errors.plot(1e6 * np.array(of["error_S"]), levels, style, label=label)
+    pulses.set(xlabel="pulses of a cell", ylabel="cells [%]", title="Write-verify, 64 x 64 1T1R")
+    pulses.legend(fontsize=8)
+    errors.axvspan(-2, 2, color="0.92")
+    errors.set(
+        xlabel="error of conductance [µS]",
+        ylabel="cells below [%]",
+        title="What it leaves",
+        xlim=(-6, 6),
+    )
+    marks = {
+        "write_verify": ("ko-", "write-verify"),
+        "gradient": ("ks--", "gradient descent on products"),
+        "open_loop": ("^-", "one pulse, wires known"),
+        "open_loop_blind": ("v--", "one pulse, wires ignored"),
+    }
+    for name, (mark, label) in marks.items():
+        of = [x for x in result["methods"]["cases"] if x["method"] == name]
+        more = {} if mark.startswith("k") else {"color": "0.5"}
+        error = [100 * x["product_error"] for x in of]
+        products.semilogy([x["r_ohm"] for x in of], error, mark, label=label, **more)
+    products.set(
+        xlabel="wire resistance [ohm per segment]",
+        ylabel="error of products [%]",
+        title="16 x 16, products with all rows on",
+    )
+    products.legend(fontsize=8)
+    for scheme, mark in (("V/2", "ko-"), ("V/3", "ks--")):
+        of = [x for x in result["disturb"]["cases"] if x["scheme"] == scheme]
+        changes.semilogy(
+            [x["sharpness"] for x in of], [1e6 * x["disturb_rms_S"] for x in of], mark, label=scheme
+        )
+    changes.axhline(2, color="0.6", lw=0.8)
+    changes.text(1.05, 2.1, "window", fontsize=8, color="0.4")
+    n = result["disturb"]["rows"]
+    changes.set(
+        xlabel="exponent of the threshold",
+        ylabel="rms disturb [µS]",
+        title=f"Passive {n} x {n}, cell by cell",
+    )
+    changes.legend(fontsize=8)
+    return made
+
+
+def main(
+    only: Annotated[str, typer.Option(help="Parts to run, by commas; the others stay.")] = "",
+) -> None:
+    """Writes result.json and the figure."""
+    began, console = time.perf_counter(), Console()
+    jax.config.update("jax_enable_x64", True)
+    stored = HERE / "result.json"
+    result = json.loads(stored.read_text()) if only and stored.exists() else {}
+    for name in only.split(",") if only else PARTS:
+        at = time.perf_counter()
+        result[name] = PARTS[name]()
+        console.print(f"{name}: {time.perf_counter() - at:.0f} s")
+        shown = {k: v for k, v in result[name].items() if k not in ("wires", "ideal")}
+        console.print(shown)
+    result = json.loads(json.dumps(result, default=lambda x: np.asarray(x).tolist()))
+    for name in ("machine", "seconds"):
+        result.pop(name, None)
+    if set(PARTS) <= set(result):
+        console.print(keep(HERE, result, figure(result), began))
+    else:
+        raise SystemExit(f"missing parts: {sorted(set(PARTS) - set(result))}; run without --only.")
+
+
+if __name__ == "__main__":
+    typer.run(main)
