@@ -3,8 +3,8 @@
     python -m experiments.in_situ.choose
 
 Networks with dead devices and ideal wires are trained from a seed of their own with every rate and
-judged on the last 10,000 images of the training set. `run.RATES` has
-the smallest rates within 0.1 points of the best.
+judged on the last 10,000 images of the training set. `run.RATES` has the smallest rates within 0.1
+points of the best.
 """
 
 import time
@@ -15,7 +15,7 @@ from rich.console import Console
 from ..common import machine, write_json
 from .learning import METHODS, in_software, train
 from .network import accuracy, images
-from .run import BATCH, SAMPLES
+from .run import BATCH, CHIPS, SAMPLES
 
 SEED = 100
 TRIED = (0.3, 0.6, 1.0, 1.5, 2.0, 3.0)
@@ -24,7 +24,7 @@ FEW = (0.6, 1.5, 3.0)  # for parallel updates, which take longest
 
 def main() -> None:
     console, began, found = Console(), time.perf_counter(), {}
-    cases = [("64-54-10", name) for name in ("software", *METHODS)]
+    cases = [("64-54-10", name) for name in ("software", *CHIPS)]
     cases += [("196-128-10", name) for name in ("software", "accumulated")]
     for size, name in cases:
         data, of_size = images(size), (SAMPLES[size], BATCH[size])

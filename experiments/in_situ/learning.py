@@ -23,11 +23,13 @@ ECRAM = in_situ.PerPulse(1e-15)
 
 
 class Method(eqx.Module):
-    """How a chip learns: its devices, how it writes, and what a pulse takes."""
+    """How a chip learns: its devices, how it writes, what a pulse takes, and whether it is told the
+    exact gradient, which no chip can form."""
 
     devices: str = eqx.field(static=True)
     write: str = eqx.field(static=True)
     energy: in_situ.AbstractPulseEnergy
+    exact: bool = eqx.field(static=True, default=False)
 
 
 METHODS = {
@@ -35,6 +37,7 @@ METHODS = {
     "row by row": Method("linear", "row by row", RRAM),
     "accumulated": Method("gradual", "accumulated", RRAM),
     "open loop": Method("ecram", "row by row", ECRAM),
+    "exact": Method("linear", "row by row", RRAM, exact=True),
 }
 
 
@@ -105,7 +108,8 @@ def update(
             made.append(_one_by_one(method, chip, layer, rows, delta, step, keys[layer]))
         wanted = [-of_g * s for s in by_conductances(in_situ.local(seen), x, y)]
     else:
-        wanted = [-of_g * s for s in by_conductances(in_situ.local(seen), x, y)]
+        shown = seen if method.exact else in_situ.local(seen)
+        wanted = [-of_g * s for s in by_conductances(shown, x, y)]
         made = []
         for d, r, change, rest, own in zip(chip.devices, chip.responses, wanted, chip.rest, keys):
             if method.write == "accumulated":
@@ -117,7 +121,6 @@ def update(
             made.append(one)
     given = [(m.up - m.down).astype(jnp.float32) * step for m in made]
     moved = [m.devices.hidden - d.hidden for m, d in zip(made, chip.devices)]
-    rest = [m.rest if m.rest is not None else r for m, r in zip(made, chip.rest)]
     total = lambda parts: sum(jnp.sum(p.astype(jnp.float32)) for p in parts)
     cost = {
         "up": total(m.up for m in made),
@@ -127,7 +130,9 @@ def update(
         # layers and tiles are written at the same time
         "slots": jnp.max(jnp.stack([jnp.max(m.slots) for m in made])).astype(jnp.float32),
     }
-    after = dataclasses.replace(chip, devices=[m.devices for m in made], rest=rest)
+    after = dataclasses.replace(
+        chip, devices=[m.devices for m in made], rest=[m.rest for m in made]
+    )
     return after, cost, (wanted, given, moved)
 
 
@@ -145,8 +150,9 @@ def _one_by_one(method, chip, layer, rows, delta, step, key) -> in_situ.Update:
     after, given = lax.scan(give, begun, (rows, delta, jax.random.split(key, len(rows))))
     given = jax.tree.map(lambda x: jnp.sum(x, axis=0), given)
     back = lambda x: x[None, None, None]
-    parts = [back(x) for x in given[:-1]]
-    return in_situ.Update(jax.tree.map(back, after), *parts, given[-1])
+    up, down, half, energy = map(back, given[:-1])
+    devices, slots = jax.tree.map(back, after), given[-1]
+    return in_situ.Update(devices, up, down, half, energy, slots, chip.rest[layer])
 
 
 @eqx.filter_jit
@@ -159,17 +165,19 @@ def _train(method: Method, net: Network, chip: Chip, x, y, rate, step, key, watc
         if not watch:
             return after, (cost, None)
         exact = by_conductances(holding(net, chip.devices), x, y)
-        return after, (cost, (angles(exact, *did, chip.alive), (exact, *did)))
+        wanted, given, moved = did
+        return after, (cost, (angles(exact, wanted, given, moved, chip.alive), (exact, *did)))
 
     keys = jax.random.split(key, len(rate))
+    seen: Any
     after, (cost, seen) = lax.scan(one, chip, (x, y, rate, keys))
     cost = jax.tree.map(jnp.sum, cost)
     if not watch:
         return after, cost, None
     single, did = seen
-    exact, *did = jax.tree.map(lambda x: jnp.sum(x, axis=0), did)
+    exact, wanted, given, moved = jax.tree.map(lambda x: jnp.sum(x, axis=0), did)
     alone = jax.tree.map(jnp.mean, single)
-    return after, cost, {"one": alone, "sum": angles(exact, *did, chip.alive)}
+    return after, cost, {"one": alone, "sum": angles(exact, wanted, given, moved, chip.alive)}
 
 
 def angles(exact, wanted, given, moved, alive) -> dict[str, jax.Array]:

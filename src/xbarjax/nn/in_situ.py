@@ -104,7 +104,7 @@ class Update(eqx.Module):
     - `half`: pulses of the row or the column alone.
     - `energy`: [J], 0 if no `energy` was given.
     - `slots`: time of the update, in pulses, per array.
-    - `rest`: desired change [S] that is kept for later updates, for `accumulated` alone.
+    - `rest`: desired change [S] that `accumulated` keeps for later updates, else 0.
     """
 
     devices: Pulsed
@@ -113,7 +113,7 @@ class Update(eqx.Module):
     half: Int[Array, "..."]
     energy: Float[Array, "..."]
     slots: Int[Array, "..."]
-    rest: Float[Array, "..."] | None = None
+    rest: Float[Array, "..."]
 
 
 def parallel(
@@ -280,7 +280,7 @@ def _given(response, devices, pulses, key, half, slots, energy) -> Update:
     g = (devices.hidden + after.hidden) / 2
     spent = jnp.zeros_like(g) if energy is None else energy.of(g, jnp.abs(pulses), half)
     up, down = jnp.maximum(pulses, 0), jnp.maximum(-pulses, 0)
-    return Update(after, up, down, half, spent, slots)
+    return Update(after, up, down, half, spent, slots, jnp.zeros_like(g))
 
 
 def _shape(devices: Any) -> tuple[int, ...]:
