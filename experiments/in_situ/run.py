@@ -150,7 +150,7 @@ def figure(kept: dict[str, Any]) -> Figure:
     published = 100 - PUBLISHED[SMALL]
     left.axhline(published, color="k", ls=":", lw=0.8, label="Li et al. (measured, 11 % dead)")
     left.set_xticks(range(len(shown)), [label for *_, label in shown], fontsize=7)
-    left.set(ylabel="test error [%]", ylim=(0, None))
+    left.set(ylabel="test error [%]", ylim=(0, None), xlim=(-0.5, len(shown) - 0.5))
     left.legend(fontsize=6.5)
 
     steps = {
