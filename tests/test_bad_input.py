@@ -176,6 +176,10 @@ CASES: list[tuple[str, str, str, list[str]]] = [
      "xb.read(make(jnp.asarray(np.linspace(1e-5, 1e-4, 48).reshape(8, 6)), wires=xb.Wires(1e5,"
      " 1e5)), jnp.linspace(0.1, 0.5, 8), solver=xb.LadderCG(max_steps=1))",
      "RuntimeError", ["max_steps", "further apart than float64"]),
+    ("pulses for conductances",
+     "xb.nn.in_situ.row_by_row(xb.variability.PulseResponse(xb.variability.LinearStep(1e-7),"
+     " xb.variability.LinearStep(1e-7), 1e-6, 1e-4), g, g, 1e-7, jax.random.key(0))",
+     "TypeError", ["devices", "(3, 2)", "Pulsed", "pulsed(response, g, 0)"]),
 ]  # fmt: skip
 RUN = """
 found = {}

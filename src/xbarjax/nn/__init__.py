@@ -1,6 +1,6 @@
 """Neural networks whose products are exact array reads, as equinox modules."""
 
-from . import methods as methods
+from . import in_situ as in_situ, methods as methods
 from .analog import Arrays as Arrays, tile as tile
 from .convert import convert as convert
 from .frozen import Frozen as Frozen, frozen as frozen
@@ -38,6 +38,7 @@ __all__ = [
     "convert",
     "fit",
     "frozen",
+    "in_situ",
     "methods",
     "on_die",
     "only",
