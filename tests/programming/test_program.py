@@ -58,8 +58,8 @@ def test_every_cell_of_a_gated_array_comes_into_its_window() -> None:
     crossbar, target = gated(), targets((3, 4))
     done = xb.program(crossbar, target, method(), key=KEY)
     assert done.good.all() and int(done.status) == 0
-    # the verify that accepted had noise, and what came after changed the drop in the wires
-    assert np.abs(np.asarray(done.g - target)).max() < 2e-6 + 4 * 2e-7 + 2e-7
+    # the last verify found all cells of a row in their windows at once, but for its noise
+    assert np.abs(np.asarray(done.g - target)).max() < 2e-6 + 4 * 2e-7
     assert (done.energy > 0).all() and (done.disturb == 0).all()
     assert (done.pulses >= 1).all() and int(done.pulses.max()) < 50
     counted = np.isfinite(np.asarray(done.v)).sum(-1)

@@ -102,7 +102,8 @@ class WriteVerify(AbstractGroupProgramming):
             good = jnp.abs(target - noisy) <= acceptance
             way = jnp.where(good | (work.number == self.most), 0, jnp.sign(target - noisy))
             way = way.astype(int)
-            level = jnp.where(way == work.last, work.level + ~log.good, 0)
+            again = work.level + (~log.good).astype(int)
+            level = jnp.where(way == work.last, again, 0)
             level = jnp.where(way == 0, work.level, level)
             v = jnp.where(way > 0, self.set.v(level), self.reset.v(level)).astype(dtype)
             seen = v + self.v_spread * jax.random.normal(for_write, (n,), dtype)
