@@ -1,7 +1,7 @@
 """Writing conductances through wires: what write-verify reaches, what its pulses do to other cells,
 and what other methods reach.
 
-    python -m experiments.programming.run [--only write_verify,batch,methods,disturb]
+    python -m experiments.programming.run [--only write_verify,batch,methods,effort,disturb]
 
 - `write_verify`: 64 x 64 cells of a transistor and a VTEAM device, row by row, with wires of 1 ohm
   a segment and with ideal wires, read noise of 0.2 uS, a window of +-2 uS on targets of 10 to
@@ -9,14 +9,16 @@ and what other methods reach.
 - `batch`: a hundred arrays of 16 x 16 by `jax.vmap` against one.
 - `methods`: write-verify, programming by gradient descent and open-loop pulses, on 16 x 16 cells at
   several wire resistances. Their products are read with all rows on, as in use, while a verify sees
-  one row alone.
+  one row alone. Open-loop pulses have no spread here; with that of the others (10 mV) they are in
+  `open_loop_spread`.
+- `effort`: error of products over the pulses of a cell, where both methods stop earlier.
 - `disturb`: passive arrays, cell by cell by V/2 and V/3: change of cells by pulses of others, over
-  the sharpness of the threshold (the exponent of VTEAM), at the same mean rate at the programming
-  voltage.
+  the exponent `a` of devices whose rate goes as `(v / 0.05 V - 1)^a`, with the same rate at 0.6 V.
 
 Pulses were chosen on an array of 8 x 8 with another seed.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -39,8 +41,9 @@ from ..common import keep
 HERE = Path(__file__).parent
 NOISE, WINDOW = 2e-7, 2e-6  # [S]
 RESISTANCES = (0.0, 1.0, 2.0, 4.0)  # [ohm]
-SHARPNESS = (1.0, 3.0, 5.0)
-V_RATE, RATE = 1.0, 0.08  # [V], [m/s]: rate of the devices of `disturb` at this voltage
+STEPS = (15, 25, 40, 60)
+EXPONENTS = (4.0, 6.0, 8.0, 12.0)
+ONSET, V_RATE, RATE = 0.05, 0.6, 4e-4  # [V], [V], [m/s]
 
 
 def devices(shape: tuple[int, int], key: jax.Array, **more: Any) -> xb.VTEAM:
@@ -134,50 +137,69 @@ def batch(count: int = 100, n: int = 16) -> dict[str, Any]:
 
 
 def methods(n: int = 16) -> dict[str, Any]:
-    gradient = xb.GradientProgramming(
-        **GATED, least=2e-6, steps=60, inputs=256, read_noise=NOISE * 0.2
-    )
     a, b, c = jax.random.split(jax.random.key(3), 3)
     target = targets(n, b)
-    x = 0.2 * jax.random.rademacher(jax.random.key(4), (256, n), float)
-
-    @eqx.filter_jit
-    def product_error(chip):
-        got = jax.vmap(lambda x: gradient.product(chip, x).i_out)(x)
-        return jnp.linalg.norm(got - x @ target) / jnp.linalg.norm(x @ target)
-
+    calm = GATED | {"v_spread": 0.0}
     rows = []
     for r in RESISTANCES:
         chip = gated(n, r, a)
         every = {
             "write_verify": VERIFY,
-            "gradient": gradient,
-            "open_loop": xb.OpenLoop(**GATED, model=chip),
-            "open_loop_blind": xb.OpenLoop(**GATED, model=gated(n, 0.0, a)),
+            "gradient": gradient(60),
+            "open_loop": xb.OpenLoop(**calm, model=chip),
+            "open_loop_blind": xb.OpenLoop(**calm, model=gated(n, 0.0, a)),
+            "open_loop_spread": xb.OpenLoop(**GATED, model=chip),
         }
         for name, method in every.items():
             done = xb.program(chip, target, method, key=c)
-            rows.append(
-                {
-                    "r_ohm": r,
-                    "method": name,
-                    "product_error": float(product_error(done.crossbar)),
-                    "pulses": float(done.pulses.mean()),
-                    "in_window": float(done.good.mean()),
-                    "energy_J": float(done.energy.mean()),
-                }
-            )
+            rows.append({"r_ohm": r, "method": name} | summary(done, target))
     return {"rows": n, "cases": rows}
 
 
-def disturb(n: int = 8) -> dict[str, Any]:
+def effort(n: int = 16, r: float = 4.0) -> dict[str, Any]:
+    a, b, c = jax.random.split(jax.random.key(6), 3)
+    chip, target = gated(n, r, a), targets(n, b)
+    rows = []
+    for steps in STEPS:
+        verify = dataclasses.replace(VERIFY, most=steps)
+        for name, method in (("write_verify", verify), ("gradient", gradient(steps))):
+            done = xb.program(chip, target, method, key=c)
+            rows.append({"steps": steps, "method": name} | summary(done, target))
+    return {"rows": n, "r_ohm": r, "cases": rows}
+
+
+def gradient(steps: int) -> xb.GradientProgramming:
+    return xb.GradientProgramming(
+        **GATED, least=2e-6, steps=steps, inputs=256, read_noise=NOISE * 0.2
+    )
+
+
+def summary(done: xb.Programmed, target: jax.Array) -> dict[str, float]:
+    return {
+        "product_error": float(product_error(done.crossbar, target)),
+        "pulses": float(done.pulses.mean()),
+        "in_window": float(done.good.mean()),
+        "energy_J": float(done.energy.mean()),
+    }
+
+
+@eqx.filter_jit
+def product_error(chip: xb.Crossbar, target: jax.Array) -> jax.Array:
+    """Error of products with 256 inputs of random signs, relative to the products."""
+    x = 0.2 * jax.random.rademacher(jax.random.key(4), (256, len(target)), target.dtype)
+    got = jax.vmap(lambda x: gradient(1).product(chip, x).i_out)(x)
+    return jnp.linalg.norm(got - x @ target) / jnp.linalg.norm(x @ target)
+
+
+def disturb(n: int = 16) -> dict[str, Any]:
     a, b, c = jax.random.split(jax.random.key(5), 3)
     target = targets(n, b)
     rows = []
     for name, scheme in (("V/2", schemes.half), ("V/3", schemes.third)):
-        for alpha in SHARPNESS:
-            k = RATE / (V_RATE / 0.4 - 1) ** alpha
+        for alpha in EXPONENTS:
+            k = RATE / (V_RATE / ONSET - 1) ** alpha
             more = {"k_on": -k, "k_off": k, "alpha_on": alpha, "alpha_off": alpha}
+            more |= {"v_on": -ONSET, "v_off": ONSET}
             chip = xb.Crossbar(devices((n, n), a, **more), xb.Wires(1.0, 1.0), xb.Drive(50.0))
             method = xb.WriteVerify(
                 staircase(-1, None),
@@ -194,12 +216,13 @@ def disturb(n: int = 8) -> dict[str, Any]:
             rows.append(
                 {
                     "scheme": name,
-                    "sharpness": alpha,
+                    "exponent": alpha,
                     "disturb_rms_S": float(np.sqrt(np.mean(change**2))),
                     "disturb_worst_S": float(np.abs(change).max()),
                     "pulses": float(done.pulses.mean()),
                     "largest_V": float(np.nanmax(np.abs(np.asarray(done.v)))),
                     "in_window": float(done.good.mean()),
+                    "kept": float((np.abs(np.asarray(done.g - target) + change) <= WINDOW).mean()),
                 }
             )
     return {"rows": n, "cases": rows}
@@ -209,13 +232,14 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "write_verify": write_verify,
     "batch": batch,
     "methods": methods,
+    "effort": effort,
     "disturb": disturb,
 }
 
 
 def figure(result: dict[str, Any]) -> Figure:
-    made = Figure(figsize=(10, 6.4), layout="constrained")
-    pulses, errors, products, changes = made.subplots(2, 2).ravel()
+    made = Figure(figsize=(11, 6), layout="constrained")
+    pulses, errors, products, over, changes, left = made.subplots(2, 3).ravel()
     styles = {"wires": ("k-", "wires of 1 ohm"), "ideal": ("k:", "ideal wires")}
     for name, (style, label) in styles.items():
         of = result["write_verify"][name]
@@ -249,20 +273,33 @@ def figure(result: dict[str, Any]) -> Figure:
         title="16 x 16, products with all rows on",
     )
     products.legend(fontsize=8)
+    for name in ("write_verify", "gradient"):
+        of = [x for x in result["effort"]["cases"] if x["method"] == name]
+        mark, label = marks[name]
+        x, y = [x["pulses"] for x in of], [100 * x["product_error"] for x in of]
+        over.semilogy(x, y, mark, label=label)
+    r = result["effort"]["r_ohm"]
+    over.set(
+        xlabel="pulses of a cell, mean", ylabel="error of products [%]", title=f"16 x 16, {r:g} ohm"
+    )
+    over.legend(fontsize=8)
     for scheme, mark in (("V/2", "ko-"), ("V/3", "ks--")):
         of = [x for x in result["disturb"]["cases"] if x["scheme"] == scheme]
         changes.semilogy(
-            [x["sharpness"] for x in of], [1e6 * x["disturb_rms_S"] for x in of], mark, label=scheme
+            [x["exponent"] for x in of], [1e6 * x["disturb_rms_S"] for x in of], mark, label=scheme
+        )
+        left.plot(
+            [x["exponent"] for x in of], [100 * x["in_window"] for x in of], mark, label=scheme
         )
     changes.axhline(2, color="0.6", lw=0.8)
-    changes.text(1.05, 2.1, "window", fontsize=8, color="0.4")
+    changes.text(4, 2.2, "window", fontsize=8, color="0.4")
     n = result["disturb"]["rows"]
-    changes.set(
-        xlabel="exponent of the threshold",
-        ylabel="rms disturb [µS]",
-        title=f"Passive {n} x {n}, cell by cell",
-    )
+    title = f"Passive {n} x {n}, cell by cell"
+    changes.set(xlabel="exponent of the rate", ylabel="rms disturb [µS]", title=title)
+    left.set(xlabel="exponent of the rate", ylabel="cells in their windows [%]", ylim=(0, 105))
+    left.set_title("after all pulses of the others")
     changes.legend(fontsize=8)
+    left.legend(fontsize=8)
     return made
 
 

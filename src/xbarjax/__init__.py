@@ -128,6 +128,7 @@ from .programming.pulse_fit import (
     fit_pulses as fit_pulses,
 )
 from .programming.pulses import Pulses as Pulses, Staircase as Staircase
+from .programming.refresh import Refresh as Refresh
 from .programming.selection import (
     SelectCells as SelectCells,
     SelectCrosspoints as SelectCrosspoints,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import xbarjax as xb
+from xbarjax import variability as va
 
 SHAPE = (3, 4)
 KEY = jax.random.key(3)
@@ -72,6 +73,20 @@ def test_pulses_down_the_gradient_make_products_right_as_currents_of_all_rows_fl
     assert len(set(at_once["row"])) == 1 and len(set(np.sign(at_once["v"]))) == 1
 
 
+def test_a_refresh_brings_back_what_has_aged() -> None:
+    verify = xb.WriteVerify(**COMMON, acceptance=2e-6, most=60)
+    ageing = va.At(lambda c: c.cell.second.w, va.Spread(0.1))
+    once = xb.Refresh(verify, ageing, 0)
+    first = xb.program(gated(), TARGET, once, key=KEY)
+    done = xb.program(gated(), TARGET, xb.Refresh(verify, ageing, 2), key=KEY)
+    assert first.good.all() and done.good.all() and int(done.status) == 0
+    # cells that were still in their windows got no pulses, the others some
+    more = np.asarray(done.pulses - first.pulses)
+    assert (more > 0).any() and (more == 0).any()
+    assert (np.asarray(done.energy - first.energy)[more > 0] > 0).all()
+    assert np.abs(np.asarray(done.g - TARGET)).max() < 2e-6
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -93,6 +108,10 @@ def test_pulses_down_the_gradient_make_products_right_as_currents_of_all_rows_fl
         (
             lambda: xb.GradientProgramming(**COMMON, acceptance=1e-6, least=0.0),
             "least is 0 S; it must be positive",
+        ),
+        (
+            lambda: xb.Refresh(xb.OpenLoop(**COMMON, acceptance=1e-6), lambda c, key: c, -1),
+            "times is -1; an array ages 0 times or more often",
         ),
         (
             lambda: xb.GradientProgramming(**COMMON, acceptance=1e-6, least=1e-6, inputs=0),
