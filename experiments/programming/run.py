@@ -79,10 +79,15 @@ VERIFY = xb.WriteVerify(**GATED, read_noise=NOISE, most=100)
 
 def timed(crossbar: xb.Crossbar, target: jax.Array, method: Any, key: jax.Array):
     """The array after programming, and the seconds of the first and the second call."""
-    seconds = []
-    for _ in range(2):
+    return repeated(lambda: xb.program(crossbar, target, method, key=key), 2)
+
+
+def repeated(run: Callable[[], Any], times: int) -> tuple[Any, list[float]]:
+    """What the last of several calls returns, and the seconds of each."""
+    done, seconds = None, []
+    for _ in range(times):
         began = time.perf_counter()
-        done = jax.block_until_ready(xb.program(crossbar, target, method, key=key))
+        done = jax.block_until_ready(run())
         seconds.append(time.perf_counter() - began)
     return done, seconds
 
@@ -121,13 +126,9 @@ def batch(count: int = 100, n: int = 16) -> dict[str, Any]:
         ("one", alone, (first(chips), goals[0], keys[0])),
         ("batch", many, (chips, goals, keys)),
     ):
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            done = jax.block_until_ready(run(*given))
-            times.append(time.perf_counter() - began)
+        done, times = repeated(lambda run=run, given=given: run(*given), 3)
         seconds[name] = min(times[1:])
-        assert np.asarray(done.good).mean() > 0.9, "arrays were not written"
+        assert done.good.mean() > 0.9, "arrays were not written"
     return {
         "arrays": count,
         "rows": n,
@@ -139,7 +140,7 @@ def batch(count: int = 100, n: int = 16) -> dict[str, Any]:
 def methods(n: int = 16) -> dict[str, Any]:
     a, b, c = jax.random.split(jax.random.key(3), 3)
     target = targets(n, b)
-    calm = GATED | {"v_spread": 0.0}
+    calm: dict[str, Any] = GATED | {"v_spread": 0.0}
     rows = []
     for r in RESISTANCES:
         chip = gated(n, r, a)

@@ -27,6 +27,7 @@ from .groups import (
     Log,
     by_groups,
     pulsed,
+    require_cells,
     require_read_voltage,
     verified,
     with_group,
@@ -102,7 +103,7 @@ class GradientProgramming(AbstractPulseProgramming):
                 "crossbar.wires.parallel is True: inputs would run along the bit lines, where a"
                 " product has no rows. Use xb.WriteVerify, or wires with parallel=False."
             )
-        super().require(crossbar, target)
+        require_cells(self, crossbar, target)
 
     def product(self, crossbar: Crossbar, x: Float[Array, " rows"]) -> Solution:
         """The array read with inputs `x` [V] on all lines."""

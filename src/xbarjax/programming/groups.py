@@ -65,28 +65,6 @@ class AbstractPulseProgramming(AbstractProgramming):
     select: AbstractVar[AbstractSelection]
     rtol: AbstractVar[Scalar]
 
-    def require(self, crossbar: Crossbar, target: PerCell) -> None:
-        self.select.require(crossbar)
-        gates = {
-            "set.v_gate": self.set.v_gate,
-            "reset.v_gate": self.reset.v_gate,
-            "v_gate_read": self.v_gate_read,
-        }
-        for name, v in gates.items():
-            if has_gate(crossbar.cell) and v is None:
-                raise ValueError(
-                    f"{name} is None, but the cells have gates: pass their voltage [V]."
-                )
-            if not has_gate(crossbar.cell) and v is not None:
-                raise ValueError(f"{name} is given, but the cells have no gate: leave it out.")
-            ramps = isinstance(v, Staircase) and not everywhere(lambda d: d == 0, v.step)
-            if ramps and self.select.size(crossbar.shape) > 1:
-                raise ValueError(
-                    f"{name} rises in steps, but the cells of a row share their gate: select by"
-                    " xb.SelectCells()."
-                )
-        _require_range(self, crossbar, target)
-
     @staticmethod
     @abc.abstractmethod
     def in_order(group: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -256,6 +234,28 @@ def _pulse(
     bias = BiasWaveform(wave(top.v_row, rest.v_row), wave(top.v_col, rest.v_col), gate)
     ts = jnp.stack([0 * edge, width + edge])
     return simulate(part, bias, ts, rtol=method.rtol, max_steps=STEPS)
+
+
+def require_cells(method: AbstractPulseProgramming, crossbar: Crossbar, target: PerCell) -> None:
+    """Raises `ValueError` for cells that the pulses cannot select or bring to their targets."""
+    method.select.require(crossbar)
+    gates = {
+        "set.v_gate": method.set.v_gate,
+        "reset.v_gate": method.reset.v_gate,
+        "v_gate_read": method.v_gate_read,
+    }
+    for name, v in gates.items():
+        if has_gate(crossbar.cell) and v is None:
+            raise ValueError(f"{name} is None, but the cells have gates: pass their voltage [V].")
+        if not has_gate(crossbar.cell) and v is not None:
+            raise ValueError(f"{name} is given, but the cells have no gate: leave it out.")
+        ramps = isinstance(v, Staircase) and not everywhere(lambda d: d == 0, v.step)
+        if ramps and method.select.size(crossbar.shape) > 1:
+            raise ValueError(
+                f"{name} rises in steps, but the cells of a row share their gate: select by"
+                " xb.SelectCells()."
+            )
+    _require_range(method, crossbar, target)
 
 
 def require_read_voltage(v_read: Scalar) -> None:

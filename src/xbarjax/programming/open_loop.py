@@ -23,6 +23,7 @@ from .groups import (
     AbstractGroupProgramming,
     Log,
     pulsed,
+    require_cells,
     require_read_voltage,
     verified,
     with_group,
@@ -100,7 +101,7 @@ class OpenLoop(AbstractGroupProgramming):
                 f"model has {model.shape} cells of {type(model.cell).__name__}; pass a Crossbar of"
                 f" {crossbar.shape} cells with memory."
             )
-        super().require(crossbar, target)
+        require_cells(self, crossbar, target)
 
     def group(
         self, part: Crossbar, group: Any, target: Cells, acceptance: Cells, key: PRNGKeyArray

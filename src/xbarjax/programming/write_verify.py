@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._types import (
+    PerCell,
     Scalar,
     everywhere,
     optional,
@@ -22,6 +23,7 @@ from .groups import (
     AbstractGroupProgramming,
     Log,
     pulsed,
+    require_cells,
     require_read_voltage,
     verified,
     with_group,
@@ -87,6 +89,9 @@ class WriteVerify(AbstractGroupProgramming):
                 f" {jnp.min(self.acceptance)} S: write-verify would chase the noise. Accept at"
                 " least twice the noise, or average reads."
             )
+
+    def require(self, crossbar: Crossbar, target: PerCell) -> None:
+        require_cells(self, crossbar, target)
 
     def group(
         self, part: Crossbar, group: Any, target: Cells, acceptance: Cells, key: PRNGKeyArray
