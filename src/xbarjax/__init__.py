@@ -64,6 +64,7 @@ from .cells import (
     BackToBackDiodes as BackToBackDiodes,
     Diffusive as Diffusive,
     Diode as Diode,
+    DynamicMemristor as DynamicMemristor,
     Ecram as Ecram,
     JartVCM as JartVCM,
     Level1Mosfet as Level1Mosfet,

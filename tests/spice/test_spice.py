@@ -85,6 +85,7 @@ CELLS = {
     "ecram": (xb.Ecram(array(21, -0.8, 1.1), 1e-6, 2e-5, 1.0, 1e-3), 0.3),
     "thermal": (xb.ThermalSwitch(array(22, 326, 345)), 1.0),
     "diffusive": (xb.Diffusive(array(23, 0, 2e-9)), 0.5),
+    "dynamic": (xb.DynamicMemristor(array(25, 0.05, 0.95), 1e-3), 1.0),
     "jart": (xb.JartVCM(array(24, 56, 62.5)), 0.8),
     "stanford": (xb.StanfordPKU(array(17, 0.2e-9, 1.7e-9)), 0.3),
     "yakopcic": (

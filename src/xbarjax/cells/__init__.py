@@ -9,6 +9,7 @@ from .cell import (
     in_range as in_range,
 )
 from .diffusive import Diffusive as Diffusive
+from .dynamic import DynamicMemristor as DynamicMemristor
 from .ecram import Ecram as Ecram
 from .jart import JartVCM as JartVCM
 from .junction import (

@@ -141,6 +141,16 @@ def _(cell: cells.ThermalSwitch, v: str, p: dict[str, str]) -> tuple[str, tuple[
 
 
 @motion.register
+def _(cell: cells.DynamicMemristor, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    x, r = p["x"], p["r"]
+    u = f"({p['alpha']}*abs({v})/(1+{p['alpha']}*abs({v})))"
+    lost = f"min(1-{r}+{u},{cells.dynamic.LOST!r})"
+    pulled = f"((1-{r})*({p['x_0']}-{x})+{u}*(({v}>0 ? 1 : 0)-{x}))"
+    i = f"{x}*({v}>0 ? {p['k_p']} : {p['k_n']})*{v}*{v}*{v}"
+    return i, (f"-ln(1-{lost})/({lost}*{p['t_pulse']})*{pulled}",)
+
+
+@motion.register
 def _(cell: cells.Diffusive, v: str, p: dict[str, str]) -> tuple[str, tuple[str, ...]]:
     per_cube = math.pi / 4 * (1 + cell.p) / (1 - cell.p) / (cell.rho_0 * cell.l_free)  # [S/m^2]
     r_stub = constant((cell.length - cell.gap) / (per_cube * cell.d_max**3))
