@@ -6,7 +6,7 @@ and what other methods reach.
 - `write_verify`: 64 x 64 cells of a transistor and a VTEAM device, row by row, with wires of 1 ohm
   a segment and with ideal wires, read noise of 0.2 uS, a window of +-2 uS on targets of 10 to
   90 uS.
-- `batch`: a hundred arrays of 16 x 16 by `jax.vmap` against one.
+- `batch`: a hundred arrays of 8 x 8 by `jax.vmap` against one.
 - `methods`: write-verify, programming by gradient descent and open-loop pulses, on 16 x 16 cells at
   several wire resistances. Their products are read with all rows on, as in use, while a verify sees
   one row alone. Open-loop pulses have no spread here; with that of the others (10 mV) they are in
@@ -113,7 +113,7 @@ def write_verify() -> dict[str, Any]:
     return found
 
 
-def batch(count: int = 100, n: int = 16) -> dict[str, Any]:
+def batch(count: int = 100, n: int = 8) -> dict[str, Any]:
     keys = jax.random.split(jax.random.key(2), count)
     chips = eqx.filter_vmap(lambda key: gated(n, 1.0, key))(keys)
     goals = jax.vmap(lambda key: targets(n, jax.random.fold_in(key, 1)))(keys)
