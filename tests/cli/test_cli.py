@@ -441,7 +441,7 @@ def test_compensations_that_cannot_be(options, said):
         (("--acceptance", 2), "--acceptance is 2.0 S, but the largest target is"),
         (("--acceptance", 0), "acceptance is 0 S"),
         (("--read-noise", 2e-6), "read_noise is 2e-06 S, but acceptance goes down to 2e-06 S"),
-        (GATES[:2], "--v-gate-reset and --v-gate-read missing"),
+        (GATES[:2], "--v-gate-set is given without --v-gate-reset and --v-gate-read"),
         ((*GATES, "--scheme", "third"), "--scheme is third, but rows with gates"),
         ((*GATES, "--r-in-far", 5), "select isolates rows"),
         (("--set", -0.5, 0.1, -2), "--set: step is 0.1 V, which leads"),

@@ -256,8 +256,8 @@ def _gates(
     missing = [f"--v-gate-{name}" for name in every if name not in given]
     if given and missing:
         raise ValueError(
-            f"{' and '.join(missing)} missing: give the gate voltages of set pulses, reset pulses"
-            " and reads, or none of them."
+            f"--v-gate-{next(iter(given))} is given without {' and '.join(missing)}: give the gate"
+            " voltages of set pulses, reset pulses and reads, or none of them."
         )
     if given and scheme is not None:
         raise ValueError(
