@@ -201,8 +201,8 @@ def program_command(
         if not gates:
             scheme = scheme or SchemeChoice.half
         method = WriteVerify(
-            set=_pulses("--set", set_, width, edge, v_gate_set),
-            reset=_pulses("--reset", reset, width, edge, v_gate_reset),
+            set=_pulses("set", set_, width, edge, v_gate_set),
+            reset=_pulses("reset", reset, width, edge, v_gate_reset),
             acceptance=acceptance,
             v_read=v_read,
             v_gate_read=v_gate_read,
@@ -276,10 +276,12 @@ def _about(option: str) -> Iterator[None]:
         raise ValueError(f"{option}: {error}") from None
 
 
-def _pulses(option: str, v: Volts, width: float, edge: float, v_gate: float | None) -> Pulses:
-    with _about(option):
+def _pulses(way: str, v: Volts, width: float, edge: float, v_gate: float | None) -> Pulses:
+    with _about(f"--{way}"):
         staircase = Staircase(*v)
-    return Pulses(staircase, width=width, edge=edge, v_gate=v_gate)
+    with _about(f"--v-gate-{way}"):
+        gate = None if v_gate is None else Staircase(v_gate)
+    return Pulses(staircase, width=width, edge=edge, v_gate=gate)
 
 
 def _describe(

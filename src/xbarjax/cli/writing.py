@@ -79,7 +79,14 @@ def device(
     (name,) = chosen.kind.states
     cell = chosen.kind(**{name: jnp.zeros(shape)}, **values)
     low, high = ends(cell)
-    return chosen.kind(**{name: low + share * (high - low)}, **values)
+    cell = chosen.kind(**{name: low + share * (high - low)}, **values)
+    if not cell.valid().all():
+        said = ", ".join(f"{key} {x:g}" for key, x in values.items())
+        raise ValueError(
+            f"--parameter: no {choice} has {said}: see the limits of"
+            f" xbarjax.{chosen.kind.__name__}."
+        )
+    return cell
 
 
 def ends(cell: AbstractMemoryCell) -> tuple[jax.Array, jax.Array]:
