@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -197,6 +200,82 @@ def test_descent_with_fixed_gains_and_a_target_that_is_not_reached():
     assert Path("some.svg").exists()
 
 
+# programming
+
+GATES = ("--v-gate-set", 2, "--v-gate-reset", 3, "--v-gate-read", 3)
+
+
+def test_program_is_the_program_of_the_package():
+    wires = ("--r-row", 2, "--r-col", 1, "--r-source", 50, "--r-in", 20)
+    noisy = ("--read-noise", 2e-7, "--v-spread", 0.01, "--seed", 5)
+    out, err = run(
+        "program", "g.npy", "--acceptance", 2e-6, *GATES, *wires, *noisy, "--out", "done"
+    )
+    assert err == "" and "wrote done.csv" in out
+    rates = {"k_on": -3e-3, "k_off": 3e-3, "v_on": -0.4, "v_off": 0.4}
+    device = xb.VTEAM(np.full((ROWS, COLS), 1.5e-9), 5e3, 2e5, alpha_on=3.0, alpha_off=3.0, **rates)
+    crossbar = xb.Crossbar(
+        xb.Series(xb.Mosfet(2e-3, 0.4, 0.0), device),
+        xb.Wires(2.0, 1.0),
+        xb.Drive(jnp.full(ROWS, 50.0), jnp.full(ROWS, INF)),
+        xb.VirtualGround(jnp.full(COLS, 20.0), jnp.full(COLS, INF)),
+    )
+    method = xb.WriteVerify(
+        xb.Pulses(xb.Staircase(-0.45, -0.05, -2.0), 1e-7, 1e-8, 2.0),
+        xb.Pulses(xb.Staircase(0.45, 0.05, 2.0), 1e-7, 1e-8, 3.0),
+        acceptance=2e-6,
+        v_read=0.2,
+        v_gate_read=3.0,
+        read_noise=2e-7,
+        v_spread=0.01,
+    )
+    done = xb.program(crossbar, np.load("g.npy"), method, key=jax.random.key(5))
+    said, shared = report("done"), {}
+    with np.load("done.npz", allow_pickle=False) as stored:
+        assert set(stored.files) <= set(said["units"])
+        for name in ("good", "sets", "resets", "energy", "disturb"):
+            np.testing.assert_allclose(stored[name], getattr(done, name), rtol=1e-9)
+        np.testing.assert_allclose(stored["g_verified"], done.g, rtol=1e-9)
+        after: Any = done.crossbar.cell
+        np.testing.assert_allclose(1 - stored["share"], after.second.w / 3e-9, rtol=1e-9)
+        # transistors that are on leave almost the device alone
+        alone = 1 / (5e3 + 1.95e5 * (1 - stored["share"]))
+        np.testing.assert_allclose(stored["g_device"], alone, rtol=0.05)
+        assert (stored["g_device"] < alone).all()
+        shared = {name: stored[name] for name in ("sets", "resets")}
+    results = said["results"]
+    off = np.asarray(done.g) - np.load("g.npy")
+    assert results["good"] == results["cells"] == 12 and "12 of 12 cells" in out
+    np.testing.assert_allclose(results["error_rms"], np.sqrt(np.mean(off**2)), rtol=1e-9)
+    np.testing.assert_allclose(results["energy"], np.sum(done.energy), rtol=1e-9)
+    # the table: units in the header, and every pulse of every cell
+    lines = Path("done.csv").read_text().splitlines()
+    assert lines[0] == "step [1],row [1],col [1],v [V],v_gate [V],width [s],edge [s]"
+    table = files.load("done.csv")
+    assert len(table) == len(lines) - 1 == shared["sets"].sum() + shared["resets"].sum()
+    for sign, name, gate in ((-1, "sets", 2.0), (1, "resets", 3.0)):
+        some = table[np.sign(table[:, 3]) == sign]
+        count = np.zeros((ROWS, COLS), int)
+        np.add.at(count, tuple(some[:, 1:3].astype(int).T), 1)
+        np.testing.assert_array_equal(count, shared[name])
+        assert (some[:, 4:] == [gate, 1e-7, 1e-8]).all()
+    assert (np.diff(table[:, 0]) >= 0).all()
+
+
+def test_a_written_array_needs_no_more_pulses():
+    call = ("program", "g.npy", "--acceptance", 2e-6, *GATES, "--r-row", 2)
+    run(*call, "--out", "once")
+    assert report("once")["results"]["kept"] == 12
+    run(*call, "--start", "once.npz:share", "--out", "twice")
+    assert report("twice")["results"]["pulses_largest"] == 0
+    assert Path("twice.csv").read_text().count("\n") == 1
+
+
+def test_cells_that_miss_are_a_warning():
+    _, err = run("program", "g.npy", "--acceptance", 1e-9, *GATES)
+    assert err.startswith("Warning: ") and "of 12 cells missed" in err and err.count("\n") == 1
+
+
 # units and what is skipped
 
 
@@ -354,6 +433,37 @@ def test_options_that_cannot_be(folder, option, value, said):
 )
 def test_compensations_that_cannot_be(options, said):
     assert said in refused("compensate", "w.npy", *options)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (("--acceptance", 2), "--acceptance is 2.0 S, but the largest target is"),
+        (("--acceptance", 0), "acceptance is 0 S"),
+        (("--read-noise", 2e-6), "read_noise is 2e-06 S, but acceptance goes down to 2e-06 S"),
+        (GATES[:2], "--v-gate-set is given without --v-gate-reset and --v-gate-read"),
+        ((*GATES, "--scheme", "third"), "--scheme is third, but rows with gates"),
+        ((*GATES, "--r-in-far", 5), "select isolates rows"),
+        (("--set", -0.5, 0.1, -2), "--set: step is 0.1 V, which leads"),
+        (("--reset", -0.5, -0.1, -2), "--reset at -0.5 V: they need opposite signs"),
+        (("--width", 1e-9), "width is 1e-09 s, but edges take 1e-08 s"),
+        (("--v-read", 0), "v_read is 0.0 V"),
+        (("--width", "inf"), "width is inf s; it must be finite"),
+        ((*GATES, "--v-gate-set", "nan"), "--v-gate-set: start is nan V"),
+        (("--parameter", "k_on=3"), "--parameter: no vteam has r_on 5000"),
+        (("--start", 2), "--start is 2.0; a share"),
+        (("--start", "v.csv"), "--start has shape (3, 1)"),
+        (("--parameter", "g=1"), "--parameter is 'g=1', but vteam has no 'g'"),
+        (("--parameter", "r_on=x"), "--parameter is 'r_on=x'; give r_on=NUMBER"),
+        (("--parameter", "r_on=5e4"), "but the cell reaches from"),
+        (("--r-row", -1), "r_row is -1.0 ohm"),
+        (("--out", "done.csv"), "leave out the suffix: .npz, .json and .csv"),
+    ],
+)
+def test_writes_that_cannot_be(folder, options, said):
+    before = set(os.listdir(folder))
+    assert said in refused("program", "g.npy", "--acceptance", 2e-6, *options)
+    assert set(os.listdir(folder)) == before
 
 
 def test_weights_that_cannot_be():
@@ -533,23 +643,24 @@ def test_help_teaches():
     for command, units in (
         ("read", ("[S]", "[V]", "[ohm")),
         ("compensate", ("[S]", "[ohm", "[1]")),
+        ("program", ("[S]", "[ohm", "[V]", "[s]")),
     ):
         out, _ = run(command, "--help")
         assert "Examples:\n" in out and "python -c" in out and f"xbarjax {command}" in out
         assert all(unit in out for unit in units)
         options = [x for x in out.split("Options:")[1].split("\n  --") if "NUMBER|FILE" in x]
-        assert all("[ohm" in option or "[V]" in option for option in options)
+        assert all(any(unit in x for unit in ("[ohm", "[V]", "[1]")) for x in options)
 
 
 def test_the_examples_of_the_help_work():
-    for command in ("read", "compensate"):
+    for command in ("read", "compensate", "program"):
         out, _ = run(command, "--help")
         lines = [line.strip() for line in out.split("Examples:")[1].split("\n\n")[0].splitlines()]
         for line in filter(None, lines):
             words = [word.strip('"') for word in line.split(" ")]
             if words[0] == "python":
                 code = line.split('"')[1]
-                exec(code.replace("64, 64", f"{ROWS}, {COLS}").replace("64, 32", f"{ROWS}, {COLS}"))
+                exec(re.sub(r"(16|64), (16|32|64)", f"{ROWS}, {COLS}", code))
             else:
                 run(*words[1:])
 

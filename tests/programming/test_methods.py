@@ -73,6 +73,16 @@ def test_pulses_down_the_gradient_make_products_right_as_currents_of_all_rows_fl
     assert len(set(at_once["row"])) == 1 and len(set(np.sign(at_once["v"]))) == 1
 
 
+def test_numbers_of_the_array_and_its_targets_set_the_dtype() -> None:
+    """A method made before float64 was enabled is taken in float64."""
+    with jax.enable_x64(False):
+        pairs = {"set": pulses(-1), "reset": pulses(1), "v_read": 0.2, "v_gate_read": 3.0}
+        single = xb.WriteVerify(**pairs, acceptance=4e-6, most=1)
+    assert single.set.v.start.dtype == jnp.float32
+    done = jax.eval_shape(lambda c: xb.program(c, TARGET, single, key=KEY), gated())
+    assert done.g.dtype == done.v.dtype == jnp.float64
+
+
 def test_a_refresh_brings_back_what_has_aged() -> None:
     verify = xb.WriteVerify(**COMMON, acceptance=2e-6, most=60)
     ageing = va.At(lambda c: c.cell.second.w, va.Spread(0.1))

@@ -14,11 +14,14 @@ import numpy as np
 
 
 def save_results(
-    path_prefix: str | os.PathLike[str], arrays: Mapping[str, Any], report: Mapping[str, Any]
-) -> tuple[Path, Path]:
+    path_prefix: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    report: Mapping[str, Any],
+    more: Mapping[str, str] | None = None,
+) -> tuple[Path, ...]:
     """Writes `PREFIX.npz` (the arrays) and `PREFIX.json` (the report), replacing older files.
 
-    Both files are complete on disk before either takes its name; a failure leaves the older files.
+    All files are complete on disk before one takes its name; a failure leaves the older files.
 
     **Arguments:**
 
@@ -28,8 +31,9 @@ def save_results(
         unit of every array, `"1"` for a pure number; `report["inputs"]` has the inputs of the
         computation. The version of xbarjax and the shapes of the arrays are added. Numbers that are
         not finite become the strings `"inf"`, `"-inf"` and `"nan"`.
+    - `more`: texts of further files by their suffix, such as `".csv"`.
 
-    **Returns:** the two paths.
+    **Returns:** the paths.
 
     **Errors:** `ValueError` for a report without inputs or units, and for arrays of other types;
     `OSError` for a folder that is missing or not writable.
@@ -49,14 +53,12 @@ def save_results(
     }
     text = json.dumps(_plain(whole), indent=2, allow_nan=False) + "\n"
     prefix = os.fspath(path_prefix)
-    npz, described = Path(prefix + ".npz"), Path(prefix + ".json")
-    write_whole(
-        {
-            npz: lambda stream: np.savez(stream, **stored),
-            described: lambda stream: stream.write(text.encode()),
-        }
-    )
-    return npz, described
+    texts = {".json": text, **(more or {})}
+    say = lambda text: lambda stream: stream.write(text.encode())
+    writers = {Path(prefix + ".npz"): lambda stream: np.savez(stream, **stored)}
+    writers |= {Path(prefix + suffix): say(text) for suffix, text in texts.items()}
+    write_whole(writers)
+    return tuple(writers)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,5 @@
-"""The command line: `xbarjax read`, `compensate`, `sweep`, `plot`, `presets` and `info`."""
+"""The command line: `xbarjax read`, `compensate`, `program`, `sweep`, `plot`, `presets` and
+`info`."""
 
 import importlib.metadata
 from typing import Annotated
@@ -14,6 +15,7 @@ except ModuleNotFoundError as error:  # the script is installed also without the
 
 from .compensating import compensate_command
 from .info import info_command
+from .programming import program_command
 from .reading import read_command
 from .sweeping import plot_command, presets_command, sweep_command
 
@@ -63,6 +65,9 @@ def start(
 app.command("read", short_help="Output currents and IR drops of one read.")(read_command)
 app.command("compensate", short_help="Conductances that compute given weights on real wires.")(
     compensate_command
+)
+app.command("program", short_help="Pulses that write given conductances through real wires.")(
+    program_command
 )
 app.command("sweep", short_help="Many dies on a grid of settings, into a store.")(sweep_command)
 app.command("plot", short_help="Distributions and yield of a sweep.")(plot_command)

@@ -52,7 +52,9 @@ def say_warnings(sentences: Iterable[str]) -> None:
         typer.echo(f"Warning: {sentence}", err=True)
 
 
-def check_outputs(out: str | None, plot: str | None) -> ModuleType | None:
+def check_outputs(
+    out: str | None, plot: str | None, suffixes: tuple[str, ...] = (".npz", ".json")
+) -> ModuleType | None:
     """The plotting module if there is a figure to draw. Raises `ValueError` or `OSError` for output
     files that could not be written after the solve."""
     if out is not None:
@@ -61,9 +63,10 @@ def check_outputs(out: str | None, plot: str | None) -> ModuleType | None:
             raise ValueError(
                 f"--out is {out}, a folder; give a name in the folder, as {Path(out, 'run')}."
             )
-        if Path(out).suffix in (".npz", ".json"):
-            raise ValueError(f"--out is {out}; leave out the suffix: .npz and .json are added.")
-        for suffix in (".npz", ".json"):
+        if Path(out).suffix in suffixes:
+            added = f"{', '.join(suffixes[:-1])} and {suffixes[-1]}"
+            raise ValueError(f"--out is {out}; leave out the suffix: {added} are added.")
+        for suffix in suffixes:
             require_writable(Path(out + suffix), "--out")
     if plot is None:
         return None

@@ -53,7 +53,7 @@ class Pulses(eqx.Module):
     - `edge`: time [s] of each edge.
     - `v_gate`: gate voltage [V] of the selected row, a number or a `Staircase`; None without gates.
 
-    Raises `ValueError` for a width that is not longer than an edge.
+    Raises `ValueError` for a width that is not finite or not longer than an edge.
     """
 
     v: Staircase = eqx.field(converter=_staircase)
@@ -65,6 +65,7 @@ class Pulses(eqx.Module):
 
     def __check_init__(self):
         require_positive(self.edge, "edge", "s")
+        require_finite(self.width, "width", "s")
         if not everywhere(lambda width, edge: width > edge, self.width, self.edge):
             raise ValueError(
                 f"width is {self.width} s, but edges take {self.edge} s: a pulse must be longer."

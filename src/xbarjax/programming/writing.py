@@ -5,10 +5,11 @@ import abc
 import equinox as eqx
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
-from .._types import PerCell, as_physical, described, require_finite
+from .._types import PerCell, as_physical, described, in_dtype, require_finite
 from ..cells import has_memory
 from ..crossbar import Crossbar, require_crossbar
 from ..kirchhoff.advice import finish
+from ..kirchhoff.circuit import working_dtype
 
 
 class Programmed(eqx.Module):
@@ -92,6 +93,8 @@ def program(
             " conductance [S] per cell."
         )
     require_finite(target, "target", "S")
+    dtype = working_dtype(crossbar, target)
+    crossbar, target, method = in_dtype((crossbar, target, method), dtype)
     method.require(crossbar, target)
     found = _written(crossbar, target, method, key)
     return finish(found, found.status)
