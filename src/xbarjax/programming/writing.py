@@ -86,17 +86,17 @@ def program(
             f"program moves the states of devices, and {type(crossbar.cell).__name__} has none: use"
             " a cell with memory, such as xb.VTEAM, alone or in xb.Series with a transistor."
         )
-    target = as_physical(target, "target")
-    if target.shape != crossbar.shape:
+    goal = as_physical(target, "target")
+    if goal.shape != crossbar.shape:
         raise ValueError(
-            f"target has shape {target.shape}, but the array is {crossbar.shape}: pass one"
+            f"target has shape {goal.shape}, but the array is {crossbar.shape}: pass one"
             " conductance [S] per cell."
         )
-    require_finite(target, "target", "S")
-    dtype = working_dtype(crossbar, target)
-    crossbar, target, method = in_dtype((crossbar, target, method), dtype)
-    method.require(crossbar, target)
-    found = _written(crossbar, target, method, key)
+    require_finite(goal, "target", "S")
+    dtype = working_dtype(crossbar, goal)
+    crossbar, goal, method = in_dtype((crossbar, goal, method), dtype)
+    method.require(crossbar, goal)
+    found = _written(crossbar, goal, method, key)
     return finish(found, found.status)
 
 
