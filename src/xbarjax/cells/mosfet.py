@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from .._types import DeviceMask, PerDevice, physical, require_finite, require_nonnegative
 from .cell import AbstractGatedCell
 from .constants import ROOM, thermal_voltage
-from .exponential import softplus, softplus_rise
+from .exponential import softplus_ends
 
 
 class Mosfet(AbstractGatedCell):
@@ -59,11 +59,10 @@ class Mosfet(AbstractGatedCell):
         v_t = thermal_voltage(self.temperature)
         pinch_off = (self.v_gate - self.v_bulk - self.v_t) / self.n
         x = (pinch_off - (v_row - self.v_bulk)) / (2 * v_t)
-        # both terms are large beside their difference where a read voltage is small
-        back, rise = softplus(x), softplus_rise(x, (v_row - v_col) / (2 * v_t))
+        both, rise = softplus_ends(x, (v_row - v_col) / (2 * v_t))
         modulation = 1 + self.lam * jnp.abs(v_row - v_col)
         i_s = 2 * self.n * self.beta * v_t**2
-        return i_s * modulation * rise * (2 * back + rise)
+        return i_s * modulation * rise * both
 
     def valid(self) -> DeviceMask:
         sound = (self.beta >= 0) & (self.n >= 1) & (self.lam >= 0) & (self.temperature > 0)
