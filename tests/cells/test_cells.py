@@ -199,9 +199,10 @@ def test_softplus_to_the_last_digits(dtype: Any, tolerance: float) -> None:
     assert np.max(np.abs(np.asarray(softplus(jnp.asarray(x))) / exact - 1)) < tolerance
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 4e-15), (np.float32, 1e-6)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 4e-15), (np.float32, 5e-6)])
 def test_rises_of_softplus_keep_their_digits_however_small(dtype: Any, tolerance: float) -> None:
-    """From deep below threshold to far above it, against numbers of 200 bits."""
+    """From deep below threshold to far above it, against numbers of 200 bits. The rounding of
+    `x + dx` is part of the error: 20 units over `1 - exp(-1/4)`, from where on ends are apart."""
     rng = np.random.default_rng(5)
     x = rng.uniform(-25, 40, 200).astype(dtype)
     dx = (10 ** rng.uniform(-9, 1.3, 200) * rng.choice([-1, 1], 200)).astype(dtype)
