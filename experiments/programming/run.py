@@ -273,7 +273,8 @@ def figure(result: dict[str, Any]) -> Figure:
         ylabel="error of products [%]",
         title="16 x 16, products with all rows on",
     )
-    products.legend(fontsize=8)
+    products.legend(fontsize=8, loc="upper right")
+    products.set_ylim(0.2, 500)
     for name in ("write_verify", "gradient"):
         of = [x for x in result["effort"]["cases"] if x["method"] == name]
         mark, label = marks[name]
@@ -289,9 +290,7 @@ def figure(result: dict[str, Any]) -> Figure:
         changes.semilogy(
             [x["exponent"] for x in of], [1e6 * x["disturb_rms_S"] for x in of], mark, label=scheme
         )
-        left.plot(
-            [x["exponent"] for x in of], [100 * x["in_window"] for x in of], mark, label=scheme
-        )
+        left.plot([x["exponent"] for x in of], [100 * x["kept"] for x in of], mark, label=scheme)
     changes.axhline(2, color="0.6", lw=0.8)
     changes.text(4, 2.2, "window", fontsize=8, color="0.4")
     n = result["disturb"]["rows"]
