@@ -69,6 +69,12 @@ def test_pulses_down_the_gradient_make_products_right_as_currents_of_all_rows_fl
     for pulse in table[:: len(table) // 7]:
         assert pulse["v"] in np.asarray(done.v)[pulse["row"], pulse["col"]]
         assert pulse["v_gate"] == (2.0 if pulse["v"] < 0 else 3.0)
+    # a cell climbs its staircase while the polarity stays, also over steps without a pulse
+    for v in np.asarray(done.v).reshape(-1, 40):
+        given = v[np.isfinite(v)]
+        same = np.sign(given[1:]) == np.sign(given[:-1])
+        climbed = np.where(same, np.minimum(np.abs(given[:-1]) + 0.05, 2.0), 0.45)
+        np.testing.assert_allclose(np.abs(given), [0.45, *climbed], rtol=1e-12)
     at_once = table[table["step"] == table["step"][0]]
     assert len(set(at_once["row"])) == 1 and len(set(np.sign(at_once["v"]))) == 1
 
@@ -95,6 +101,19 @@ def test_a_refresh_brings_back_what_has_aged() -> None:
     assert (more > 0).any() and (more == 0).any()
     assert (np.asarray(done.energy - first.energy)[more > 0] > 0).all()
     assert np.abs(np.asarray(done.g - TARGET)).max() < 2e-6
+
+
+def test_pulses_of_one_sign_have_no_table() -> None:
+    of = lambda sign: xb.Pulses(xb.Staircase(sign * 0.5), 1e-7, 1e-8)
+    none = jnp.full((1, 1, 1), jnp.nan)
+    zero = jnp.zeros((1, 1))
+    count = zero.astype(int)
+    left = xb.Programmed(
+        gated(), zero, zero > 0, count, count, zero, zero, none, none, jnp.zeros((), int)
+    )
+    method = xb.WriteVerify(of(1.0), of(2.0), acceptance=1e-6, v_read=0.1)
+    with pytest.raises(ValueError, match="set pulses start at 0.5 V and reset pulses at 1 V"):
+        method.table(left)
 
 
 @pytest.mark.parametrize(

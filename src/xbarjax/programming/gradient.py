@@ -26,6 +26,8 @@ from .groups import (
     AbstractPulseProgramming,
     Log,
     by_groups,
+    logged,
+    next_level,
     pulsed,
     require_cells,
     require_read_voltage,
@@ -128,7 +130,7 @@ class GradientProgramming(AbstractPulseProgramming):
             off = found.i_out + noise - x @ target
             slope = jnp.einsum("bi,bj->ij", x, off) / self.inputs / self.v_read**2
             way = jnp.where(jnp.abs(slope) < self.least, 0, -jnp.sign(slope)).astype(int)
-            level = jnp.where(way == last, level + 1, 0)
+            level = next_level(way, last, level)
             given = way, level
             after, log, disturb = by_groups(self, crossbar, self._pulse, given, for_write)
             status = log.status | jnp.bitwise_or.reduce(found.status)
@@ -167,16 +169,7 @@ class GradientProgramming(AbstractPulseProgramming):
         v = jnp.where(way > 0, self.set.v(level), self.reset.v(level))
         seen = v + self.v_spread * jax.random.normal(key, (n,), dtype)
         given = pulsed(self, part, group, way, seen, level)
-        log = Log(
-            jnp.zeros_like(v),
-            way == 0,
-            (way > 0).astype(int),
-            (way < 0).astype(int),
-            given.energy,
-            jnp.where(way == 0, jnp.nan, v)[None],
-            given.v_gate[None],
-            given.status,
-        )
+        log = logged(jnp.zeros_like(v), way == 0, way, v, given, jnp.zeros_like(given.status))
         return with_group(part, given.states), log
 
     def _judged(self, part: Crossbar, group: Any, target: Array, window: Array, key: PRNGKeyArray):

@@ -2,12 +2,13 @@
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from equinox import AbstractVar
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
@@ -21,11 +22,6 @@ from ..transient.simulate import Transient, simulate
 from .pulses import Pulses, Staircase
 from .selection import AbstractSelection, Cells
 from .writing import AbstractProgramming, Programmed
-
-if TYPE_CHECKING:
-    from equinox import AbstractVar
-else:
-    from equinox import AbstractVar
 
 STEPS = 256  # most steps of the transient of one pulse
 TABLE = [("step", "u4"), ("row", "u4"), ("col", "u4")]
@@ -74,15 +70,22 @@ class AbstractPulseProgramming(AbstractProgramming):
         """The pulses of one array in the order in which an instrument has to play them: a
         structured array with the fields `step`, `row`, `col` (from 0), `v`, `v_gate` [V], `width`
         and `edge` [s]. Pulses of one `step` are given at once; a read comes between steps. Without
-        gates `v_gate` is NaN."""
+        gates `v_gate` is NaN. Raises `ValueError` for a batch, and for set and reset pulses of one
+        sign, whose voltages do not tell them apart."""
         v, v_gate = np.asarray(done.v, float), np.asarray(done.v_gate, float)
         if v.ndim != 3:
             raise ValueError(f"done.v has shape {v.shape}: pass one array of a batch.")
-        rows, cols, most = v.shape
+        first = float(self.set.v.start), float(self.reset.v.start)
+        if not first[0] * first[1] < 0:
+            raise ValueError(
+                f"set pulses start at {first[0]:g} V and reset pulses at {first[1]:g} V: a table"
+                " tells them apart by their signs, which must be opposite."
+            )
+        rows, cols, _ = v.shape
         size = self.select.size((rows, cols))
         row, col, number = np.nonzero(np.isfinite(v))
         volts = v[row, col, number]
-        sets = np.sign(float(self.set.v.start)) == np.sign(volts)
+        sets = np.sign(first[0]) == np.sign(volts)
         steps = np.stack([*self.in_order((row * cols + col) // size, number), ~sets], axis=1)
         _, step = np.unique(steps, axis=0, return_inverse=True)
         table = np.zeros(len(volts), TABLE)
@@ -181,6 +184,14 @@ def verified(method: Any, part: Crossbar, group: Any) -> tuple[Cells, Array]:
     return method.select.of(part, group, found.i_cell) / method.v_read, found.status
 
 
+def next_level(
+    way: Int[Array, "..."], last: Int[Array, "..."], level: Array, further: Any = 1
+) -> Array:
+    """Numbers of the next pulses on their staircases: `further` than the last one of the same
+    polarity, 0 where the polarity changes, and as before for cells that get no pulse."""
+    return jnp.where(way == 0, level, jnp.where(way == last, level + further, 0))
+
+
 def pulsed(
     method: Any, part: Crossbar, group: Any, way: Int[Array, " cells"], v: Cells, level: Array
 ) -> Given:
@@ -215,6 +226,22 @@ def pulsed(
     (states, energy, status), gates = lax.scan(phase, begin, phases)
     gate = jnp.where(jnp.isnan(gates[0]), gates[-1], gates[0]).astype(v.dtype)
     return Given(states, energy, gate, status)
+
+
+def logged(
+    g: Cells, good: Array, way: Int[Array, " cells"], v: Cells, given: Given, status: Array
+) -> Log:
+    """What one pulse of `v` [V] on each cell did."""
+    return Log(
+        g.astype(v.dtype),
+        good,
+        (way > 0).astype(int),
+        (way < 0).astype(int),
+        given.energy,
+        jnp.where(way == 0, jnp.nan, v)[None],
+        given.v_gate[None],
+        status | given.status,
+    )
 
 
 def _pulse(

@@ -22,6 +22,7 @@ from ..crossbar import Crossbar
 from .groups import (
     AbstractGroupProgramming,
     Log,
+    logged,
     pulsed,
     require_cells,
     require_read_voltage,
@@ -148,13 +149,5 @@ class OpenLoop(AbstractGroupProgramming):
         given = pulsed(self, part, group, way, seen, none)
         after = with_group(part, given.states)
         g, last = verified(self, after, group)
-        return after, Log(
-            g.astype(dtype),
-            jnp.abs(g - target) <= acceptance,
-            (way > 0).astype(int),
-            (way < 0).astype(int),
-            given.energy,
-            jnp.where(way == 0, jnp.nan, v)[None],
-            given.v_gate[None],
-            status | given.status | last,
-        )
+        good = jnp.abs(g - target) <= acceptance
+        return after, logged(g, good, way, v, given, status | last)

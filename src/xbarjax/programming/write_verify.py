@@ -22,6 +22,7 @@ from ..crossbar import Crossbar
 from .groups import (
     AbstractGroupProgramming,
     Log,
+    next_level,
     pulsed,
     require_cells,
     require_read_voltage,
@@ -107,9 +108,7 @@ class WriteVerify(AbstractGroupProgramming):
             good = jnp.abs(target - noisy) <= acceptance
             way = jnp.where(good | (work.number == self.most), 0, jnp.sign(target - noisy))
             way = way.astype(int)
-            again = work.level + (~log.good).astype(int)
-            level = jnp.where(way == work.last, again, 0)
-            level = jnp.where(way == 0, work.level, level)
+            level = next_level(way, work.last, work.level, (~log.good).astype(int))
             v = jnp.where(way > 0, self.set.v(level), self.reset.v(level)).astype(dtype)
             seen = v + self.v_spread * jax.random.normal(for_write, (n,), dtype)
             given = pulsed(self, now, group, way, seen, level)
