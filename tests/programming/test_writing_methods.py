@@ -101,6 +101,21 @@ def test_a_refresh_brings_back_what_has_aged() -> None:
     assert (more > 0).any() and (more == 0).any()
     assert (np.asarray(done.energy - first.energy)[more > 0] > 0).all()
     assert np.abs(np.asarray(done.g - TARGET)).max() < 2e-6
+    # the table plays all pulses of one writing before those of the next, row by row within each
+    table = xb.Refresh(verify, ageing, 2).table(done)
+    passes = np.isfinite(np.asarray(done.v)).reshape(*SHAPE, 3, 60)
+    begin = 0
+    for number in np.moveaxis(passes.sum(-1), -1, 0):
+        mine = table[begin : begin + number.sum()]
+        np.testing.assert_array_equal(
+            [((mine["row"] == r) & (mine["col"] == c)).sum() for r, c in np.ndindex(SHAPE)],
+            number.ravel(),
+        )
+        assert (np.diff(mine["row"].astype(int)) >= 0).all()
+        begin += len(mine)
+    assert begin == len(table) and (np.diff(table["step"].astype(int)) >= 0).all()
+    with pytest.raises(ValueError, match="holds up to 180 pulses of a cell"):
+        verify.table(done)
 
 
 def test_pulses_of_one_sign_have_no_table() -> None:
@@ -141,6 +156,19 @@ def test_pulses_of_one_sign_have_no_table() -> None:
         (
             lambda: xb.Refresh(xb.OpenLoop(**COMMON, acceptance=1e-6), lambda c, key: c, -1),
             "times is -1; an array ages 0 times or more often",
+        ),
+        (
+            lambda: xb.program(
+                gated(),
+                TARGET,
+                xb.Refresh(
+                    xb.WriteVerify(**COMMON, acceptance=1e-6),
+                    va.At(lambda c: c.wires.r_row, va.Lognormal(0.1), SHAPE),
+                    1,
+                ),
+                key=KEY,
+            ),
+            "ageing changes the kind, the shape or the dtype of a part of the array",
         ),
         (
             lambda: xb.GradientProgramming(**COMMON, acceptance=1e-6, least=1e-6, inputs=0),

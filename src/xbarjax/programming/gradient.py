@@ -99,6 +99,10 @@ class GradientProgramming(AbstractPulseProgramming):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
 
+    @property
+    def rounds(self) -> int:
+        return self.steps
+
     def require(self, crossbar: Crossbar, target: PerCell) -> None:
         if crossbar.wires.parallel:
             raise ValueError(

@@ -61,6 +61,11 @@ class AbstractPulseProgramming(AbstractProgramming):
     select: AbstractVar[AbstractSelection]
     rtol: AbstractVar[Scalar]
 
+    @property
+    @abc.abstractmethod
+    def rounds(self) -> int:
+        """Most pulses of a cell."""
+
     @staticmethod
     @abc.abstractmethod
     def in_order(group: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +75,8 @@ class AbstractPulseProgramming(AbstractProgramming):
         """The pulses of one array in the order in which an instrument has to play them: a
         structured array with the fields `step`, `row`, `col` (from 0), `v`, `v_gate` [V], `width`
         and `edge` [s]. Pulses of one `step` are given at once; a read comes between steps. Without
-        gates `v_gate` is NaN. Raises `ValueError` for a batch, and for set and reset pulses of one
-        sign, whose voltages do not tell them apart."""
+        gates `v_gate` is NaN. Raises `ValueError` for a batch, for what another method has written,
+        and for set and reset pulses of one sign, whose voltages do not tell them apart."""
         v, v_gate = np.asarray(done.v, float), np.asarray(done.v_gate, float)
         if v.ndim != 3:
             raise ValueError(f"done.v has shape {v.shape}: pass one array of a batch.")
@@ -83,6 +88,11 @@ class AbstractPulseProgramming(AbstractProgramming):
             )
         rows, cols, _ = v.shape
         size = self.select.size((rows, cols))
+        if v.shape[-1] != self.rounds:
+            raise ValueError(
+                f"done.v holds up to {v.shape[-1]} pulses of a cell, but this method gives up to"
+                f" {self.rounds}: ask the method that wrote the array."
+            )
         row, col, number = np.nonzero(np.isfinite(v))
         volts = v[row, col, number]
         sets = np.sign(first[0]) == np.sign(volts)

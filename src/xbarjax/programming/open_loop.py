@@ -95,6 +95,10 @@ class OpenLoop(AbstractGroupProgramming):
         for name in ("set", "reset"):
             require_range(getattr(self, name), name)
 
+    @property
+    def rounds(self) -> int:
+        return 1
+
     def require(self, crossbar: Crossbar, target: PerCell) -> None:
         model = self.model
         if model is not None and not (model.shape == crossbar.shape and has_memory(model.cell)):

@@ -91,6 +91,10 @@ class WriteVerify(AbstractGroupProgramming):
                 " least twice the noise, or average reads."
             )
 
+    @property
+    def rounds(self) -> int:
+        return self.most
+
     def require(self, crossbar: Crossbar, target: PerCell) -> None:
         require_cells(self, crossbar, target)
 
