@@ -13,8 +13,8 @@ import xbarjax as xb
 from xbarjax import presets
 from xbarjax.variability import At, Relaxation
 
-from ..programming.run import GATED, NOISE, gated, targets
-from .ageing import OfResistance, after, baked
+from ..programming.run import GATED, NOISE, WINDOW, gated, targets
+from .ageing import OfResistance, Schedule, after, baked, fresh, refreshed
 from .law import relaxation
 
 ROWS = 32
@@ -31,7 +31,7 @@ STAGES = {"1 s": (1.0, 0), "1 day": (1e5, 1)}  # read of chip C [s], days of the
 THIRDS = 3
 
 
-def device(crossbar: xb.Crossbar) -> Any:
+def device(crossbar: Any) -> Any:
     return crossbar.cell.second
 
 
@@ -64,6 +64,10 @@ def refresh() -> dict[str, Any]:
     first, later = passes[..., 0], passes[..., 1:]
     spent = float(done.energy.mean() - once.energy.mean()) / REFRESHES
     levels = np.linspace(0, 1, 201)
+    left, goal = jnp.asarray(error(once.g).ravel()), target.ravel()
+    one = refreshed(
+        fresh(goal, left, c), goal, left, Schedule(INTERVAL, WINDOW, NOISE), baked(), (0, 1), d
+    )
     return {
         "rows": ROWS,
         "interval_s": INTERVAL,
@@ -84,6 +88,10 @@ def refresh() -> dict[str, Any]:
         "pulses_written": float(first.mean()),
         "pulses_refresh": later.mean(axis=(0, 1)),
         "rewritten": (later > 0).mean(axis=(0, 1)),
+        "without_pulses": {  # the first refresh, as in `network`
+            "rewritten": float(one[1].writes.mean() - 1),
+            "aged_error_rms_S": rms(one[0].g(baked()) - goal),
+        },
         "pulses_rewritten": float(later[later > 0].mean()),
         "energy_written_J": float(once.energy.mean()),
         "energy_refresh_J": spent,

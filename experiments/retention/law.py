@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from xbarjax import presets
 from xbarjax.variability import Relaxation
 
-from .ageing import HOT, baked
+from .ageing import HOT, ONSET, baked
 from .data import RANGE, Reads, baked as bakes, over_time
 
 BINS = np.linspace(0, 1, 7)  # of the conductance after programming, in parts of the range
@@ -98,6 +98,8 @@ def relaxation(name: str, t: float) -> Relaxation:
 
 def law() -> dict[str, Any]:
     found: dict[str, Any] = {name: chip(name) for name in RANGE}
+    onset = found["B"]["laws"]["walk"]["onset_s"]
+    assert 0.9 < onset / ONSET < 1.1, f"chip B relaxes from {onset} s on, not from {ONSET} s"
     measured = {at: moments(reads, RANGE["B"]) for at, reads in bakes().items()}
     g = measured[100][0]
     models = {at: presets.hfox_bake(at) for at in (110, 130)} | {HOT: baked()}

@@ -103,11 +103,12 @@ def one(seed: int, errors: np.ndarray, data: Any, progress: Progress) -> dict[st
     return found
 
 
-def network(errors: Any) -> dict[str, Any]:
-    """All seeds. `errors`: what writing leaves [S], as in the array."""
-    data = mnist()
+def network(array: dict[str, Any]) -> dict[str, Any]:
+    """All seeds. `array`: what `refresh` found: the errors that writing leaves, and what writing a
+    cell anew takes."""
+    data, errors = mnist(), np.asarray(array["error_S"]["written"])
     with Progress() as progress:
-        found = [one(seed, np.asarray(errors), data, progress) for seed in SEEDS]
+        found = [one(seed, errors, data, progress) for seed in SEEDS]
     several = lambda rows, what: summary(np.array([[x[what] for x in row] for row in rows]))
     out: dict[str, Any] = {
         "seeds": len(SEEDS),
@@ -123,6 +124,12 @@ def network(errors: Any) -> dict[str, Any]:
     for way, t in (times | {"every": times["verified"]}).items():
         rows = [f[way] for f in found]
         out[way] = {"times_s": t} | {name: several(rows, name) for name in rows[0][0]}
+    writes = out["verified"]["writes"]["mean"][-1]
+    out["cost"] = {
+        "writes": writes,
+        "pulses": writes * array["pulses_rewritten"],
+        "energy_J": writes * array["energy_rewritten_J"],
+    }
     return out
 
 
