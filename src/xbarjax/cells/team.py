@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .memory import AbstractMemoryCell
-from .vteam import beyond_threshold
+from .vteam import beyond_thresholds
 from .windows import AbstractWindow
 
 
@@ -64,8 +64,11 @@ class TEAM(AbstractMemoryCell):
 
     def rate(self, v_row: PerDevice, v_col: PerDevice) -> tuple[PerDevice]:
         i = self.current(v_row, v_col)
-        off = beyond_threshold(i, self.i_off, self.k_off, self.alpha_off)
-        dw = off + beyond_threshold(i, self.i_on, self.k_on, self.alpha_on)
+        off, on = (
+            (self.i_off, self.k_off, self.alpha_off),
+            (self.i_on, self.k_on, self.alpha_on),
+        )
+        dw = beyond_thresholds(i, off, on)
         return (dw if self.window is None else dw * self.window(self._share(), i >= 0),)
 
     @property

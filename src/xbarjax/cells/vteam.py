@@ -1,4 +1,4 @@
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -6,6 +6,8 @@ from jaxtyping import Array, Float
 
 from .._types import DeviceMask, PerDevice, physical, require_nonnegative
 from .memory import AbstractMemoryCell
+
+Threshold: TypeAlias = tuple[Array, Array, Array]  # threshold `x_0`, rate `k`, exponent `alpha`
 
 
 class VTEAM(AbstractMemoryCell):
@@ -56,9 +58,11 @@ class VTEAM(AbstractMemoryCell):
         return (v_row - v_col) / (self.r_on + (self.r_off - self.r_on) * self._share())
 
     def rate(self, v_row: PerDevice, v_col: PerDevice) -> tuple[PerDevice]:
-        v = v_row - v_col
-        off = beyond_threshold(v, self.v_off, self.k_off, self.alpha_off)
-        return (off + beyond_threshold(v, self.v_on, self.k_on, self.alpha_on),)
+        off, on = (
+            (self.v_off, self.k_off, self.alpha_off),
+            (self.v_on, self.k_on, self.alpha_on),
+        )
+        return (beyond_thresholds(v_row - v_col, off, on),)
 
     @property
     def bounds(self) -> tuple[tuple[PerDevice, PerDevice]]:
@@ -71,7 +75,9 @@ class VTEAM(AbstractMemoryCell):
         return sound & (self.alpha_on >= 1) & (self.alpha_off >= 1)
 
 
-def beyond_threshold(x: PerDevice, x_0: Array, k: Array, alpha: Array) -> PerDevice:
-    """`k (x / x_0 - 1)^alpha` beyond the threshold `x_0` of either sign, else 0."""
+def beyond_thresholds(x: PerDevice, above: Threshold, below: Threshold) -> PerDevice:
+    """`k (x / x_0 - 1)^alpha` beyond a threshold `x_0` above 0 or one below 0, else 0."""
+    # one power, which is most of what a rate costs, instead of one per threshold
+    x_0, k, alpha = (jnp.where(x > 0, *pair) for pair in zip(above, below))
     beyond = x / x_0 - 1
     return k * jnp.where(beyond > 0, jnp.where(beyond > 0, beyond, 1) ** alpha, 0)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._types import (
     PerCell,
@@ -17,10 +17,11 @@ from .._types import (
     require_nonnegative,
     require_positive,
 )
-from ..cells import has_memory
+from ..cells import has_memory, states_of
 from ..crossbar import Crossbar
 from .groups import (
     AbstractGroupProgramming,
+    Given,
     Log,
     logged,
     pulsed,
@@ -36,7 +37,11 @@ HALVINGS = 8  # in a round
 # Cells of a group pull on each other's voltages: the whole range is halved, then a part of it
 # around the pulses that were found, and again.
 ROUNDS = 0.5, 1 / 16, 1 / 128
-PARTS = [math.nan] * 2 + [x for part in ROUNDS for x in (part, *[math.nan] * (HALVINGS - 1))]
+# A search reads the model as it is, tries the weakest pulses and the strongest, and halves. Each
+# number is the part of the range in which a round begins, NaN within a round.
+BEFORE, WEAKEST, STRONGEST = range(3)
+PARTS = [math.nan] * 3 + [x for part in ROUNDS for x in (part, *[math.nan] * (HALVINGS - 1))]
+LAST = len(PARTS)  # the array is written
 
 
 class _Search(NamedTuple):
@@ -45,9 +50,18 @@ class _Search(NamedTuple):
     share: Cells  # of the range of pulses, as tried last
     low: Cells
     high: Cells
-    weakest: Cells  # [S], conductances after the weakest and the strongest pulses
+    before: Cells  # [S], conductances before
+    weakest: Cells  # and after the weakest and the strongest pulses
     strongest: Cells
-    number: Array
+
+
+class _Tried(NamedTuple):
+    """One pulse on each cell of a group."""
+
+    way: Int[Array, " cells"]  # 1 for a set, -1 for a reset, 0 for none
+    v: Cells  # [V]
+    given: Given
+    g: Cells  # [S], after it
     status: Array
 
 
@@ -113,45 +127,67 @@ class OpenLoop(AbstractGroupProgramming):
     ) -> tuple[Crossbar, Log]:
         n, dtype = target.size, target.dtype
         model = part if self.model is None else self.select.part(self.model, group)
-        before, status = verified(self, model, group)
-        sign = jnp.sign(target - before)
-        way = sign.astype(int)
-        none = jnp.zeros((n,), int)
+        # where the model has the form of the array, one loop has both: compiled once
+        together = jax.tree.structure(model) == jax.tree.structure(part)
+        noise = self.v_spread * jax.random.normal(key, (n,), dtype)
 
-        def look(search: _Search, part: Scalar) -> tuple[_Search, None]:
-            """The model after the pulses at a share of their range, and where to look next. `part`
-            is the part of the range in which a round begins, NaN within a round."""
-            begins = jnp.isfinite(part)
-            low = jnp.where(begins, jnp.clip(search.share - part, 0, 1), search.low)
-            high = jnp.where(begins, jnp.clip(search.share + part, 0, 1), search.high)
-            # the weakest and the strongest pulse come first
-            first = search.number.astype(dtype)
-            share = jnp.where(search.number < 2, first, (low + high) / 2)
-            v = jnp.where(way > 0, self.set.between(share), self.reset.between(share))
-            given = pulsed(self, model, group, way, v, none)
-            g, flags = verified(self, with_group(model, given.states), group)
-            beyond = (sign * (g - target) > 0) & (search.number > 1)
+        def write(circuit: Crossbar, way: Array, v: Cells, more: Cells, reads: Any) -> _Tried:
+            """A circuit after pulses of `v + more` [V], or as it is if it `reads` alone."""
+            given = pulsed(self, circuit, group, way, v + more, 0 * way)
+            kept = lambda new, old: jnp.where(reads, old, new)
+            states = jax.tree.map(kept, given.states, states_of(circuit.cell))
+            g, status = verified(self, with_group(circuit, states), group)
+            given = given._replace(states=states, status=kept(given.status, 0))
+            return _Tried(way, v, given, g.astype(dtype), status | given.status)
+
+        def voltage(way: Array, share: Array) -> Cells:
+            return jnp.where(way > 0, self.set.between(share), self.reset.between(share))
+
+        def found(search: _Search) -> tuple[Array, Cells]:
+            """Polarities and voltages [V] of the pulses on the array."""
+            sign = jnp.sign(target - search.before)
+            enough = sign * (target - search.strongest) < 0
+            share = jnp.where(enough, (search.low + search.high) / 2, 1)
+            helps = jnp.abs(search.weakest - target) < jnp.abs(search.before - target)
+            way = jnp.where(helps | (sign * (target - search.weakest) > 0), sign, 0).astype(int)
+            return way, voltage(way, share).astype(dtype)
+
+        def look(search: _Search, at: tuple[Array, Scalar]) -> tuple[_Search, _Tried]:
+            """What pulses at a share of their range do to the model, and where to look next."""
+            number, part_of = at
+            begins = jnp.isfinite(part_of)
+            low = jnp.where(begins, jnp.clip(search.share - part_of, 0, 1), search.low)
+            high = jnp.where(begins, jnp.clip(search.share + part_of, 0, 1), search.high)
+            first = (number == STRONGEST).astype(dtype)
+            share = jnp.where(number <= STRONGEST, first, (low + high) / 2)
+            sign = jnp.sign(target - search.before)
+            way = sign.astype(int)
+            v, more, circuit = voltage(way, share).astype(dtype), 0 * noise, model
+            if together:
+                last = lambda a, b: jnp.where(number == LAST, a, b)
+                way, v, more = jax.tree.map(last, (*found(search), noise), (way, v, more))
+                circuit = model if self.model is None else jax.tree.map(last, part, model)
+            tried = write(circuit, way, v, more, number == BEFORE)
+            beyond = (sign * (tried.g - target) > 0) & (number > STRONGEST)
+            then = lambda k, old: jnp.where(number == k, tried.g, old)
             return _Search(
-                jnp.where(search.number < 2, 0.5, share).astype(dtype),
-                jnp.where(beyond, low, share),
-                jnp.where(beyond, share, high),
-                jnp.where(search.number == 0, g, search.weakest).astype(dtype),
-                jnp.where(search.number == 1, g, search.strongest).astype(dtype),
-                search.number + 1,
-                search.status | flags | given.status,
-            ), None
+                jnp.where(number <= STRONGEST, 0.5, share).astype(dtype),
+                jnp.where(beyond, low, share).astype(dtype),
+                jnp.where(beyond, share, high).astype(dtype),
+                then(BEFORE, search.before),
+                then(WEAKEST, search.weakest),
+                then(STRONGEST, search.strongest),
+            ), tried
 
         half = jnp.full((n,), 0.5, dtype)
-        begin = _Search(half, half, half, half, half, jnp.zeros((), int), status)
-        search, _ = lax.scan(look, begin, jnp.asarray(PARTS, dtype))
-        weakest, strongest, status = search.weakest, search.strongest, search.status
-        share = jnp.where(sign * (target - strongest) >= 0, 1, (search.low + search.high) / 2)
-        helps = jnp.abs(weakest - target) < jnp.abs(before - target)
-        way = jnp.where(helps | (sign * (target - weakest) > 0), way, 0)
-        v = jnp.where(way > 0, self.set.between(share), self.reset.between(share)).astype(dtype)
-        seen = v + self.v_spread * jax.random.normal(key, (n,), dtype)
-        given = pulsed(self, part, group, way, seen, none)
-        after = with_group(part, given.states)
-        g, last = verified(self, after, group)
-        good = jnp.abs(g - target) <= acceptance
-        return after, logged(g, good, way, v, given, status | last)
+        begin = _Search(half, half, half, target, target, target)  # on target: without a pulse
+        parts = jnp.asarray([*PARTS, math.nan][: LAST + together], dtype)
+        search, tried = lax.scan(look, begin, (jnp.arange(parts.size), parts))
+        status = jnp.bitwise_or.reduce(tried.status)
+        done = jax.tree.map(lambda x: x[-1], tried)
+        if not together:
+            done = write(part, *found(search), noise, False)
+            status = status | done.status
+        good = jnp.abs(done.g - target) <= acceptance
+        after = with_group(part, done.given.states)
+        return after, logged(done.g, good, done.way, done.v, done.given, status)
