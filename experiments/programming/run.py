@@ -1,7 +1,8 @@
 """Writing conductances through wires: what write-verify reaches, what its pulses do to other cells,
 and what other methods reach.
 
-    python -m experiments.programming.run [--only write_verify,batch,methods,effort,disturb]
+    python -m experiments.programming.run [--only write_verify,batch,methods,effort,disturb,
+        compensation]
 
 - `write_verify`: 64 x 64 cells of a transistor and a VTEAM device, row by row, with wires of 1 ohm
   a segment and with ideal wires, read noise of 0.2 uS, a window of +-2 uS on targets of 10 to
@@ -12,8 +13,12 @@ and what other methods reach.
   one row alone. Open-loop pulses have no spread here; with that of the others (10 mV) they are in
   `open_loop_spread`.
 - `effort`: error of products over the pulses of a cell, where both methods stop earlier.
-- `disturb`: passive arrays, cell by cell by V/2 and V/3: change of cells by pulses of others, over
-  the exponent `a` of devices whose rate goes as `(v / 0.05 V - 1)^a`, with the same rate at 0.6 V.
+- `disturb`: passive arrays of 32 x 32, cell by cell by V/2 and V/3: change of cells by pulses of
+  others, over the exponent `a` of devices whose rate goes as `(v / 0.05 V - 1)^a`, with the same
+  rate at 0.6 V; with wires of 1 ohm a segment and, at one exponent, without.
+- `compensation`: compensated conductances written by methods that know more or less about the error
+  of a write (compensated.py), with wires of 2 ohm a segment: 32 x 32 cells with transistors, and
+  passive 16 x 16 with a rate of exponent 8.
 
 Pulses were chosen on an array of 8 x 8 with another seed.
 """
@@ -31,13 +36,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
-from matplotlib.figure import Figure
 from rich.console import Console
 
 import xbarjax as xb
 from xbarjax import schemes
 
 from ..common import keep
+from .compensated import compensated
+from .figure import figure
 
 HERE = Path(__file__).parent
 NOISE, WINDOW = 2e-7, 2e-6  # [S]
@@ -45,6 +51,7 @@ RESISTANCES = (0.0, 1.0, 2.0, 4.0)  # [ohm]
 STEPS = (15, 25, 40, 60)
 EXPONENTS = (6.0, 8.0, 12.0)
 SCHEMES = {"V/2": schemes.half, "V/3": schemes.third}
+R_COMPENSATED = 2.0  # [ohm]
 ONSET, V_RATE, RATE = 0.05, 0.6, 4e-4  # [V], [V], [m/s]
 
 
@@ -220,6 +227,27 @@ def disturb(n: int = 32) -> dict[str, Any]:
         return {"rows": n, "cases": list(pool.map(one, cases))}
 
 
+def compensation(seeds: int = 3) -> dict[str, Any]:
+    cases = []
+    product = gradient(1).product
+    of = lambda n, **of: {"rows": n, "r_ohm": R_COMPENSATED} | of
+    for case, chip, method, models in (
+        (of(32, array="1T1R"), lambda key: gated(32, R_COMPENSATED, key), VERIFY, 1),
+        *(
+            (
+                of(16, array=f"passive, {name}"),
+                lambda key: passive(16, EXPONENTS[1], R_COMPENSATED, key),
+                crosspoints(name),
+                2,
+            )
+            for name in SCHEMES
+        ),
+    ):
+        rows = compensated(chip, method, product, case["rows"], seeds, models)
+        cases.append(case | {"cases": rows})
+    return {"exponent": EXPONENTS[1], "arrays": cases}
+
+
 def passive(n: int, alpha: float, r: float, key: jax.Array) -> xb.Crossbar:
     """Passive cells whose rates are the same at `V_RATE` for all exponents."""
     k = RATE / (V_RATE / ONSET - 1) ** alpha
@@ -247,72 +275,8 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "methods": methods,
     "effort": effort,
     "disturb": disturb,
+    "compensation": compensation,
 }
-
-
-def figure(result: dict[str, Any]) -> Figure:
-    made = Figure(figsize=(11, 6), layout="constrained")
-    pulses, errors, products, over, changes, left = made.subplots(2, 3).ravel()
-    styles = {"wires": ("k-", "wires of 1 ohm"), "ideal": ("k:", "ideal wires")}
-    for name, (style, label) in styles.items():
-        of = result["write_verify"][name]
-        share = 100 * np.array(of["pulses"]) / np.sum(of["pulses"])
-        pulses.plot(np.arange(len(share)), share, style, label=label)
-        levels = 100 * np.linspace(0, 1, len(of["error_S"]))
-        errors.plot(1e6 * np.array(of["error_S"]), levels, style, label=label)
-    pulses.set(xlabel="pulses of a cell", ylabel="cells [%]", title="Write-verify, 64 x 64 1T1R")
-    pulses.legend(fontsize=8)
-    errors.axvspan(-2, 2, color="0.92")
-    errors.set(
-        xlabel="error of conductance [µS]",
-        ylabel="cells below [%]",
-        title="What it leaves",
-        xlim=(-6, 6),
-    )
-    marks = {
-        "write_verify": ("ko-", "write-verify"),
-        "gradient": ("ks--", "gradient descent on products"),
-        "open_loop": ("^-", "one pulse, wires known"),
-        "open_loop_blind": ("v--", "one pulse, wires ignored"),
-    }
-    for name, (mark, label) in marks.items():
-        of = [x for x in result["methods"]["cases"] if x["method"] == name]
-        more = {} if mark.startswith("k") else {"color": "0.5"}
-        error = [100 * x["product_error"] for x in of]
-        products.semilogy([x["r_ohm"] for x in of], error, mark, label=label, **more)
-    products.set(
-        xlabel="wire resistance [ohm per segment]",
-        ylabel="error of products [%]",
-        title="16 x 16, products with all rows on",
-    )
-    products.legend(fontsize=8, loc="upper right")
-    products.set_ylim(0.2, 500)
-    for name in ("write_verify", "gradient"):
-        of = [x for x in result["effort"]["cases"] if x["method"] == name]
-        mark, label = marks[name]
-        x, y = [x["pulses"] for x in of], [100 * x["product_error"] for x in of]
-        over.semilogy(x, y, mark, label=label)
-    r = result["effort"]["r_ohm"]
-    over.set(
-        xlabel="pulses of a cell, mean", ylabel="error of products [%]", title=f"16 x 16, {r:g} ohm"
-    )
-    over.legend(fontsize=8)
-    for scheme, mark in (("V/2", "ko-"), ("V/3", "ks--")):
-        of = [x for x in result["disturb"]["cases"] if x["scheme"] == scheme]
-        changes.semilogy(
-            [x["exponent"] for x in of], [1e6 * x["disturb_rms_S"] for x in of], mark, label=scheme
-        )
-        left.plot([x["exponent"] for x in of], [100 * x["kept"] for x in of], mark, label=scheme)
-    changes.axhline(2, color="0.6", lw=0.8)
-    changes.text(4, 2.2, "window", fontsize=8, color="0.4")
-    n = result["disturb"]["rows"]
-    title = f"Passive {n} x {n}, cell by cell"
-    changes.set(xlabel="exponent of the rate", ylabel="rms disturb [µS]", title=title)
-    left.set(xlabel="exponent of the rate", ylabel="cells in their windows [%]", ylim=(0, 105))
-    left.set_title("after all pulses of the others")
-    changes.legend(fontsize=8)
-    left.legend(fontsize=8)
-    return made
 
 
 def main(
