@@ -120,8 +120,9 @@ def test_cells_one_by_one_are_written_by_ramps_of_their_gates() -> None:
     assert np.unique(v[v < 0]).tolist() == [-1.2] and len(np.unique(gate[v < 0])) > 3
 
 
-def passive(scheme: Any, v: float, **more: Any) -> xb.Programmed:
-    """A passive array after write-verify by a select scheme, with voltages from `v` [V] on."""
+def passive(scheme: Any, v: float, times: int = 1, **more: Any) -> xb.Programmed:
+    """A passive array after write-verify by a select scheme, with voltages from `v` [V] on, once or
+    several times."""
     shape = (3, 3)
     pulses = lambda sign: xb.Pulses(
         xb.Staircase(sign * v, sign * 0.05, sign * 0.75), 0.1 * US, 0.01 * US
@@ -129,8 +130,12 @@ def passive(scheme: Any, v: float, **more: Any) -> xb.Programmed:
     writing = method(
         set=pulses(-1), reset=pulses(1), v_gate_read=None, select=xb.SelectCrosspoints(scheme)
     )
-    crossbar = xb.Crossbar(devices(shape, **more), xb.Wires(2.0, 2.0))
-    return xb.program(crossbar, targets(shape), writing, key=KEY)
+    crossbar, done = xb.Crossbar(devices(shape, **more), xb.Wires(2.0, 2.0)), None
+    for key in (KEY, *jax.random.split(KEY, times - 1)):
+        done = xb.program(crossbar, targets(shape), writing, key=key)
+        crossbar = done.crossbar
+    assert done is not None
+    return done
 
 
 @pytest.mark.parametrize("scheme", [schemes.half, schemes.third])
@@ -150,6 +155,16 @@ def test_lower_thresholds_leave_a_disturb_that_v_over_3_makes_smaller() -> None:
         off = np.abs(now - done.g - done.disturb)  # reads pass the wires
         assert done.good.all() and off.max() < 2e-3 * np.asarray(now).max()
         assert done.disturb[-1, -1] == 0  # nothing came after it
+
+
+def test_cells_that_pulses_of_others_pulled_out_come_back_when_written_again() -> None:
+    weak = {"v_on": -0.15, "v_off": 0.15, "k_on": -3e-4, "k_off": 3e-4}
+    once, again, third = (passive(schemes.half, 0.25, times, **weak) for times in (1, 2, 3))
+    off = lambda done: np.abs(done.g - targets((3, 3)) + done.disturb)
+    assert once.good.all() and (off(once) > 3e-6).sum() >= 2
+    assert again.good.all() and (off(again) < 3e-6).all()
+    stay = off(again) < 1e-6  # in their windows, whatever the noise of a read
+    assert stay.any() and (np.asarray(third.pulses)[stay] == 0).all()
 
 
 def test_cells_that_miss_are_told_and_the_rest_is_kept() -> None:
