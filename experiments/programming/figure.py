@@ -64,7 +64,7 @@ def figure(result: dict[str, Any]) -> Figure:
     over.set(
         xlabel="pulses of a cell, mean", ylabel="error of products [%]", title=f"16 x 16, {r:g} ohm"
     )
-    over.legend(fontsize=8)
+    over.legend(fontsize=8, loc="lower left")
     for scheme, mark in (("V/2", "ko-"), ("V/3", "ks--")):
         of = [x for x in result["disturb"]["cases"] if x["scheme"] == scheme]
         for r, fill, label in ((1, "k", scheme), (0, "w", f"{scheme}, 0 ohm")):
@@ -74,7 +74,7 @@ def figure(result: dict[str, Any]) -> Figure:
             changes.semilogy(x, 1e6 * np.array(rms), mark, label=label, mfc=fill)
             left.plot(x, 100 * np.array(kept), mark, label=label, mfc=fill)
     changes.axhline(2, color="0.6", lw=0.8)
-    changes.text(10.5, 2.3, "window", fontsize=8, color="0.4")
+    changes.text(9.7, 2.2, "window", fontsize=8, color="0.4")
     n = result["disturb"]["rows"]
     title = f"Passive {n} x {n}, cell by cell"
     changes.set(xlabel="exponent of the rate", ylabel="rms disturb [µS]", title=title)
@@ -92,12 +92,12 @@ def bars(axes: Axes, arrays: list[dict[str, Any]]) -> None:
     for k, way in enumerate(WAYS):
         for at, array in enumerate(arrays):
             each = [100 * x["product_error"] for x in array["cases"] if x["way"] == way]
-            x = at + (k - len(WAYS) / 2) * 0.14
+            x = at + (k - (len(WAYS) - 1) / 2) * 0.14
             axes.bar(x, np.mean(each or [0]), 0.13, color=str(shades[k]), edgecolor="k")
             axes.plot([x] * len(each), each, "k_", ms=5)
     handles = [Patch(fc=str(c), ec="k", label=name) for c, name in zip(shades, WAYS.values())]
     axes.legend(handles=handles, fontsize=8)
-    axes.set(yscale="log", ylabel="error of products [%]", title="Compensated, then written")
+    axes.set(ylabel="error of products [%]", title="Compensated, then written")
     axes.set_xticks(
         range(len(arrays)), [f"{x['array']}, {x['rows']} x {x['rows']}" for x in arrays]
     )
