@@ -64,6 +64,7 @@ def figure(result: dict[str, Any]) -> Figure:
     over.set(
         xlabel="pulses of a cell, mean", ylabel="error of products [%]", title=f"16 x 16, {r:g} ohm"
     )
+    over.set_ylim(0.5, 120)
     over.legend(fontsize=8, loc="lower left")
     for scheme, mark in (("V/2", "ko-"), ("V/3", "ks--")):
         of = [x for x in result["disturb"]["cases"] if x["scheme"] == scheme]
@@ -92,8 +93,10 @@ def bars(axes: Axes, arrays: list[dict[str, Any]]) -> None:
     for k, way in enumerate(WAYS):
         for at, array in enumerate(arrays):
             each = [100 * x["product_error"] for x in array["cases"] if x["way"] == way]
+            if not each:  # nothing to write again where pulses do not move other cells
+                continue
             x = at + (k - (len(WAYS) - 1) / 2) * 0.14
-            axes.bar(x, np.mean(each or [0]), 0.13, color=str(shades[k]), edgecolor="k")
+            axes.bar(x, np.mean(each), 0.13, color=str(shades[k]), edgecolor="k")
             axes.plot([x] * len(each), each, "k_", ms=5)
     handles = [Patch(fc=str(c), ec="k", label=name) for c, name in zip(shades, WAYS.values())]
     axes.legend(handles=handles, fontsize=8)
