@@ -373,6 +373,22 @@ def test_published_responses_are_those_of_their_source() -> None:
     np.testing.assert_allclose(array.cycle_floor, 0.2174 * 0.4622 * (HIGH - LOW) / 2, rtol=1e-12)
 
 
+def test_partial_sets_of_a_phase_change_cell_spread_with_its_conductance() -> None:
+    """By AIHWKit's formula: the deviation is 0.6 (step + 0.042 + 0.108 w) for weights of 0 to 2."""
+    response, unit = presets.pcm_response(LOW, HIGH), (HIGH - LOW) / 2
+    w = np.array([0.0, 0.5, 1.2])
+    g = np.broadcast_to(LOW + unit * w, (40_000, 3))
+    change = np.asarray(pulsed(response, g, 1, KEY).g - g) / unit
+    step = 0.01 * (1 + 27.235 * np.exp(-2.5 * w))
+    up, _ = response.steps(jnp.asarray(g[0]))
+    np.testing.assert_allclose(up / unit, step, rtol=1e-12)
+    size = 0.6 * (step + 0.042 + 0.108 * w)
+    # at 0 the window cuts what would be below; above, moments are those of the normal deviate
+    np.testing.assert_allclose(change[:, 1:].mean(0), step[1:], atol=4 * size[1:].max() / 200)
+    np.testing.assert_allclose(change[:, 1:].std(0), size[1:], rtol=4 / np.sqrt(80_000))
+    assert (change[:, 0] >= 0).all()
+
+
 # Endurance, and time after training
 
 

@@ -330,6 +330,31 @@ def rram_response_array(g_min: float, g_max: float, optimised: bool = True) -> P
     )
 
 
+def pcm_response(g_min: float, g_max: float) -> PulseResponse:
+    """Response of a phase-change cell to partial SET pulses: about 20 from the RESET state to the
+    upper end, the first ones much larger than the last. The deviation of a step is 60 % of it, plus
+    a constant part and one that grows with the conductance (Nandakumar et al., Front. Neurosci. 14,
+    406, 2020, 10.3389/fnins.2020.00406, as fitted in IBM's AIHWKit, `PCMPresetDevice`).
+
+    Pulses go up alone: a pulse down has no mean step here, and a weight of both signs takes two
+    cells. AIHWKit lets the steps of cells differ by 20 % and the upper ends by 10 %; a RESET leaves
+    1 % of half the range.
+
+    **Arguments:** `g_min`, `g_max`: ends of the range [S], which the fit does not give.
+    """
+    unit = (g_max - g_min) / 2  # of AIHWKit's weights, 0 to 2
+    up = ExponentialStep(si(0.01 * unit), si(27.235), si(5.0))
+    return PulseResponse(
+        up,
+        LinearStep(si(0.0)),
+        si(g_min),
+        si(g_max),
+        cycle=si(0.6),
+        cycle_floor=si(0.6 * 0.042 * unit),
+        cycle_slope=si(0.6 * 0.108),
+    )
+
+
 def cco_hermes(i_max: float, bits: int = 8) -> Cco:
     """Oscillator of the HERMES core as a converter, without its errors: 300 ps per count at the
     largest current (Khaddam-Aljameh et al., IEEE J. Solid-State Circuits 57, 1027, 2022,

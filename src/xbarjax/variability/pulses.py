@@ -129,10 +129,12 @@ class PulseResponse(eqx.Module):
 
     One pulse in direction `d` (1 up, -1 down) does
 
-        g <- g + d strength (s + (cycle s + cycle_floor) xi),    s = up.at(x) or down.at(1 - x),
+        g <- g + d strength (s + (cycle s + cycle_floor + cycle_slope (g - g_min)) xi),
 
-    with `x = (g - g_min)/(g_max - g_min)` and a fresh standard normal `xi` per pulse, and leaves
-    the device between `g_min` and `g_max`. Unequal steps up and down make the response asymmetric.
+    with `s = up.at(x)` or `down.at(1 - x)`,
+
+    `x = (g - g_min)/(g_max - g_min)` and a fresh standard normal `xi` per pulse, and leaves the
+    device between `g_min` and `g_max`. Unequal steps up and down make the response asymmetric.
     `pulsed` gives pulses to devices.
 
     What pulses change is a hidden conductance. A read sees `hidden + write_noise xi'`, not below 0,
@@ -161,6 +163,8 @@ class PulseResponse(eqx.Module):
     - `write_noise`: deviation of the apparent from the hidden conductance [S].
     - `strength`: effect of a pulse as a fraction of the nominal one [1]: 0 for a stuck device, or
         what wires leave of a pulse (`schemes.pulse_strength`).
+    - `cycle_slope`: part of the deviation that grows with the conductance, as a fraction of
+        `g - g_min` [1].
 
     A pulse takes a device from beyond an end of its window to this end. A device whose window is
     closed (`g_min` at or above `g_max`) does not move. Raises `ValueError` for a `g_min` that is
@@ -175,6 +179,7 @@ class PulseResponse(eqx.Module):
     cycle_floor: Float[Array, "..."] = eqx.field(converter=physical("cycle_floor"), default=0.0)
     write_noise: Float[Array, "..."] = eqx.field(converter=physical("write_noise"), default=0.0)
     strength: Float[Array, "..."] = eqx.field(converter=physical("strength"), default=1.0)
+    cycle_slope: Float[Array, "..."] = eqx.field(converter=physical("cycle_slope"), default=0.0)
 
     def __check_init__(self):
         for name, unit in (
@@ -184,6 +189,7 @@ class PulseResponse(eqx.Module):
             ("cycle_floor", "S"),
             ("write_noise", "S"),
             ("strength", "1"),
+            ("cycle_slope", "1"),
         ):
             require_nonnegative(getattr(self, name), name, unit, open_allowed=False)
         if not everywhere(lambda low, high: low < high, self.g_min, self.g_max):
@@ -324,7 +330,8 @@ def _pulse(response, g, up, fires, xi):
     fall = response.down.at(jnp.where(moves & ~up, 1 - done, 0.5))
     step = jnp.where(up, rise, fall)
     if xi is not None:
-        step = step + (response.cycle * step + response.cycle_floor) * xi
+        grown = response.cycle_slope * (g - response.g_min)
+        step = step + (response.cycle * step + response.cycle_floor + grown) * xi
     step = response.strength * step
     after = g + jnp.where(up, step, -step)
     after = jnp.where(after > response.g_max, response.g_max, after)
