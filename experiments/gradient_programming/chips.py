@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 import xbarjax as xb
@@ -68,36 +69,48 @@ def pcm() -> Chip:
     def flicker(g, key):
         share = jnp.maximum(g / high, 1e-6)
         q = jnp.minimum(0.0088 / share**0.65, 0.2)
-        return g * (1 + q * size * jax.random.normal(key, g.shape, g.dtype))
+        return jnp.maximum(g * (1 + q * size * jax.random.normal(key, g.shape, g.dtype)), 0)
 
     return Chip(xb.presets.pcm_response(0.0, high), va.Spread(0.2), flicker, 0.005, True)
 
 
 def rram() -> Chip:
     """RRAM cells of 1 to 40 uS (range of Wan et al., doi:10.1038/s41586-022-04992-8) that move as
-    the arrays of Gong, Rasch et al. (IEEE IEDM 2022, 33.7). Reads fluctuate by 1 %."""
+    the arrays of Gong, Rasch et al. (IEEE IEDM 2022, 33.7), from the middle of the window. Reads
+    fluctuate by 1 %."""
     response = xb.presets.rram_response_array(1e-6, 40e-6)
-    return Chip(response, va.Lognormal(0.7829), va.Spread(0.01), 0.0, False)
+    return Chip(response, va.Lognormal(0.7829), va.Spread(0.01), 0.5, False)
 
 
 CHIPS = {"PCM": pcm, "RRAM": rram}
+
+
+def weights(chip: Chip, key: jax.Array, shape: tuple[int, int] = (128, 64)) -> jax.Array:
+    """Conductances [S] of devices for normally distributed weights, the largest ones cut at three
+    deviations, where they take 0.8 of the range."""
+    low, high = chip.response.g_min, chip.response.g_max
+    w = 0.8 * jnp.clip(jax.random.normal(key, (shape[0] // 2, shape[1])) / 3, -1, 1)
+    both = jnp.stack([w, -w], axis=1).reshape(shape)
+    if chip.is_pair:
+        return low + (high - low) * jnp.maximum(both, 0)
+    return (low + high) / 2 + (high - low) / 2 * both
 
 
 class Verify(eqx.Module):
     """Write-verify: the cells of a row are read alone, and get a pulse towards their targets while
     they are outside the window. A cell that was found inside is done (`closes`), or read again.
 
-    **Arguments:** `window`: half its width, as a part of the range of conductances; `bits`: more
-    bits of the converter than for products.
+    **Arguments:** `window`: half its width, as a part of the range of conductances; `finer`: bits
+    of the converter beyond those for products.
     """
 
-    window: float
-    closes: bool = eqx.field(static=True, default=True)
-    finer: float = 0.0
+    window: Any
+    closes: Any
+    finer: int = eqx.field(static=True, default=0)
 
     def error(self, chip, g, target, r, full, key):
         found = chip.cells(alone(g, r)) * V_READ
-        return converted(found, full * 2.0**-self.finer) / V_READ - target
+        return converted(found, full, BITS + self.finer) / V_READ - target
 
 
 class Descent(eqx.Module):
@@ -108,16 +121,31 @@ class Descent(eqx.Module):
     rows of a Hadamard matrix under random signs, in place of independent random signs.
     """
 
-    window: float
-    inputs: int = eqx.field(static=True, default=128)
-    orthogonal: bool = eqx.field(static=True, default=False)
-    closes: bool = eqx.field(static=True, default=False)
+    window: Any
+    closes: Any
+    inputs: int = eqx.field(static=True)
+    orthogonal: bool = eqx.field(static=True)
 
     def error(self, chip, g, target, r, full, key):
         x = signs(self.inputs, len(target), self.orthogonal, key)
         m = chip.cells(effective(g, r))
-        off = converted(V_READ * x @ m, full) / V_READ - x @ target
+        off = converted(V_READ * x @ m, full, BITS) / V_READ - x @ target
         return x.T @ off / self.inputs
+
+
+def methods(chip: Chip, rows: int, setting: Callable[[str], tuple[Any, Any]]) -> dict[str, Any]:
+    """All methods for an array of `rows` rows of devices, each with the window and `closes` that
+    `setting` has for its name. Orthogonal inputs are as many as the cells of a column or the next
+    power of two: as many products as write-verify reads rows. Random inputs are 16 times as
+    many."""
+    cells = rows // 2 if chip.is_pair else rows
+    n = 1 << (cells - 1).bit_length()
+    return {
+        "verify 8": Verify(*setting("verify 8")),
+        "verify 12": Verify(*setting("verify 12"), finer=4),
+        "random": Descent(*setting("random"), 16 * n, False),
+        "orthogonal": Descent(*setting("orthogonal"), n, True),
+    }
 
 
 class Course(NamedTuple):
@@ -127,22 +155,26 @@ class Course(NamedTuple):
     error: jax.Array  # of products, relative
     g: jax.Array  # [S] of devices
 
+    def at(self, pulses: float) -> int:
+        """The last step that began with at most so many pulses."""
+        return int(np.searchsorted(np.asarray(self.pulses), pulses * (1 + 1e-6), side="right")) - 1
+
 
 def signs(count: int, size: int, orthogonal: bool, key: jax.Array) -> jax.Array:
     if not orthogonal:
         return jax.random.rademacher(key, (count, size), jnp.float32)
     n = 1 << (max(count, size) - 1).bit_length()
     assert count == n, "orthogonal inputs come in powers of two"
-    at = jnp.arange(n)
-    odd = lax.population_count(at[:, None] & at[None]) % 2
-    a, b = jax.random.split(key)
-    flip = jax.random.rademacher(a, (size,), jnp.float32)
-    return (1.0 - 2.0 * odd)[:, jax.random.permutation(b, n)[:size]] * flip
+    of_rows, of_signs = jax.random.split(key)
+    odd = lax.population_count(jnp.arange(n)[:, None] & jnp.arange(n)[None]) % 2
+    chosen = jax.random.permutation(of_rows, n)[:size]
+    flip = jax.random.rademacher(of_signs, (1, size), jnp.float32)
+    return (1.0 - 2.0 * odd)[:, chosen] * flip
 
 
-def converted(i: jax.Array, full: jax.Array) -> jax.Array:
-    """Currents [A] as a converter of `BITS` bits over `-full` to `full` reports them."""
-    return xb.Adc(BITS, -full, full)(i)
+def converted(i: jax.Array, full: jax.Array, bits: int) -> jax.Array:
+    """Currents [A] as a converter of `-full` to `full` reports them."""
+    return xb.Adc(bits, -full, full)(i)
 
 
 def effective(g: jax.Array, r: Any) -> jax.Array:
@@ -170,9 +202,11 @@ def product_error(m: jax.Array, target: jax.Array, key: jax.Array) -> jax.Array:
 
 
 @eqx.filter_jit
-def program(chip: Chip, method: Any, target: jax.Array, r: Any, steps: int, key) -> Course:
+def program(
+    chip: Chip, method: Any, target: jax.Array, r: Any, steps: int, key, watch: bool = True
+) -> Course:
     """Devices `(rows, cols)` programmed to the conductances `target` by a pulse per cell and step
-    at most. `r`: wires [ohm per segment], or None."""
+    at most. `r`: wires [ohm per segment], or None. The last entry of the course is the end."""
     of_chip, of_test, of_steps = jax.random.split(key, 3)
     response, g = chip.made(target.shape, of_chip)
     wanted = chip.cells(target)
@@ -182,15 +216,17 @@ def program(chip: Chip, method: Any, target: jax.Array, r: Any, steps: int, key)
 
     def step(carry, key):
         devices, open = carry
-        now = product_error(pairs(effective(devices.g, r)), pairs(target), of_test)
+        now = jnp.nan
+        if watch:
+            now = product_error(pairs(effective(devices.g, r)), pairs(target), of_test)
         course = Course(devices.count.mean(dtype=jnp.float32), now, devices.g)
         of_read, of_inputs, of_pulses = jax.random.split(key, 3)
         error = method.error(chip, chip.flicker(devices.g, of_read), wanted, r, full, of_inputs)
         out = jnp.abs(error) > method.window * width
-        open = open & out if method.closes else open
+        open = jnp.where(method.closes, open & out, open)
         way = jnp.where(out & open, -jnp.sign(error), 0).astype(int)
         devices = va.pulsed(response, devices, chip.pulses(way), of_pulses, most=1)
         return (devices, open), course
 
     begin = va.pulsed(response, g, 0), jnp.ones(wanted.shape, bool)
-    return lax.scan(step, begin, jax.random.split(of_steps, steps))[1]
+    return lax.scan(step, begin, jax.random.split(of_steps, steps + 1))[1]

@@ -79,6 +79,15 @@ def test_pulses_down_the_gradient_make_products_right_as_currents_of_all_rows_fl
     assert len(set(at_once["row"])) == 1 and len(set(np.sign(at_once["v"]))) == 1
 
 
+def test_orthogonal_inputs_show_each_row_without_the_others() -> None:
+    wide = xb.GradientProgramming(**COMMON, acceptance=4e-6, least=1e-6, orthogonal=True, inputs=8)
+    seen = [np.asarray(wide.signs(6, np.float64, key)) for key in jax.random.split(KEY, 3)]
+    for x in seen:
+        assert set(x.ravel()) == {-1, 1}
+        np.testing.assert_array_equal(x.T @ x, 8 * np.eye(6))
+    assert (seen[0] != seen[1]).any() and (seen[1] != seen[2]).any()
+
+
 def test_numbers_of_the_array_and_its_targets_set_the_dtype() -> None:
     """A method made before float64 was enabled is taken in float64."""
     with jax.enable_x64(False):
@@ -152,6 +161,23 @@ def test_pulses_of_one_sign_have_no_table() -> None:
         (
             lambda: xb.GradientProgramming(**COMMON, acceptance=1e-6, least=0.0),
             "least is 0 S; it must be positive",
+        ),
+        (
+            lambda: xb.GradientProgramming(
+                **COMMON, acceptance=1e-6, least=1e-6, inputs=6, orthogonal=True
+            ),
+            "inputs is 6; orthogonal inputs come in powers of two, such as 8",
+        ),
+        (
+            lambda: xb.program(
+                gated(),
+                TARGET,
+                xb.GradientProgramming(
+                    **COMMON, acceptance=1e-6, least=1e-6, inputs=2, orthogonal=True
+                ),
+                key=KEY,
+            ),
+            "inputs is 2, but the array has 3 rows",
         ),
         (
             lambda: xb.Refresh(xb.OpenLoop(**COMMON, acceptance=1e-6), lambda c, key: c, -1),

@@ -52,8 +52,13 @@ class GradientProgramming(AbstractPulseProgramming):
     follow their staircase, which starts anew when the polarity changes. Currents of all rows flow
     at once, so that the drop in the wires of a product is part of what is programmed.
 
+    Random signs of different rows are alike by chance, so that `D` of a cell contains errors of the
+    other cells of its column, `sqrt(rows/inputs)` of their rms. With `orthogonal` inputs, random
+    rows and signs of a Hadamard matrix, `D` is free of them: it is the error of the cell as
+    products see it, with read noise averaged over all inputs.
+
     Source: J. Buechel et al., IEDM (2022), doi:10.1109/IEDM45625.2022.10019486, for phase-change
-    memory.
+    memory, with random inputs.
 
     **Arguments:**
 
@@ -64,12 +69,15 @@ class GradientProgramming(AbstractPulseProgramming):
     - `v_read`: input voltage [V]; `v_gate_read`: gate voltage [V] of all rows in a product.
     - `steps`: number of steps, and most pulses of a cell.
     - `inputs`: number of input vectors per step.
+    - `orthogonal`: whether the inputs of a step are orthogonal in place of independent. `inputs`
+        must then be a power of two, at least the number of rows.
     - `read_noise`: standard deviation [A] of an output current.
     - `v_spread`: standard deviation [V] of the voltage of a pulse.
     - `select`, `rtol`: of a write, as in `xb.WriteVerify`.
 
-    Raises `ValueError` for a window or `least` that is not positive and for counts below 1;
-    `xb.program` for source lines along the bit lines, where a product has no rows, and for what
+    Raises `ValueError` for a window or `least` that is not positive, for counts below 1 and for
+    orthogonal inputs whose number is no power of two; `xb.program` for fewer orthogonal inputs than
+    rows, for source lines along the bit lines, where a product has no rows, and for what
     `xb.WriteVerify` refuses.
     """
 
@@ -87,6 +95,7 @@ class GradientProgramming(AbstractPulseProgramming):
     v_spread: Scalar = eqx.field(converter=physical("v_spread"), default=0.0)
     select: AbstractSelection = eqx.field(default_factory=SelectRows)
     rtol: Scalar = eqx.field(converter=physical("rtol"), default=1e-3)
+    orthogonal: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         require_positive(self.acceptance, "acceptance", "S")
@@ -98,6 +107,11 @@ class GradientProgramming(AbstractPulseProgramming):
         for name in ("steps", "inputs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.orthogonal and self.inputs & (self.inputs - 1):
+            raise ValueError(
+                f"inputs is {self.inputs}; orthogonal inputs come in powers of two, such as"
+                f" {1 << self.inputs.bit_length()}."
+            )
 
     @property
     def rounds(self) -> int:
@@ -109,7 +123,25 @@ class GradientProgramming(AbstractPulseProgramming):
                 "crossbar.wires.parallel is True: inputs would run along the bit lines, where a"
                 " product has no rows. Use xb.WriteVerify, or wires with parallel=False."
             )
+        rows, _ = crossbar.shape
+        if self.orthogonal and self.inputs < rows:
+            raise ValueError(
+                f"inputs is {self.inputs}, but the array has {rows} rows: so few inputs are not"
+                f" orthogonal on all rows. Pass at least {1 << (rows - 1).bit_length()}."
+            )
         require_cells(self, crossbar, target)
+
+    def signs(self, rows: int, dtype: Any, key: PRNGKeyArray) -> Float[Array, "inputs rows"]:
+        """Signs of the inputs of a step."""
+        if not self.orthogonal:
+            return jax.random.rademacher(key, (self.inputs, rows), dtype)
+        of_rows, of_signs = jax.random.split(key)
+        number = jnp.arange(self.inputs)
+        # Sylvester's matrix: the sign of (k, j) is the parity of the bits that k and j share
+        odd = lax.population_count(number[:, None] & number[None]) % 2
+        chosen = jax.random.permutation(of_rows, self.inputs)[:rows]
+        plain = (1 - 2 * odd)[:, chosen].astype(dtype)
+        return plain * jax.random.rademacher(of_signs, (1, rows), dtype)
 
     def product(self, crossbar: Crossbar, x: Float[Array, " rows"]) -> Solution:
         """The array read with inputs `x` [V] on all lines."""
@@ -128,7 +160,7 @@ class GradientProgramming(AbstractPulseProgramming):
         def step(carry: tuple[Crossbar, Array, Array], key: PRNGKeyArray):
             crossbar, level, last = carry
             for_inputs, for_read, for_write = jax.random.split(key, 3)
-            x = self.v_read * jax.random.rademacher(for_inputs, (self.inputs, rows), dtype)
+            x = self.v_read * self.signs(rows, dtype, for_inputs)
             found = jax.vmap(lambda x: self.product(crossbar, x))(x)
             noise = self.read_noise * jax.random.normal(for_read, (self.inputs, cols), dtype)
             off = found.i_out + noise - x @ target
