@@ -83,6 +83,7 @@ def rram() -> Chip:
 
 
 CHIPS = {"PCM": pcm, "RRAM": rram}
+VERIFIES, DESCENTS = ("verify 8", "verify 12"), ("random", "orthogonal")
 
 
 def weights(chip: Chip, key: jax.Array, shape: tuple[int, int] = (128, 64)) -> jax.Array:

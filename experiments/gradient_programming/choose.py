@@ -4,8 +4,8 @@
 
 Every method programs one array of a seed of its own with all windows, and with cells that are done
 once they were found inside or that are read again. Write-verify takes what ends with the lowest
-error of products. Gradient descent takes that among the settings that give at most 10 % more pulses
-than write-verify of 12 bits, at whose number `run` cuts it, or else the one with the fewest pulses.
+error of products. Gradient descent takes what has the lowest error where it has given as many
+pulses as write-verify, for either write-verify.
 """
 
 import time
@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from ..common import machine, write_json
-from .chips import CHIPS, methods, program, weights
+from .chips import CHIPS, DESCENTS, methods, program, weights
 
 SEED = 100
 WINDOWS = (0.02, 0.03, 0.045, 0.07, 0.1)
@@ -34,21 +34,26 @@ def main() -> None:
         chip = make()
         target = weights(chip, jax.random.key(SEED))
         for r in WIRES:
-            wires, most = None if r is None else jnp.float32(r), np.inf
+            wires = None if r is None else jnp.float32(r)
+            limits: dict[str, float] = {}
             key = jax.random.key(SEED + 1)
             for method, all_of in methods(chip, len(target), lambda _: (window, closes)).items():
                 run = lambda m: program(chip, m, target, wires, STEPS, key)  # noqa: B023
                 course = eqx.filter_vmap(run)(all_of)
-                pulses, error = (np.asarray(x[:, -1], float) for x in course[:2])
-                fits = pulses <= (1.1 * most if "verify" not in method else np.inf)
-                best = np.argmin(np.where(fits, error, np.inf)) if fits.any() else pulses.argmin()
-                most = pulses[best] if method == "verify 12" else most
-                tried = [
-                    {"window": float(w), "closes": bool(c), "pulses": p, "error": e}
-                    for w, c, p, e in zip(window, closes, pulses, error)
-                ]
-                found[f"{name}/{r or 0:g}/{method}"] = {"chosen": tried[best], "tried": tried}
-                console.print(f"{name}, {r} ohm, {method}: {tried[best]}")
+                pulses, error = (np.asarray(x, float) for x in course[:2])
+                budgets = limits if method in DESCENTS else {"": np.inf}
+                for budget, most in budgets.items():
+                    at = [np.searchsorted(p, most, side="right") - 1 for p in pulses]
+                    tried = [
+                        {"window": float(w), "closes": bool(c), "pulses": p[k], "error": e[k]}
+                        for w, c, p, e, k in zip(window, closes, pulses, error, at)
+                    ]
+                    best = min(tried, key=lambda x: x["error"])
+                    if method not in DESCENTS:
+                        limits[method] = best["pulses"]
+                    setting = f"{name}/{r or 0:g}/{method}" + f"/{budget}" * (method in DESCENTS)
+                    found[setting] = {"chosen": best, "tried": tried}
+                    console.print(f"{setting}: {best}")
     seconds = time.perf_counter() - began
     made = {"settings": found, "machine": machine(), "seconds": seconds}
     write_json(Path(__file__).parent / "choose.json", made)

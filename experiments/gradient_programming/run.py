@@ -15,13 +15,15 @@ fits products with random signs.
   write-verify reads rows.
 
 Gradient descent is cut where it has given as many pulses as write-verify. Windows are those of
-`choose`, from another seed. For white inputs the mean squared error of products is the sum of the
-squared errors of all cells: what gradient descent can gain is in what reads see, converters and
-wires, and not in errors that cancel.
+`choose`, from another seed and for this number of pulses.
+
+For white inputs the mean squared error of products is the sum of the squared errors of all cells:
+what gradient descent can gain is in what reads see, converters and wires, and not in errors that
+cancel.
 
 - `products`: arrays of 128 x 64 devices for random weights, with ideal wires and 2 ohm per segment.
 - `network`: 64-54-10 on MNIST, trained in software and put on arrays of 128 x 54 and 108 x 10
-  devices. Targets are those for ideal wires. Differences of accuracy stand beside the published
+  devices with ideal wires. Differences of accuracy stand beside the published
   1.26 points, of ResNet-9 on two PCM cores.
 
 Computations are in float32. Arrays are programmed with fluctuating reads and tested without.
@@ -41,12 +43,12 @@ from rich.console import Console
 
 from ..common import keep
 from . import network as net
-from .chips import CHIPS, Course, methods, program, weights
+from .chips import CHIPS, DESCENTS, VERIFIES, Course, methods, program, weights
 from .choose import STEPS, WIRES
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
-VERIFIES, DESCENTS = ("verify 8", "verify 12"), ("random", "orthogonal")
+NETWORK_WIRES = (None,)
 PUBLISHED = 1.26  # points of accuracy
 LABELS = {
     "verify 8": ("write-verify, 8 bits", "o", "0.55", ":"),
@@ -57,14 +59,20 @@ LABELS = {
 
 
 def of_array(chip: Any, name: str, r: float | None, rows: int) -> dict[str, Any]:
-    """All methods with their windows, as numbers that do not trace anew."""
+    """All methods with their windows, as numbers that do not trace anew. Gradient descent comes
+    once for each write-verify, as `method/verify`."""
     chosen = json.loads((HERE / "choose.json").read_text())["settings"]
 
-    def setting(method: str) -> tuple[Any, Any]:
-        mine = chosen[f"{name}/{r or 0:g}/{method}"]["chosen"]
-        return jnp.float32(mine["window"]), jnp.asarray(mine["closes"])
+    def of(budget: str) -> dict[str, Any]:
+        def setting(method: str) -> tuple[Any, Any]:
+            at = f"{name}/{r or 0:g}/{method}" + f"/{budget}" * (method in DESCENTS)
+            mine = chosen[at]["chosen"]
+            return jnp.float32(mine["window"]), jnp.asarray(mine["closes"])
 
-    return methods(chip, rows, setting)
+        return methods(chip, rows, setting)
+
+    made = {verify: of(verify)[verify] for verify in VERIFIES}
+    return made | {f"{m}/{verify}": of(verify)[m] for verify in VERIFIES for m in DESCENTS}
 
 
 def products() -> list[dict[str, Any]]:
@@ -84,19 +92,16 @@ def products() -> list[dict[str, Any]]:
                 for method, course in courses.items():
                     pulses, error = np.asarray(course.pulses), np.asarray(course.error)
                     one = case | {"method": method, "pulses": pulses, "error": error}
-                    if method in DESCENTS:
-                        one |= cut(courses, course, lambda at, error=error: error[at])
-                    rows.append(one)
+                    at = last(courses, method)
+                    rows.append(one | {"last": at, "last_error": error[at]})
     return rows
 
 
-def cut(courses: dict[str, Course], course: Course, value: Any) -> dict[str, Any]:
-    """What gradient descent had reached where it had given as many pulses as write-verify."""
-    found = {}
-    for verify in VERIFIES:
-        at = course.at(float(courses[verify].pulses[-1]))
-        found[f"as {verify}"] = {"pulses": float(course.pulses[at]), "value": float(value(at))}
-    return found
+def last(courses: dict[str, Course], method: str) -> int:
+    """The last step: of gradient descent, that with as many pulses as write-verify gave."""
+    if method in VERIFIES:
+        return STEPS
+    return courses[method].at(float(courses[method.split("/")[1]].pulses[-1]))
 
 
 def network() -> list[dict[str, Any]]:
@@ -105,7 +110,7 @@ def network() -> list[dict[str, Any]]:
         layers, software = net.software(seed)
         for name, make in CHIPS.items():
             chip = make()
-            for r in WIRES:
+            for r in NETWORK_WIRES:
                 case = {"chip": name, "r_ohm": r or 0.0, "seed": seed, "software": software}
                 case["exact"] = net.exact(chip, layers, r)
                 keys = dict(zip(net.LAYERS, jax.random.split(jax.random.key(seed))))
@@ -117,22 +122,13 @@ def network() -> list[dict[str, Any]]:
                         run = program(chip, how, target, wires, STEPS, keys[n], watch=False)
                         courses.setdefault(method, {})[n] = run
 
-                def accuracy(method: str, at: dict[str, int]) -> float:
-                    g = [courses[method][n].g[at[n]] for n in net.LAYERS]  # noqa: B023
-                    return net.tested(net.holding(chip, layers, g, r))  # noqa: B023
-
-                ends = {n: STEPS for n in net.LAYERS}
-                for method in LABELS:
-                    one = case | {"method": method, "accuracy": accuracy(method, ends)}
-                    last = {n: float(courses[method][n].pulses[-1]) for n in net.LAYERS}
-                    one["pulses"] = last
-                    if method in DESCENTS:
-                        for verify in VERIFIES:
-                            limit = {n: float(courses[verify][n].pulses[-1]) for n in net.LAYERS}
-                            at = {n: courses[method][n].at(limit[n]) for n in net.LAYERS}
-                            given = {n: float(courses[method][n].pulses[at[n]]) for n in at}
-                            value = accuracy(method, at)
-                            one[f"as {verify}"] = {"pulses": given, "value": value}
+                for method, mine in courses.items():
+                    by_layer = {n: {m: c[n] for m, c in courses.items()} for n in net.LAYERS}
+                    at = {n: last(by_layer[n], method) for n in net.LAYERS}
+                    g = [mine[n].g[at[n]] for n in net.LAYERS]
+                    one = case | {"method": method}
+                    one["pulses"] = {n: float(mine[n].pulses[at[n]]) for n in net.LAYERS}
+                    one["accuracy"] = net.tested(net.holding(chip, layers, g, r))
                     rows.append(one)
     return rows
 
@@ -151,21 +147,20 @@ def summary(result: dict[str, Any]) -> list[dict[str, Any]]:
             ]
             for verify in VERIFIES:
                 one: dict[str, Any] = same | {"verify": verify}
-                base = pick("products", verify)
-                one["pulses"] = stated([x["pulses"][-1] for x in base])
-                one["error"] = {verify: stated([x["error"][-1] for x in base])}
                 nets = pick("network", verify)
-                one["software"] = stated([x["software"] for x in nets])
-                one["exact"] = stated([x["exact"] for x in nets])
-                one["accuracy"] = {verify: stated([x["accuracy"] for x in nets])}
-                one["points"] = {}
-                for method in DESCENTS:
-                    mine = [x[f"as {verify}"] for x in pick("products", method)]
-                    one["error"][method] = stated([x["value"] for x in mine])
-                    mine = [x[f"as {verify}"]["value"] for x in pick("network", method)]
-                    one["accuracy"][method] = stated(mine)
-                    gain = [100 * (a - b["accuracy"]) for a, b in zip(mine, nets)]
-                    one["points"][method] = stated(gain)
+                for key in ("software", "exact") if nets else ():
+                    one[key] = stated([x[key] for x in nets])
+                one |= {"pulses": {}, "error": {}, "accuracy": {}, "points": {}}
+                for method in (verify, *(f"{m}/{verify}" for m in DESCENTS)):
+                    short, mine = method.split("/")[0], pick("products", method)
+                    one["pulses"][short] = stated([x["pulses"][x["last"]] for x in mine])
+                    one["error"][short] = stated([x["last_error"] for x in mine])
+                    if not nets:
+                        continue
+                    reached = [x["accuracy"] for x in pick("network", method)]
+                    one["accuracy"][short] = stated(reached)
+                    gain = [100 * (a - b["accuracy"]) for a, b in zip(reached, nets)]
+                    one["points"][short] = stated(gain)
                 made.append(one)
     return made
 
@@ -181,11 +176,13 @@ def figure(result: dict[str, Any]) -> Figure:
         for ax, r in zip(line, WIRES):
             for method, (label, mark, color, style) in LABELS.items():
                 for x in result["products"]:
-                    if (x["chip"], x["r_ohm"], x["method"]) != (name, r or 0.0, method):
+                    shown = method if method in VERIFIES else f"{method}/verify 12"
+                    if (x["chip"], x["r_ohm"], x["method"]) != (name, r or 0.0, shown):
                         continue
                     y, first = 100 * np.asarray(x["error"]), x["seed"] == SEEDS[0]
-                    ax.semilogy(x["pulses"], y, style, color=color, lw=1)
-                    ax.plot(x["pulses"][-1:], y[-1:], mark, color=color, mfc="none",
+                    end = slice(0, x["last"] + 1)
+                    ax.semilogy(x["pulses"][end], y[end], style, color=color, lw=1)
+                    ax.plot(x["pulses"][x["last"]], y[x["last"]], mark, color=color, mfc="none",
                             label=label if first else None)  # fmt: skip
             wires = "ideal wires" if r is None else f"{r:g} ohm per segment"
             ax.set(xlabel="pulses of a device, mean", ylabel="error of products [%]")
@@ -195,7 +192,7 @@ def figure(result: dict[str, Any]) -> Figure:
             ax.minorticks_off()
         ax, at = line[2], 0
         names: list[str] = []
-        for r in WIRES:
+        for r in NETWORK_WIRES:
             for verify in VERIFIES:
                 for method in DESCENTS:
                     mine = next(
@@ -207,7 +204,7 @@ def figure(result: dict[str, Any]) -> Figure:
                     ax.errorbar(at, mine["mean"], mine["std"], fmt=mark, color=color, mfc="none",
                                 capsize=3, label=label if at < 2 else None)  # fmt: skip
                     at += 1
-                names.append(f"{verify[7:]} bits,\n{r or 0:g} ohm")
+                names.append(f"against {verify[7:]} bits")
         ax.axhline(0, color="0.8", lw=0.8, zorder=0)
         ax.axhline(PUBLISHED, color="k", ls=":", lw=0.8, label="published, ResNet-9")
         ax.set_xticks(np.arange(len(names)) * 2 + 0.5, names, fontsize=8)
@@ -216,7 +213,7 @@ def figure(result: dict[str, Any]) -> Figure:
         ticks = [-2, -1, 0, 1, 2, 5, 10, 20, 50]
         ax.set_yticks(ticks, [str(t) for t in ticks])
         ax.minorticks_off()
-        ax.set_title(f"{name}, MNIST, at the pulses of write-verify", fontsize=9)
+        ax.set_title(f"{name}, MNIST, ideal wires, at equal pulses", fontsize=9)
         ax.legend(fontsize=7)
     axes[0, 0].legend(fontsize=7)
     return made
