@@ -36,7 +36,7 @@ class Chip(eqx.Module):
     start: float  # part of the window that devices start from
     is_pair: bool = eqx.field(static=True)
 
-    def made(self, shape: tuple[int, int], key: jax.Array) -> tuple[va.PulseResponse, jax.Array]:
+    def made(self, shape: tuple[int, ...], key: jax.Array) -> tuple[va.PulseResponse, jax.Array]:
         """Responses of the devices of an array, and their conductances before the first pulse."""
         low, high = self.response.g_min, self.response.g_max
         strength = jnp.maximum(self.spread(jnp.ones(shape), key), 0)
@@ -217,7 +217,7 @@ def program(
 
     def step(carry, key):
         devices, open = carry
-        now = jnp.nan
+        now = jnp.full((), jnp.nan)
         if watch:
             now = product_error(pairs(effective(devices.g, r)), pairs(target), of_test)
         course = Course(devices.count.mean(dtype=jnp.float32), now, devices.g)
