@@ -15,9 +15,9 @@ fits products with random signs.
   write-verify reads rows.
 
 Gradient descent is cut where it has given as many pulses as write-verify. Windows are those of
-`choose`, from another seed and for this number of pulses. Where write-verify gives less than one pulse per
-cell, since its converter sees most cells at their targets, the cut may leave gradient descent
-without any.
+`choose`, from another seed and for this number of pulses. Where write-verify gives less than one
+pulse per cell, since its converter sees most cells at their targets, the cut may leave gradient
+descent without any.
 
 For white inputs the mean squared error of products is the sum of the squared errors of all cells:
 what gradient descent can gain is in what reads see, converters and wires, and not in errors that
