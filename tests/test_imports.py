@@ -26,6 +26,7 @@ LAYERS = (
     {"analyses"},
     {"transient"},
     {"programming"},
+    {"identification"},
     {"nn"},
     {"systems"},
     {"sweeps"},

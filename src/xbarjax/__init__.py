@@ -94,6 +94,10 @@ from .drive import (
 )
 from .drive.waveform import BiasWaveform as BiasWaveform, Waveform as Waveform
 from .elements.circuit import Circuit as Circuit
+from .identification.identify import identify as identify
+from .identification.measured import Measured as Measured
+from .identification.twin import Twin as Twin
+from .identification.unknown import Unknown as Unknown
 from .kirchhoff.advice import explain as explain
 from .kirchhoff.solution import (
     Solution as Solution,

@@ -1,0 +1,190 @@
+"""The posterior of the parameters: its covariance, and the directions that no read shows.
+
+With the Jacobian `J` of all residuals, those of what was known before included, the covariance of
+the parameters is `(J^T J)^-1`. Up to `EXACT` parameters `J` is written out and decomposed. For more
+there are draws `(J^T J)^-1 J^T xi` with standard normal `xi`, whose covariance it is, by conjugate
+gradients, and a Lanczos method for the largest and the smallest singular values.
+"""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from ..crossbar import Crossbar
+from .predict import predicted
+from .problem import Problem, Scale, Scaled, U
+from .scaling import balanced, units
+from .twin import Twin, deviations
+from .words import advice
+
+EXACT = 600  # parameters up to which the Jacobian is written out
+ENDS = 6  # singular values sought at each end of the spectrum
+UNSEEN = 1e-6  # of the largest singular value: below, no read shows a direction
+REFUTED = 5.0  # standard errors of chi2 above 1
+
+
+class Picked(eqx.Module):
+    """The numbers of a crossbar that were free. Two that pick alike are equal."""
+
+    places: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+
+    def __call__(self, crossbar: Crossbar) -> Any:
+        leaves = jax.tree.leaves(crossbar)
+        return [[leaves[place] for place in places] for places in self.places]
+
+
+def twin_of(
+    problem: Problem, steps: int, rests: bool, *, estimate: bool, samples: int, seed: int
+) -> Twin:
+    """The twin at the end of a search. The noise is estimated from the residuals if there is no
+    other (`estimate`)."""
+    u = problem.start
+    crossbar, off, status = _end(problem, u)
+    size = sum(x.size for x in u)
+    scale = _scale(problem, u, jnp.asarray(seed))
+    if size <= EXACT:
+        singular, spread, unseen = _exact(problem, scale)
+    else:
+        singular, unseen = _extremes(problem, scale, seed)
+        spread, unseen = _drawn(problem, scale, unseen, jnp.asarray(seed), samples)
+    count = sum(m.count for m in problem.measured)
+    squares = sum(float(jnp.sum(x**2)) for part in off for x in part.values())
+    freedom = max(count - _fitted(problem, u, spread), 1.0)
+    chi2 = squares / freedom
+    refuted = not estimate and chi2 > 1 + REFUTED * np.sqrt(2 / freedom)
+    spread = jnp.asarray(spread * (np.sqrt(chi2) if estimate else 1.0))
+    limit = float(problem.robust)
+    outliers = sum(int(jnp.sum(jnp.abs(x) > limit)) for part in off for x in part.values())
+    places = tuple(p.places for p in problem.parameters)
+    std = deviations(problem, u, spread, jnp.asarray(unseen), Picked(places))
+    leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, crossbar))
+    for place, value in zip(sum(places, ()), sum(std, [])):
+        leaves[place] = value
+    twin = Twin(
+        crossbar,
+        jax.tree.unflatten(structure, leaves),
+        jnp.asarray(rests),
+        jnp.asarray(steps),
+        jnp.asarray(chi2),
+        jnp.asarray(refuted),
+        off,
+        outliers,
+        sum(m.missing for m in problem.measured),
+        np.asarray(singular),
+        status,
+        "",
+        problem,
+        u,
+        spread,
+        jnp.asarray(unseen),
+    )
+    return dataclasses.replace(twin, advice=advice(twin))
+
+
+@eqx.filter_jit
+def _end(problem: Problem, u: U):
+    crossbar = problem.at(u)
+    status = jnp.zeros((), jnp.int32)
+    for measured, ends in zip(problem.measured, problem.ends):
+        status |= predicted(crossbar, measured, problem.solver, ends)[1]
+    return crossbar, problem.off(u), status
+
+
+@eqx.filter_jit
+def _scale(problem: Problem, u: U, seed) -> Scale:
+    unit = units(problem, u, jax.random.key(seed))
+    return Scale.plain(u, unit) if sum(x.size for x in u) <= EXACT else balanced(problem, u, unit)
+
+
+def _linear(problem: Problem, scale: Scale):
+    """The residuals, and the product of their Jacobian by coordinates and its transpose."""
+    zero = ravel_pytree(jax.tree.map(jnp.zeros_like, scale.at))[0]
+    out, forward = jax.linearize(Scaled(problem, scale), zero)
+    back = jax.linear_transpose(forward, zero)
+    return out, forward, lambda r: back(r)[0], zero
+
+
+@eqx.filter_jit
+def _exact(problem: Problem, scale: Scale):
+    _, forward, _, zero = _linear(problem, scale)
+    jacobian = jax.vmap(forward, out_axes=1)(jnp.eye(zero.size, dtype=zero.dtype))
+    _, s, vt = jnp.linalg.svd(jacobian, full_matrices=False)
+    if s.size < zero.size:  # fewer residuals than parameters
+        _, s, vt = jnp.linalg.svd(jacobian.T @ jacobian, full_matrices=False)
+        s = jnp.sqrt(s)
+    shown = s > UNSEEN * s[0]
+    spread = jnp.where(shown[:, None], vt / jnp.where(shown, s, 1)[:, None], 0)
+    steps = jax.vmap(scale.steps)
+    return s, steps(spread), steps(jnp.where(shown[:, None], 0, vt))
+
+
+def _extremes(problem: Problem, scale: Scale, seed: int):
+    """The largest and the smallest singular values, and the coordinates that are not seen."""
+    # imported here: it sets filters of warnings, which are the user's when the package is imported
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    flat, _ = ravel_pytree(scale.at)
+    product = lambda x: np.asarray(_normal(problem, scale, jnp.asarray(x.ravel())))
+    dtype = np.dtype(flat.dtype)
+    operator = LinearOperator((flat.size,) * 2, matvec=product, dtype=dtype)  # pyright: ignore
+    begin = np.random.default_rng(seed).standard_normal(flat.size).astype(dtype)
+    values, vectors = [], []
+    for which in ("LA", "SA"):
+        try:
+            given: Any = {"v0": begin, "tol": 1e-2, "ncv": 40, "maxiter": 3}
+            w, v = eigsh(operator, ENDS, which=which, **given)
+        except ArpackNoConvergence as stopped:  # those that did come out
+            w, v = stopped.eigenvalues, stopped.eigenvectors
+        order = np.argsort(w)[::-1]
+        values.append(np.sqrt(np.maximum(w[order], 0)))
+        vectors.append(v[:, order].T)
+    singular = np.concatenate(values)
+    unseen = np.zeros((ENDS, flat.size), dtype)
+    for k, (s, v) in enumerate(zip(values[1], vectors[1])):
+        unseen[k] = v * (s < 1e-4 * max(singular.max(), 1.0))  # half of the digits of a product
+    return singular, unseen
+
+
+@eqx.filter_jit
+def _normal(problem: Problem, scale: Scale, x):
+    _, forward, back, _ = _linear(problem, scale)
+    return back(forward(x))
+
+
+@eqx.filter_jit
+def _drawn(problem: Problem, scale: Scale, unseen, seed, samples: int):
+    out, forward, back, zero = _linear(problem, scale)
+    without = lambda x: x - (unseen @ x) @ unseen
+    operator = lx.FunctionLinearOperator(
+        lambda x: back(forward(x)), jax.eval_shape(lambda: zero), lx.positive_semidefinite_tag
+    )
+    solver = lx.CG(rtol=1e-3, atol=1e-12, max_steps=400)
+
+    def draw(key):
+        b = without(back(jax.random.normal(key, out.shape, out.dtype)))
+        return scale.steps(without(lx.linear_solve(operator, b, solver, throw=False).value))
+
+    drawn = lax.map(draw, jax.random.split(jax.random.key(seed), samples))
+    return drawn / jnp.sqrt(jnp.asarray(samples, zero.dtype)), jax.vmap(scale.steps)(unseen)
+
+
+def _fitted(problem: Problem, u: U, spread) -> float:
+    """Number of parameters that the reads determine: all, less the part that was known before."""
+    flat, unravel = ravel_pytree(u)
+    known = 0.0
+    begin = 0
+    for p, x in zip(problem.parameters, u):
+        part = jnp.asarray(spread)[:, begin : begin + x.size].reshape(-1, *x.shape)
+        begin += x.size
+        if p.sigma is not None:
+            slope = jax.vmap(lambda d, p=p, x=x: jax.jvp(p.prior, (x,), (d,))[1])(part)
+            known += float(jnp.sum(slope**2))
+    del flat, unravel
+    return float(sum(x.size for x in u)) - known
