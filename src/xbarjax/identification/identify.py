@@ -15,7 +15,7 @@ from ..crossbar import Crossbar, require_crossbar
 from ..kirchhoff.circuit import working_dtype
 from ..solvers import AutoLadder, Solver
 from .measured import Measured, width
-from .predict import ends_of
+from .predict import ends_of, is_fixed, resistance
 from .problem import Problem, Scale, Scaled, U
 from .scaling import balanced, units, within_reach
 from .twin import Twin
@@ -164,6 +164,11 @@ def _require_fit(measured: Measured, crossbar: Crossbar) -> None:
             raise ValueError(
                 f"sensed[{name!r}] has {x.shape[1]} lines, but the array of {rows} x {cols} cells"
                 f" has {width(crossbar, name)}."
+            )
+    for end in measured.open_ends:
+        if is_fixed(crossbar, end) and not np.all(np.isinf(resistance(crossbar, end))):
+            raise ValueError(
+                f"open_ends has {end!r}, which {type(crossbar.readout).__name__} cannot leave open."
             )
     ends = ends_of(crossbar, measured)
     for name in measured.sensed:

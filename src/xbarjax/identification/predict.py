@@ -1,5 +1,6 @@
 """What a crossbar would show in given reads, which are a `Measured` of the next module."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -28,20 +29,33 @@ UNITS = {
     "output": "V or A",
 }
 
+# The resistance at each end, by part and field.
 PLACES = {
-    "row": lambda c: c.drive.r_source,
-    "row_far": lambda c: c.drive.r_source_far,
-    "col": lambda c: c.readout.r_in,
-    "col_far": lambda c: c.readout.r_in_far,
+    "row": ("drive", "r_source"),
+    "row_far": ("drive", "r_source_far"),
+    "col": ("readout", "r_in"),
+    "col_far": ("readout", "r_in_far"),
 }
+
+
+def resistance(crossbar: Crossbar, end: str) -> Any:
+    """Resistance [ohm] at an end of the lines."""
+    part, field = PLACES[end]
+    return getattr(getattr(crossbar, part), field)
+
+
+def is_fixed(crossbar: Crossbar, end: str) -> bool:
+    """Whether the kind of drive or readout settles how an end is connected."""
+    part, field = PLACES[end]
+    return field not in {f.name for f in dataclasses.fields(getattr(crossbar, part))}
 
 
 def connected(crossbar: Crossbar, measured: Any) -> Crossbar:
     """The crossbar with those ends open that were open in the reads."""
     for end in measured.open_ends:
-        place = PLACES[end]
-        if jnp.all(jnp.isinf(place(crossbar))) and is_concrete(place(crossbar)):
-            continue
+        if is_fixed(crossbar, end):
+            continue  # open, or refused by `identify`
+        place = lambda c, end=end: resistance(c, end)
         crossbar = eqx.tree_at(place, crossbar, jnp.full_like(place(crossbar), jnp.inf))
     return crossbar
 
@@ -59,7 +73,9 @@ def ends_of(crossbar: Crossbar, measured: Any) -> tuple[str, ...]:
     """The ends at which current may flow: those that are not open, on all of their lines."""
     is_open = lambda r: is_concrete(r) and bool(np.all(np.isinf(np.asarray(r))))
     return tuple(
-        end for end in ENDS if end not in measured.open_ends and not is_open(PLACES[end](crossbar))
+        end
+        for end in ENDS
+        if end not in measured.open_ends and not is_open(resistance(crossbar, end))
     )
 
 

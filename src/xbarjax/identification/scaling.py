@@ -87,7 +87,7 @@ def _scaled_by(plain: Scale, forward, directions, floor: float) -> Scale:
     span = jnp.linalg.qr(directions.T)[0].T
     seen = lax.map(forward, span, batch_size=8)
     w, v = jnp.linalg.eigh(seen @ seen.T)
-    stretch = (v / jnp.sqrt(jnp.maximum(w, floor))) @ v.T
+    stretch = (v / jnp.sqrt(jnp.maximum(w, floor))[None]) @ v.T
     return Scale(plain.at, plain.unit, span, stretch - jnp.eye(len(w), dtype=w.dtype))
 
 

@@ -76,7 +76,7 @@ def _(primals, tangents):
 
         _, moved_r = eqx.filter_jvp(resistances, (others(crossbar),), (others(moved),))
         for i, dr in zip((units.i_row, units.i_col), moved_r):
-            change = change - _products(i, dr)
+            change = change if dr is None else change - _products(i, dr)
     return (good * units.entering, units.status), (good * change, None)
 
 
