@@ -94,8 +94,14 @@ from .drive import (
 )
 from .drive.waveform import BiasWaveform as BiasWaveform, Waveform as Waveform
 from .elements.circuit import Circuit as Circuit
+from .identification.commission import (
+    Chip as Chip,
+    Commissioned as Commissioned,
+    commission as commission,
+)
 from .identification.identify import identify as identify
 from .identification.measured import Measured as Measured
+from .identification.next_reads import NextReads as NextReads, next_reads as next_reads
 from .identification.twin import Twin as Twin
 from .identification.unknown import Unknown as Unknown
 from .kirchhoff.advice import explain as explain
