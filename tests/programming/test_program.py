@@ -128,7 +128,11 @@ def passive(scheme: Any, v: float, times: int = 1, **more: Any) -> xb.Programmed
         xb.Staircase(sign * v, sign * 0.05, sign * 0.75), 0.1 * US, 0.01 * US
     )
     writing = method(
-        set=pulses(-1), reset=pulses(1), v_gate_read=None, select=xb.SelectCrosspoints(scheme)
+        set=pulses(-1),
+        reset=pulses(1),
+        v_gate_read=None,
+        select=xb.SelectCrosspoints(scheme),
+        most=200,  # with some keys a cell takes more than the usual 50
     )
     crossbar, done = xb.Crossbar(devices(shape, **more), xb.Wires(2.0, 2.0)), None
     for key in (KEY, *jax.random.split(KEY, times - 1)):

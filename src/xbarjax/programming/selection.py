@@ -123,9 +123,9 @@ class SelectCells(AbstractSelection):
 
 class SelectCrosspoints(AbstractSelection):
     """Cell by cell in the whole array, by a select scheme such as `xb.schemes.half` or `third`.
-    Half-selected cells and all wires are part of each pulse, so that a write disturbs others. Write-
-    verify of a written array brings back cells that have left their windows; the others get no
-    pulses.
+    Half-selected cells and all wires are part of each pulse, so that a write disturbs others.
+    Write-verify of a written array brings back cells that have left their windows; the others get
+    no pulses.
 
     **Arguments:**
 
