@@ -183,9 +183,9 @@ def figure(result: dict[str, Any]) -> Figure:
                         continue
                     y, first = 100 * np.asarray(x["error"]), x["seed"] == SEEDS[0]
                     end = slice(0, x["last"] + 1)
-                    ax.semilogy(x["pulses"][end], y[end], style, color=color, lw=1)
-                    ax.plot(x["pulses"][x["last"]], y[x["last"]], mark, color=color, mfc="none",
-                            label=label if first else None)  # fmt: skip
+                    ax.semilogy(x["pulses"][end], y[end], style, color=color, lw=1, marker=mark,
+                                mfc="none", markevery=[-1],
+                                label=label if first else None)  # fmt: skip
             wires = "ideal wires" if r is None else f"{r:g} ohm per segment"
             ax.set(xlabel="pulses of a device, mean", ylabel="error of products [%]")
             ax.set_title(f"{name}, 128 x 64, {wires}", fontsize=9)
@@ -212,12 +212,12 @@ def figure(result: dict[str, Any]) -> Figure:
         ax.set_xticks(np.arange(len(names)) * 2 + 0.5, names, fontsize=8)
         ax.set(ylabel="gain in accuracy [points]")
         ax.set_yscale("symlog", linthresh=2)
-        ticks = [-2, -1, 0, 1, 2, 5, 10, 20, 50]
+        ticks = [-100, -20, -5, -2, -1, 0, 1, 2, 5, 20, 100]
         ax.set_yticks(ticks, [str(t) for t in ticks])
         ax.minorticks_off()
         ax.set_title(f"{name}, MNIST, at the pulses of write-verify", fontsize=9)
-        ax.legend(fontsize=7)
-    axes[0, 0].legend(fontsize=7)
+        ax.legend(fontsize=7, loc="upper right")
+    axes[0, 0].legend(fontsize=7, loc="upper right")
     return made
 
 

@@ -124,7 +124,7 @@ def figure(result: dict[str, Any]) -> Figure:
         loss = 100 * (1 - np.array(y["mean"]))
         accuracy.errorbar(t, loss, fmt=style, label=label, **bars, **more)
     accuracy.axhline(100 * (1 - of["written"]["mean"]), color="0.7", lw=0.8, label="just written")
-    accuracy.set(xscale="log", ylim=(0, None), xlabel="time at 125 °C [s]")
+    accuracy.set(xscale="log", ylim=(0, 8), xlabel="time at 125 °C [s]")
     accuracy.set(ylabel="test error [%]", title="MNIST, refresh every 5e3 s")
     accuracy.legend(fontsize=7)
 
