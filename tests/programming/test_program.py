@@ -149,7 +149,7 @@ def test_half_selected_cells_below_their_threshold_stay(scheme: Any) -> None:
 
 
 def test_lower_thresholds_leave_a_disturb_that_v_over_3_makes_smaller() -> None:
-    weak = {"v_on": -0.15, "v_off": 0.15, "k_on": -3e-5, "k_off": 3e-5}
+    weak: dict[str, Any] = {"v_on": -0.15, "v_off": 0.15, "k_on": -3e-5, "k_off": 3e-5}
     half, third = (passive(s, 0.25, **weak) for s in (schemes.half, schemes.third))
     most = lambda done: np.abs(done.disturb).max()
     assert most(half) > 1e-8 and most(third) < 0.3 * most(half)
@@ -162,7 +162,7 @@ def test_lower_thresholds_leave_a_disturb_that_v_over_3_makes_smaller() -> None:
 
 
 def test_cells_that_pulses_of_others_pulled_out_come_back_when_written_again() -> None:
-    weak = {"v_on": -0.15, "v_off": 0.15, "k_on": -3e-4, "k_off": 3e-4}
+    weak: dict[str, Any] = {"v_on": -0.15, "v_off": 0.15, "k_on": -3e-4, "k_off": 3e-4}
     once, again, third = (passive(schemes.half, 0.25, times, **weak) for times in (1, 2, 3))
     off = lambda done: np.abs(done.g - targets((3, 3)) + done.disturb)
     assert once.good.all() and (off(once) > 3e-6).sum() >= 2
