@@ -152,6 +152,7 @@ from .readout import (
     AbstractConverter as AbstractConverter,
     AbstractReadout as AbstractReadout,
     Adc as Adc,
+    Ammeter as Ammeter,
     Cco as Cco,
     CurrentConveyor as CurrentConveyor,
     Flash as Flash,

@@ -298,3 +298,25 @@ def test_products_with_the_jacobian_are_those_of_differences() -> None:
     weight = jnp.asarray(rng.standard_normal(y.shape))
     back = sum(float(jnp.vdot(pull(weight)[0][k], d[k])) for k in p)
     assert back == pytest.approx(float(jnp.vdot(weight, change)), rel=1e-10)
+
+
+def test_gain_and_offset_of_the_instruments_are_found_per_column() -> None:
+    """Where the cells of one row are known, the gain of a column is more than a factor of cells."""
+    gain, offset = RNG.uniform(0.97, 1.03, N), RNG.uniform(-2e-7, 2e-7, N)
+    v_row = np.concatenate([V, 0 * V[:2]])
+    _, i_out = chip(G, v_row, 0 * v_row)
+    shown = gain * i_out + offset + 1e-9 * np.random.default_rng(8).standard_normal(i_out.shape)
+    start = xb.Crossbar(
+        xb.Ohmic(jnp.asarray(G)), xb.Wires(R["row"], R["col"]), xb.Drive(40.0), xb.Ammeter(25.0)
+    )
+    tied = jnp.full((N, N), 1e-6).at[0].set(1e-12)
+    free = [
+        xb.Unknown(lambda c: c.cell.g, sigma=tied),
+        xb.Unknown(lambda c: c.readout.gain),
+        xb.Unknown(lambda c: c.readout.offset),
+    ]
+    twin = xb.identify(xb.Measured(v_row, {"output": shown}, 1e-9), start, free)
+    readout, std = twin.crossbar.readout, twin.std.readout
+    assert np.all(np.abs(readout.gain - gain) < 4 * np.asarray(std.gain))
+    assert np.all(np.abs(readout.offset - offset) < 4 * np.asarray(std.offset))
+    assert np.max(std.gain) < 1e-3 and np.max(std.offset) < 2e-9

@@ -1,3 +1,4 @@
+from .ammeter import Ammeter as Ammeter
 from .converters import (
     AbstractConverter as AbstractConverter,
     Adc as Adc,
