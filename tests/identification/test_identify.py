@@ -83,6 +83,10 @@ def test_cells_and_wires_are_those_of_the_chip_within_their_deviations(twin: xb.
 def test_without_noise_the_chip_is_found_to_a_millionth() -> None:
     free = [xb.Unknown(f.of, f.per) for f in FREE]
     quiet = reads(noise=1e-13)
+    model = guess(**{k: R[k] for k in ("row", "col")})
+    silent = xb.Measured.of(model, V, 0.0, jax.random.key(0))
+    assert silent.sigma is None
+    np.testing.assert_allclose(silent.sensed["i_out"][2], xb.read(model, V[2]).i_out, rtol=1e-10)
     twin = xb.identify(quiet, guess(), free, atol=1e-6)
     np.testing.assert_allclose(twin.crossbar.cell.g, G, rtol=1e-6)
     np.testing.assert_allclose(twin.crossbar.wires.r_row, R["row"], rtol=1e-5)

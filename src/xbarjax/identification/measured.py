@@ -176,7 +176,8 @@ class Measured(eqx.Module):
         for k, (name, x) in enumerate(sorted(exact.items())):
             xi = jax.random.normal(jax.random.fold_in(key, k), x.shape, x.dtype)
             noisy[name] = x + jnp.asarray(sigma[name], x.dtype) * xi
-        quiet = any(is_concrete(s) and np.any(np.asarray(s) == 0) for s in sigma.values())
+        given = [jnp.asarray(s, v_row.dtype) for s in sigma.values()]
+        quiet = any(is_concrete(s) and np.any(np.asarray(s) == 0) for s in given)
         return Measured(v_row, noisy, None if quiet else sigma, **more)
 
 
