@@ -99,9 +99,11 @@ from .identification.commission import (
     Commissioned as Commissioned,
     commission as commission,
 )
+from .identification.dataset import measured_from as measured_from, to_dataset as to_dataset
 from .identification.identify import identify as identify
 from .identification.measured import Measured as Measured
 from .identification.next_reads import NextReads as NextReads, next_reads as next_reads
+from .identification.table import load_measured as load_measured, save_measured as save_measured
 from .identification.twin import Twin as Twin
 from .identification.unknown import Unknown as Unknown
 from .kirchhoff.advice import explain as explain

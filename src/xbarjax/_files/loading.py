@@ -53,15 +53,8 @@ def load(path: str | os.PathLike[str]) -> np.ndarray:
 
 def load_said(path: str | os.PathLike[str]) -> Loaded:
     """The array of `load`, with the parts of the file that were skipped."""
-    text = os.fspath(path)
-    if not text:
-        raise ValueError("the name of the file is empty; give one.")
-    stem, has_name, name = text.rpartition(".npz:")
-    file = Path(stem + ".npz") if has_name else Path(path)
-    if file.is_dir():
-        raise ValueError(f"{file} is a folder; give a file.")
-    if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist; give an existing file.")
+    stem, has_name, name = os.fspath(path).rpartition(".npz:")
+    file = existing(stem + ".npz" if has_name else path)
     kind, skipped = file.suffix.lower(), ()
     if kind == ".npy":
         array = load_npy(file)
@@ -72,6 +65,19 @@ def load_said(path: str | os.PathLike[str]) -> Loaded:
     else:
         raise ValueError(f"{file} is no .npy, .npz, .csv, .tsv or .txt file; convert the file.")
     return Loaded(_float64(array, file), tuple(skipped))
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path of a file. Raises `FileNotFoundError` for a missing one, `ValueError` for a folder
+    and for an empty name."""
+    if not os.fspath(path):
+        raise ValueError("the name of the file is empty; give one.")
+    file = Path(path)
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder; give a file.")
+    if not file.exists():
+        raise FileNotFoundError(f"{file} does not exist; give an existing file.")
+    return file
 
 
 def _float64(array: np.ndarray, file: Path) -> np.ndarray:

@@ -26,13 +26,7 @@ def load_npy(file: Path) -> np.ndarray:
 def load_npz(file: Path, name: str | None) -> np.ndarray:
     """The array of this name in a `.npz` file, or its only array for `None`. Raises `ValueError` if
     there is no such array."""
-    try:
-        archive = zipfile.ZipFile(file)
-    except Exception as error:  # zipfile also raises struct.error and NotImplementedError
-        raise ValueError(
-            f"{file} is damaged or no numpy archive; write the file with numpy.savez."
-        ) from error
-    with archive:
+    with _archive(file) as archive:
         entries = archive.infolist()
         names = [entry.filename.removesuffix(".npy") for entry in entries]
         listed = ", ".join(names) if names else "none"
@@ -46,6 +40,21 @@ def load_npz(file: Path, name: str | None) -> np.ndarray:
         if names.count(name) > 1:
             raise ValueError(f"{file} holds {name!r} twice; write the file with each name once.")
         return _read_entry(archive, entries[names.index(name)], f"{name} in {file}")
+
+
+def names_in(file: Path) -> list[str]:
+    """Names of the arrays in a `.npz` file."""
+    with _archive(file) as archive:
+        return [entry.filename.removesuffix(".npy") for entry in archive.infolist()]
+
+
+def _archive(file: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except Exception as error:  # zipfile also raises struct.error and NotImplementedError
+        raise ValueError(
+            f"{file} is damaged or no numpy archive; write the file with numpy.savez."
+        ) from error
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, what: str) -> np.ndarray:

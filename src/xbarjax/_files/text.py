@@ -48,6 +48,40 @@ def load_text(file: Path, suffix: str) -> tuple[np.ndarray, list[str]]:
     return np.array([_values(row, mark, file) for row in table]), skipped
 
 
+class Columns(NamedTuple):
+    """A table with a name for every column: the names, the rows below them as text, and the decimal
+    mark of their numbers."""
+
+    names: list[str]
+    rows: list[Row]
+    mark: str
+
+
+def load_columns(file: Path) -> Columns:
+    """The table in a text file whose first line names every column. Fields may be empty or hold
+    words. Raises `ValueError` for a table without rows and for uneven rows."""
+    lines = _lines(_decoded(file), file)
+    if len(lines) < 2:
+        raise ValueError(
+            f"{file} holds no rows below a header; name the columns in the first line and write one"
+            " row per line."
+        )
+    separator = _separator([line.text for line in lines], file.suffix.lower())
+    if separator == " ":
+        raise ValueError(
+            f"{file}: its columns are not separated; separate them by commas, semicolons or tabs."
+        )
+    head, *rows = [_row(line, separator, file) for line in lines]
+    for row in rows:
+        if len(row.fields) != len(head.fields):
+            raise ValueError(
+                f"{file}, line {row.number} has {counted(row, 'field')}, but the header names"
+                f" {counted(head, 'column')}; every line must have a field for each, empty if need"
+                " be."
+            )
+    return Columns(head.fields, rows, decimal_mark(rows, file))
+
+
 def _decoded(file: Path) -> str:
     raw = file.read_bytes()
     for magic, kind in NO_TEXT.items():
