@@ -1,5 +1,5 @@
-"""The command line: `xbarjax read`, `compensate`, `program`, `sweep`, `plot`, `presets` and
-`info`."""
+"""The command line: `xbarjax read`, `compensate`, `program`, `identify`, `sweep`, `plot`,
+`presets` and `info`."""
 
 import importlib.metadata
 from typing import Annotated
@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:  # the script is installed also without the
     ) from error
 
 from .compensating import compensate_command
+from .identifying import identify_command
 from .info import info_command
 from .programming import program_command
 from .reading import read_command
@@ -69,6 +70,7 @@ app.command("compensate", short_help="Conductances that compute given weights on
 app.command("program", short_help="Pulses that write given conductances through real wires.")(
     program_command
 )
+app.command("identify", short_help="Cells and wires that explain measured reads.")(identify_command)
 app.command("sweep", short_help="Many dies on a grid of settings, into a store.")(sweep_command)
 app.command("plot", short_help="Distributions and yield of a sweep.")(plot_command)
 app.command("presets", short_help="Published numbers and their sources.")(presets_command)

@@ -1,4 +1,4 @@
-"""Figures of solved and compensated arrays, and of Monte Carlo sweeps.
+"""Figures of solved, compensated and identified arrays, and of Monte Carlo sweeps.
 
 Every function returns a new `matplotlib.figure.Figure` and touches no global state: save it with
 `figure.savefig(...)`, or leave it as the last line of a notebook cell.
@@ -17,6 +17,10 @@ from .monte_carlo import (
     distributions as distributions,
     yield_curves as yield_curves,
 )
+from .twin import (
+    parameter_map as parameter_map,
+    residuals as residuals,
+)
 
 __all__ = [
     "compensation",
@@ -26,6 +30,8 @@ __all__ = [
     "distributions",
     "drops",
     "overview",
+    "parameter_map",
+    "residuals",
     "voltages",
     "yield_curves",
 ]

@@ -135,7 +135,7 @@ def compensation(result: Compensation) -> Figure:
         xlabel="bit line of the physical array",
         ylabel="word line",
     )
-    _whole_ticks(cells.xaxis, cells.yaxis)
+    whole_ticks(cells.xaxis, cells.yaxis)
     if saturated.any():
         cells.legend(fontsize="small")  # framed, since it may cover cells
     else:
@@ -157,7 +157,7 @@ def _draw_currents(figure: Figure | SubFigure, solution: Solution, ideal: Any) -
     i_out = np.asarray(solution.i_out)
     if ideal is None:
         above = figure.subplots()
-        scale, prefix = _prefix(i_out)
+        scale, prefix = prefix_of(i_out)
         _columns(above, i_out / scale, "s", DARK, "array")
     else:
         wanted = np.asarray(ideal)
@@ -167,12 +167,12 @@ def _draw_currents(figure: Figure | SubFigure, solution: Solution, ideal: Any) -
                 f" must have shape {i_out.shape}."
             )
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 1))
-        scale, prefix = _prefix(np.stack([i_out, wanted]))
+        scale, prefix = prefix_of(np.stack([i_out, wanted]))
         _columns(above, wanted / scale, "o", LIGHT, "ideal")
         _columns(above, i_out / scale, "s", DARK, "array")
         _legend(above)
         off = i_out - wanted
-        off_scale, off_prefix = _prefix(off)
+        off_scale, off_prefix = prefix_of(off)
         _columns(below, off / off_scale, "s", DARK, None)
         below.axhline(0, color="black", linewidth=0.8)
         below.set_ylabel(f"array - ideal [{off_prefix}A]")
@@ -186,7 +186,7 @@ def _map(
     """A map over the array, with a colour bar in V or a smaller unit."""
     values, floating = np.asarray(values), np.asarray(floating)
     shown = np.ma.array(values, mask=floating)
-    scale, prefix = _prefix(values[~floating])
+    scale, prefix = prefix_of(values[~floating])
     cmap = colormaps[CMAP].with_extremes(bad=(0, 0, 0, 0))  # lets the hatching show
     rows, cols = values.shape
     aspect = "equal" if 1 / SLENDER <= rows / cols <= SLENDER else "auto"
@@ -195,7 +195,7 @@ def _map(
         axes.patch.set(facecolor="white", edgecolor="0.5", hatch="xxx")
     note = " (hatched: floating nodes)" if floating.any() else ""
     axes.set(title=f"{of} {quantity}", xlabel=f"bit line{note}", ylabel="word line")
-    _whole_ticks(axes.xaxis, axes.yaxis)
+    whole_ticks(axes.xaxis, axes.yaxis)
     # inset axes are as tall as the map; separate axes would not be
     beside = axes.inset_axes((1.03, 0, 0.05, 1))
     figure.colorbar(image, cax=beside, label=f"{quantity} [{prefix}V]")
@@ -224,10 +224,10 @@ def _columns(axes: Axes, values: np.ndarray, marker: str, color: str, label: str
     )
     axes.set_xlabel("bit line")
     axes.margins(x=0.03)
-    _whole_ticks(axes.xaxis)
+    whole_ticks(axes.xaxis)
 
 
-def _whole_ticks(*axes: Any) -> None:
+def whole_ticks(*axes: Any) -> None:
     for axis in axes:
         axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
@@ -236,7 +236,7 @@ def _legend(axes: Axes) -> None:
     axes.legend(frameon=False, ncols=3, fontsize="small")
 
 
-def _prefix(values: np.ndarray) -> tuple[float, str]:
+def prefix_of(values: np.ndarray) -> tuple[float, str]:
     """The scale and SI prefix with which the largest value is 1 to 1000."""
     largest = np.max(np.abs(values), initial=0.0)
     fitting = [(scale, prefix) for scale, prefix in PREFIXES.items() if largest >= scale]
