@@ -154,8 +154,8 @@ def identify_command(
 
     \b
     Examples:
-      xbarjax identify measured.csv --g 50uS --out twin --plot twin.png
-      xbarjax identify measured.csv --g 50uS --r-row 1 --r-col 1 --known r_col
+      python -c "import numpy as n; n.savez('m.npz', v_row=n.eye(16), i_out=n.full((16, 16), 5e-5))"
+      xbarjax identify m.npz --g 50uS --r-row 1 --r-col 1 --known r_row,r_col --out twin
       xbarjax read twin.npz:g --v-in 0.2
     """
     with refusing(ValueError, OSError), units_said():
