@@ -177,6 +177,7 @@ HEAD = "v_row[0] [V],v_row[1] [V],i_out[0] [A]"
         ),
         (f"{HEAD}\n1,2,3 uA\n", "'3 uA' is not a number: it has a unit"),
         (f"{HEAD}\n1,2,inf\n", "'inf' is no reading"),
+        (f"{HEAD}\n1,2,+9.91E37\n", "'+9.91E37' is no reading; leave empty"),
         (
             f"{HEAD},sigma i_out [A]\n1,2,3,0\n",
             "'sigma i_out [A]' is '0'; give a standard deviation",

@@ -66,9 +66,8 @@ def describe_twin(twin: Twin) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         value = f"{x.min():.5g}" if x.min() == x.max() else f"{x.min():.5g} to {x.max():.5g}"
         hidden = f", {unseen} of {x.size} not seen" if unseen else ""
         deviation = f"standard deviation {np.median(std):.2g} {unit}"
-        lines.append(
-            (name, f"{value} {unit}, {deviation}{' (median)' if x.size > 1 else ''}{hidden}")
-        )
+        deviation += " (median)" if np.any(std != std.flat[0]) else ""
+        lines.append((name, f"{value} {unit}, {deviation}{hidden}"))
     said = "refutes the model" if results["refuted"] else "1 for noise as stated"
     if any(m.sigma is None for m in twin.problem.measured):
         said = "of a nominal noise"

@@ -166,6 +166,11 @@ def identify_command(
         every = [_measured(name, sigma, inputs) for name in measured]
         fixed = _known(known)
         guess = _conductances(g, unit, inputs)
+        if "g" not in fixed and not np.all((guess > 0) & np.isfinite(guess)):
+            raise ValueError(
+                "--g has cells that are not above 0 and finite; give other first guesses, or name"
+                " g in --known."
+            )
         shape = _shape(every, guess, rows, cols)
         first = {
             "r_row": inputs.value("--r-row", r_row),
@@ -273,8 +278,6 @@ def _conductances(text: str, unit: str | None, inputs: Inputs) -> np.ndarray:
     if given.ndim not in (0, 2):
         raise ValueError(f"--g has shape {given.shape}; it must be a number or (rows, cols).")
     guess = inputs.conductances("--g", given, unit)
-    if not np.all((guess > 0) & np.isfinite(guess)):
-        raise ValueError("--g has cells that are 0, below or not finite; give first guesses above.")
     return guess
 
 

@@ -24,6 +24,8 @@ from .columns import (
 )
 from .measured import ENDS, Measured
 
+MOST = 1e30  # in any unit; instruments mark overloads by numbers near the largest of float32
+
 
 def load_measured(path: str | os.PathLike[str]) -> Measured:
     """The reads in a file, as `Measured`.
@@ -140,7 +142,7 @@ def _value(row: Row, k: int, name: str, its: Column, mark: str, file: Path) -> f
         if is_missing(field):
             raise ValueError(f"{said}: {field!r} is not a number; leave empty what has none.")
         raise ValueError(f"{said}: {fault(field)}")
-    if np.isinf(value):
+    if abs(value) > MOST:
         raise ValueError(f"{said}: {field!r} is no reading; leave empty what has none.")
     if np.isnan(value) and (its.name.startswith("v_") and its.name != "v_sense"):
         raise ValueError(f"{said} is {shown}; give the voltage of every read.")
