@@ -70,6 +70,11 @@ def run(*arguments: object, code: int = 0) -> tuple[str, str]:
     return result.stdout, result.stderr
 
 
+def stored(prefix: str) -> dict[str, np.ndarray]:
+    with np.load(f"{prefix}.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
 def report(prefix: str) -> dict[str, Any]:
     return json.loads(Path(f"{prefix}.json").read_text(), parse_constant=pytest.fail)
 
@@ -85,8 +90,7 @@ def test_cells_and_wires_are_found_within_their_deviations():
     pytest.importorskip("matplotlib", reason="figures need the extra plot")
     options = "--g", "50uS", *WIRES, "--out", "twin", "--plot", "twin.png"
     out, err = run("m.csv", *options)
-    with np.load("twin.npz") as found:
-        arrays = {name: found[name] for name in found.files}
+    arrays = stored("twin")
     off = (arrays["g"] - G) / arrays["g_std"]
     assert np.abs(off).max() < 4.5 and 0.4 < np.sqrt(np.mean(off**2)) < 2.0
     assert np.all(arrays["g_std"] < 0.05 * G)
@@ -129,7 +133,7 @@ def test_known_cells_leave_the_wires():
     np.save("g.npy", G)
     options = "--r-row", 30, "--r-col", 30, "--known", "g", "--per", "row"
     run("m.csv", "--g", "g.npy", *options, "--out", "twin")
-    found = np.load("twin.npz")
+    found = stored("twin")
     np.testing.assert_array_equal(found["g"], G)
     assert not np.any(found["g_std"])
     assert np.all(np.abs(found["r_row"] - R_ROW) < 4.5 * found["r_row_std"])
@@ -193,9 +197,9 @@ def test_reads_of_several_files_are_one_search():
         sensed = {k: pick(x) for k, x in whole.sensed.items()}
         xb.save_measured(xb.Measured(pick(whole.v_row), sensed, sigma), name)
     run("a.npz", "b.csv", "--g", "50uS", *WIRES, "--out", "twin")
-    found = np.load("twin.npz")
+    found = stored("twin")
     assert found["residual_i_out_0"].shape == found["residual_i_out_1"].shape == (12, COLS)
     run("m.csv", "--g", "50uS", *WIRES, "--out", "whole")
-    whole = np.load("whole.npz")
+    whole = stored("whole")
     assert np.all(np.abs(found["g"] - whole["g"]) < 0.2 * whole["g_std"])  # searches end within
     np.testing.assert_allclose(found["g_std"], whole["g_std"], rtol=1e-3)
