@@ -148,6 +148,8 @@ def test_the_examples_of_the_help_work():
     for line in rest:
         result = CliRunner().invoke(cli.app, line.split()[1:])
         assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
+        if line.split()[1] == "identify":  # the reads state no noise
+            assert "of a nominal noise" in result.stdout
 
 
 @pytest.mark.parametrize(

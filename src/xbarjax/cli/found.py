@@ -32,7 +32,9 @@ def _numbers(twin: Twin) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, boo
         yield name, unit, np.asarray(of(a)), np.asarray(of(std)), f"{owner}.{name}" in free
 
 
-def describe_twin(twin: Twin) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def describe_twin(
+    twin: Twin, every: list[Measured]
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """The numbers of the report, and the rows of the table."""
     rows, cols = twin.crossbar.shape
     status = Status(int(twin.status))
@@ -69,8 +71,8 @@ def describe_twin(twin: Twin) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         deviation += " (median)" if np.any(std != std.flat[0]) else ""
         lines.append((name, f"{value} {unit}, {deviation}{hidden}"))
     said = "refutes the model" if results["refuted"] else "1 for noise as stated"
-    if any(m.sigma is None for m in twin.problem.measured):
-        said = "of a nominal noise"
+    if any(m.sigma is None for m in every):
+        said = "of a nominal noise of 1e-3 rms"
     lines += [
         ("readings", f"{results['readings']}, {twin.outliers} outliers, {twin.missing} missing"),
         ("chi2", f"{results['chi2']:.4g} ({said})"),

@@ -208,7 +208,7 @@ def identify_command(
             twin = identify(
                 every, crossbar, free, robust=robust, max_steps=max_steps, on_step=on_step
             )
-    results, lines = describe_twin(twin)
+    results, lines = describe_twin(twin, every)
     say_warnings(inputs.warnings)
     lines += [("skipped", part) for part in inputs.skipped]
     print_table(f"Identification of {', '.join(measured)}", lines)
