@@ -154,6 +154,7 @@ def test_a_direction_that_no_read_shows_is_named_and_has_no_deviation() -> None:
     twin = xb.identify(xb.Measured(v_row, {"i_out": i_out}, NOISE), ideal, FREE[0])
     std = np.asarray(twin.std.cell.g)
     assert np.isinf(std[-1]).all() and np.isfinite(std[:-1]).all()
+    assert "known to" not in twin.advice
     assert f"({N - 1}, " in twin.advice and "No read shows cell.g" in twin.advice
 
 
@@ -181,7 +182,7 @@ def test_single_bad_reads_do_not_move_the_twin_and_are_counted(twin: xb.Twin) ->
     robust = xb.identify(measured, guess(), FREE)
     off = np.abs(np.asarray(robust.crossbar.cell.g - twin.crossbar.cell.g))
     assert off.max() < 4 * np.asarray(twin.std.cell.g).max()
-    assert robust.outliers == 2 and robust.missing == 1
+    assert robust.outliers == 2 and robust.missing == 1 and not robust.refuted
     assert "2 readings" in robust.advice and "1 readings are NaN" in robust.advice
     moved = xb.identify(measured, guess(), FREE, robust=float("inf"))
     worst = np.abs(np.asarray(moved.crossbar.cell.g - twin.crossbar.cell.g)).max()
@@ -263,6 +264,9 @@ def test_what_cannot_be_is_refused_in_one_sentence() -> None:
         xb.identify(measured, guess(4), FREE)
     with pytest.raises(ValueError, match="first guess above 0"):
         xb.identify(measured, guess(source=0.0), xb.Unknown(lambda c: c.drive.r_source))
+    with pytest.raises(ValueError, match="cell.g starts at 0 S"):
+        dead = xb.Crossbar(xb.Ohmic(jnp.asarray(G).at[0, 0].set(0.0)), xb.Wires(1.0, 1.0))
+        xb.identify(measured, dead, FREE)
     with pytest.raises(ValueError, match="picked twice"):
         xb.identify(measured, guess(), [FREE[0], FREE[0]])
     with pytest.raises(TypeError, match="Unknown"):

@@ -67,10 +67,13 @@ class Problem(eqx.Module):
         """All residuals whose squares are summed."""
         return self.stated(u, self.off(u))
 
+    def bent(self, r: Array) -> Array:
+        """A residual as it counts."""
+        return r * jnp.sqrt(2 / (1 + jnp.sqrt(1 + (r / self.robust) ** 2)))
+
     def stated(self, u: U, off: Any) -> Any:
         """`residuals` from those of the reads."""
-        bent = lambda r: r * jnp.sqrt(2 / (1 + jnp.sqrt(1 + (r / self.robust) ** 2)))
-        return jax.tree.map(bent, off), [p.prior(x) for p, x in zip(self.parameters, u)]
+        return jax.tree.map(self.bent, off), [p.prior(x) for p, x in zip(self.parameters, u)]
 
 
 class Scale(eqx.Module):

@@ -46,16 +46,16 @@ def twin_of(
     """The twin at the end of a search. The noise is estimated from the residuals if there is no
     other (`estimate`)."""
     u = problem.start
-    crossbar, off, status = _end(problem, u)
     size = sum(x.size for x in u)
-    scale = _scale(problem, u, jnp.asarray(seed))
     if size <= EXACT:
-        singular, spread, unseen = _exact(problem, scale)
+        (crossbar, off, status), exact = _small(problem, u, jnp.asarray(seed))
+        singular, spread, unseen = exact
     else:
+        (crossbar, off, status), scale = _large(problem, u, jnp.asarray(seed))
         singular, unseen = _extremes(problem, scale, seed)
         spread, unseen = _drawn(problem, scale, unseen, jnp.asarray(seed), samples)
     count = sum(m.count for m in problem.measured)
-    squares = sum(float(jnp.sum(x**2)) for part in off for x in part.values())
+    squares = sum(float(jnp.sum(problem.bent(x) ** 2)) for part in off for x in part.values())
     freedom = max(count - _fitted(problem, u, spread), 1.0)
     chi2 = squares / freedom
     refuted = not estimate and chi2 > 1 + REFUTED * np.sqrt(2 / freedom)
@@ -89,18 +89,22 @@ def twin_of(
 
 
 @eqx.filter_jit
+def _small(problem: Problem, u: U, seed):
+    scale = Scale.plain(u, units(problem, u, jax.random.key(seed)))
+    return _end(problem, u), _exact(problem, scale)
+
+
+@eqx.filter_jit
+def _large(problem: Problem, u: U, seed):
+    return _end(problem, u), balanced(problem, u, units(problem, u, jax.random.key(seed)))
+
+
 def _end(problem: Problem, u: U):
     crossbar = problem.at(u)
     status = jnp.zeros((), jnp.int32)
     for measured, ends in zip(problem.measured, problem.ends):
         status |= predicted(crossbar, measured, problem.solver, ends)[1]
     return crossbar, problem.off(u), status
-
-
-@eqx.filter_jit
-def _scale(problem: Problem, u: U, seed) -> Scale:
-    unit = units(problem, u, jax.random.key(seed))
-    return Scale.plain(u, unit) if sum(x.size for x in u) <= EXACT else balanced(problem, u, unit)
 
 
 def _linear(problem: Problem, scale: Scale):
@@ -111,7 +115,6 @@ def _linear(problem: Problem, scale: Scale):
     return out, forward, lambda r: back(r)[0], zero
 
 
-@eqx.filter_jit
 def _exact(problem: Problem, scale: Scale):
     _, forward, _, zero = _linear(problem, scale)
     jacobian = jax.vmap(forward, out_axes=1)(jnp.eye(zero.size, dtype=zero.dtype))

@@ -177,9 +177,10 @@ def _parameters(unknown: Unknown, places, names, leaves) -> Parameters:
         if not np.all(np.isfinite(x)):
             raise ValueError(f"{name} starts at inf or NaN; give a finite first guess.")
         field = name.rpartition(".")[-1]
-        if field.startswith("r_") and not np.all(x > 0):
+        unit = "ohm" if field.startswith("r_") else "S" if field == "g" else None
+        if unit and not np.all(x > 0):
             raise ValueError(
-                f"{name} starts at {np.min(x):g} ohm; give a first guess above 0, which a factor"
+                f"{name} starts at {np.min(x):g} {unit}; give a first guess above 0, which a factor"
                 " can change."
             )
         if low is not None and not np.all(x > low) or high is not None and not np.all(x < high):

@@ -73,7 +73,9 @@ def unseen(twin: Twin) -> list[str]:
 
 def trades(twin: Twin) -> list[str]:
     """Pairs of single parameters of which a combination is known far better than each."""
-    entries = _entries(twin)
+    share = np.abs(np.asarray(twin.unseen)).max(axis=0, initial=0)
+    hidden = share > 1e-3 * max(share.max(initial=0), 1e-300)
+    entries = [e for e in _entries(twin) if not hidden[e.column]]
     spread = np.asarray(twin.spread)
     of = {e.column: spread[:, e.column] * e.slope / e.value for e in entries}
     said = []
