@@ -1,4 +1,4 @@
-"""Chips that are not the model: a nodal solve by SciPy, and an instrument with noise and converters.
+"""Chips that are not the model: a nodal solve by SciPy, and an instrument that is noisy and rounds.
 
 Every node of every line is an unknown, and the matrix is factored by sparse LU. Nothing comes from
 xbarjax. A chip has two parasitics that its model lacks: every wire segment has a resistance of its
