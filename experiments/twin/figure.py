@@ -50,9 +50,18 @@ def _accuracy(over: Any, wires: Any, of: dict[str, Any]) -> None:
         panel.set_xticks(ticks, labels=map(str, ticks))
         panel.minorticks_off()
         panel.set(xlabel="reads")
-        panel.legend(fontsize=8)
+    _plain_ticks(over, (0.05, 0.1, 0.2, 0.5, 1))
+    _plain_ticks(wires, (0.2, 0.5, 1, 2, 5))
+    over.legend(fontsize=8, loc="upper right")
+    wires.legend(fontsize=8, loc="upper left")
     over.set(ylabel="median error of a cell [%]", title="Cells of 32 x 32, noise 0.1 %, 12 bits")
     wires.set(ylabel="error of resistance [%]", title="Wires of 32 x 32, contacts per line")
+
+
+def _plain_ticks(panel: Any, ticks: tuple[float, ...]) -> None:
+    panel.set_yticks(ticks, labels=[f"{x:g}" for x in ticks])
+    panel.set_ylim(ticks[0], ticks[-1])
+    panel.minorticks_off()
 
 
 def _table(panel: Any, of: dict[str, Any]) -> None:
@@ -66,6 +75,8 @@ def _table(panel: Any, of: dict[str, Any]) -> None:
         ylabel="median error of a cell [%]",
         title="16 x 16, 64 reads, contacts per line",
     )
+    panel.set_xticks([0.01, 0.1, 1], labels=["0.01", "0.1", "1"])
+    _plain_ticks(panel, (0.05, 0.1, 0.2, 0.5, 1, 2))
     panel.legend(fontsize=8)
 
 
@@ -94,8 +105,8 @@ def _coverage(panel: Any, of: dict[str, Any]) -> None:
         at = np.arange(len(y)) + 0.2 * (k - 1.5)
         panel.bar(at, y, 0.2, color=SHADES[k], edgecolor="k", lw=0.5, label=label)
     labels = [
-        f"{'model complete' if case['chip'] == 'plain' else said[case['contacts']]}\n"
-        f"{100 * case['noise']:g} %\nrefuted {100 * case['refuted']:.0f} %"
+        f"{'complete' if case['chip'] == 'plain' else said[case['contacts']]}\n"
+        f"{100 * case['noise']:g} %\n{100 * case['refuted']:.0f} %"
         for case in of["cases"]
     ]
     panel.axhspan(63, 73, color="0.93", zorder=0)
@@ -104,7 +115,7 @@ def _coverage(panel: Any, of: dict[str, Any]) -> None:
     panel.set(
         ylim=(0, 119),
         ylabel="true values within one deviation [%]",
-        xlabel="model of the contacts, noise, twins refuted",
+        xlabel="model of the contacts; noise; share of twins refuted",
         title=f"Intervals on {of['chips']} chips of 8 x 8",
     )
     panel.legend(fontsize=8, ncols=2, loc="upper right")
