@@ -189,6 +189,18 @@ def test_single_bad_reads_do_not_move_the_twin_and_are_counted(twin: xb.Twin) ->
     assert worst > 4 * off.max()
 
 
+def test_a_number_that_fell_to_its_bound_climbs_back() -> None:
+    """As fast as it fell: a step is in units of the first guess."""
+    from xbarjax.identification.unknown import parameters_of
+
+    _, (cells,) = parameters_of((FREE[0],), guess(), jnp.float64)
+    fallen = cells.moved(jnp.full((N, N), -1e6))
+    (low,) = fallen.values(fallen.start)
+    assert 0 < np.max(low) < 1e-9
+    (back,) = fallen.values(fallen.start + 1.0)
+    assert np.all(np.abs(np.asarray(back) - 5e-5) < 1e-8)
+
+
 def test_dead_cells_come_out_dead() -> None:
     dead = G.copy()
     dead[1, 2] = dead[6, 6] = 0

@@ -25,9 +25,10 @@ class Twin(eqx.Module):
         reads: 0 for what was not free, inf for what the reads do not show.
     - `converged`: whether the search came to rest; `steps`: number of its steps.
     - `chi2`: sum of the squared residuals of the reads over the degrees of freedom, 1 for noise as
-        stated. Outliers count less, as in the search.
-    - `refuted`: whether the residuals are no noise: `chi2` is 5 standard errors above 1. The model
-        then lacks something, and the deviations say too little.
+        stated, outliers left out.
+    - `refuted`: whether the residuals are no noise: `chi2` is 5 standard errors above 1, or more
+        than 2 % of the readings are outliers. The model then lacks something, and the deviations
+        say too little. A model that is not refuted may still lack what cells make up for.
     - `residuals`: for each `Measured`, the residuals in standard deviations, `(reads, lines)`, by
         the name of what was sensed.
     - `outliers`: number of readings beyond the limit `robust`; `missing`: number of NaN readings.

@@ -28,6 +28,7 @@ EXACT = 600  # parameters up to which the Jacobian is written out
 ENDS = 6  # singular values sought at each end of the spectrum
 UNSEEN = 1e-6  # of the largest singular value: below, no read shows a direction
 REFUTED = 5.0  # standard errors of chi2 above 1
+MANY = 0.02  # of the readings: more outliers are no single bad readings
 
 
 class Picked(eqx.Module):
@@ -55,13 +56,15 @@ def twin_of(
         singular, unseen = _extremes(problem, scale, seed)
         spread, unseen = _drawn(problem, scale, unseen, jnp.asarray(seed), samples)
     count = sum(m.count for m in problem.measured)
-    squares = sum(float(jnp.sum(problem.bent(x) ** 2)) for part in off for x in part.values())
-    freedom = max(count - _fitted(problem, u, spread), 1.0)
-    chi2 = squares / freedom
-    refuted = not estimate and chi2 > 1 + REFUTED * np.sqrt(2 / freedom)
-    spread = jnp.asarray(spread * (np.sqrt(chi2) if estimate else 1.0))
     limit = float(problem.robust)
-    outliers = sum(int(jnp.sum(jnp.abs(x) > limit)) for part in off for x in part.values())
+    every = np.concatenate([np.ravel(x) for part in off for x in part.values()])
+    near = np.abs(every) <= limit
+    outliers = int(np.sum(~near))
+    freedom = max(count - outliers - _fitted(problem, u, spread), 1.0)
+    chi2 = float(np.sum(every[near] ** 2)) / freedom
+    wide, many = chi2 > 1 + REFUTED * np.sqrt(2 / freedom), outliers > MANY * count
+    refuted = not estimate and (wide or many)
+    spread = jnp.asarray(spread * (np.sqrt(chi2) if estimate else 1.0))
     places = tuple(p.places for p in problem.parameters)
     std = deviations(problem, u, spread, jnp.asarray(unseen), Picked(places))
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, crossbar))

@@ -14,6 +14,7 @@ from .._types import between
 from ..crossbar import Crossbar
 
 BEND = 0.5  # of a number, where its parameter bends away from its bound
+LEAST = 1e-12  # of a first guess, below which a number counts as at its bound
 TIES = {"each": (), "row": (1,), "col": (0,), "array": (0, 1)}  # axes of one shared number
 
 
@@ -63,13 +64,14 @@ class Parameters(eqx.Module):
 
     At numbers `x_0`, a parameter `u` that starts at 0 gives
 
-    - above a bound, `x = low + (x_0 - low) f(u)`, with `f(u) = (v + sqrt(v^2 + 4 b^2)) / 2` and
-      `v = u + 1 - b^2`: about linear as `x` grows, and above the bound however far it falls;
+    - above a bound, `x = low + d f(u s / d)`, with `d = x_0 - low` here, `s` the same of the first
+      guess, and `f(y) = (v + sqrt(v^2 + 4 b^2)) / 2`, `v = y + 1 - b^2`: about linear as `x` grows,
+      and above the bound however far it falls;
     - between two bounds, `x = low + (high - low) sigmoid(logit_0 + u)`;
     - without bounds, `x = x_0 + u`.
 
-    `moved` starts anew from the numbers reached, so that a step that went too far down does not
-    stay there.
+    `moved` starts anew from the numbers reached. Steps are in units of the first guess, so that a
+    number that fell too far climbs back.
     """
 
     names: tuple[str, ...] = eqx.field(static=True)
@@ -79,6 +81,7 @@ class Parameters(eqx.Module):
     low: float | None = eqx.field(static=True)
     high: float | None = eqx.field(static=True)
     first: tuple[Array, ...]  # the numbers at `u = 0`
+    sizes: tuple[Array, ...]  # first guesses above their lower bound
     guess: Array  # means of the first guesses
     sigma: Array | None
 
@@ -89,15 +92,16 @@ class Parameters(eqx.Module):
 
     def values(self, u: Float[Array, "..."]) -> tuple[Array, ...]:
         """The numbers of the crossbar at parameters `u`."""
-        return tuple(self._value(first, u) for first in self.first)
+        return tuple(self._value(*at, u) for at in zip(self.first, self.sizes))
 
-    def _value(self, first: Array, u: Array) -> Array:
+    def _value(self, first: Array, size: Array, u: Array) -> Array:
         if self.low is None and self.high is None:
             return first + u
         if self.high is None:
             low = jnp.asarray(self.low, first.dtype)
-            v = u + (1 - BEND**2)
-            return low + (first - low) * (v + jnp.sqrt(v**2 + 4 * BEND**2)) / 2
+            d = first - low
+            v = u * size / jnp.maximum(d, LEAST * size) + (1 - BEND**2)
+            return low + d * (v + jnp.sqrt(v**2 + 4 * BEND**2)) / 2
         low, high = (jnp.asarray(x, first.dtype) for x in (self.low, self.high))
         start = jax.scipy.special.logit((first - low) / (high - low))
         return between(low, high, jax.nn.sigmoid(start + u))
@@ -206,8 +210,9 @@ def _parameters(unknown: Unknown, places, names, leaves) -> Parameters:
     sigma = unknown.sigma
     if sigma is not None:
         sigma = jnp.broadcast_to(jnp.asarray(sigma, first[0].dtype), shape)
+    sizes = tuple(x - (0.0 if low is None else low) for x in first)
     guess = _means(first, ties)
-    return Parameters(its, tuple(places), ties, shape, low, high, first, guess, sigma)
+    return Parameters(its, tuple(places), ties, shape, low, high, first, sizes, guess, sigma)
 
 
 def with_values(
