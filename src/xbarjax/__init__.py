@@ -182,6 +182,7 @@ from .sweeps import (
     sweep as sweep,
 )
 from .transient.circuits import CircuitTransient as CircuitTransient
+from .transient.settled_lines import settled_lines as settled_lines
 from .transient.settling import (
     elmore_delay as elmore_delay,
     settling_time as settling_time,
