@@ -12,7 +12,6 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .._types import promoting, require_positive
-from ..crossbar import Crossbar
 from .measured import Measured, width
 from .predict import by_admittance, predicted
 from .problem import Problem
@@ -48,7 +47,7 @@ def next_reads(
     v_max: float,
     *,
     drive: tuple[str, ...] = ("row",),
-    wanted: Callable[[Crossbar], Any] | None = None,
+    wanted: Callable[[Any], Any] | None = None,
     steps: int = 300,
     seed: int = 0,
 ) -> NextReads:

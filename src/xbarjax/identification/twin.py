@@ -11,7 +11,6 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..crossbar import Crossbar
 from .problem import Problem, U
 
 
@@ -40,8 +39,8 @@ class Twin(eqx.Module):
         empty if there is nothing to say.
     """
 
-    crossbar: Crossbar
-    std: Crossbar
+    crossbar: Any  # a `Crossbar`, whose parts have the types they came with
+    std: Any
     converged: Bool[Array, ""]
     steps: Int[Array, ""]
     chi2: Float[Array, ""]
@@ -57,7 +56,7 @@ class Twin(eqx.Module):
     spread: Float[Array, "directions parameters"]  # rows whose squares add to the covariance
     unseen: Float[Array, "others parameters"]  # directions that no read shows, or 0
 
-    def std_of(self, function: Callable[[Crossbar], Any]) -> Any:
+    def std_of(self, function: Callable[[Any], Any]) -> Any:
         """Standard deviation of a function of the array, given the reads, such as `xb.transfer`.
 
         It has the structure of the function's value, in its units; inf where the reads do not show
@@ -65,7 +64,7 @@ class Twin(eqx.Module):
         compiled anew."""
         return deviations(self.problem, self.u, self.spread, self.unseen, function)
 
-    def sample(self, key: PRNGKeyArray, count: int) -> Crossbar:
+    def sample(self, key: PRNGKeyArray, count: int) -> Any:
         """Arrays that the reads allow, `(count, ...)`: draws from the linearised posterior.
         Directions that no read shows stay as they are."""
         return _sampled(self.problem, self.u, self.spread, key, count)
@@ -104,7 +103,7 @@ def deviations(problem: Problem, u: U, spread, unseen, function: Callable) -> An
 
 
 @eqx.filter_jit
-def _sampled(problem: Problem, u: U, spread, key, count: int) -> Crossbar:
+def _sampled(problem: Problem, u: U, spread, key, count: int) -> Any:
     flat, unravel = ravel_pytree(u)
     xi = jax.random.normal(key, (count, len(spread)), flat.dtype)
     return jax.vmap(lambda d: problem.at(unravel(flat + d)))(xi @ spread)
