@@ -26,7 +26,7 @@ FREE = [
 ]
 
 
-def guess(n: int = N, **known: Any) -> xb.Crossbar:
+def guess(n: int = N, /, **known: Any) -> xb.Crossbar:
     r = {"row": 1.0, "col": 1.0, "source": 40.0, "in": 25.0} | known
     cell = xb.Ohmic(jnp.full((n, n), 5e-5))
     drive, readout = xb.Drive(r["source"]), xb.VirtualGround(r["in"])
