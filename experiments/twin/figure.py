@@ -18,19 +18,28 @@ WAYS = {
     "twin_each": "twin, contact per line",
     "truth": "true means of wires",
 }
+CHOICES = {
+    "chosen": ("k*", "chosen by gradient"),
+    "hadamard": ("kD", "Hadamard"),
+    "one_row": ("k^:", "one row at a time"),
+    "signs": ("ks--", "random signs"),
+    "uniform": ("ko-", "random voltages"),
+}
 KINDS = {"cells": "cells", "r_row": "word-line wires", "r_col": "bit-line wires"}
 KINDS |= {"r_contact": "contacts"}
 SHADES = ("0.15", "0.45", "0.7", "0.9")
 
 
 def figure(result: dict[str, Any]) -> Figure:
-    made = Figure(figsize=(14, 8), layout="constrained")
-    (over, wires, noise), (products, share, curve) = made.subplots(2, 3)
+    made = Figure(figsize=(14, 11), layout="constrained")
+    panels = made.subplot_mosaic([["a", "b", "c"], ["d", "e", "f"], ["g", "g", "g"]])
+    over, wires, noise, products, share, curve, plan = panels.values()
     _accuracy(over, wires, result["accuracy"])
     _table(noise, result["table"])
     _products(products, result["product"])
     _coverage(share, result["coverage"])
     _nonlinear(curve, result["nonlinear"])
+    _chosen(plan, result["chosen"])
     return made
 
 
@@ -136,3 +145,16 @@ def _nonlinear(panel: Any, of: dict[str, Any]) -> None:
         title=f"8 x 8 cells of sinh, b = {of['b_per_V']:g} /V, {of['reads']} reads",
     )
     panel.legend(fontsize=8)
+
+
+def _chosen(panel: Any, of: dict[str, Any]) -> None:
+    for way, (mark, label) in CHOICES.items():
+        mine = sorted((c["reads"], 1e6 * c["rms_S"]) for c in of["cases"] if c["way"] == way)
+        panel.loglog(*zip(*mine), mark, mfc="none", label=label)
+    ticks = sorted({case["reads"] for case in of["cases"]})
+    panel.set_xticks(ticks, labels=map(str, ticks))
+    panel.minorticks_off()
+    _plain_ticks(panel, (0.05, 0.1, 0.2, 0.5, 1))
+    panel.legend(fontsize=8)
+    panel.set(xlabel="reads after the first two", ylabel="error of a cell, rms [µS]")
+    panel.set_title(f"{of['rows']} x {of['rows']}, noise {1e9 * of['noise_A']:g} nA")

@@ -1,7 +1,7 @@
 """The twin of a chip: cells and wires of an array from reads at its terminals, where the chip has
 parasitics that the model lacks, and what the twin is good for.
 
-    python -m experiments.twin.run [--only accuracy,table,product,coverage,nonlinear]
+    python -m experiments.twin.run [--only accuracy,table,product,coverage,nonlinear,chosen]
 
 The chips are a nodal solve of their own (chip.py). Cells have 1 to 100 uS. Every wire segment has a
 spread of 10 %, and the contact of every driver 5 to 15 ohm; the model has one resistance for all
@@ -34,6 +34,9 @@ Parts:
 - `nonlinear`: 8 x 8 cells of `I = (g / b) sinh(b v)`, b = 3 /V, read at 0.1, 0.3 and 0.5 V: b for
   the array and g of each, and wires and contacts (`each`), found together. `ohmic` is the twin of
   the same reads with ohmic cells.
+- `chosen`: 12 x 12 cells without the parasitics, known before to 30 uS, wires to 0.5 ohm; two reads
+  at random, then more on rows: chosen by `next_reads`, Hadamard inputs without random signs, one
+  row at a time, random signs, and random voltages up to 0.2 V. Noise is 20 nA in all of them.
 """
 
 import json
@@ -48,11 +51,12 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
+from scipy.linalg import hadamard
 
 import xbarjax as xb
 
 from ..common import keep, write_json
-from .chip import inputs, made, reads
+from .chip import V_READ, inputs, made, reads
 from .figure import figure
 from .twins import (
     CONTACT_STD,
@@ -64,6 +68,7 @@ from .twins import (
     guess,
     mean_of,
     measured,
+    ohmic,
     twin_of,
     unknowns,
 )
@@ -73,6 +78,7 @@ NOISE, BITS = 1e-3, 12
 SETS = (1, 2, 4, 8)
 NOISES, CONVERTERS = (1e-4, 1e-3, 1e-2), (8, 10, 12)
 SAY = Console().print
+COUNTS, MOST, SMALL = (12, 15, 18, 24, 36, 48), 48, 2e-8  # reads; [A]
 VOLTS, B = (0.1, 0.3, 0.5), 3.0  # [V], [1/V]
 
 
@@ -99,6 +105,9 @@ def accuracy(n: int = 32) -> dict[str, Any]:
     began = time.perf_counter()
     large = found(chip, twin_of(chip, of, "one"))
     large |= {"rows": 64, "reads": 128, "seconds_with_compiling": time.perf_counter() - began}
+    began = time.perf_counter()
+    twin_of(chip, of, "one")
+    large["seconds"] = time.perf_counter() - began
     return {"rows": n, "noise": NOISE, "bits": BITS, "cases": cases, "large": large}
 
 
@@ -273,12 +282,66 @@ def nonlinear(n: int = 8, chips: int = 8) -> dict[str, Any]:
     }
 
 
+def cells_of(crossbar: Any) -> Any:
+    return 1e6 * crossbar.cell.g
+
+
+def chosen(n: int = 12, chips: int = 8) -> dict[str, Any]:
+    free = [
+        xb.Unknown(lambda c: c.cell.g, sigma=3e-5),
+        xb.Unknown(lambda c: c.wires.r_row, per="array", sigma=0.5),
+        xb.Unknown(lambda c: c.wires.r_col, per="array", sigma=0.5),
+    ]
+    start = xb.Crossbar(ohmic((n, n)), xb.Wires(OFF * R_ROW, OFF * R_COL), xb.Drive(R_CONTACT))
+    sign = lambda rng, k: V_READ * rng.choice([-1.0, 1.0], (k, n))
+    uniform = lambda rng, k: rng.uniform(-V_READ, V_READ, (k, n))
+    repeated = lambda v, k: np.resize(V_READ * v, (k, n))
+    errors: dict[str, dict[int, list[float]]] = {}
+    for seed in range(chips):
+        rng = np.random.default_rng([7, seed])
+        chip = made(rng, (n, n), R_ROW, R_COL, R_CONTACT, spread=0.0, contact=0.0)
+        first = uniform(rng, 2)
+
+        def twin(more: np.ndarray, chip=chip, rng=rng, first=first) -> xb.Twin:
+            """From the first reads and more; those not taken are NaN, for one compiled search."""
+            v = np.zeros((2 + MOST, n))
+            v[: 2 + len(more)] = np.concatenate([first, more])
+            taken = np.arange(len(v))[:, None] < 2 + len(more)
+            exact = chip.currents(v, np.zeros((len(v), n)))
+            noisy = [i + SMALL * rng.standard_normal(i.shape) for i in exact]
+            sensed = {k: np.where(taken, i, np.nan) for k, i in zip(("i_in", "i_out"), noisy)}
+            return xb.identify(xb.Measured(v, sensed, SMALL), start, free)
+
+        plan = xb.next_reads(twin(first[:0]), n, V_READ, wanted=cells_of)
+        ways = {
+            "chosen": {n: np.asarray(plan.v_row)},
+            "hadamard": {16: repeated(hadamard(16)[:, :n], 16)},
+            "one_row": {k: repeated(np.eye(n), k) for k in (n, 2 * n, MOST)},
+            "signs": {k: sign(rng, k) for k in COUNTS},
+            "uniform": {k: uniform(rng, k) for k in COUNTS},
+        }
+        for way, every in ways.items():
+            for count, v in every.items():
+                cell: Any = twin(v).crossbar.cell
+                error = float(np.sqrt(np.mean((np.asarray(cell.g) - chip.g) ** 2)))
+                errors.setdefault(way, {}).setdefault(count, []).append(error)
+    cases = [
+        {"way": way, "reads": count, "rms_S": float(np.sqrt(np.mean(np.square(e)))), "chips_S": e}
+        for way, every in errors.items()
+        for count, e in every.items()
+    ]
+    for case in cases:
+        SAY({k: v for k, v in case.items() if k != "chips_S"})
+    return {"rows": n, "noise_A": SMALL, "cases": cases}
+
+
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "accuracy": accuracy,
     "table": table,
     "product": product,
     "coverage": coverage,
     "nonlinear": nonlinear,
+    "chosen": chosen,
 }
 
 

@@ -22,8 +22,11 @@ from .twin import Twin
 from .uncertainty import EXACT, twin_of
 from .unknown import Unknown, parameters_of
 
+CLOSE = 1e-2  # deviations that a step must fall below for a round to end early
+IDLE = 2  # rounds that gain nothing, after which the search is at rest
 ROUND = 5  # steps before the coordinates are made anew
 FIRST = 10.0  # deviations in a unit of the search, whose first damping is 1: little
+CHANGE = 1e-3, 1e3  # of this unit within a round, at most
 
 OnStep = Callable[[int, float], None]
 
@@ -36,7 +39,7 @@ def identify(
     robust: float = 5.0,
     solver: Solver = AutoLadder(),
     atol: float = 0.1,
-    max_steps: int = 60,
+    max_steps: int = 200,
     samples: int = 64,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -105,31 +108,37 @@ def _search(
     robust = problem.robust
     limit, steps, count = jnp.full_like(robust, jnp.inf), 0, sum(m.count for m in problem.measured)
     least = 10 * float(jnp.finfo(robust.dtype).eps)
+    first = jnp.asarray(FIRST, robust.dtype)
+    idle = 0
     while steps < max_steps:
         limited = eqx.tree_at(lambda p: p.robust, problem, limit)
-        u, taken, before, after = _round(limited, jnp.asarray(seed))
+        u, first, taken, close, before, after = _round(limited, jnp.asarray(seed), first)
         problem, steps = problem.moved(u), steps + max(int(taken), 1)
         if on_step is not None:
             on_step(steps, float(np.sqrt(2 * after / count)))
-        rests = bool(before - after <= atol / 2 + least * before)
+        gains = bool(before - after > atol / 2 + least * before)
+        idle = 0 if gains else idle + 1
+        # numbers at their bounds may go on sliding, which changes nothing
+        rests = not gains and (bool(close) or idle == IDLE)
         if rests and bool(limit == robust):
             return problem, steps, True
-        if rests or not after < 0.9 * before:
-            limit = robust
+        if rests or gains and not after < 0.9 * before:
+            limit, idle = robust, 0
     return problem, steps, False
 
 
 @eqx.filter_jit
-def _round(problem: Problem, seed) -> tuple[U, Any, Any, Any]:
-    """Parameters after a few steps in coordinates for where they begin, the number of steps, and
-    half the sum of squares before and after."""
+def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any]:
+    """Parameters after a few steps in coordinates for where they begin, of which a unit is `first`
+    deviations, that unit for further steps of the same damping, the number of steps, whether the
+    last one was short, and half the sum of squares before and after."""
     start = problem.start
     small = sum(x.size for x in start) <= EXACT
     unit = within_reach(problem, units(problem, start, jax.random.key(seed)))
     scale = Scale.plain(start, unit) if small else balanced(problem, start, unit)
-    scaled = Scaled(problem, eqx.tree_at(lambda s: s.unit, scale, _times(FIRST, scale.unit)))
+    scaled = Scaled(problem, eqx.tree_at(lambda s: s.unit, scale, _times(first, scale.unit)))
     linear = lx.QR() if small else lx.Normal(lx.CG(1e-3, 1e-4, max_steps=60))
-    solver = optx.LevenbergMarquardt(1e-9, 1e-3, linear_solver=linear)
+    solver = optx.LevenbergMarquardt(1e-9, CLOSE / first, linear_solver=linear)
     # its own region grows where 99 % of the predicted fall come true, which is rarely
     region = optx.ClassicalTrustRegion(high_cutoff=0.75, low_cutoff=0.05, high_constant=6.0)
     solver = eqx.tree_at(lambda s: s.search, solver, region)
@@ -139,13 +148,15 @@ def _round(problem: Problem, seed) -> tuple[U, Any, Any, Any]:
     squares = lambda z: jnp.sum(scaled(z) ** 2) / 2
     return (
         scaled.scale.u(end.value),
+        first * jnp.clip(jnp.sqrt(end.state.search_state.step_size), *CHANGE),
         end.stats["num_steps"],
+        end.result == optx.RESULTS.successful,
         squares(begin),
         squares(end.value),
     )
 
 
-def _times(factor: float, tree: Any) -> Any:
+def _times(factor: Any, tree: Any) -> Any:
     return jax.tree.map(lambda x: factor * x, tree)
 
 
