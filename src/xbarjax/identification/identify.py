@@ -23,6 +23,7 @@ from .uncertainty import EXACT, twin_of
 from .unknown import Unknown, parameters_of
 
 CLOSE = 1e-2  # deviations that a step must fall below for a round to end early
+FIRMER, LEAST = 3.0, 1e-2  # less of this unit after a step that was not found, and the end
 IDLE = 2  # rounds that gain nothing, after which the search is at rest
 ROUND = 5  # steps before the coordinates are made anew
 FIRST = 10.0  # deviations in a unit of the search, whose first damping is 1: little
@@ -117,7 +118,12 @@ def _search(
         if on_step is not None:
             on_step(steps, float(np.sqrt(2 * after / count)))
         gains = bool(before - after > atol / 2 + least * before)
-        idle = 0 if gains else idle + 1
+        failed = not bool(close) and int(taken) < ROUND
+        if failed:  # a step was not found: damp it, which makes it easier to find
+            first = first / FIRMER
+        idle = 0 if gains else idle + (not failed)
+        if float(first) < LEAST:
+            break
         # numbers at their bounds may go on sliding, which changes nothing
         rests = not gains and (bool(close) or idle == IDLE)
         if rests and bool(limit == robust):
@@ -137,7 +143,7 @@ def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any]:
     unit = within_reach(problem, units(problem, start, jax.random.key(seed)))
     scale = Scale.plain(start, unit) if small else balanced(problem, start, unit)
     scaled = Scaled(problem, eqx.tree_at(lambda s: s.unit, scale, _times(first, scale.unit)))
-    linear = lx.QR() if small else lx.Normal(lx.CG(1e-3, 1e-4, max_steps=60))
+    linear = lx.QR() if small else lx.Normal(lx.CG(1e-3, 1e-4, max_steps=150))
     solver = optx.LevenbergMarquardt(1e-9, CLOSE / first, linear_solver=linear)
     # its own region grows where 99 % of the predicted fall come true, which is rarely
     region = optx.ClassicalTrustRegion(high_cutoff=0.75, low_cutoff=0.05, high_constant=6.0)
