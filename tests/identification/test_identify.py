@@ -12,6 +12,7 @@ from scipy.linalg import hadamard
 
 import xbarjax as xb
 from reference import newton, nodal
+from xbarjax.identification import words
 
 N = 8
 RNG = np.random.default_rng(4)
@@ -121,6 +122,8 @@ def test_many_parameters_are_found_by_products_with_the_jacobian_as_by_the_jacob
     ratio = np.asarray(by_products.std.cell.g / twin.std.cell.g)
     assert np.abs(np.log(ratio)).max() < 0.2  # sampled: 3.5 % is one deviation
     assert by_products.singular_values.min() > 0.1
+    assert "Not all deviations" not in by_products.advice
+    assert "Not all deviations" in words.advice(by_products, False)
 
 
 def test_two_resistances_in_series_are_told_only_as_their_sum() -> None:

@@ -49,9 +49,9 @@ def identify(
 
     It minimises the squares of `(predicted - measured) / sigma` and of what was known before, by
     the Levenberg-Marquardt method (D. W. Marquardt, J. Soc. Ind. Appl. Math. 11, 431, 1963,
-    doi:10.1137/0111030), whose steps are found by conjugate gradients on products with the Jacobian
-    and its transpose. In arrays of ohmic cells a product costs no solve: one solve per terminal
-    gives all derivatives.
+    doi:10.1137/0111030). Up to 600 parameters its steps come from the Jacobian; beyond, from
+    conjugate gradients on products with the Jacobian and its transpose. In arrays of ohmic cells a
+    product costs no solve: one solve per terminal gives all derivatives.
 
     **Arguments:**
 

@@ -16,8 +16,8 @@ from .measured import Measured, width
 from .predict import by_admittance, predicted
 from .problem import Problem
 from .twin import Twin
+from .uncertainty import EXACT
 
-EXACT = 600  # parameters up to which the covariance is written out
 UNKNOWN = 1e6  # deviations, in units of the largest one, of a direction that no read shows
 RATE = 0.1  # of the descent
 

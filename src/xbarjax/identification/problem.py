@@ -63,17 +63,14 @@ class Problem(eqx.Module):
             every.append(of)
         return every
 
-    def residuals(self, u: U) -> Any:
-        """All residuals whose squares are summed."""
-        return self.stated(u, self.off(u))
-
     def bent(self, r: Array) -> Array:
         """A residual as it counts."""
         return r * jnp.sqrt(2 / (1 + jnp.sqrt(1 + (r / self.robust) ** 2)))
 
-    def stated(self, u: U, off: Any) -> Any:
-        """`residuals` from those of the reads."""
-        return jax.tree.map(self.bent, off), [p.prior(x) for p, x in zip(self.parameters, u)]
+    def residuals(self, u: U) -> Any:
+        """All residuals whose squares are summed."""
+        prior = [p.prior(x) for p, x in zip(self.parameters, u)]
+        return jax.tree.map(self.bent, self.off(u)), prior
 
 
 class Scale(eqx.Module):
@@ -93,10 +90,13 @@ class Scale(eqx.Module):
         flat, unravel = ravel_pytree(self.at)
         return unravel(flat + self.steps(z))
 
+    def stretched(self, z: Float[Array, " parameters"]) -> Float[Array, " parameters"]:
+        """`P z`; `P` is symmetric."""
+        return z + (self.stretch @ (self.span @ z)) @ self.span
+
     def steps(self, z: Float[Array, " parameters"]) -> Float[Array, " parameters"]:
         """Change of the flat parameters for a change of `z`."""
-        unit, _ = ravel_pytree(self.unit)
-        return unit * (z + (self.stretch @ (self.span @ z)) @ self.span)
+        return ravel_pytree(self.unit)[0] * self.stretched(z)
 
     @staticmethod
     def plain(at: U, unit: U) -> "Scale":

@@ -62,7 +62,7 @@ def balanced(problem: Problem, u: U, unit: U) -> Scale:
     together = jnp.asarray(np.all(lone == 0, axis=0), dtype)
     back = jax.linear_transpose(forward, jnp.zeros(lines.shape[1], dtype))
     # coordinates of `first` speed this search up; its steps are in units of `unit`
-    into = lambda x: _stretched(first, x)
+    into = first.stretched
     normal = lambda x: into(together * back(forward(together * into(x)))[0])
     operator = lx.FunctionLinearOperator(
         lambda x: normal(x) + 1e-6 * x,
@@ -89,10 +89,6 @@ def _scaled_by(plain: Scale, forward, directions, floor: float) -> Scale:
     w, v = jnp.linalg.eigh(seen @ seen.T)
     stretch = (v / jnp.sqrt(jnp.maximum(w, floor))[None]) @ v.T
     return Scale(plain.at, plain.unit, span, stretch - jnp.eye(len(w), dtype=w.dtype))
-
-
-def _stretched(scale: Scale, x):
-    return x + (scale.stretch @ (scale.span @ x)) @ scale.span
 
 
 def _directions(u: U) -> tuple[np.ndarray, np.ndarray]:

@@ -51,10 +51,13 @@ def twin_of(
     if size <= EXACT:
         (crossbar, off, status), exact = _small(problem, u, jnp.asarray(seed))
         singular, spread, unseen = exact
+        sure = True
     else:
         (crossbar, off, status), scale = _large(problem, u, jnp.asarray(seed))
         singular, unseen = _extremes(problem, scale, seed)
-        spread, unseen = _drawn(problem, scale, unseen, jnp.asarray(seed), samples)
+        sure = len(singular) == 2 * ENDS
+        spread, unseen, solved = _drawn(problem, scale, unseen, jnp.asarray(seed), samples)
+        sure = sure and bool(solved)
     count = sum(m.count for m in problem.measured)
     limit = float(problem.robust)
     every = np.concatenate([np.ravel(x) for part in off for x in part.values()])
@@ -88,7 +91,7 @@ def twin_of(
         spread,
         jnp.asarray(unseen),
     )
-    return dataclasses.replace(twin, advice=advice(twin))
+    return dataclasses.replace(twin, advice=advice(twin, sure))
 
 
 @eqx.filter_jit
@@ -175,15 +178,16 @@ def _drawn(problem: Problem, scale: Scale, unseen, seed, samples: int):
 
     def draw(key):
         b = without(back(jax.random.normal(key, out.shape, out.dtype)))
-        return scale.steps(without(lx.linear_solve(operator, b, solver, throw=False).value))
+        found = lx.linear_solve(operator, b, solver, throw=False)
+        return scale.steps(without(found.value)), found.result == lx.RESULTS.successful
 
-    drawn = lax.map(draw, jax.random.split(jax.random.key(seed), samples))
-    return drawn / jnp.sqrt(jnp.asarray(samples, zero.dtype)), jax.vmap(scale.steps)(unseen)
+    drawn, solved = lax.map(draw, jax.random.split(jax.random.key(seed), samples))
+    spread = drawn / jnp.sqrt(jnp.asarray(samples, zero.dtype))
+    return spread, jax.vmap(scale.steps)(unseen), jnp.all(solved)
 
 
 def _fitted(problem: Problem, u: U, spread) -> float:
     """Number of parameters that the reads determine: all, less the part that was known before."""
-    flat, unravel = ravel_pytree(u)
     known = 0.0
     begin = 0
     for p, x in zip(problem.parameters, u):
@@ -192,5 +196,4 @@ def _fitted(problem: Problem, u: U, spread) -> float:
         if p.sigma is not None:
             slope = jax.vmap(lambda d, p=p, x=x: jax.jvp(p.prior, (x,), (d,))[1])(part)
             known += float(jnp.sum(slope**2))
-    del flat, unravel
     return float(sum(x.size for x in u)) - known

@@ -24,11 +24,16 @@ class _Entry(NamedTuple):
     slope: float  # of the number by the parameter
 
 
-def advice(twin: Twin) -> str:
-    """All that there is to say of a twin."""
+def advice(twin: Twin, sure: bool) -> str:
+    """All that there is to say of a twin; not `sure` if not all deviations were found."""
     said = []
     if not bool(twin.converged):
         said.append("The search did not come to rest: start closer, or raise max_steps.")
+    if not sure:
+        said.append(
+            "Not all deviations and singular values were found: those stated may be too small. Give"
+            " a sigma to what is unknown, or measure more."
+        )
     status = Status(int(twin.status))
     if status.is_error:
         said.append(f"Reads of the array found failed: {status.name}.")
