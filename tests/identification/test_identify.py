@@ -204,6 +204,33 @@ def test_a_number_that_fell_to_its_bound_climbs_back() -> None:
     assert np.all(np.abs(np.asarray(back) - 5e-5) < 1e-8)
 
 
+def test_resistances_per_zone_are_found() -> None:
+    """Segments of the right half of a chip have twice the resistance of those of the left."""
+    zone = np.repeat([0, 1], N // 2)
+    zones = np.broadcast_to(zone, (N, N))
+    r = np.array([1.0, 2.0])
+    r_row = np.hstack([r[zones], np.full((N, 1), np.inf)])
+    r_row[:, 0] += R["source"]
+    r_col = np.vstack([np.full((1, N), np.inf), np.full((N, N), R["col"])])
+    r_col[-1] += R["in"]
+    v_row, v_col = np.concatenate([V, 0 * V]), np.concatenate([0 * V, V])
+    cells = [nodal.solve(G, r_row, r_col, v, v, w, w).i_cell for v, w in zip(v_row, v_col)]
+    sensed = {"i_in": np.sum(cells, axis=2), "i_out": np.sum(cells, axis=1)}
+    noise = 1e-9
+    rng = np.random.default_rng(8)
+    sensed = {k: x + noise * rng.standard_normal(x.shape) for k, x in sensed.items()}
+    free = [FREE[0], xb.Unknown(lambda c: c.wires.r_row, per=zones), FREE[2]]
+    measured = xb.Measured(v_row, sensed, noise, v_col=v_col)
+    twin = xb.identify(measured, guess(), free)
+    found, std = twin.crossbar.wires.r_row, twin.std.wires.r_row
+    assert np.all(np.abs(found - r[zones]) < 3 * np.asarray(std))
+    assert np.all(std < 0.05)
+    with pytest.raises(ValueError, match="per has no entry 1"):
+        xb.Unknown(lambda c: c.wires.r_row, per=2 * zones)
+    with pytest.raises(ValueError, match="per has shape"):
+        xb.identify(measured, guess(), xb.Unknown(lambda c: c.wires.r_row, per=zone))
+
+
 def test_dead_cells_come_out_dead() -> None:
     dead = G.copy()
     dead[1, 2] = dead[6, 6] = 0
@@ -300,7 +327,7 @@ def test_what_cannot_be_is_refused_in_one_sentence() -> None:
 
 def test_products_with_the_jacobian_are_those_of_differences() -> None:
     """Of the admittance between all ends, by every number of the crossbar."""
-    from xbarjax.identification.terminal_admittance import admittance
+    from xbarjax.identification.terminal_admittance import Few, admittance
 
     def of(p: Any) -> jax.Array:
         drive = xb.Drive(p["source"], p["far"])
@@ -308,6 +335,20 @@ def test_products_with_the_jacobian_are_those_of_differences() -> None:
             xb.Ohmic(p["g"]), xb.Wires(p["row"], p["col"]), drive, xb.VirtualGround(p["in"], 30.0)
         )
         return admittance(crossbar, xb.AutoLadder())[0]
+
+    def of_few(p: Any) -> jax.Array:
+        """The same, with all but the cells put in as few numbers."""
+        start = xb.Crossbar(
+            xb.Ohmic(p["g"]), xb.Wires(1.0, 1.0), xb.Drive(1.0, 1.0), xb.VirtualGround(1.0, 30.0)
+        )
+        few = {k: x for k, x in p.items() if k != "g"}
+
+        def put(c: xb.Crossbar, few: Any) -> xb.Crossbar:
+            drive = xb.Drive(few["source"], few["far"])
+            wires = xb.Wires(few["row"], few["col"])
+            return xb.Crossbar(c.cell, wires, drive, xb.VirtualGround(few["in"], 30.0))
+
+        return admittance(start, xb.AutoLadder(), few=Few(few, put))[0]
 
     rng = np.random.default_rng(5)
     p = {"g": G[:4, :5], "row": rng.uniform(1, 3, (4, 5)), "col": 2.0, "source": 9.0, "far": 7.0}
@@ -321,6 +362,9 @@ def test_products_with_the_jacobian_are_those_of_differences() -> None:
     weight = jnp.asarray(rng.standard_normal(y.shape))
     back = sum(float(jnp.vdot(pull(weight)[0][k], d[k])) for k in p)
     assert back == pytest.approx(float(jnp.vdot(weight, change)), rel=1e-10)
+    y_few, change_few = jax.jvp(of_few, (p,), (d,))
+    np.testing.assert_allclose(y_few, y, rtol=1e-12, atol=1e-20)
+    assert np.abs(change_few - change).max() < 1e-12 * np.abs(change).max()
 
 
 def test_gain_and_offset_of_the_instruments_are_found_per_column() -> None:

@@ -18,12 +18,12 @@ from .measured import Measured, width
 from .predict import ends_of, is_fixed, resistance
 from .problem import Problem, Scale, Scaled, U
 from .scaling import balanced, units, within_reach
+from .truncated_cg import TruncatedCG
 from .twin import Twin
 from .uncertainty import EXACT, twin_of
 from .unknown import Unknown, parameters_of
 
 CLOSE = 1e-2  # deviations that a step must fall below for a round to end early
-FIRMER, LEAST = 3.0, 1e-2  # less of this unit after a step that was not found, and the end
 IDLE = 2  # rounds that gain nothing, after which the search is at rest
 ROUND = 5  # steps before the coordinates are made anew
 FIRST = 10.0  # deviations in a unit of the search, whose first damping is 1: little
@@ -113,19 +113,18 @@ def _search(
     idle = 0
     while steps < max_steps:
         limited = eqx.tree_at(lambda p: p.robust, problem, limit)
-        u, first, taken, close, before, after = _round(limited, jnp.asarray(seed), first)
+        began = float(first)
+        u, first, taken, close, before, after, left = _round(limited, jnp.asarray(seed), first)
         problem, steps = problem.moved(u), steps + max(int(taken), 1)
         if on_step is not None:
             on_step(steps, float(np.sqrt(2 * after / count)))
         gains = bool(before - after > atol / 2 + least * before)
-        failed = not bool(close) and int(taken) < ROUND
-        if failed:  # a step was not found: damp it, which makes it easier to find
-            first = first / FIRMER
-        idle = 0 if gains else idle + (not failed)
-        if float(first) < LEAST:
-            break
+        idle = 0 if gains else idle + 1
+        if not bool(close) and int(taken) < ROUND:
+            break  # a step is not finite
         # numbers at their bounds may go on sliding, which changes nothing
         rests = not gains and (bool(close) or idle == IDLE)
+        rests = rests or began >= FIRST and float(left) < atol / 10
         if rests and bool(limit == robust):
             return problem, steps, True
         if rests or gains and not after < 0.9 * before:
@@ -134,16 +133,17 @@ def _search(
 
 
 @eqx.filter_jit
-def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any]:
+def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, Any]:
     """Parameters after a few steps in coordinates for where they begin, of which a unit is `first`
     deviations, that unit for further steps of the same damping, the number of steps, whether the
-    last one was short, and half the sum of squares before and after."""
+    last one was short, half the sum of squares before and after, and about how much it can still
+    fall, which only the coordinates of many parameters tell."""
     start = problem.start
     small = sum(x.size for x in start) <= EXACT
     unit = within_reach(problem, units(problem, start, jax.random.key(seed)))
     scale = Scale.plain(start, unit) if small else balanced(problem, start, unit)
     scaled = Scaled(problem, eqx.tree_at(lambda s: s.unit, scale, _times(first, scale.unit)))
-    linear = lx.QR() if small else lx.Normal(lx.CG(1e-3, 1e-4, max_steps=150))
+    linear = lx.QR() if small else lx.Normal(TruncatedCG())
     solver = optx.LevenbergMarquardt(1e-9, CLOSE / first, linear_solver=linear)
     # its own region grows where 99 % of the predicted fall come true, which is rarely
     region = optx.ClassicalTrustRegion(high_cutoff=0.75, low_cutoff=0.05, high_constant=6.0)
@@ -152,13 +152,17 @@ def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any]:
     residuals = lambda z, scaled: scaled(z)
     end = optx.least_squares(residuals, solver, begin, args=scaled, max_steps=ROUND, throw=False)
     squares = lambda z: jnp.sum(scaled(z) ** 2) / 2
+    after, slope = jax.value_and_grad(squares)(end.value)
+    # where the squares curve by about 1 along every coordinate
+    left = jnp.inf if small else jnp.sum((slope / first) ** 2) / 2
     return (
         scaled.scale.u(end.value),
         first * jnp.clip(jnp.sqrt(end.state.search_state.step_size), *CHANGE),
         end.stats["num_steps"],
         end.result == optx.RESULTS.successful,
         squares(begin),
-        squares(end.value),
+        after,
+        left,
     )
 
 

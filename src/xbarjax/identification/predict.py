@@ -1,6 +1,7 @@
 """What a crossbar would show in given reads, which are a `Measured` of the next module."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -15,7 +16,7 @@ from ..crossbar import Crossbar
 from ..kirchhoff.circuit import in_one_dtype, sensed as input_voltage
 from ..kirchhoff.solution import one_or_nan
 from ..solvers import Solver, linear_of
-from .terminal_admittance import ENDS, admittance
+from .terminal_admittance import ENDS, NONE, Few, admittance
 
 # What can be sensed, by its name in a `Solution`, and its unit.
 UNITS = {
@@ -50,14 +51,20 @@ def is_fixed(crossbar: Crossbar, end: str) -> bool:
     return field not in {f.name for f in dataclasses.fields(getattr(crossbar, part))}
 
 
-def connected(crossbar: Crossbar, measured: Any) -> Crossbar:
-    """The crossbar with those ends open that were open in the reads."""
-    for end in measured.open_ends:
-        if is_fixed(crossbar, end):
-            continue  # open, or refused by `identify`
-        place = lambda c, end=end: resistance(c, end)
-        crossbar = eqx.tree_at(place, crossbar, jnp.full_like(place(crossbar), jnp.inf))
-    return crossbar
+class _Connected(eqx.Module):
+    """The crossbar with some numbers put in, and those ends open that were open in the reads."""
+
+    put: Callable[[Crossbar, Any], Crossbar]
+    open_ends: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, crossbar: Crossbar, values: Any) -> Crossbar:
+        crossbar = self.put(crossbar, values)
+        for end in self.open_ends:
+            if is_fixed(crossbar, end):
+                continue  # open, or refused by `identify`
+            place = lambda c, end=end: resistance(c, end)
+            crossbar = eqx.tree_at(place, crossbar, jnp.full_like(place(crossbar), jnp.inf))
+        return crossbar
 
 
 def by_admittance(crossbar: Crossbar, measured: Any) -> bool:
@@ -84,15 +91,18 @@ def predicted(
     measured: Any,
     solver: Solver,
     ends: tuple[str, ...] | None = None,
+    few: Few = NONE,
 ) -> tuple[dict[str, Array], Int[Array, ""]]:
     """What is sensed, `(reads, lines)` by name, and the status of all reads. Unusable reads are
-    NaN."""
+    NaN. The numbers in `few` are put into the crossbar."""
     ends = ends_of(crossbar, measured) if ends is None else ends
-    return _predicted(connected(crossbar, measured), measured, solver, ends)
+    few = Few(few.values, _Connected(few.put, measured.open_ends))
+    return _predicted(crossbar, few, measured, solver, ends)
 
 
 @eqx.filter_jit
-def _predicted(crossbar: Crossbar, measured: Any, solver: Solver, ends: tuple[str, ...]):
+def _predicted(crossbar: Crossbar, few: Few, measured: Any, solver: Solver, ends: tuple[str, ...]):
+    base, crossbar = crossbar, few.into(crossbar)
     bias = measured.bias(crossbar)
     names = tuple(measured.sensed)
     if not by_admittance(crossbar, measured):
@@ -101,7 +111,7 @@ def _predicted(crossbar: Crossbar, measured: Any, solver: Solver, ends: tuple[st
         seen = {name: good * getattr(found, name) for name in names}
         return seen, jnp.bitwise_or.reduce(found.status)
     crossbar, bias = in_one_dtype(crossbar, bias)
-    y, status = admittance(crossbar, linear_of(solver), ends)
+    y, status = admittance(base, linear_of(solver), ends, few)
     volts = {"row": bias.v_row, "row_far": bias.v_row_far, "col": bias.v_col}
     volts["col_far"] = bias.v_col_far
     i = jnp.concatenate([volts[end] for end in ends], axis=1) @ y

@@ -12,7 +12,10 @@ from ..crossbar import Crossbar
 from ..solvers import Solver
 from .measured import Measured
 from .predict import predicted
+from .terminal_admittance import Few
 from .unknown import Parameters, with_values
+
+FEW = 16  # parameters of an unknown whose derivatives are made once
 
 U = tuple[Array, ...]  # the parameters of every unknown
 
@@ -51,9 +54,13 @@ class Problem(eqx.Module):
 
     def off(self, u: U) -> list[dict[str, Array]]:
         """Residuals of the reads in standard deviations, 0 where nothing was measured."""
-        crossbar, every = self.at(u), []
+        single = [p.start.size <= FEW for p in self.parameters]
+        part = lambda xs, wanted: tuple(x for x, s in zip(xs, single) if s == wanted)
+        crossbar = with_values(self.crossbar, part(self.parameters, False), part(u, False))
+        few = Few(part(u, True), _Put(part(self.parameters, True)))
+        every = []
         for measured, ends in zip(self.measured, self.ends):
-            seen, _ = predicted(crossbar, measured, self.solver, ends)
+            seen, _ = predicted(crossbar, measured, self.solver, ends, few)
             of = {}
             for name, x in measured.sensed.items():
                 known = jnp.isfinite(x)
@@ -71,6 +78,15 @@ class Problem(eqx.Module):
         """All residuals whose squares are summed."""
         prior = [p.prior(x) for p, x in zip(self.parameters, u)]
         return jax.tree.map(self.bent, self.off(u)), prior
+
+
+class _Put(eqx.Module):
+    """Puts the values of few parameters into a crossbar."""
+
+    parameters: tuple[Parameters, ...]
+
+    def __call__(self, crossbar: Crossbar, u: U) -> Crossbar:
+        return with_values(crossbar, self.parameters, u)
 
 
 class Scale(eqx.Module):

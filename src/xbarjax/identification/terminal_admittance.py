@@ -10,12 +10,15 @@ with the voltages `v_s` across the cells and the currents `i_s` in the segments 
 `s` alone. One solve per terminal gives `Y` and all of its derivatives.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from ..analyses.admittance import of_units
@@ -39,45 +42,88 @@ class Units(NamedTuple):
     status: Array
 
 
+class Few(eqx.Module):
+    """A few numbers, and the function that puts them into a crossbar."""
+
+    values: Any
+    put: Callable[[Crossbar, Any], Crossbar]
+
+    def into(self, crossbar: Crossbar) -> Crossbar:
+        """The crossbar with these numbers."""
+        return self.put(crossbar, self.values)
+
+
+NONE = Few((), lambda crossbar, _: crossbar)
+
+
 def admittance(
-    crossbar: Crossbar, solver: lx.AbstractLinearSolver, ends: tuple[str, ...] = ENDS
+    crossbar: Crossbar,
+    solver: lx.AbstractLinearSolver,
+    ends: tuple[str, ...] = ENDS,
+    few: Few = NONE,
 ) -> tuple[Float[Array, "terminals terminals"], Int[Array, ""]]:
     """Currents [A] into the array at its terminals per voltage [V] at these, and the status.
 
     Terminals are the lines of each of the `ends` in turn. Other ends are at 0 V. NaN where a solve
-    did not converge."""
-    return _admittance(alone_in_one_dtype(crossbar), solver, ends)
+    did not converge. Derivatives by the numbers in `few` are made once, which makes their products
+    cheap."""
+    return _admittance(crossbar, few, solver, ends)
 
 
 @eqx.filter_custom_jvp
-def _admittance(crossbar: Crossbar, solver, ends):
-    units = _units(crossbar, solver, ends)
+def _admittance(crossbar: Crossbar, few, solver, ends):
+    units = _units(alone_in_one_dtype(few.into(crossbar)), solver, ends)
     return one_or_nan(units.status, units.entering.dtype) * units.entering, units.status
 
 
 @_admittance.def_jvp
 def _(primals, tangents):
-    (crossbar, solver, ends), (moved, *_) = primals, tangents
-    units = _units(crossbar, solver, ends)
+    (crossbar, few, solver, ends), (moved, moved_few, *_) = primals, tangents
+    whole = lambda crossbar, values: alone_in_one_dtype(few.put(crossbar, values))
+    units = _units(whole(crossbar, few.values), solver, ends)
     good = one_or_nan(units.status, units.entering.dtype)
     moves = lambda part: any(map(eqx.is_array, jax.tree.leaves(part)))
     change = jnp.zeros_like(units.entering)
+
+    def resistances(crossbar, few):
+        circuit = _grounded(whole(crossbar, few))
+        return circuit.row.r, circuit.col.r
+
     if moves(moved.cell):
-        part = lambda cell: eqx.tree_at(lambda c: c.cell, crossbar, cell)
-        conductances = lambda cell: at_rest(_grounded(part(cell))).g_rc
+        of = lambda cell: eqx.tree_at(lambda c: c.cell, crossbar, cell)
+        conductances = lambda cell: at_rest(_grounded(whole(of(cell), few.values))).g_rc
         _, dg = eqx.filter_jvp(conductances, (crossbar.cell,), (moved.cell,))
         change = change + _products(units.v_cell, dg)
     others = lambda c: (c.wires, c.drive, c.readout)
     if moves(others(moved)):
+        of_others = lambda parts: resistances(eqx.tree_at(others, crossbar, parts), few.values)
+        _, dr = eqx.filter_jvp(of_others, (others(crossbar),), (others(moved),))
+        change = change + _by_resistances(units, dr)
+    if moves(moved_few):
+        flat, unravel = ravel_pytree(few.values)
 
-        def resistances(parts):
-            circuit = _grounded(eqx.tree_at(others, crossbar, parts))
-            return circuit.row.r, circuit.col.r
+        def column(direction):
+            def elements(flat):
+                circuit = _grounded(whole(crossbar, unravel(flat)))
+                return at_rest(circuit).g_rc, (circuit.row.r, circuit.col.r)
 
-        _, moved_r = eqx.filter_jvp(resistances, (others(crossbar),), (others(moved),))
-        for i, dr in zip((units.i_row, units.i_col), moved_r):
-            change = change if dr is None else change - _products(i, dr)
+            _, (dg, dr) = jax.jvp(elements, (flat,), (direction,))
+            return _products(units.v_cell, dg) + _by_resistances(units, dr)
+
+        columns = lax.map(column, jnp.eye(flat.size, dtype=flat.dtype))
+        along = jax.tree.map(
+            lambda x, dx: jnp.zeros_like(x) if dx is None else dx, few.values, moved_few.values
+        )
+        change = change + jnp.tensordot(ravel_pytree(along)[0], columns, 1)
     return (good * units.entering, units.status), (good * change, None)
+
+
+def _by_resistances(units: "Units", dr: Any) -> Array:
+    """Change of the admittance for changes [ohm] of the resistances of both families."""
+    change = jnp.zeros_like(units.entering)
+    for i, x in zip((units.i_row, units.i_col), dr):
+        change = change if x is None else change - _products(i, x)
+    return change
 
 
 def _products(x: Array, weight: Array) -> Array:

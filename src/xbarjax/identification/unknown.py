@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._types import between
 from ..crossbar import Crossbar
@@ -31,8 +31,9 @@ class Unknown(eqx.Module):
         share their parameters.
     - `per`: how many parameters there are: `"each"`, one for every entry; `"row"` or `"col"`, one
         for every row or column, which is one per word line or bit line, or a profile along the
-        lines; `"array"`, a single one. A scalar of the crossbar becomes an entry for each cell or
-        line.
+        lines; `"array"`, a single one; or whole numbers from 0, `(rows, cols)` or one per line, of
+        which equal ones share a parameter, such as those of zones of an array. A scalar of the
+        crossbar becomes an entry for each cell or line.
     - `sigma`: standard deviation of what is known before the reads, around the first guess, in the
         unit of the numbers (of the mean of tied ones); a number or one per parameter. Without it
         nothing is known before.
@@ -43,20 +44,33 @@ class Unknown(eqx.Module):
     """
 
     of: Callable[[Any], Any] = eqx.field(static=True)
-    per: str = eqx.field(static=True, default="each")
+    per: str | Int[np.ndarray, "..."] = "each"
     sigma: ArrayLike | None = None
     low: float | None = eqx.field(static=True, default=None)
     high: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        if self.per not in TIES:
+        if isinstance(self.per, str) and self.per not in TIES:
             raise ValueError(
-                f"per is {self.per!r}; it must be one of {', '.join(map(repr, TIES))}."
+                f"per is {self.per!r}; it must be one of {', '.join(map(repr, TIES))}, or whole"
+                " numbers."
             )
+        if not isinstance(self.per, str):
+            _require_labels(np.asarray(self.per))
         if self.sigma is not None and not np.all(np.asarray(self.sigma) > 0):
             raise ValueError(f"sigma is {self.sigma}; a standard deviation must be above 0.")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"low is {self.low} and high {self.high}; low must be the smaller.")
+
+
+def _require_labels(labels: np.ndarray) -> None:
+    """Raises `ValueError` unless all whole numbers from 0 to the largest occur."""
+    if not np.issubdtype(labels.dtype, np.integer) or labels.size == 0:
+        raise ValueError(f"per has entries of type {labels.dtype}; give whole numbers from 0.")
+    missing = np.setdiff1d(np.arange(labels.max(initial=0) + 1), labels)
+    if labels.min() < 0 or missing.size:
+        what = f"the entry {labels.min()}" if labels.min() < 0 else f"no entry {missing[0]}"
+        raise ValueError(f"per has {what}; number the parameters 0, 1, 2 and so on.")
 
 
 class Parameters(eqx.Module):
@@ -77,6 +91,7 @@ class Parameters(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
     places: tuple[int, ...] = eqx.field(static=True)  # among the leaves of the crossbar
     ties: tuple[int, ...] = eqx.field(static=True)  # axes along which one parameter holds
+    labels: Int[Array, "..."] | None  # the parameter of each entry, where these are numbered
     shape: tuple[int, ...] = eqx.field(static=True)  # of the parameters, ones along the ties
     low: float | None = eqx.field(static=True)
     high: float | None = eqx.field(static=True)
@@ -92,6 +107,7 @@ class Parameters(eqx.Module):
 
     def values(self, u: Float[Array, "..."]) -> tuple[Array, ...]:
         """The numbers of the crossbar at parameters `u`."""
+        u = u if self.labels is None else u[self.labels]
         return tuple(self._value(*at, u) for at in zip(self.first, self.sizes))
 
     def _value(self, first: Array, size: Array, u: Array) -> Array:
@@ -112,7 +128,7 @@ class Parameters(eqx.Module):
 
     def means(self, values: tuple[Array, ...]) -> Array:
         """Means of tied numbers, one per parameter."""
-        return _means(values, self.ties)
+        return _means(values, self.ties, self.labels, self.shape)
 
     def prior(self, u: Array) -> Array | None:
         """How far the means are from the first guess, in standard deviations."""
@@ -121,9 +137,15 @@ class Parameters(eqx.Module):
         return (self.means(self.values(u)) - self.guess) / self.sigma
 
 
-def _means(values: tuple[Array, ...], ties: tuple[int, ...]) -> Array:
-    tied = [jnp.mean(x, axis=ties, keepdims=True) for x in values]
-    return sum(tied[1:], tied[0]) / len(tied)
+def _means(
+    values: tuple[Array, ...], ties: tuple[int, ...], labels: Array | None, shape: tuple[int, ...]
+) -> Array:
+    if labels is None:
+        mean = lambda x: jnp.mean(x, axis=ties, keepdims=True)
+    else:
+        add = lambda x: jnp.zeros(shape, x.dtype).at[labels].add(x)
+        mean = lambda x: add(x) / add(jnp.ones_like(x))
+    return sum(map(mean, values[1:]), mean(values[0])) / len(values)
 
 
 def parameters_of(
@@ -194,25 +216,42 @@ def _parameters(unknown: Unknown, places, names, leaves) -> Parameters:
             )
     if low is None and all(np.all(np.asarray(x) > 0) for x in first):
         low = 0.0
-    axes = first[0].ndim
-    ties = TIES[unknown.per] if axes == 2 else ((0,) if unknown.per == "array" else ())
-    if axes == 1 and unknown.per in ("row", "col"):
-        raise ValueError(
-            f"{its[0]} has one entry per line; per must be 'each' or 'array', not {unknown.per!r}."
-        )
-    shapes = {tuple(1 if k in ties else n for k, n in enumerate(x.shape)) for x in first}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"{' and '.join(its)} have {' and '.join(map(str, sorted(shapes)))} parameters; tied"
-            " arrays need as many, for example with per='array'."
-        )
-    shape = shapes.pop()
+    ties, labels, shape = _tied(unknown, its, first)
     sigma = unknown.sigma
     if sigma is not None:
         sigma = jnp.broadcast_to(jnp.asarray(sigma, first[0].dtype), shape)
     sizes = tuple(x - (0.0 if low is None else low) for x in first)
-    guess = _means(first, ties)
-    return Parameters(its, tuple(places), ties, shape, low, high, first, sizes, guess, sigma)
+    guess = _means(first, ties, labels, shape)
+    return Parameters(
+        its, tuple(places), ties, labels, shape, low, high, first, sizes, guess, sigma
+    )
+
+
+def _tied(unknown: Unknown, names: tuple[str, ...], first: tuple[Array, ...]):
+    """Axes along which one parameter holds, the parameter of each entry, shape of all."""
+    if not isinstance(unknown.per, str):
+        labels = np.asarray(unknown.per)
+        for name, x in zip(names, first):
+            if x.shape != labels.shape:
+                raise ValueError(
+                    f"per has shape {labels.shape}, but {name} has {x.shape}: number all of its"
+                    " entries."
+                )
+        return (), jnp.asarray(labels), (int(labels.max()) + 1,)
+    axes = first[0].ndim
+    ties = TIES[unknown.per] if axes == 2 else ((0,) if unknown.per == "array" else ())
+    if axes == 1 and unknown.per in ("row", "col"):
+        raise ValueError(
+            f"{names[0]} has one entry per line; per must be 'each' or 'array', not"
+            f" {unknown.per!r}."
+        )
+    shapes = {tuple(1 if k in ties else n for k, n in enumerate(x.shape)) for x in first}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{' and '.join(names)} have {' and '.join(map(str, sorted(shapes)))} parameters; tied"
+            " arrays need as many, for example with per='array'."
+        )
+    return ties, None, shapes.pop()
 
 
 def with_values(
