@@ -72,6 +72,8 @@ from .cells import (
     Messaris as Messaris,
     Mosfet as Mosfet,
     Ohmic as Ohmic,
+    Parallel as Parallel,
+    PChannel as PChannel,
     Polynomial as Polynomial,
     PooleFrenkel as PooleFrenkel,
     Rectifying as Rectifying,

@@ -104,6 +104,12 @@ CELLS = {
         ),
         1.0,
     ),
+    "p-channel ekv": (xb.PChannel(xb.Mosfet(G, 0.35, 0.0, 1.3, 0.05), -0.4, 0.5), 0.5),
+    "p-channel level1": (
+        xb.PChannel(xb.Level1Mosfet(G, 0.35, 0.0, 0.05, 0.4, 0.7), -0.4, 0.5),
+        0.5,
+    ),
+    "parallel": (xb.Parallel(xb.Sinh(G, 2.0), xb.Mosfet(G, 0.3, 1.0)), 1.0),
     "series": (xb.Series(xb.AntiparallelDiodes(decades(19, -12, -11), 1.5), xb.Ohmic(G)), 1.0),
 }
 
@@ -115,7 +121,7 @@ def test_every_cell_carries_its_current(name: str) -> None:
     cell, v = CELLS[name]
     v_row = array(20, 0.2 * v, v, (5,)) * jnp.asarray([1.0, -1, 1, -1, 1])
     v_col = array(21, -0.1 * v, 0.1 * v, (4,))
-    if name.startswith(("ekv", "level1")):
+    if name.startswith(("ekv", "level1", "parallel")):
         v_row, v_col = jnp.abs(v_row), jnp.abs(v_col)  # the channel, not the bulk below it
     found = spice.simulate(xb.Crossbar(cell), xb.Bias(v_row, v_row, v_col, v_col))
     at = jnp.broadcast_to(v_row[:, None], (5, 4)), jnp.broadcast_to(v_col, (5, 4))

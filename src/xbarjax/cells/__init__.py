@@ -29,8 +29,9 @@ from .memory import (
     with_states as with_states,
 )
 from .messaris import Messaris as Messaris
-from .mosfet import Level1Mosfet as Level1Mosfet, Mosfet as Mosfet
+from .mosfet import Level1Mosfet as Level1Mosfet, Mosfet as Mosfet, PChannel as PChannel
 from .ohmic import Ohmic as Ohmic
+from .parallel import Parallel as Parallel
 from .polynomial import Polynomial as Polynomial
 from .poole_frenkel import PooleFrenkel as PooleFrenkel
 from .rectifying import Rectifying as Rectifying

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import DeviceMask, PerDevice, physical, require_finite, require_nonnegative
+from .._types import DeviceMask, PerDevice, described, physical, require_finite, require_nonnegative
 from .cell import AbstractGatedCell
 from .constants import ROOM, thermal_voltage
 from .exponential import softplus_ends
@@ -154,3 +154,50 @@ class Level1Mosfet(AbstractGatedCell):
 
     def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
         return self._overdrive(v_row, v_col) > 0
+
+
+class PChannel(AbstractGatedCell):
+    """p-channel MOSFET: the mirror image of an n-channel one.
+
+        I(v_row, v_col) = -I_n(v_bulk - v_row, v_bulk - v_col),    gate of I_n at v_bulk - v_gate
+
+    **Arguments:**
+
+    - `channel`: the n-channel transistor that is mirrored, such as a `Mosfet`, with the magnitudes
+        of the parameters; its own gate voltage and bulk do not count.
+    - `v_gate`: gate voltage [V]; the gate voltages of a `Bias` take precedence.
+    - `v_bulk`: voltage [V] of the bulk, which is at the supply.
+
+    Raises `TypeError` for another kind of channel, `ValueError` for a voltage that is not finite.
+    """
+
+    channel: Mosfet | Level1Mosfet
+    v_gate: Float[Array, "..."] = eqx.field(converter=physical("v_gate", whole=True))
+    v_bulk: Float[Array, "..."] = eqx.field(converter=physical("v_bulk", whole=True))
+    is_linear: ClassVar[bool] = False
+    is_reciprocal: ClassVar[bool] = False
+
+    def __check_init__(self):
+        if not isinstance(self.channel, (Mosfet, Level1Mosfet)):
+            raise TypeError(
+                f"channel is {described(self.channel)}; pass a Mosfet or a Level1Mosfet."
+            )
+        for name in ("v_gate", "v_bulk"):
+            require_finite(getattr(self, name), name, "V")
+
+    @property
+    def _mirrored(self) -> Mosfet | Level1Mosfet:
+        at_zero = eqx.tree_at(lambda c: c.v_bulk, self.channel, jnp.zeros_like(self.v_bulk))
+        return at_zero.gated(self.v_bulk - self.v_gate)
+
+    def current(self, v_row: PerDevice, v_col: PerDevice) -> PerDevice:
+        return -self._mirrored.current(self.v_bulk - v_row, self.v_bulk - v_col)
+
+    def valid(self) -> DeviceMask:
+        return self.channel.valid() & jnp.isfinite(self.v_gate + self.v_bulk)
+
+    def gated(self, v_gate: PerDevice) -> "PChannel":
+        return PChannel(self.channel, v_gate, self.v_bulk)
+
+    def conducts(self, v_row: PerDevice, v_col: PerDevice) -> DeviceMask:
+        return self._mirrored.conducts(self.v_bulk - v_row, self.v_bulk - v_col)

@@ -222,6 +222,33 @@ def _(cell: cells.Level1Mosfet, name: str, plus: str, minus: str) -> list[str]:
 
 
 @element.register
+def _(cell: cells.PChannel, name: str, plus: str, minus: str) -> list[str]:
+    n = cell.channel
+    if n.beta == 0:
+        return []
+    (gate, source), (bulk, well) = _rail("gate", cell.v_gate), _rail("bulk", cell.v_bulk)
+    if isinstance(n, cells.Level1Mosfet):
+        form = "pmos level=1 is=1e-30 tox=1e-3 tnom=27 kp={} vto={} lambda={} gamma={} phi={}"
+        fields = n.beta, -n.v_t, n.lam, n.gamma, n.phi
+        card = form.format(*(repr(float(x)) for x in fields))
+        model = "pmos_" + hashlib.sha256(card.encode()).hexdigest()[:12]
+        device = f"m_cell_{name} {plus} {gate} {minus} {bulk} {model} w=1u l=1u"
+        return [f".model {model} {card}", source, well, device]
+    u_t = thermal_voltage(n.temperature)
+    v_t, slope, lam = map(constant, (n.v_t, n.n, n.lam))
+    pinch_off = f"(V({bulk},{gate})-{v_t})/{slope}"
+    ahead, back = (f"ekv(({pinch_off}-V({bulk},{node}))/{constant(u_t)})" for node in (minus, plus))
+    size = f"{constant(2 * n.n * n.beta * u_t**2)}*(1+{lam}*abs(V({plus},{minus})))"
+    return [EKV, source, well, f"b_cell_{name} {plus} {minus} I={size}*({back}-{ahead})"]
+
+
+@element.register
+def _(cell: cells.Parallel, name: str, plus: str, minus: str) -> list[str]:
+    parts = (element(part, f"{name}{k}", plus, minus) for k, part in zip("ab", cell.parts))
+    return [line for part in parts for line in part]
+
+
+@element.register
 def _(cell: cells.Series, name: str, plus: str, minus: str) -> list[str]:
     first = element(cell.first, f"{name}a", plus, f"m_{name}")
     second = element(cell.second, f"{name}b", f"m_{name}", minus)
