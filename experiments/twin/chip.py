@@ -99,8 +99,8 @@ def _grounded(nodes, g, size):
 def made(
     rng: np.random.Generator,
     shape: tuple[int, int],
-    r_row: float,
-    r_col: float,
+    r_row: float | np.ndarray,
+    r_col: float | np.ndarray,
     r_contact: float,
     *,
     spread: float = 0.1,

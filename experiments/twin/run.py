@@ -1,7 +1,7 @@
 """The twin of a chip: cells and wires of an array from reads at its terminals, where the chip has
 parasitics that the model lacks, and what the twin is good for.
 
-    python -m experiments.twin.run [--only accuracy,table,product,coverage,nonlinear,chosen]
+    python -m experiments.twin.run [--only accuracy,sizes,table,product,coverage,nonlinear,chosen]
 
 The chips are a nodal solve of their own (chip.py). Cells have 1 to 100 uS. Every wire segment has a
 spread of 10 %, and the contact of every driver 5 to 15 ohm; the model has one resistance for all
@@ -19,8 +19,9 @@ The model of the contacts is one of
 Parts:
 
 - `accuracy`: 32 x 32 cells of one chip, over the sets of reads, at 0.1 % and 12 bits; also of one
-  without the parasitics (`plain`), and 64 x 64 cells in one set, by `one`. Sets that are not read
-  are NaN: all share one compiled search.
+  without the parasitics (`plain`). Sets that are not read are NaN: all share one compiled search.
+- `sizes`: 64 x 64 and 128 x 128 cells in one set, by `one`; also 64 x 64 with 10 parameters of the
+  wires, where four bands of columns and five of rows have wires of their own.
 - `table`: 16 x 16 cells, two sets, over noise and bits, by `each`.
 - `product`: 32 x 16 weights on pairs of columns in one array of 32 x 32: errors of products with
   held-out inputs on the chip, read without noise. The chip is identified at other conductances, in
@@ -58,6 +59,7 @@ import xbarjax as xb
 from ..common import keep, write_json
 from .chip import V_READ, inputs, made, reads
 from .figure import figure
+from .sizes import case as size_case
 from .twins import (
     CONTACT_STD,
     OFF,
@@ -99,16 +101,15 @@ def accuracy(n: int = 32) -> dict[str, Any]:
             seconds = {"seconds": time.perf_counter() - began}
             cases.append({"chip": name, "sets": sets, "reads": count} | of | seconds)
             SAY(cases[-1])
-    rng = np.random.default_rng(100)
-    chip = made(rng, (64, 64), R_ROW, R_COL, R_CONTACT)
-    of = measured(reads(rng, chip, *inputs(rng, (64, 64), 1), NOISE, BITS))
-    began = time.perf_counter()
-    large = found(chip, twin_of(chip, of, "one"))
-    large |= {"rows": 64, "reads": 128, "seconds_with_compiling": time.perf_counter() - began}
-    began = time.perf_counter()
-    twin_of(chip, of, "one")
-    large["seconds"] = time.perf_counter() - began
-    return {"rows": n, "noise": NOISE, "bits": BITS, "cases": cases, "large": large}
+    return {"rows": n, "noise": NOISE, "bits": BITS, "cases": cases}
+
+
+def sizes() -> dict[str, Any]:
+    cases = []
+    for n, banded in ((64, False), (64, True), (128, False)):
+        cases.append(size_case(n, banded, NOISE, BITS))
+        SAY(cases[-1])
+    return {"noise": NOISE, "bits": BITS, "cases": cases}
 
 
 def table(n: int = 16, chips: int = 4) -> dict[str, Any]:
@@ -337,6 +338,7 @@ def chosen(n: int = 12, chips: int = 8) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "accuracy": accuracy,
+    "sizes": sizes,
     "table": table,
     "product": product,
     "coverage": coverage,
