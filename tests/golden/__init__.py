@@ -1,5 +1,6 @@
 """Circuits solved by ngspice: what they are, how they are made again, and where they are stored."""
 
+from .chips import CHIPS as CHIPS
 from .circuit_noise import CIRCUIT_NOISE as CIRCUIT_NOISE
 from .circuits import LOOPS as LOOPS
 from .circuits_in_time import LOOPS_IN_TIME as LOOPS_IN_TIME
@@ -21,5 +22,6 @@ EVERY = (
     LOOPS,
     LOOPS_IN_TIME,
     CIRCUIT_NOISE,
+    CHIPS,
 )
 FAMILIES = {family.name: family for family in EVERY}
