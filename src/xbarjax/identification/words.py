@@ -1,5 +1,6 @@
 """What the reads do not show and where they refute the model, in words."""
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ class _Entry(NamedTuple):
     """One parameter, in relative units."""
 
     name: str
+    unknown: int  # of which it is a parameter
     column: int
     value: float  # [unit of the number]
     slope: float  # of the number by the parameter
@@ -77,7 +79,8 @@ def unseen(twin: Twin) -> list[str]:
 
 
 def trades(twin: Twin) -> list[str]:
-    """Pairs of single parameters of which a combination is known far better than each."""
+    """Pairs of single parameters of which a combination is known far better than each: of pairs of
+    the same two unknowns the one where it is by the largest factor, and how many there are."""
     share = np.abs(np.asarray(twin.unseen)).max(axis=0, initial=0)
     hidden = share > 1e-3 * max(share.max(initial=0), 1e-300)
     entries = [e for e in _entries(twin) if not hidden[e.column]]
@@ -93,12 +96,19 @@ def trades(twin: Twin) -> list[str]:
             alike = float(x @ y) / (sx * sy)
             if abs(alike) < ALIKE:
                 continue
-            said.append((abs(alike), _trade(a, b, x, y, alike)))
-    return [text for _, text in sorted(said, reverse=True)[:6] if text]
+            if told := _trade(a, b, x, y, alike):
+                said.append((*told, (a.unknown, b.unknown)))
+    counts = Counter(unknowns for *_, unknowns in said)
+    worst = {}
+    for _, text, unknowns in sorted(said, reverse=True):
+        more = f" {counts[unknowns] - 1} more pairs do so." if counts[unknowns] > 1 else ""
+        worst.setdefault(unknowns, text + more)
+    return list(worst.values())[:6]
 
 
-def _trade(a: _Entry, b: _Entry, x, y, alike: Any) -> str:
-    """A sentence on two parameters with relative errors `x` and `y`, drawn together."""
+def _trade(a: _Entry, b: _Entry, x, y, alike: Any) -> tuple[float, str] | None:
+    """How many times better a combination of two parameters is known than each, and a sentence on
+    it, from their relative errors `x` and `y`, drawn together."""
     same_unit = a.name.rpartition(".")[-1][:2] == b.name.rpartition(".")[-1][:2]
     absolute = np.stack([x * a.value, y * b.value])
     covariance = absolute @ absolute.T
@@ -106,15 +116,18 @@ def _trade(a: _Entry, b: _Entry, x, y, alike: Any) -> str:
     c = -covariance[0, 1] / covariance[1, 1]
     best = np.sqrt(max(covariance[0, 0] - covariance[0, 1] ** 2 / covariance[1, 1], 0))
     total = a.value + c * b.value
-    if not (total and abs(best / total) * VAGUE < min(np.linalg.norm(x), np.linalg.norm(y))):
-        return ""
+    alone = min(np.linalg.norm(x), np.linalg.norm(y))
+    if not (total and abs(best / total) * VAGUE < alone):
+        return None
+    gained = float(alone / max(abs(best / total), 1e-300))
     each = f"each alone to {_percent(np.linalg.norm(x))} and {_percent(np.linalg.norm(y))}"
     sign, size = ("+", abs(c)) if c > 0 else ("-", abs(c))
     factor = "" if same_unit and abs(size - 1) < 0.02 else f"{size:.3g} "
-    return (
+    text = (
         f"{a.name} {sign} {factor}{b.name} is known to {_percent(abs(best / total))}, {each}"
         f" (correlation {alike:.3f}): the reads tell their combination, not the parts."
     )
+    return gained, text
 
 
 def conspicuous(twin: Twin) -> str:
@@ -147,7 +160,7 @@ def _groups(problem: Problem, u):
 def _entries(twin: Twin) -> list[_Entry]:
     """Parameters of unknowns with few of them."""
     found = []
-    for begin, parameters, x in _groups(twin.problem, twin.u):
+    for number, (begin, parameters, x) in enumerate(_groups(twin.problem, twin.u)):
         if x.size > FEW:
             continue
         mean = lambda u, p=parameters: p.means(p.values(u))
@@ -157,7 +170,7 @@ def _entries(twin: Twin) -> list[_Entry]:
             index = "" if x.size == 1 else str([int(i) for i in np.unravel_index(k, x.shape)])
             if value[k] != 0:
                 name = " and ".join(parameters.names) + index
-                found.append(_Entry(name, begin + k, float(value[k]), float(slope[k])))
+                found.append(_Entry(name, number, begin + k, float(value[k]), float(slope[k])))
     return found
 
 
