@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 import optimistix as optx
+from jax.flatten_util import ravel_pytree
 
 from .._types import is_concrete, widest
 from ..crossbar import Crossbar, require_crossbar
@@ -17,7 +18,7 @@ from ..solvers import AutoLadder, Solver
 from .measured import Measured, width
 from .predict import ends_of, is_fixed, resistance
 from .problem import Problem, Scale, Scaled, U
-from .scaling import balanced, units, within_reach
+from .scaling import balanced, units, within_reach, written_out
 from .truncated_cg import TruncatedCG
 from .twin import Twin
 from .uncertainty import EXACT, twin_of
@@ -136,11 +137,15 @@ def _search(
 def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, Any]:
     """Parameters after a few steps in coordinates for where they begin, of which a unit is `first`
     deviations, that unit for further steps of the same damping, the number of steps, whether the
-    last one was short, half the sum of squares before and after, and about how much it can still
-    fall, which only the coordinates of many parameters tell."""
+    last one was short, half the sum of squares before and after, and about how much it could still
+    fall."""
     start = problem.start
     small = sum(x.size for x in start) <= EXACT
-    unit = within_reach(problem, units(problem, start, jax.random.key(seed)))
+    if small:
+        jacobian, r, found = written_out(problem, start)
+    else:
+        found = units(problem, start, jax.random.key(seed))
+    unit = within_reach(problem, found)
     scale = Scale.plain(start, unit) if small else balanced(problem, start, unit)
     scaled = Scaled(problem, eqx.tree_at(lambda s: s.unit, scale, _times(first, scale.unit)))
     linear = lx.QR() if small else lx.Normal(TruncatedCG())
@@ -153,8 +158,13 @@ def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, A
     end = optx.least_squares(residuals, solver, begin, args=scaled, max_steps=ROUND, throw=False)
     squares = lambda z: jnp.sum(scaled(z) ** 2) / 2
     after, slope = jax.value_and_grad(squares)(end.value)
-    # where the squares curve by about 1 along every coordinate
-    left = jnp.inf if small else jnp.sum((slope / first) ** 2) / 2
+    if small:  # by the first step
+        scaled_by = jacobian * (first * ravel_pytree(unit)[0])
+        push = scaled_by.T @ r
+        curved = scaled_by.T @ scaled_by + jnp.eye(push.size, dtype=push.dtype)
+        left = push @ jnp.linalg.solve(curved, push) / 2
+    else:  # the squares curve by about 1 along every coordinate
+        left = jnp.sum((slope / first) ** 2) / 2
     return (
         scaled.scale.u(end.value),
         first * jnp.clip(jnp.sqrt(end.state.search_state.step_size), *CHANGE),

@@ -13,7 +13,7 @@ import lineax as lx
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from .problem import Problem, Scale, Scaled, U
 
@@ -34,7 +34,20 @@ def units(problem: Problem, u: U, key: PRNGKeyArray) -> U:
         return jax.tree.map(jnp.square, pull(signs)[0])
 
     found = lax.map(squares, jax.random.split(key, PROBES))
-    norms = jax.tree.map(lambda x: jnp.sqrt(jnp.mean(x, axis=0)), found)
+    return _inverse(jax.tree.map(lambda x: jnp.sqrt(jnp.mean(x, axis=0)), found))
+
+
+def written_out(problem: Problem, u: U) -> tuple[Array, Array, U]:
+    """The Jacobian of all residuals by flat parameters, `(residuals, parameters)`, the residuals,
+    and the units of the columns."""
+    flat, unravel = ravel_pytree(u)
+    residuals, forward = jax.linearize(lambda x: ravel_pytree(problem.residuals(unravel(x)))[0], flat)
+    jacobian = jax.vmap(forward, out_axes=1)(jnp.eye(flat.size, dtype=flat.dtype))
+    return jacobian, residuals, _inverse(unravel(jnp.linalg.norm(jacobian, axis=0)))
+
+
+def _inverse(norms: U) -> U:
+    """Units of parameters from the norms of their columns."""
     floored = lambda x: jnp.maximum(x, FLOOR * jnp.max(x))
     safe = lambda x: jnp.where(jnp.max(x) > 0, floored(x), 1)
     return jax.tree.map(lambda x: 1 / safe(x), norms)

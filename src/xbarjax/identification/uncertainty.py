@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from ..crossbar import Crossbar
 from .predict import predicted
 from .problem import Problem, Scale, Scaled, U
-from .scaling import balanced, units
+from .scaling import balanced, units, written_out
 from .twin import Twin, deviations
 from .words import advice
 
@@ -49,7 +49,7 @@ def twin_of(
     u = problem.start
     size = sum(x.size for x in u)
     if size <= EXACT:
-        (crossbar, off, status), exact = _small(problem, u, jnp.asarray(seed))
+        (crossbar, off, status), exact = _small(problem, u)
         singular, spread, unseen = exact
         sure = True
     else:
@@ -95,9 +95,8 @@ def twin_of(
 
 
 @eqx.filter_jit
-def _small(problem: Problem, u: U, seed):
-    scale = Scale.plain(u, units(problem, u, jax.random.key(seed)))
-    return _end(problem, u), _exact(problem, scale)
+def _small(problem: Problem, u: U):
+    return _end(problem, u), _exact(problem, u)
 
 
 @eqx.filter_jit
@@ -121,11 +120,12 @@ def _linear(problem: Problem, scale: Scale):
     return out, forward, lambda r: back(r)[0], zero
 
 
-def _exact(problem: Problem, scale: Scale):
-    _, forward, _, zero = _linear(problem, scale)
-    jacobian = jax.vmap(forward, out_axes=1)(jnp.eye(zero.size, dtype=zero.dtype))
+def _exact(problem: Problem, u: U):
+    jacobian, unit = written_out(problem, u)
+    scale, unit = Scale.plain(u, unit), ravel_pytree(unit)[0]
+    jacobian = jacobian * unit[None]
     _, s, vt = jnp.linalg.svd(jacobian, full_matrices=False)
-    if s.size < zero.size:  # fewer residuals than parameters
+    if s.size < unit.size:  # fewer residuals than parameters
         _, s, vt = jnp.linalg.svd(jacobian.T @ jacobian, full_matrices=False)
         s = jnp.sqrt(s)
     shown = s > UNSEEN * s[0]
