@@ -1,9 +1,9 @@
 """Chips for identification: many reads of one crossbar, whose currents at the drivers and at the
 sense ends are what an instrument would see. Noise and converters are added where they are read.
 
-A chip has parasitics that no model of a few numbers has: every wire segment has a resistance of its
-own, and so has the contact of every driver; in chips of nonlinear cells also that of every cell. The
-netlists are those of devices.py.
+A chip has parasitics that no model of a few numbers has. Every wire segment has a resistance of its
+own, and so has the contact of every driver; in the chip of nonlinear cells every cell has a contact
+of its own too. The netlists are those of devices.py.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .suite import Array, Family, collect, rounded, solve
 # name: rows and columns, seed, and for each set of reads its voltage [V] and gate voltage [V].
 CIRCUITS: dict[str, tuple[int, int, list[tuple[float, float | None]]]] = {
     "ohmic": (16, 1, [(0.2, None)]),
-    "sinh": (8, 2, [(0.1, None), (0.3, None), (0.5, None)]),
-    "transistors": (8, 3, [(0.1, 1.8), (0.1, 1.2), (0.3, 1.8), (0.5, 1.8)]),
+    "sinh": (8, 2, [(0.1, None), (0.5, None)]),
+    "transistors": (8, 3, [(0.1, 1.8), (0.4, 1.2)]),
 }
 SPREAD = 0.1  # of wire segments and of contacts of cells, relative
 
