@@ -154,9 +154,9 @@ def test_contacts_of_nonlinear_cells_refute_a_model_that_has_them_all_alike() ->
     assert alike.converged and alike.refuted and float(alike.chi2) > 1.3
 
 
-def test_cells_are_told_from_transistors_by_reads_at_other_gate_voltages_alone() -> None:
-    """At one gate voltage gain and threshold of the transistors, and all cells with them, trade
-    off: a resistance in series may be the channel's or the cell's."""
+def test_cells_trade_off_with_transistors_until_reads_are_at_another_gate_voltage() -> None:
+    """In reads at one low voltage, gain and threshold of the transistors and all cells trade off: a
+    resistance in series may be the channel's or the cell's."""
     start = xb.Level1Mosfet(8e-4, 0.5, 1.8, lam=0.05, gamma=0.45, phi=0.8)
     array = guess(xb.Series(start, xb.Ohmic(np.full((8, 8), 5e-5))))
     twin = xb.identify(measured("transistors"), array, TRANSISTORS)
