@@ -141,10 +141,11 @@ def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, A
     fall."""
     start = problem.start
     small = sum(x.size for x in start) <= EXACT
-    if small:
-        jacobian, r, found = written_out(problem, start)
-    else:
-        found = units(problem, start, jax.random.key(seed))
+    jacobian, r, found = (
+        written_out(problem, start)
+        if small
+        else (None, None, units(problem, start, jax.random.key(seed)))
+    )
     unit = within_reach(problem, found)
     scale = Scale.plain(start, unit) if small else balanced(problem, start, unit)
     scaled = Scaled(problem, eqx.tree_at(lambda s: s.unit, scale, _times(first, scale.unit)))
@@ -158,11 +159,8 @@ def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, A
     end = optx.least_squares(residuals, solver, begin, args=scaled, max_steps=ROUND, throw=False)
     squares = lambda z: jnp.sum(scaled(z) ** 2) / 2
     after, slope = jax.value_and_grad(squares)(end.value)
-    if small:  # by the first step
-        scaled_by = jacobian * (first * ravel_pytree(unit)[0])
-        push = scaled_by.T @ r
-        curved = scaled_by.T @ scaled_by + jnp.eye(push.size, dtype=push.dtype)
-        left = push @ jnp.linalg.solve(curved, push) / 2
+    if jacobian is not None:  # by the first step
+        left = _gain(jacobian * (first * ravel_pytree(unit)[0])[None], r)
     else:  # the squares curve by about 1 along every coordinate
         left = jnp.sum((slope / first) ** 2) / 2
     return (
@@ -174,6 +172,13 @@ def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, A
         after,
         left,
     )
+
+
+def _gain(jacobian: Any, r: Any) -> Any:
+    """What a linear model gains by a step of damping 1 from residuals `r`."""
+    push = jacobian.T @ r
+    curved = jacobian.T @ jacobian + jnp.eye(push.size, dtype=push.dtype)
+    return push @ jnp.linalg.solve(curved, push) / 2
 
 
 def _times(factor: Any, tree: Any) -> Any:

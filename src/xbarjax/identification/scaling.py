@@ -41,7 +41,9 @@ def written_out(problem: Problem, u: U) -> tuple[Array, Array, U]:
     """The Jacobian of all residuals by flat parameters, `(residuals, parameters)`, the residuals,
     and the units of the columns."""
     flat, unravel = ravel_pytree(u)
-    residuals, forward = jax.linearize(lambda x: ravel_pytree(problem.residuals(unravel(x)))[0], flat)
+    residuals, forward = jax.linearize(
+        lambda x: ravel_pytree(problem.residuals(unravel(x)))[0], flat
+    )
     jacobian = jax.vmap(forward, out_axes=1)(jnp.eye(flat.size, dtype=flat.dtype))
     return jacobian, residuals, _inverse(unravel(jnp.linalg.norm(jacobian, axis=0)))
 

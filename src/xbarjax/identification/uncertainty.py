@@ -121,7 +121,7 @@ def _linear(problem: Problem, scale: Scale):
 
 
 def _exact(problem: Problem, u: U):
-    jacobian, unit = written_out(problem, u)
+    jacobian, _, unit = written_out(problem, u)
     scale, unit = Scale.plain(u, unit), ravel_pytree(unit)[0]
     jacobian = jacobian * unit[None]
     _, s, vt = jnp.linalg.svd(jacobian, full_matrices=False)
