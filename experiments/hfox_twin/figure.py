@@ -16,7 +16,7 @@ MARKS = {
 
 
 def figure(result: dict[str, Any]) -> Figure:
-    made = Figure(figsize=(11, 8), layout="constrained")
+    made = Figure(figsize=(12, 8), layout="constrained")
     panels = made.subplots(2, 2, width_ratios=(1, 1.15))
     models = result["training"]["models"] | result["own"]["models"]
     _currents(panels[0, 0], result["training"])
@@ -53,7 +53,7 @@ def _residuals(panel: Any, v: list[float], of: dict[str, Any]) -> None:
         ylim=(0.85, 2.7),
         xlabel="bit-line voltage [V]",
         ylabel="residual [standard deviations], rms over cells",
-        title="what the twins leave over",
+        title="residuals of all training cells",
     )
     panel.legend(fontsize=8, loc="upper center")
 
@@ -91,6 +91,6 @@ def _errors(panel: Any, of: dict[str, Any]) -> None:
     panel.minorticks_off()
     panel.grid(alpha=0.3, axis="x")
     panel.set(
-        xlabel="rms error / current at 0.35 V [%]; mark: median, bar: 90th percentile",
+        xlabel="rms error / current at 0.35 V [%]\nmark: median, bar: 90th percentile",
         title=f"{of['cells']} held-out cells, predicted above 0.175 V",
     )
