@@ -183,6 +183,7 @@ from .sweeps import (
     results as results,
     sweep as sweep,
 )
+from .systems import cam as cam
 from .transient.circuits import CircuitTransient as CircuitTransient
 from .transient.settled_lines import settled_lines as settled_lines
 from .transient.settling import (

@@ -4,12 +4,13 @@ from importlib import import_module as _import_module
 from typing import Any as _Any
 
 from . import (
+    cam as cam,
     learning as learning,
     loops as loops,
     networks as networks,
 )
 
-__all__ = ["learning", "loops", "networks"]
+__all__ = ["cam", "learning", "loops", "networks"]
 _WHEN_USED = ("preconditioner",)  # imports scipy.sparse, which filters warnings
 
 

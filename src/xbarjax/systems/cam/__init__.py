@@ -1,0 +1,11 @@
+"""Content-addressable memories: rows that compare themselves with a query."""
+
+from .cells import (
+    AbstractCamCell as AbstractCamCell,
+    Analog6T2M as Analog6T2M,
+    Ternary2T2R as Ternary2T2R,
+    Ternary4T2R as Ternary4T2R,
+    Ternary16T as Ternary16T,
+)
+from .search import Found as Found, search as search
+from .tile import Tile as Tile
