@@ -134,7 +134,12 @@ class Analog6T2M(AbstractCamCell):
 
     def gates(self, query: Float[Array, " cols"], nodes: tuple[Nodes, ...]) -> tuple[Array, Array]:
         (at,) = nodes
-        low, high = (d.v_inner(at.v_high, at.v_low) for d in self._dividers(query))
+        return self.gates_at(query, at)
+
+    def gates_at(self, v_data: Array, at: Nodes) -> tuple[Array, Array]:
+        """Gate voltages [V] of the pull-downs at data-line voltages [V] that broadcast to `(rows,
+        cols)`."""
+        low, high = (d.v_inner(at.v_high, at.v_low) for d in self._dividers(v_data))
         return low, self.inverted(high)
 
     def inverted(self, v: Array) -> Array:

@@ -1,0 +1,354 @@
+"""From bounds to conductances and back: what analog cells store.
+
+The bound of a cell is the voltage of its data line at which the cell alone takes its match line
+from the precharge voltage to the comparator's reference in the sense time. This needs one gate
+voltage of the pull-down, and so one voltage `m` of the divider's node, where the memristor and the
+transistor carry the same current:
+
+    g (v_high - m) = I(m, v_low; data line).
+
+So the conductance follows from the bound in closed form, and the bound from the conductance by one
+search in one unknown.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float
+
+from ..._types import described, is_concrete
+from ...cells import PChannel
+from .cells import Analog6T2M, Nodes
+from .search import searched_lines
+from .tile import Tile, require_tile
+
+HALVINGS = 60  # of a bracket of voltages
+POINTS = 16  # of the integral over the fall
+SPAN = 3.0  # of the supply, that a data line can have
+TRIED = 62  # queries of a level
+LEVELS = 17  # data-line voltages at which the search lines are solved
+Cells = Float[Array, "rows cols"]
+
+
+class Bounds(NamedTuple):
+    """Data-line voltages [V] between which cells match, `(rows, cols)`; inf where there is none."""
+
+    low: Cells
+    high: Cells
+
+
+def bounds(tile: Tile) -> Bounds:
+    """The bounds that the cells of a tile have, wires and leakage of their row included.
+
+    **Errors:** `TypeError` for cells other than `Analog6T2M`."""
+    _require_analog(tile)
+    return _bounds(tile)
+
+
+def stored(tile: Tile, low: ArrayLike, high: ArrayLike, *, g_max: float = 1.5e-4) -> Tile:
+    """The tile with conductances for given bounds, as if wires were ideal and no cell leaked.
+
+    **Arguments:**
+
+    - `tile`: cells and lines; its conductances do not count.
+    - `low`, `high`: data-line voltages [V] between which each cell matches, `(rows, cols)`; -inf
+        and inf for none.
+    - `g_max`: largest conductance [S], which is that of a cell without an upper bound. A cell
+        without a lower bound has 0 S.
+
+    **Returns:** a `Tile`, with gradients by the bounds.
+
+    **Errors:** `TypeError` for cells other than `Analog6T2M`. `ValueError` for another shape,
+    bounds that are NaN, that cross, or that need more than `g_max`.
+    """
+    _require_analog(tile)
+    low, high = _pair(tile, low, high)
+    ideal = _ideal(tile)
+    made = _programmed(tile, low, high, (ideal, ideal), jnp.zeros(tile.shape[:1]), g_max)
+    return _within(made, low, high, g_max)
+
+
+def compensated(
+    tile: Tile,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    g_max: float = 1.5e-4,
+    rounds: int = 8,
+) -> Tile:
+    """The tile with conductances for which the bounds, wires and leakage included, are the given
+    ones.
+
+    Every round solves the search lines of the tile as it is and programs each cell for the voltages
+    that its divider has at its bounds, and for what the other cells of its row leak.
+
+    **Arguments:** as of `stored`; `rounds`: number of these.
+
+    **Returns:** a `Tile`. `bounds` tells how close it comes.
+
+    **Errors:** as of `stored`.
+    """
+    _require_analog(tile)
+    low, high = _pair(tile, low, high)
+    made = stored(tile, low, high, g_max=g_max)
+    return _within(_compensated(made, low, high, g_max, rounds), low, high, g_max)
+
+
+@eqx.filter_jit
+def _compensated(tile: Tile, low: Cells, high: Cells, g_max: float, rounds: int) -> Tile:
+    def again(_, g):
+        now = _holding(tile, *g)
+        at, leak = _state(now)
+        made = _programmed(now, low, high, (at(low), at(high)), leak, g_max)
+        return made.cell.g_low, made.cell.g_high  # pyright: ignore[reportAttributeAccessIssue]
+
+    cell: Any = tile.cell
+    g = lax.fori_loop(0, rounds, again, (cell.g_low, cell.g_high))
+    return _holding(tile, *g)
+
+
+def _holding(tile: Tile, g_low: Array, g_high: Array) -> Tile:
+    return eqx.tree_at(lambda t: (t.cell.g_low, t.cell.g_high), tile, (g_low, g_high))
+
+
+def _programmed(
+    tile: Tile, low: Cells, high: Cells, at: tuple[Nodes, Nodes], leak: Array, g_max: float
+) -> Tile:
+    """Conductances for search lines at given voltages [V] at each bound."""
+    cell: Any = tile.cell
+    gate = _gate(tile, leak)[:, None]
+    before = _before_inverter(cell, gate)
+    found = []
+    for bound, m, nodes in ((low, gate, at[0]), (high, before, at[1])):
+        known = jnp.isfinite(bound)
+        m = jnp.broadcast_to(m, tile.shape)
+        i = cell.divider.gated(jnp.where(known, bound, 0)).current(m, nodes.v_low)
+        room = nodes.v_high - m
+        found.append(jnp.where(room > 0, i / jnp.where(room > 0, room, 1), jnp.inf))
+    g_low = jnp.where(jnp.isneginf(low), 0, found[0])
+    g_high = jnp.where(jnp.isposinf(high), g_max, found[1])
+    return _holding(tile, jnp.minimum(g_low, g_max), jnp.minimum(g_high, g_max))
+
+
+def _gate(tile: Tile, leak: Array) -> Float[Array, " rows"]:
+    """Gate voltage [V] of a pull-down that takes a match line to the reference in the sense time,
+    beside the leakage [A] of its row."""
+    cell: Any = tile.cell
+    c = _capacitance(tile)
+    reference = jnp.broadcast_to(tile.v_ref + tile.v_offset, c.shape)
+    x, w = np.polynomial.legendre.leggauss(POINTS)
+    v = reference + (tile.v_pre - reference) * jnp.asarray((x + 1) / 2)[:, None]
+    weight = (tile.v_pre - reference) * jnp.asarray(w / 2)[:, None]
+
+    def late(gate):
+        i = cell.pull_down.gated(jnp.broadcast_to(gate, v.shape)).current(v, jnp.zeros_like(v))
+        i = i + leak
+        return jnp.sum(weight * c / i, axis=0) - tile.t_sense  # inf without current
+
+    return root(lambda g: -late(g), jnp.zeros_like(c), jnp.full_like(c, SPAN * tile.v_pre))
+
+
+def _before_inverter(cell: Any, gate: Array) -> Array:
+    """Input [V] of an inverter whose output is `gate` [V]."""
+    top = cell.v_high if cell.v_inverter is None else cell.v_inverter
+    top = jnp.broadcast_to(top, gate.shape).astype(gate.dtype)
+
+    def excess(v):
+        n = cell.inverter.gated(v).current(gate, jnp.zeros_like(gate))
+        return n - PChannel(cell.inverter, v, top).current(top, gate)
+
+    return root(excess, jnp.zeros_like(gate), top)
+
+
+def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Where a rising function is 0 between `low` and `high`, or the end that is closer, by
+    bisection; its derivative is that of the root."""
+    rising = eqx.filter_closure_convert(rising, low)
+    still = lax.stop_gradient
+    dynamic, static = eqx.partition(rising, eqx.is_array)
+    stopped = eqx.combine(jax.tree.map(still, dynamic), static)
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        above = stopped(middle) > 0
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    ends = lax.fori_loop(0, HALVINGS, halve, (still(low), still(high)))
+    x = still((ends[0] + ends[1]) / 2)
+    _, slope = jax.jvp(stopped, (x,), (jnp.ones_like(x),))
+    inside = (slope > 0) & jnp.isfinite(slope)
+    # one step of Newton's method, whose value is lost in rounding, carries the derivative
+    off = rising(x)
+    step = jnp.where(inside, (off - still(off)) / jnp.where(inside, still(slope), 1), 0)
+    return x - step
+
+
+def _capacitance(tile: Tile) -> Float[Array, " rows"]:
+    line = jnp.broadcast_to(tile.c_match, tile.shape).sum(axis=1)
+    return line + jnp.broadcast_to(tile.c_sense, line.shape)
+
+
+def _ideal(tile: Tile) -> Nodes:
+    cell: Any = tile.cell
+    of = lambda v: jnp.broadcast_to(v, tile.shape).astype(cell.g_low.dtype)
+    return Nodes(of(cell.v_high), of(cell.v_low))
+
+
+def _state(tile: Tile) -> tuple[Callable[[Cells], Nodes], Float[Array, " rows"]]:
+    """Voltages [V] of the search lines at each cell, as a function of the voltage of its data
+    line, and what a matching row leaks [A].
+
+    Search lines are solved at a few voltages of all data lines and are linear between them."""
+    cell: Any = tile.cell
+    rows, cols = tile.shape
+    levels = jnp.linspace(0, SPAN * cell.v_high, LEVELS, dtype=cell.g_low.dtype)
+    (nodes,) = lax.map(lambda v: searched_lines(tile, jnp.full((cols,), v))[0], levels)
+
+    def at(v: Cells) -> Nodes:
+        v = jnp.clip(jnp.where(jnp.isfinite(v), v, 0), levels[0], levels[-1])
+        x = v / (levels[1] - levels[0])
+        k = jnp.clip(jnp.floor(x).astype(int), 0, LEVELS - 2)
+        pick = lambda of, k: jnp.take_along_axis(of, k[None], axis=0)[0]
+        part = x - k
+        return Nodes(*((1 - part) * pick(n, k) + part * pick(n, k + 1) for n in nodes))
+
+    low, high = _alone(tile, at, jnp.zeros((rows,), levels.dtype))
+    low = jnp.where(jnp.isfinite(low), low, 0)
+    inside = jnp.where(jnp.isfinite(high), (low + high) / 2, low + 0.1 * cell.v_high)
+    here = at(inside)
+    gates = cell.gates_at(inside, here)
+    half = jnp.full(tile.shape, (tile.v_pre + tile.v_ref) / 2)
+    each = cell.pull_downs(gates).current(half, jnp.zeros_like(half))
+    # a bound is where one cell pulls, and the others match
+    return at, jnp.sum(each, axis=1) * (cols - 1) / cols
+
+
+@eqx.filter_jit
+def _bounds(tile: Tile) -> Bounds:
+    at, leak = _state(tile)
+    return _alone(tile, at, leak)
+
+
+def _alone(tile: Tile, at: Callable[[Cells], Nodes], leak: Array) -> Bounds:
+    """Bounds [V] of each cell beside a leakage [A] of its row."""
+    cell: Any = tile.cell
+    gate = jnp.broadcast_to(_gate(tile, leak)[:, None], tile.shape)
+    before = _before_inverter(cell, gate)
+    floor = jnp.zeros(tile.shape, gate.dtype)
+    ceiling = jnp.full(tile.shape, SPAN * cell.v_high, gate.dtype)
+
+    def of(g, m):
+        def excess(v):
+            nodes = at(v)
+            return cell.divider.gated(v).current(m, nodes.v_low) - g * (nodes.v_high - m)
+
+        return root(excess, floor, ceiling)
+
+    low, high = of(cell.g_low, gate), of(cell.g_high, before)
+    span = ceiling * (1 - 1e-6)
+    low = jnp.where(cell.g_low > 0, low, -jnp.inf)
+    return Bounds(low, jnp.where(high < span, high, jnp.inf))
+
+
+def _pair(tile: Tile, low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
+    dtype = tile.cell.g_low.dtype  # pyright: ignore[reportAttributeAccessIssue]
+    pair = jnp.asarray(low, dtype), jnp.asarray(high, dtype)
+    for name, x in zip(("low", "high"), pair):
+        if x.shape != tile.shape:
+            raise ValueError(f"{name} has shape {x.shape}; the cells are {tile.shape}.")
+        if is_concrete(x) and bool(jnp.any(jnp.isnan(x))):
+            raise ValueError(f"{name} has NaN; give -inf or inf for no bound.")
+    if is_concrete(pair) and bool(jnp.any(pair[0] > pair[1])):
+        k = tuple(int(i) for i in np.argwhere(np.asarray(pair[0] > pair[1]))[0])
+        raise ValueError(
+            f"low[{k}] is {float(pair[0][k]):g} V, above high[{k}] = {float(pair[1][k]):g} V: the"
+            " bounds cross, and nothing would match."
+        )
+    return pair
+
+
+def _within(made: Tile, low: Array, high: Array, g_max: float) -> Tile:
+    cell: Any = made.cell
+    if is_concrete(cell.g_low):
+        for name, g, bound in (("low", cell.g_low, low), ("high", cell.g_high, high)):
+            over = np.asarray((g >= g_max) & jnp.isfinite(bound))
+            if over.any():
+                k = tuple(int(i) for i in np.argwhere(over)[0])
+                raise ValueError(
+                    f"{name}[{k}] = {float(bound[k]):g} V needs more than g_max = {g_max:g} S:"
+                    " lower it, raise g_max, or give inf for no bound."
+                )
+    return made
+
+
+def _require_analog(tile: Any) -> None:
+    require_tile(tile)
+    if not isinstance(tile.cell, Analog6T2M):
+        raise TypeError(f"cell is {described(tile.cell)}; bounds are those of xb.cam.Analog6T2M.")
+
+
+class DataLevels(NamedTuple):
+    """Data-line voltages of the levels of an analog memory."""
+
+    edges: Float[Array, " levels+1"]  # [V], bounds between levels; the outer ones are -inf and inf
+    queries: Float[Array, " levels"]  # [V] of the data line for each level
+
+
+def data_levels(tile: Tile, count: int, *, g_min: float = 1e-6, g_max: float = 1e-4) -> DataLevels:
+    """Data-line voltages of `count` levels.
+
+    The inner edges are the lower bounds of conductances in geometric order from `g_min` to `g_max`
+    [S], without wires. A query lies between the edges of its level where a cell that stores this
+    level alone leaks least.
+
+    **Errors:** `TypeError` for cells other than `Analog6T2M`; `ValueError` for fewer than 2 levels.
+    """
+    _require_analog(tile)
+    if count < 2:
+        raise ValueError(f"count is {count}; there must be at least 2 levels.")
+    return _data_levels(tile, count, g_min, g_max)
+
+
+@eqx.filter_jit
+def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLevels:
+    cell: Any = tile.cell
+    dtype = cell.g_low.dtype
+    gate = _gate(tile, jnp.zeros(tile.shape[:1], dtype))[0]
+    before = _before_inverter(cell, gate)
+    g = jnp.geomspace(g_min, g_max, count - 1, dtype=dtype)
+    of = lambda v: jnp.full_like(v, cell.v_low)
+
+    def excess(v):
+        m = jnp.full_like(v, gate)
+        return cell.divider.gated(v).current(m, of(v)) - g * (cell.v_high - m)
+
+    inner = root(excess, jnp.zeros_like(g), jnp.full_like(g, SPAN * cell.v_high))
+    # outer levels are as wide as their neighbours
+    first, last = 2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1]
+    if count == 2:
+        first, last = inner - 0.1 * cell.v_high, inner + 0.1 * cell.v_high
+    ends = jnp.concatenate([first, inner, last])
+    x = jnp.linspace(0, 1, TRIED + 2, dtype=dtype)[1:-1]
+    tried = ends[:-1, None] + jnp.diff(ends)[:, None] * x  # (levels, tried)
+
+    def stored(m, edge):  # conductance of a cell with a bound there
+        return cell.divider.gated(edge).current(jnp.full_like(edge, m), of(edge)) / (
+            cell.v_high - m
+        )
+
+    lower, upper = (stored(m, e)[:, None] for m, e in ((gate, ends[:-1]), (before, ends[1:])))
+    lower = lower.at[0].set(0.0)
+    here = eqx.tree_at(lambda c: (c.g_low, c.g_high), cell, (lower + 0 * tried, upper + 0 * tried))
+    at = Nodes(jnp.full_like(tried, cell.v_high), jnp.full_like(tried, cell.v_low))
+    half = jnp.full_like(tried, (tile.v_pre + tile.v_ref) / 2)
+    leak = here.pull_downs(here.gates_at(tried, at)).current(half, jnp.zeros_like(half))
+    best = jnp.argmin(leak, axis=1)
+    queries = jnp.take_along_axis(tried, best[:, None], axis=1)[:, 0]
+    none = jnp.full((1,), jnp.inf, dtype)
+    return DataLevels(jnp.concatenate([-none, inner, none]), queries)
