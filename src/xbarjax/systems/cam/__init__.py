@@ -1,4 +1,10 @@
-"""Content-addressable memories: rows that compare themselves with a query."""
+"""Content-addressable memories: rows that compare themselves with a query.
+
+A `Table` holds a box of intervals per row. Trained tree ensembles become tables by `from_forest`,
+and those of X-TIME by `from_xtime`. `quantised` writes a table in levels, and `tiles` divides it
+into arrays of a limited size. A `Tile` is such an array as a circuit, which `search` and `lookup`
+search.
+"""
 
 from .bounds import (
     Bounds as Bounds,
@@ -16,5 +22,21 @@ from .cells import (
     Ternary16T as Ternary16T,
 )
 from .curves import Curves as Curves, Sensed as Sensed, lookup as lookup
+from .forest import from_forest as from_forest
+from .levels import (
+    Quantised as Quantised,
+    cut_points as cut_points,
+    digitise as digitise,
+    quantised as quantised,
+)
 from .search import Found as Found, search as search
+from .table import (
+    Table as Table,
+    classify as classify,
+    matches as matches,
+    outputs as outputs,
+    predict as predict,
+)
 from .tile import Tile as Tile
+from .tiling import Tiles as Tiles, joined as joined, split as split, tiles as tiles
+from .xtime import Xtime as Xtime, from_xtime as from_xtime
