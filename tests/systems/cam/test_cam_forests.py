@@ -204,6 +204,11 @@ def with_missing():
     return tree.DecisionTreeRegressor().fit(x, np.arange(20) % 2)
 
 
+def with_missing_by_histogram():
+    x = np.where(np.arange(60) % 2, np.nan, 1.0)[:, None]
+    return ensemble.HistGradientBoostingRegressor(max_iter=1).fit(x, np.arange(60) % 2)
+
+
 def categorical():
     x = np.arange(60)[:, None] % 3.0
     categories: Any = [0]
@@ -227,6 +232,7 @@ def several_outputs():
     "make, kind, words",
     [
         (with_missing, ValueError, ["feature 0", "missing", "before model.fit"]),
+        (with_missing_by_histogram, ValueError, ["feature 0", "missing", "before model.fit"]),
         (categorical, ValueError, ["feature 0", "categories", "one-hot"]),
         (from_an_estimator, ValueError, ["LogisticRegression", "init='zero'"]),
         (several_outputs, ValueError, ["2 outputs", "a model for each"]),

@@ -38,6 +38,9 @@ def cut_points(table: Table, levels: int, x: Values | None = None) -> Float[Arra
     - with samples `x`, `(samples, features)`, they are the bounds next to the quantiles of `x`,
         and about equally many samples lie in each level.
 
+    The first way merges fewer bounds, and leaves 16 levels of a random forest within 0.1 % of the
+    test error in software on three sets of data (`experiments.cam_tables`).
+
     Unused places at the end of a feature are inf. A call works on concrete numbers.
 
     **Errors:** `ValueError` for fewer than 2 levels and for samples that do not fit.

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import ArrayLike, Bool, Float, Int
 
-from ..._types import Values, as_physical, described, is_concrete, widest
+from ..._types import Values, as_physical, described, everywhere, is_concrete, widest
 
 __all__ = ["Table", "classify", "matches", "outputs", "predict"]
 
@@ -42,7 +42,8 @@ class Table(eqx.Module):
     - `base`: outputs of a sample that no row matches, `(outputs,)`; 0 by default.
     - `levels`: number of levels, if features are levels from 0 to `levels - 1`.
 
-    **Errors:** `ValueError` for other shapes, NaN, `low > high`, and an empty interval at infinity.
+    **Errors:** `ValueError` for other shapes, NaN, `low > high`, `low = inf`, `high = -inf`, bounds
+    beyond the levels, and values that are not finite; `TypeError` for a `tree` that is not whole.
     """
 
     low: Float[Array, "rows features"]
@@ -94,7 +95,10 @@ class Table(eqx.Module):
         if self.levels is not None and not (isinstance(self.levels, int) and self.levels >= 2):
             raise ValueError(f"levels is {self.levels}; it must be a whole number of at least 2.")
         if is_concrete((self.low, self.high)):
-            _require_intervals(np.asarray(self.low), np.asarray(self.high))
+            _require_intervals(np.asarray(self.low), np.asarray(self.high), self.levels)
+        for name, x in (("value", self.value), ("base", self.base)):
+            if not everywhere(np.isfinite, x):
+                raise ValueError(f"{name} has entries that are not finite; pass finite numbers.")
 
 
 def matches(table: Table, x: Values) -> Bool[Array, "..."]:
@@ -247,13 +251,22 @@ def _require_shape(name: str, x: Array, shape: str, ndim: int) -> None:
         raise ValueError(f"{name} has shape {x.shape}; it must be {shape}.")
 
 
-def _require_intervals(low: np.ndarray, high: np.ndarray) -> None:
+def _require_intervals(low: np.ndarray, high: np.ndarray, levels: int | None) -> None:
     for name, x, never in (("low", low, np.inf), ("high", high, -np.inf)):
         bad = np.isnan(x) | (x == never)
         if bad.any():
             row, col = np.argwhere(bad)[0]
             raise ValueError(
                 f"{name}[{row}, {col}] is {x[row, col]}; pass a number, or {-never} for no limit."
+            )
+        if levels is None:
+            continue
+        beyond = np.isfinite(x) & ((x < 0) | (x > levels))
+        if beyond.any():
+            row, col = np.argwhere(beyond)[0]
+            raise ValueError(
+                f"{name}[{row}, {col}] is {x[row, col]}; with {levels} levels, bounds must be from"
+                f" 0 to {levels}, or infinite."
             )
     if (low > high).any():
         row, col = np.argwhere(low > high)[0]
