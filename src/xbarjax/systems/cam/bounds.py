@@ -31,6 +31,7 @@ HALVINGS = 60  # of a bracket of voltages
 POINTS = 16  # of the integral over the fall
 SPAN = 3.0  # of the supply, that a data line can have
 TRIED = 62  # queries of a level
+INSIDE = 9  # points of an interval, of which cells leak least at one
 LEVELS = 17  # data-line voltages at which the search lines are solved
 Cells = Float[Array, "rows cols"]
 
@@ -220,11 +221,15 @@ def _state(tile: Tile) -> tuple[Callable[[Cells], Nodes], Float[Array, " rows"]]
 
     low, high = _alone(tile, at, jnp.zeros((rows,), levels.dtype))
     low = jnp.where(jnp.isfinite(low), low, 0)
-    inside = jnp.where(jnp.isfinite(high), (low + high) / 2, low + 0.1 * cell.v_high)
-    here = at(inside)
-    gates = cell.gates_at(inside, here)
+    high = jnp.where(jnp.isfinite(high), high, low + 0.2 * cell.v_high)
     half = jnp.full(tile.shape, (tile.v_pre + tile.v_ref) / 2)
-    each = cell.pull_downs(gates).current(half, jnp.zeros_like(half))
+
+    def leaks(part):
+        inside = low + part * (high - low)
+        gates = cell.gates_at(inside, at(inside))
+        return cell.pull_downs(gates).current(half, jnp.zeros_like(half))
+
+    each = jnp.min(lax.map(leaks, jnp.linspace(0.1, 0.9, INSIDE, dtype=levels.dtype)), axis=0)
     # a bound is where one cell pulls, and the others match
     return at, jnp.sum(each, axis=1) * (cols - 1) / cols
 
@@ -304,8 +309,8 @@ def data_levels(tile: Tile, count: int, *, g_min: float = 1e-6, g_max: float = 1
     """Data-line voltages of `count` levels.
 
     The inner edges are the lower bounds of conductances in geometric order from `g_min` to `g_max`
-    [S], without wires. A query lies between the edges of its level where a cell that stores this
-    level alone leaks least.
+    [S], without wires. A query lies between the edges of its level where the current of a cell that
+    stores the level next to it is the largest multiple of that of a cell that stores the level.
 
     **Errors:** `TypeError` for cells other than `Analog6T2M`; `ValueError` for fewer than 2 levels.
     """
@@ -342,13 +347,25 @@ def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLeve
             cell.v_high - m
         )
 
-    lower, upper = (stored(m, e)[:, None] for m, e in ((gate, ends[:-1]), (before, ends[1:])))
-    lower = lower.at[0].set(0.0)
-    here = eqx.tree_at(lambda c: (c.g_low, c.g_high), cell, (lower + 0 * tried, upper + 0 * tried))
+    lower, upper = (stored(m, ends)[:, None] + 0 * ends[None, :1] for m in (gate, before))
     at = Nodes(jnp.full_like(tried, cell.v_high), jnp.full_like(tried, cell.v_low))
     half = jnp.full_like(tried, (tile.v_pre + tile.v_ref) / 2)
-    leak = here.pull_downs(here.gates_at(tried, at)).current(half, jnp.zeros_like(half))
-    best = jnp.argmin(leak, axis=1)
+    fill = lambda g: jnp.broadcast_to(g, tried.shape)
+
+    def drawn(g_low, g_high):
+        here = eqx.tree_at(lambda c: (c.g_low, c.g_high), cell, (fill(g_low), fill(g_high)))
+        return here.pull_downs(here.gates_at(tried, at)).current(half, jnp.zeros_like(half))
+
+    leak = drawn(lower[:-1].at[0].set(0.0), upper[1:].at[-1].set(g_max))
+    # of a cell that stores the next level up, or down
+    pull_up = drawn(lower[1:], fill(jnp.asarray(g_max, dtype)))
+    pull_down = drawn(jnp.zeros_like(lower[:-1]), upper[:-1])
+    inner_up = (jnp.arange(count) < count - 1)[:, None]
+    inner_down = (jnp.arange(count) > 0)[:, None]
+    pull = jnp.minimum(
+        jnp.where(inner_up, pull_up, jnp.inf), jnp.where(inner_down, pull_down, jnp.inf)
+    )
+    best = jnp.argmax(jnp.log(pull) - jnp.log(leak), axis=1)
     queries = jnp.take_along_axis(tried, best[:, None], axis=1)[:, 0]
     none = jnp.full((1,), jnp.inf, dtype)
     return DataLevels(jnp.concatenate([-none, inner, none]), queries)
