@@ -21,12 +21,14 @@ from ..crossbar import Crossbar
 from .predict import predicted
 from .problem import Problem, Scale, Scaled, U
 from .scaling import balanced, units, written_out
+from .truncated_cg import TruncatedCG
 from .twin import Twin, deviations
 from .words import advice
 
 EXACT = 600  # parameters up to which the Jacobian is written out
 ENDS = 6  # singular values sought at each end of the spectrum
 UNSEEN = 1e-6  # of the largest singular value: below, no read shows a direction
+CLOSE, MOST = 1e-5, 400  # residual of a draw, relative, and steps to it
 REFUTED = 5.0  # standard errors of chi2 above 1
 MANY = 0.02  # of the readings: more outliers are no single bad readings
 
@@ -53,10 +55,10 @@ def twin_of(
         singular, spread, unseen = exact
         sure = True
     else:
-        (crossbar, off, status), scale = _large(problem, u, jnp.asarray(seed))
-        singular, unseen = _extremes(problem, scale, seed)
+        (crossbar, off, status), scale, forward = _large(problem, u, jnp.asarray(seed))
+        singular, unseen = _extremes(forward, scale, seed)
         sure = len(singular) == 2 * ENDS
-        spread, unseen, solved = _drawn(problem, scale, unseen, jnp.asarray(seed), samples)
+        spread, unseen, solved = _drawn(forward, scale, unseen, jnp.asarray(seed), samples)
         sure = sure and bool(solved)
     count = sum(m.count for m in problem.measured)
     limit = float(problem.robust)
@@ -101,7 +103,11 @@ def _small(problem: Problem, u: U):
 
 @eqx.filter_jit
 def _large(problem: Problem, u: U, seed):
-    return _end(problem, u), balanced(problem, u, units(problem, u, jax.random.key(seed)))
+    scale = balanced(problem, u, units(problem, u, jax.random.key(seed)))
+    zero = ravel_pytree(jax.tree.map(jnp.zeros_like, u))[0]
+    _, forward = jax.linearize(Scaled(problem, scale), zero)
+    # with what it needs of the reads, which are then solved once for all products
+    return _end(problem, u), scale, eqx.filter_closure_convert(forward, zero)
 
 
 def _end(problem: Problem, u: U):
@@ -110,14 +116,6 @@ def _end(problem: Problem, u: U):
     for measured, ends in zip(problem.measured, problem.ends):
         status |= predicted(crossbar, measured, problem.solver, ends)[1]
     return crossbar, problem.off(u), status
-
-
-def _linear(problem: Problem, scale: Scale):
-    """The residuals, and the product of their Jacobian by coordinates and its transpose."""
-    zero = ravel_pytree(jax.tree.map(jnp.zeros_like, scale.at))[0]
-    out, forward = jax.linearize(Scaled(problem, scale), zero)
-    back = jax.linear_transpose(forward, zero)
-    return out, forward, lambda r: back(r)[0], zero
 
 
 def _exact(problem: Problem, u: U):
@@ -134,20 +132,20 @@ def _exact(problem: Problem, u: U):
     return s, steps(spread), steps(jnp.where(shown[:, None], 0, vt))
 
 
-def _extremes(problem: Problem, scale: Scale, seed: int):
+def _extremes(forward: Any, scale: Scale, seed: int):
     """The largest and the smallest singular values, and the coordinates that are not seen."""
     # imported here: it sets filters of warnings, which are the user's when the package is imported
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     flat, _ = ravel_pytree(scale.at)
-    product = lambda x: np.asarray(_normal(problem, scale, jnp.asarray(x.ravel())))
+    product = lambda x: np.asarray(_normal(forward, jnp.asarray(x.ravel())))
     dtype = np.dtype(flat.dtype)
     operator = LinearOperator((flat.size,) * 2, matvec=product, dtype=dtype)  # pyright: ignore
     begin = np.random.default_rng(seed).standard_normal(flat.size).astype(dtype)
     values, vectors = [], []
     for which in ("LA", "SA"):
         try:
-            given: Any = {"v0": begin, "tol": 1e-2, "ncv": 40, "maxiter": 3}
+            given: Any = {"v0": begin, "tol": 1e-2, "ncv": 40, "maxiter": 20}
             w, v = eigsh(operator, ENDS, which=which, **given)
         except ArpackNoConvergence as stopped:  # those that did come out
             w, v = stopped.eigenvalues, stopped.eigenvectors
@@ -162,24 +160,27 @@ def _extremes(problem: Problem, scale: Scale, seed: int):
 
 
 @eqx.filter_jit
-def _normal(problem: Problem, scale: Scale, x):
-    _, forward, back, _ = _linear(problem, scale)
-    return back(forward(x))
+def _normal(forward: Any, x):
+    """The product with the Jacobian of the residuals by coordinates, and with its transpose."""
+    return jax.linear_transpose(forward, x)(forward(x))[0]
 
 
 @eqx.filter_jit
-def _drawn(problem: Problem, scale: Scale, unseen, seed, samples: int):
-    out, forward, back, zero = _linear(problem, scale)
+def _drawn(forward: Any, scale: Scale, unseen, seed, samples: int):
+    zero = ravel_pytree(jax.tree.map(jnp.zeros_like, scale.at))[0]
+    transposed = jax.linear_transpose(forward, zero)
+    back = lambda r: transposed(r)[0]
+    out = jax.eval_shape(forward, zero)
     without = lambda x: x - (unseen @ x) @ unseen
     operator = lx.FunctionLinearOperator(
         lambda x: back(forward(x)), jax.eval_shape(lambda: zero), lx.positive_semidefinite_tag
     )
-    solver = lx.CG(rtol=1e-3, atol=1e-12, max_steps=400)
+    solver = TruncatedCG(CLOSE, MOST)
 
     def draw(key):
         b = without(back(jax.random.normal(key, out.shape, out.dtype)))
         found = lx.linear_solve(operator, b, solver, throw=False)
-        return scale.steps(without(found.value)), found.result == lx.RESULTS.successful
+        return scale.steps(without(found.value)), found.stats["num_steps"] < MOST
 
     drawn, solved = lax.map(draw, jax.random.split(jax.random.key(seed), samples))
     spread = drawn / jnp.sqrt(jnp.asarray(samples, zero.dtype))
