@@ -7,6 +7,7 @@ search.
 """
 
 from .bounds import (
+    AnalogCam as AnalogCam,
     Bounds as Bounds,
     DataLevels as DataLevels,
     bounds as bounds,

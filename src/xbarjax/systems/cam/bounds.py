@@ -22,8 +22,8 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from ..._types import described, is_concrete
-from ...cells import PChannel
-from .cells import Analog6T2M, Nodes
+from ...cells import Mosfet, PChannel
+from .cells import Analog6T2M, Nodes, Transistor
 from .search import searched_lines
 from .tile import Tile, require_tile
 
@@ -41,6 +41,44 @@ class Bounds(NamedTuple):
 
     low: Cells
     high: Cells
+
+
+def AnalogCam(
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    divider: Transistor | None = None,
+    pull_down: Transistor | None = None,
+    inverter: Transistor | None = None,
+    v_high: float = 0.5,
+    g_max: float = 1e-4,
+    **lines: Any,
+) -> Tile:
+    """A tile of analog cells (`Analog6T2M`) that match between given data-line voltages [V].
+
+    **Arguments:**
+
+    - `low`, `high`: bounds [V], `(rows, cols)`; -inf and inf for none.
+    - `divider`, `pull_down`, `inverter`: transistors. Without them they are those of a generic
+        process, no published one: EKV transistors of 250 uA/V^2 per W/L, W/L 4, 1 and 1, thresholds
+        0.2, 0.3 and 0.2 V.
+    - `v_high`: voltage [V] of the high search lines; `g_max`: largest conductance [S].
+    - `lines`: arguments of `Tile`, such as `r_high`, `r_match` or `t_sense`.
+
+    **Returns:** a `Tile` whose conductances are for ideal wires, as of `stored`.
+    """
+    low = jnp.asarray(low, float)
+    generic = lambda w, v_t: Mosfet(w * 2.5e-4, v_t, 0.0, lam=0.05)
+    blank = jnp.zeros(jnp.shape(low), low.dtype)
+    cell = Analog6T2M(
+        blank,
+        blank,
+        generic(4, 0.2) if divider is None else divider,
+        generic(1, 0.3) if pull_down is None else pull_down,
+        generic(1, 0.2) if inverter is None else inverter,
+        v_high,
+    )
+    return stored(Tile(cell, **lines), low, high, g_max=g_max)
 
 
 def bounds(tile: Tile) -> Bounds:

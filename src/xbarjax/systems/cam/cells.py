@@ -51,7 +51,10 @@ class Nodes(NamedTuple):
 class AbstractCamCell(eqx.Module):
     """Cells of a content-addressable memory, one per row and column."""
 
-    shape: eqx.AbstractVar[tuple[int, int]]
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """`(rows, cols)`."""
 
     @abc.abstractmethod
     def require_query(self, query: Array) -> None:
@@ -115,7 +118,7 @@ class Analog6T2M(AbstractCamCell):
             require_finite(getattr(self, name), name, "V")
 
     @property
-    def shape(self) -> tuple[int, int]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def shape(self) -> tuple[int, int]:
         rows, cols = self.g_low.shape
         return rows, cols
 
@@ -203,7 +206,7 @@ class Ternary2T2R(AbstractCamCell):
         require_finite(self.v_gate, "v_gate", "V")
 
     @property
-    def shape(self) -> tuple[int, int]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def shape(self) -> tuple[int, int]:
         rows, cols = self.g_one.shape
         return rows, cols
 
@@ -261,7 +264,7 @@ class Ternary4T2R(AbstractCamCell):
             require_finite(getattr(self, name), name, "V")
 
     @property
-    def shape(self) -> tuple[int, int]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def shape(self) -> tuple[int, int]:
         rows, cols = self.g_one.shape
         return rows, cols
 
@@ -316,7 +319,7 @@ class Ternary16T(AbstractCamCell):
         require_finite(self.v_supply, "v_supply", "V")
 
     @property
-    def shape(self) -> tuple[int, int]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def shape(self) -> tuple[int, int]:
         rows, cols = self.one.shape
         return rows, cols
 
