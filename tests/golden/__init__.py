@@ -1,5 +1,6 @@
 """Circuits solved by ngspice: what they are, how they are made again, and where they are stored."""
 
+from .cam import CAM as CAM
 from .chips import CHIPS as CHIPS
 from .circuit_noise import CIRCUIT_NOISE as CIRCUIT_NOISE
 from .circuits import LOOPS as LOOPS
@@ -23,5 +24,6 @@ EVERY = (
     LOOPS_IN_TIME,
     CIRCUIT_NOISE,
     CHIPS,
+    CAM,
 )
 FAMILIES = {family.name: family for family in EVERY}
