@@ -170,7 +170,7 @@ def fall(lines: MatchLines, ts: Float[Array, " times"], rtol: Scalar, max_steps:
     place = jnp.searchsorted(found.ends, at)
     begins = (at == 0)[:, None]
     seen = jnp.where(begins, v[-1], v_end[place])
-    lost = jnp.where(begins, 0, jnp.sum(lines.c * v, axis=0) - charge[place])
+    lost = jnp.where(begins, 0, jnp.sum(lines.c * v, axis=0)[None] - charge[place])
     times = knots.times(found.ends)
     failed, complete = found.state.failed, found.s >= knots.end
     return Fallen(seen, times, v_end, slope_end, lost, failed, complete)

@@ -116,7 +116,8 @@ def _search(tile: Tile, query: Array, ts: Array, rtol: Array, max_steps: int) ->
     v_sense = good * fallen.v[0]
     reference = tile.v_ref + tile.v_offset
     margin = v_sense - reference
-    data = [jnp.sum(tile.c_data * jnp.ones(tile.shape) * v**2) for v in tile.cell.v_data(query)]
+    over = lambda x: jnp.broadcast_to(x, tile.shape)
+    data = [jnp.sum(over(tile.c_data) * over(v**2)) for v in tile.cell.v_data(query)]
     return Found(
         v_sense,
         margin > 0,
@@ -160,7 +161,7 @@ def crossing(fallen: Fallen, v: Array, v_pre: Array) -> Array:
 
     Within a step a voltage is the cubic with the values and slopes at its ends."""
     t = jnp.concatenate([jnp.zeros_like(fallen.t[:1]), fallen.t])
-    each = jnp.concatenate([jnp.broadcast_to(v_pre, fallen.each[:1].shape), fallen.each])
+    each = jnp.concatenate([jnp.full_like(fallen.each[:1], v_pre), fallen.each])
     slopes = jnp.concatenate([fallen.slopes[:1], fallen.slopes])
     taken = jnp.concatenate([jnp.ones((1,), bool), jnp.diff(fallen.t, prepend=0.0) > 0])
     below = (each < v[None]) & taken[:, None]
