@@ -145,12 +145,16 @@ def _between(
         # alone, because compilers recompute the currents for each of their uses
         newton = excess / jnp.maximum(slope, 0)
         low, high = jnp.where(newton >= 0, m, low), jnp.where(newton <= 0, m, high)
-        # bisect where the step leaves the bracket or does not halve the last step
-        new = m + newton
-        good = (new >= low) & (new <= high) & (jnp.abs(newton) <= 0.5 * last)
+        # bisect where the step leaves the bracket or is not well below the last one. A step just
+        # beyond an end goes there: beside a device that is off, the node is at a terminal
+        wanted = m + newton
+        new = jnp.clip(wanted, low, high)
+        near = (new == wanted) | (jnp.abs(wanted - new) < 0.1 * jnp.abs(newton))
+        good = near & (jnp.abs(new - m) <= 0.6 * last)
         new = jnp.where(good, new, (low + high) / 2)
+        length = jnp.where(good, jnp.abs(new - m), high - low)
         done = last <= enough
-        return jnp.where(done, m, new), low, high, jnp.where(done, last, jnp.abs(new - m)), k + 1
+        return jnp.where(done, m, new), low, high, jnp.where(done, last, length), k + 1
 
     def unfinished(carry):
         *_, last, k = carry
