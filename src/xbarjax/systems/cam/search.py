@@ -3,9 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._types import Values, as_physical, widest
+from ..._types import Values, as_physical, everywhere, require_nonnegative, widest
 from ...analyses.read import read
 from ...crossbar import Crossbar
 from ...drive import Bias, Drive
@@ -82,8 +83,9 @@ def search(
     **Returns:** a `Found`, whose voltages and times have gradients by every number of the tile and
     by the query.
 
-    **Errors:** `ValueError` for a query of another width or one that the cells cannot compare.
-    `RuntimeError` on concrete values for a search that failed; under a transformation see `status`.
+    **Errors:** `ValueError` for a query of another width or one that the cells cannot compare, for
+    times that do not rise, and if `max_steps` do not reach the last time. `RuntimeError` on
+    concrete values for a search that did not converge; under a transformation see `status`.
     """
     require_tile(tile)
     query = as_physical(query, "query", whole=True)
@@ -94,6 +96,17 @@ def search(
         )
     tile.cell.require_query(query)
     ts = as_physical(jnp.zeros((0,)) if isinstance(ts, tuple) and not ts else ts, "ts", whole=True)
+    if ts.ndim != 1:
+        raise ValueError(f"ts has shape {ts.shape}; it must be (times,).")
+    require_nonnegative(ts, "ts", "s", open_allowed=False)
+    if not everywhere(lambda ts: np.diff(ts) > 0, ts):
+        at = int(np.argmin(np.diff(np.asarray(ts)) > 0))
+        raise ValueError(f"ts[{at + 1}] is {ts[at + 1]} s, after {ts[at]} s: times must rise.")
+    rtol = float(rtol)
+    if not rtol > 0 or max_steps < 1:
+        raise ValueError(
+            f"rtol is {rtol} and max_steps {max_steps}; rtol must be above 0, max_steps at least 1."
+        )
     dtype = widest(*(x for x in jax.tree.leaves((tile, query)) if eqx.is_inexact_array(x)))
     query = query.astype(dtype)
     found = _search(tile, query, ts.astype(dtype), jnp.asarray(rtol, dtype), max_steps)
@@ -142,7 +155,8 @@ def searched_lines(tile: Tile, query: Array) -> tuple[tuple[Nodes, ...], Array, 
         solution = read(array, Bias(part.v_high, part.v_high, part.v_low, part.v_low))
         nodes.append(Nodes(solution.v_row, solution.v_col))
         power += jnp.sum(solution.i_in * part.v_high) - jnp.sum(solution.i_out * part.v_low)
-        status |= solution.status
+        # a data line below threshold is a query like others
+        status |= solution.status & ~int(Status.GATES_OFF)
     return tuple(nodes), power, status
 
 

@@ -52,6 +52,11 @@ class Tile(eqx.Module):
             raise TypeError(
                 f"cell is {described(self.cell)}; pass cells such as xb.cam.Analog6T2M."
             )
+        rows, cols = self.shape
+        for name in ("r_match", "r_high", "r_low", "c_match", "c_data"):
+            _require_shape(getattr(self, name), name, (rows, cols))
+        for name in ("c_sense", "v_offset"):
+            _require_shape(getattr(self, name), name, (rows,))
         for name in ("r_match", "r_high", "r_low"):
             require_nonnegative(getattr(self, name), name, "ohm", open_allowed=False)
         for name in ("c_match", "c_sense"):
@@ -66,6 +71,11 @@ class Tile(eqx.Module):
     def shape(self) -> tuple[int, int]:
         """`(rows, cols)`."""
         return self.cell.shape
+
+
+def _require_shape(x: Array, name: str, shape: tuple[int, ...]) -> None:
+    if x.ndim and x.shape != shape:
+        raise ValueError(f"{name} has shape {x.shape}; it must be {shape}, or one number.")
 
 
 def require_tile(tile: Any) -> None:
