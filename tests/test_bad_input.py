@@ -30,6 +30,9 @@ g = jnp.full((3, 2), 1e-5)
 v = jnp.full(3, 0.1)
 def make(g=g, **parts):
     return xb.Crossbar(xb.Ohmic(g), **parts)
+def memory(g=g, **parts):
+    return xb.cam.Tile(xb.cam.Ternary2T2R(g, jnp.full((3, 2), 1e-5), n), **parts)
+n = xb.Mosfet(1e-3, 0.3, 0.0)
 def put(shape, at, x, rest=1.0):
     a = np.full(shape, rest)
     a[at] = x
@@ -180,6 +183,27 @@ CASES: list[tuple[str, str, str, list[str]]] = [
      "xb.nn.in_situ.row_by_row(xb.variability.PulseResponse(xb.variability.LinearStep(1e-7),"
      " xb.variability.LinearStep(1e-7), 1e-6, 1e-4), g, g, 1e-7, jax.random.key(0))",
      "TypeError", ["devices", "(3, 2)", "Pulsed", "pulsed(response, g, 0)"]),
+    ("a query of another width", "xb.cam.search(memory(), [1.0, 0.0, 1.0])", "ValueError",
+     ["query", "(3,)", "(2,)"]),
+    ("a query that is NaN", "xb.cam.search(memory(), [1.0, nan])", "ValueError",
+     ["query[1]", "nan"]),
+    ("a bit that is none", "xb.cam.search(memory(), [1.0, 0.7])", "ValueError",
+     ["query", "0, 1 and 0.5"]),
+    ("halves of cells of different shapes", "memory(g=jnp.full((2, 2), 1e-5))", "ValueError",
+     ["g_one", "g_zero", "(2, 2)", "(3, 2)"]),
+    ("match lines of another shape", "memory(r_match=jnp.ones((2, 3)))", "ValueError",
+     ["r_match", "(2, 3)", "(3, 2)"]),
+    ("no cells of a memory", "xb.cam.Tile(g)", "TypeError", ["cell", "xb.cam.Analog6T2M"]),
+    ("an array for a memory", "xb.cam.search(make(), [1.0, 0.0])", "TypeError",
+     ["tile", "Crossbar", "xb.cam.Tile"]),
+    ("a switch that is no transistor", "xb.cam.Ternary2T2R(g, g, xb.Ohmic(g))", "TypeError",
+     ["switch", "Ohmic", "Mosfet"]),
+    ("times of a search that do not rise", "xb.cam.search(memory(), [1.0, 0.0], [2e-9, 1e-9])",
+     "ValueError", ["ts[1]", "rise"]),
+    ("a time before a search", "xb.cam.search(memory(), [1.0, 0.0], [-1e-9])", "ValueError",
+     ["ts[0]", "at least 0"]),
+    ("steps of a search", "xb.cam.search(memory(), [1.0, 0.0], rtol=0.0)", "ValueError",
+     ["rtol", "above 0"]),
 ]  # fmt: skip
 RUN = """
 found = {}

@@ -243,3 +243,12 @@ def test_a_guess_at_the_nodes_inside_changes_nothing(guess: float) -> None:
     v = uniform(21, -1.0, 1.0), uniform(22, -1.0, 1.0)
     for a, b in zip(*linearised(cell, v, guess), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15)
+
+
+def test_a_node_beside_a_device_that_is_off_is_at_the_terminal() -> None:
+    """An inverter of square-law transistors whose n-channel or p-channel one is off."""
+    n, v = xb.Level1Mosfet(250e-6, 0.2, 0.0, 0.05), jnp.asarray([[0.12, 0.0, 0.45, 0.5]])
+    supply = jnp.full(v.shape, 0.5)
+    inverter = xb.Series(xb.PChannel(n, v, supply), n.gated(v))
+    out = inverter.v_inner(supply, jnp.zeros(v.shape))
+    np.testing.assert_allclose(out, [[0.5, 0.5, 0.0, 0.0]], rtol=0, atol=1e-15)
