@@ -75,6 +75,7 @@ def inputs(name: str) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     off = np.arange(cols) < np.arange(rows)[:, None]
     x: dict[str, Any] = {"cell": cell, "transistor": transistor, "end": end}
+    fets: dict[str, tuple[float, float]] = {}
     if cell == "analog":
         level = rng.integers(1, 7, cols)
         stored = level + off * np.where(np.arange(cols) % 2, -1, 1)
@@ -210,7 +211,7 @@ def simulate(x: dict[str, Any]) -> dict[str, Array]:
     rows, cols = x["one"].shape
     c = np.array([x["c_match"]] * cols + [x["c_sense"]])
     nodes = [f"m{i}_{j}" for i in range(rows) for j in range(cols + 1)]
-    lines = [f"c{n} {n} 0 {number(c[k % (cols + 1)])}" for k, n in enumerate(nodes)]
+    lines = [f"c{n} {n} 0 {number(float(c[k % (cols + 1)]))}" for k, n in enumerate(nodes)]
     lines += [f".ic v({n})={number(x['v_pre'])}" for n in nodes]
     text = deck(
         "match lines",

@@ -30,7 +30,7 @@ def transistor(spec: dict[str, float], kind: str = "ekv") -> xb.Mosfet | xb.Leve
 
 def tile_of(x: dict[str, Any]) -> xb.cam.Tile:
     """The tile of a golden circuit."""
-    fets = {name: transistor(spec, x["transistor"]) for name, spec in x["fets"].items()}
+    fets: Any = {name: transistor(spec, x["transistor"]) for name, spec in x["fets"].items()}
     kinds = {
         "analog": lambda: xb.cam.Analog6T2M(x["one"], x["two"], **fets, v_high=x["v_high"]),
         "2t2r": lambda: xb.cam.Ternary2T2R(x["one"], x["two"], **fets, v_gate=x["v_high"]),
@@ -70,7 +70,7 @@ def test_a_search_is_as_ngspice_has_it(name: str) -> None:
 
 
 NORMAL = {"lam": 0.05, "n": 1.3}
-FETS = {
+FETS: dict[str, Any] = {
     "divider": transistor({"beta": 1e-3, "v_t": 0.2} | NORMAL),
     "pull_down": transistor({"beta": 250e-6, "v_t": 0.3} | NORMAL),
     "inverter": transistor({"beta": 250e-6, "v_t": 0.2} | NORMAL),
@@ -220,12 +220,15 @@ def test_single_precision_and_accelerators() -> None:
     assert lowered.platforms == ("cpu", "cuda", "tpu")
 
 
-def test_a_search_that_does_not_end_says_so() -> None:
-    cell = xb.cam.Ternary2T2R(jnp.full((2, 2), 1e-6), jnp.full((2, 2), 1e-4), FETS["pull_down"])
-    few = lambda: xb.cam.search(xb.cam.Tile(cell), [1.0, 0.0], max_steps=4)
+def test_a_search_that_fails_says_so() -> None:
+    """Of too few steps, and of a query that is not finite under a transformation."""
+    low, high, query = jnp.full((2, 2), 1e-6), jnp.full((2, 2), 1e-4), jnp.asarray([1.0, 0.0])
+    memory = xb.cam.Tile(xb.cam.Ternary2T2R(low, high, FETS["pull_down"]))
     with pytest.raises(ValueError, match="max_steps is too small to reach the last time"):
-        few()
-    found = jax.jit(few)()
-    assert int(found.status) == xb.Status.OUT_OF_STEPS
-    assert np.isnan(found.v_sense).all() and np.isnan(found.t_fall).all()
-    assert np.isnan(found.energy) and not np.any(found.match)
+        xb.cam.search(memory, query, max_steps=4)
+    few = jax.jit(lambda: xb.cam.search(memory, query, max_steps=4))()
+    none = jax.jit(lambda query: xb.cam.search(memory, query))(query.at[0].set(jnp.nan))
+    for found, status in ((few, xb.Status.OUT_OF_STEPS), (none, xb.Status.NOT_FINITE)):
+        assert int(found.status) == status
+        assert np.isnan(found.v_sense).all() and np.isnan(found.t_fall).all()
+        assert np.isnan(found.energy) and not np.any(found.match)

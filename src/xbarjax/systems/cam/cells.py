@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from ..._types import (
     described,
-    is_concrete,
+    everywhere,
     optional,
     physical,
     require_finite,
@@ -174,7 +174,7 @@ def _raised(query: Array) -> _Ternary:
 def require_bits(query: Array) -> None:
     """Raises `ValueError` for other entries than 0, 1 and 0.5."""
     require_finite(query, "query", "")
-    if is_concrete(query) and not bool(jnp.all((query == 0) | (query == 1) | (query == 0.5))):
+    if not everywhere(lambda query: (query == 0) | (query == 1) | (query == 0.5), query):
         raise ValueError("query has entries other than 0, 1 and 0.5, which matches either bit.")
 
 

@@ -124,7 +124,8 @@ def _search(tile: Tile, query: Array, ts: Array, rtol: Array, max_steps: int) ->
     fallen = fall(lines, jnp.concatenate([sense, ts]), rtol, max_steps)
     status |= jnp.where(fallen.failed > 0, Status.NOT_CONVERGED, 0)
     status |= jnp.where(fallen.complete, 0, Status.OUT_OF_STEPS)
-    status |= jnp.where(jnp.all(jnp.isfinite(fallen.v)), 0, Status.NOT_FINITE)
+    finite = jnp.all(jnp.isfinite(fallen.v)) & jnp.all(jnp.isfinite(query))
+    status |= jnp.where(finite, 0, Status.NOT_FINITE)
     good = one_or_nan(status, dtype)
     v_sense = good * fallen.v[0]
     reference = tile.v_ref + tile.v_offset
