@@ -31,6 +31,7 @@ HALVINGS = 60  # of a bracket of voltages
 POINTS = 16  # of the integral over the fall
 SPAN = 3.0  # of the supply, that a data line can have
 TRIED = 62  # queries of a level
+OPEN = 10.0  # times the largest conductance of a level, of a cell without an upper bound
 INSIDE = 9  # points of an interval, of which cells leak least at one
 LEVELS = 17  # data-line voltages at which the search lines are solved
 Cells = Float[Array, "rows cols"]
@@ -347,8 +348,10 @@ def data_levels(tile: Tile, count: int, *, g_min: float = 1e-6, g_max: float = 1
     """Data-line voltages of `count` levels.
 
     The inner edges are the lower bounds of conductances in geometric order from `g_min` to `g_max`
-    [S], without wires. A query lies between the edges of its level where the current of a cell that
-    stores the level next to it is the largest multiple of that of a cell that stores the level.
+    [S], without wires. Of the queries between the edges of a level, the one is taken that keeps the
+    most distance both ways from the current that just takes a match line to the reference: a row of
+    cells that store this level draws less, one cell that stores a level next to it draws more.
+    Cells without an upper bound then need some `10 g_max` (`stored`).
 
     **Errors:** `TypeError` for cells other than `Analog6T2M`; `ValueError` for fewer than 2 levels.
     """
@@ -394,16 +397,18 @@ def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLeve
         here = eqx.tree_at(lambda c: (c.g_low, c.g_high), cell, (fill(g_low), fill(g_high)))
         return here.pull_downs(here.gates_at(tried, at)).current(half, jnp.zeros_like(half))
 
-    leak = drawn(lower[:-1].at[0].set(0.0), upper[1:].at[-1].set(g_max))
+    leak = drawn(lower[:-1].at[0].set(0.0), upper[1:].at[-1].set(OPEN * g_max))
     # of a cell that stores the next level up, or down
-    pull_up = drawn(lower[1:], fill(jnp.asarray(g_max, dtype)))
+    pull_up = drawn(lower[1:], fill(jnp.asarray(OPEN * g_max, dtype)))
     pull_down = drawn(jnp.zeros_like(lower[:-1]), upper[:-1])
     inner_up = (jnp.arange(count) < count - 1)[:, None]
     inner_down = (jnp.arange(count) > 0)[:, None]
     pull = jnp.minimum(
         jnp.where(inner_up, pull_up, jnp.inf), jnp.where(inner_down, pull_down, jnp.inf)
     )
-    best = jnp.argmax(jnp.log(pull) - jnp.log(leak), axis=1)
+    enough = cell.pull_down.gated(gate).current(half[0, 0], jnp.zeros_like(gate))
+    kept, told = enough / (tile.shape[1] * leak), pull / enough
+    best = jnp.argmax(jnp.minimum(kept, told), axis=1)
     queries = jnp.take_along_axis(tried, best[:, None], axis=1)[:, 0]
     none = jnp.full((1,), jnp.inf, dtype)
     return DataLevels(jnp.concatenate([-none, inner, none]), queries)

@@ -36,7 +36,7 @@ class Found(eqx.Module):
     - `energy_match`: energy [J] of the next precharge of all match lines, `v_pre` times the charge
         lost until the sense time; `energy_static`: energy [J] out of the search lines until then;
         `energy_data`: energy [J] to raise the data lines.
-    - `status`: `Status` flags; numbers are NaN where it is an error.
+    - `status`: `Status` flags; what the match lines show is NaN where it is an error.
     """
 
     v_sense: Float[Array, " rows"]

@@ -27,7 +27,7 @@ class Tile(eqx.Module):
     - `c_match`: capacitance [F] of the match line at each cell, a scalar or `(rows, cols)`;
         `c_sense`: of the amplifier's input, a scalar or `(rows,)`.
     - `v_pre`: precharge voltage [V].
-    - `v_ref`: reference voltage [V] of the comparators, by default half of `v_pre`; `v_offset`:
+    - `v_ref`: reference voltage [V] of the comparators; `v_offset`:
         their offsets [V], a scalar or `(rows,)`.
     - `t_sense`: time [s] from the end of the precharge to the decision.
     - `c_data`: capacitance [F] of a data line at each cell, for the energy alone.
