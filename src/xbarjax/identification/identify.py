@@ -26,6 +26,7 @@ from .unknown import Unknown, parameters_of
 
 CLOSE = 1e-2  # deviations that a step must fall below for a round to end early
 IDLE = 2  # rounds that gain nothing, after which the search is at rest
+MOST = 300  # products of a search for the best step
 ROUND = 5  # steps before the coordinates are made anew
 FIRST = 10.0  # deviations in a unit of the search, whose first damping is 1: little
 CHANGE = 1e-3, 1e3  # of this unit within a round, at most
@@ -115,7 +116,9 @@ def _search(
     while steps < max_steps:
         limited = eqx.tree_at(lambda p: p.robust, problem, limit)
         began = float(first)
-        u, first, taken, close, before, after, left = _round(limited, jnp.asarray(seed), first)
+        u, first, taken, close, before, after, left = _round(
+            limited, jnp.asarray(seed), first, jnp.asarray(atol, first.dtype)
+        )
         problem, steps = problem.moved(u), steps + max(int(taken), 1)
         if on_step is not None:
             on_step(steps, float(np.sqrt(2 * after / count)))
@@ -134,7 +137,7 @@ def _search(
 
 
 @eqx.filter_jit
-def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, Any]:
+def _round(problem: Problem, seed, first, atol) -> tuple[U, Any, Any, Any, Any, Any, Any]:
     """Parameters after a few steps in coordinates for where they begin, of which a unit is `first`
     deviations, that unit for further steps of the same damping, the number of steps, whether the
     last one was short, half the sum of squares before and after, and about how much it could still
@@ -157,19 +160,20 @@ def _round(problem: Problem, seed, first) -> tuple[U, Any, Any, Any, Any, Any, A
     begin = jnp.zeros(sum(x.size for x in start), unit[0].dtype)
     residuals = lambda z, scaled: scaled(z)
     end = optx.least_squares(residuals, solver, begin, args=scaled, max_steps=ROUND, throw=False)
-    squares = lambda z: jnp.sum(scaled(z) ** 2) / 2
-    after, slope = jax.value_and_grad(squares)(end.value)
+    squares = lambda r: jnp.sum(r**2) / 2
+    r_end, forward = jax.linearize(scaled, end.value)
     if jacobian is not None:  # by the first step
         left = _gain(jacobian * (first * ravel_pytree(unit)[0])[None], r)
-    else:  # the squares curve by about 1 along every coordinate
-        left = jnp.sum((slope / first) ** 2) / 2
+    else:
+        per_unit = lambda x: forward(x / first)
+        left = _gain_by_products(per_unit, begin, r_end, atol)
     return (
         scaled.scale.u(end.value),
         first * jnp.clip(jnp.sqrt(end.state.search_state.step_size), *CHANGE),
         end.stats["num_steps"],
         end.result == optx.RESULTS.successful,
-        squares(begin),
-        after,
+        squares(scaled(begin)),
+        squares(r_end),
         left,
     )
 
@@ -179,6 +183,27 @@ def _gain(jacobian: Any, r: Any) -> Any:
     push = jacobian.T @ r
     curved = jacobian.T @ jacobian + jnp.eye(push.size, dtype=push.dtype)
     return push @ jnp.linalg.solve(curved, push) / 2
+
+
+def _gain_by_products(forward: Any, begin: Any, r: Any, atol: Any) -> Any:
+    """What a linear model gains by its best step from residuals `r`, by conjugate gradients from
+    `begin`; inf where the squares still fall steeply or the step takes too many products."""
+    transposed = jax.linear_transpose(forward, begin)
+    push = transposed(r)[0]
+    operator = lx.FunctionLinearOperator(
+        lambda x: transposed(forward(x))[0],
+        jax.eval_shape(lambda: begin),
+        lx.positive_semidefinite_tag,
+    )
+    close = lx.CG(0.0, 1e-3 * jnp.sqrt(atol), norm=optx.two_norm, max_steps=MOST)  # pyright: ignore
+
+    def best():
+        found = lx.linear_solve(operator, push, close, throw=False)
+        good = found.result == lx.RESULTS.successful
+        return jnp.where(good, push @ found.value / 2, jnp.inf)
+
+    flat = jnp.sum(push**2) / 2 < atol
+    return jax.lax.cond(flat, best, lambda: jnp.full((), jnp.inf, push.dtype))
 
 
 def _times(factor: Any, tree: Any) -> Any:

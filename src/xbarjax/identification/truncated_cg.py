@@ -16,8 +16,8 @@ class TruncatedCG(lx.AbstractLinearSolver):
     626, 1983, doi:10.1137/0720042), so that only one that is not finite is a failure.
     """
 
-    rtol: float = eqx.field(static=True, default=1e-2)
-    max_steps: int = eqx.field(static=True, default=150)
+    rtol: float = eqx.field(static=True, default=1e-4)
+    max_steps: int = eqx.field(static=True, default=300)
 
     def _cg(self, atol: Any = 1.0) -> lx.CG:
         return lx.CG(0.0, atol, norm=optx.two_norm, max_steps=self.max_steps)
