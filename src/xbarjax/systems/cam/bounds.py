@@ -34,6 +34,7 @@ TRIED = 62  # queries of a level
 OPEN = 10.0  # times the largest conductance of a level, of a cell without an upper bound
 INSIDE = 9  # points of an interval, of which cells leak least at one
 LEVELS = 17  # data-line voltages at which the search lines are solved
+TURNS = 3  # in which these come closer to unknown bounds
 Cells = Float[Array, "rows cols"]
 
 
@@ -141,9 +142,11 @@ def compensated(
 
 @eqx.filter_jit
 def _compensated(tile: Tile, low: Cells, high: Cells, g_max: float, rounds: int) -> Tile:
+    grid = _grid(tile, low, high)
+
     def again(_, g):
         now = _holding(tile, *g)
-        at, leak = _state(now)
+        at, leak = _state(now, grid)
         made = _programmed(now, low, high, (at(low), at(high)), leak, g_max)
         return made.cell.g_low, made.cell.g_high  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -182,15 +185,19 @@ def _gate(tile: Tile, leak: Array) -> Float[Array, " rows"]:
     c = _capacitance(tile)
     reference = jnp.broadcast_to(tile.v_ref + tile.v_offset, c.shape)
     x, w = np.polynomial.legendre.leggauss(POINTS)
+    reference, c, leak = reference[None], c[None], leak[None]
     v = reference + (tile.v_pre - reference) * jnp.asarray((x + 1) / 2)[:, None]
     weight = (tile.v_pre - reference) * jnp.asarray(w / 2)[:, None]
 
     def late(gate):
-        i = cell.pull_down.gated(jnp.broadcast_to(gate, v.shape)).current(v, jnp.zeros_like(v))
+        i = cell.pull_down.gated(jnp.broadcast_to(gate[None], v.shape)).current(
+            v, jnp.zeros_like(v)
+        )
         i = i + leak
         return jnp.sum(weight * c / i, axis=0) - tile.t_sense  # inf without current
 
-    return root(lambda g: -late(g), jnp.zeros_like(c), jnp.full_like(c, SPAN * tile.v_pre))
+    floor = jnp.zeros_like(c[0])
+    return root(lambda g: -late(g), floor, jnp.full_like(floor, SPAN * tile.v_pre))
 
 
 def _before_inverter(cell: Any, gate: Array) -> Array:
@@ -240,22 +247,38 @@ def _ideal(tile: Tile) -> Nodes:
     return Nodes(of(cell.v_high), of(cell.v_low))
 
 
-def _state(tile: Tile) -> tuple[Callable[[Cells], Nodes], Float[Array, " rows"]]:
+def _grid(tile: Tile, low: Cells, high: Cells, pad: ArrayLike = 0.0) -> Array:
+    """Data-line voltages [V] from the least finite bound to the largest, and `pad` beyond."""
+    cell: Any = tile.cell
+    both = jnp.stack([low, high])
+    known = jnp.isfinite(both)
+    first = jnp.min(jnp.where(known, both, jnp.inf)) - pad
+    last = jnp.max(jnp.where(known, both, -jnp.inf)) + pad
+    some = jnp.any(known)
+    first = jnp.where(some, jnp.maximum(first, 0), 0)
+    last = jnp.where(some, jnp.minimum(last, SPAN * cell.v_high), cell.v_high)
+    last = jnp.maximum(last, first + 1e-3 * cell.v_high)
+    return lax.stop_gradient(jnp.linspace(first, last, LEVELS, dtype=cell.g_low.dtype))
+
+
+def _state(
+    tile: Tile, levels: Float[Array, " levels"]
+) -> tuple[Callable[[Cells], Nodes], Float[Array, " rows"]]:
     """Voltages [V] of the search lines at each cell, as a function of the voltage of its data
     line, and what a matching row leaks [A].
 
-    Search lines are solved at a few voltages of all data lines and are linear between them."""
+    Search lines are solved at a few voltages of all data lines, linear between them and constant
+    beyond."""
     cell: Any = tile.cell
     rows, cols = tile.shape
-    levels = jnp.linspace(0, SPAN * cell.v_high, LEVELS, dtype=cell.g_low.dtype)
     (nodes,) = lax.map(lambda v: searched_lines(tile, jnp.full((cols,), v))[0], levels)
 
     def at(v: Cells) -> Nodes:
         v = jnp.clip(jnp.where(jnp.isfinite(v), v, 0), levels[0], levels[-1])
-        x = v / (levels[1] - levels[0])
+        x = (v - levels[0]) / (levels[1] - levels[0])
         k = jnp.clip(jnp.floor(x).astype(int), 0, LEVELS - 2)
         pick = lambda of, k: jnp.take_along_axis(of, k[None], axis=0)[0]
-        part = x - k
+        part = x - k.astype(x.dtype)
         return Nodes(*((1 - part) * pick(n, k) + part * pick(n, k + 1) for n in nodes))
 
     low, high = _alone(tile, at, jnp.zeros((rows,), levels.dtype))
@@ -275,8 +298,16 @@ def _state(tile: Tile) -> tuple[Callable[[Cells], Nodes], Float[Array, " rows"]]
 
 @eqx.filter_jit
 def _bounds(tile: Tile) -> Bounds:
-    at, leak = _state(tile)
-    return _alone(tile, at, leak)
+    # the search lines are solved closer and closer to the bounds
+    def closer(_, carry):
+        found, pad = carry
+        grid = _grid(tile, *found, pad=pad)
+        return _alone(tile, *_state(tile, grid)), grid[1] - grid[0]
+
+    cell: Any = tile.cell
+    every = jnp.zeros_like(cell.g_low), jnp.full_like(cell.g_low, SPAN * cell.v_high)
+    found, _ = lax.fori_loop(0, TURNS, closer, (Bounds(*every), jnp.zeros_like(cell.v_high)))
+    return found
 
 
 def _alone(tile: Tile, at: Callable[[Cells], Nodes], leak: Array) -> Bounds:
