@@ -143,47 +143,48 @@ def _lookup(curves: Curves, shares: Array) -> Sensed:
     i = (shares.reshape(-1, cols * count) @ table).reshape(*batch, rows, volts)
     reference = curves.v_ref + curves.v_offset
     v_sense, t_fall = _fallen(curves, i, reference)
-    margin = v_sense - reference
+    margin = v_sense - jnp.broadcast_to(reference, v_sense.shape)
     return Sensed(v_sense, margin > 0, margin, t_fall)
 
 
 def _fallen(curves: Curves, i: Array, reference: Array) -> tuple[Array, Array]:
     """Voltages [V] at the sense time and times [s] of the fall to `reference` [V]."""
-    c, t = curves.c[:, None], curves.t_sense
+    c, t = jnp.broadcast_to(curves.c, i.shape[:-1]), curves.t_sense
     i = jnp.maximum(i[..., ::-1], 0)  # from v_pre down
     dv = curves.v_pre / (i.shape[-1] - 1)
     v = curves.v_pre - dv * jnp.arange(i.shape[-1], dtype=i.dtype)
     above, below = i[..., :-1], i[..., 1:]
-    # a line without current stays, for ever
-    spent = c * dv * _mean_inverse(above, below)
-    begins = jnp.cumsum(spent, axis=-1) - spent
-    begins = jnp.where(jnp.isfinite(begins), begins, jnp.inf)
+    # no current flows at 0 V, so that the last segment takes for ever, but begins at a finite time
+    spent = _time(
+        jnp.broadcast_to((c * dv)[..., None], above[..., :-1].shape),
+        above[..., :-1],
+        below[..., :-1],
+    )
+    begins = jnp.cumsum(jnp.pad(spent, [(0, 0)] * (spent.ndim - 1) + [(1, 0)]), axis=-1)
     k = jnp.sum(begins <= t, axis=-1) - 1
     pick = lambda x, k: jnp.take_along_axis(x, k[..., None], axis=-1)[..., 0]
     left = t - pick(begins, k)
     slope = (pick(above, k) - pick(below, k)) / dv
-    x = -slope * left / curves.c
-    fall = pick(above, k) * left / curves.c * _grown(x)
+    fall = pick(above, k) * left / c * _grown(-slope * left / c)
     v_sense = v[k] - fall
     # to the reference: within the segment that holds it
     at = jnp.clip(jnp.floor((curves.v_pre - reference) / dv).astype(int), 0, i.shape[-1] - 2)
-    at = jnp.broadcast_to(at, i.shape[:-1])
-    part = v[at] - reference
+    at, part = (jnp.broadcast_to(x, i.shape[:-1]) for x in (at, v[at] - reference))
     i_there = pick(above, at) - part * (pick(above, at) - pick(below, at)) / dv
-    t_fall = pick(begins, at) + curves.c * part * _mean_inverse(pick(above, at), i_there)
-    return v_sense, t_fall
+    return v_sense, pick(begins, at) + _time(c * part, pick(above, at), i_there)
 
 
-def _mean_inverse(a: Array, b: Array) -> Array:
-    """Mean of `1 / i` [1/A] over a segment where the current goes from `a` to `b`; inf where it
-    ends at 0."""
+def _time(charge: Array, a: Array, b: Array) -> Array:
+    """Time [s] in which a charge [C] flows off while the current goes from `a` to `b`, linearly in
+    the charge; inf where it ends at 0."""
     ends = (a > 0) & (b > 0)
     a, b = jnp.where(ends, a, 1), jnp.where(ends, b, 1)
     x = a / b - 1
     near = jnp.abs(x) < 1e-3
     series = 1 - x / 2 + x**2 / 3 - x**3 / 4
     log = jnp.log1p(x) / jnp.where(near, 1, x)
-    return jnp.where(ends, jnp.where(near, series, log) / b, jnp.inf)
+    # the choice comes last, so that no gradient is 0 times inf
+    return jnp.where(ends, charge * jnp.where(near, series, log) / b, jnp.inf)
 
 
 def _grown(x: Array) -> Array:
