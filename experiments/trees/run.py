@@ -1,0 +1,286 @@
+"""Tree ensembles on analog content-addressable memories: accuracy with wires and variation, with
+bounds stored as meant, compensated, and trained through the circuit.
+
+    XBARJAX_DATA=... python -m experiments.trees.run
+
+Forests of scikit-learn become tables of 16 levels (`experiments.cam_tables`), which 6T2M cells hold
+in tiles of 128 x 16; a row matches if it does in all its tiles. Forests: 16 trees of up to 8 leaves
+(breast cancer, wine) or 24 (digits); 12 trees of up to 32 leaves for `make_friedman1` of
+scikit-learn, a generated regression of 1,200 samples, 10 features (5 of them noise) and a noise of
+1. A quarter of the samples is the test set, which no step saw. Tables of X-TIME have their own.
+
+Numbers of the cell are chosen here: EKV transistors with a slope factor of 1.3, 1 to 80 uS for the
+bounds between levels, 0.5 mS without an upper bound, 1.8 V, 100 ns. Match lines have no wires. All
+figures with +- are means and standard errors over splits, each with its own dies.
+
+- worst rows: match-line voltages of the hardest rows of a tile without wires, by supply, levels and
+  columns; rows of cells that are all one level wide, and single mismatches by one level.
+- ways: `stored`, bounds as if wires were ideal; `compensated`, wires and leakage included, which
+  knows the wires but not the variation; `trained`, bounds moved by gradient through the circuit
+  with wires and fresh variation in each step, on training samples, starting from `stored`.
+- variation: lognormal spread of all conductances, normal offsets of comparators. Offsets can be
+  measured once and compensated per die (`known offsets`). Known errors of conductances need writing
+  again, which is a smaller spread here.
+"""
+
+import argparse
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table as Shown
+
+from xbarjax.systems import cam
+
+from ..common import keep, measured
+from .circuit import (
+    LEVELS,
+    SUPPLY_0V5,
+    SUPPLY_1V8,
+    Die,
+    Technology,
+    Wanted,
+    answers,
+    blank,
+    programmed,
+    scale,
+    single,
+    wanted,
+    worst,
+)  # fmt: skip
+from .data import SETS, Case, case
+from .training import train
+
+OHMS = 0.0, 0.6, 2.0, 6.0, 20.0
+OHM, SIGMA, OFFSET, DIES = 6.0, 0.2, 0.02, 3
+SIGMAS, OFFSETS = (0.05, 0.1, 0.2, 0.4), (0.05, 0.1, 0.2)
+WAYS = "stored", "compensated"
+CANCER = "breast cancer"
+GAINS: dict[str, Technology] = {
+    "0.5 V": SUPPLY_0V5,
+    "1.2 V": SUPPLY_1V8._replace(v_high=1.2),
+    "1.8 V": SUPPLY_1V8,
+    "1.8 V, W/L 1": SUPPLY_1V8._replace(divider=1.0),
+    "1.8 V, W/L 16": SUPPLY_1V8._replace(divider=16.0),
+}
+
+
+def dies(split: int, sigma: float = SIGMA, offset: float = OFFSET) -> list[Die]:
+    return [Die(sigma, offset, DIES * split + k) for k in range(DIES)]
+
+
+def spread(each: Iterable[float]) -> dict[str, float]:
+    """Mean and standard error."""
+    x = np.asarray(list(each))
+    return {"mean": float(x.mean()), "error": float(x.std(ddof=1) / np.sqrt(x.size))}
+
+
+def collected(each: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: spread(one[name] for one in each) for name in each[0]}
+
+
+class Bench:
+    """The circuit of a case, with tiles programmed once per way and resistance."""
+
+    def __init__(self, one: Case, tech: Technology = SUPPLY_1V8):
+        self.case, self.tech = one, tech
+        edges, self.queries = scale(tech)
+        self.goal = wanted(one.table, edges)
+
+    def made(self, ohm: float, way: str, offsets: Any = None) -> dict:
+        tile = blank(self.tech, r=ohm)
+        return programmed(self.goal, tile, self.tech.g_open, way == "compensated", offsets)
+
+    def score(self, made: dict, some: list[Die], goal: Wanted | None = None) -> float:
+        found = [answers(goal or self.goal, made, d, self.queries, self.case.x_test) for d in some]
+        return float(np.mean([self.case.score(a.outputs) for a in found]))
+
+
+def xtime(name: str) -> dict[str, Any]:
+    """Agreement of the circuit with the table on all samples of a file of X-TIME."""
+    table, x, y = cam.from_xtime(measured("xtime") / name)
+    digital = np.asarray(cam.classify(table, x))
+    edges, queries = scale(SUPPLY_1V8)
+    goal = wanted(table, edges)
+    found: dict[str, Any] = {"samples": len(y), "right digitally": int((digital == y).sum())}
+    for ohm, way in ((0.0, "stored"), (OHM, "stored"), (OHM, "compensated")):
+        made = programmed(goal, blank(SUPPLY_1V8, r=ohm), SUPPLY_1V8.g_open, way == "compensated")
+        seen = answers(goal, made, Die(), queries, x)
+        found[f"{way}, {ohm:g} ohm"] = {
+            "agree": int((seen.classes == digital).sum()),
+            "right": int((seen.classes == y).sum()),
+            "one row per tree": single(table, seen.matched),
+            "least match": float(seen.margins[seen.matched].min()),
+            "most mismatch": float(seen.margins[~seen.matched].max()),
+        }
+    return found
+
+
+def in_set(name: str, split: int) -> dict[str, float]:
+    """Scores of one split of a set, from software to a die with wires and variation."""
+    one = case(name, split)
+    bench, some = Bench(one), dies(split)
+    ideal = bench.made(0.0, "stored")
+    found = {"software": one.software, "digital": one.digital}
+    found |= {"ideal": bench.score(ideal, [Die()]), "variation": bench.score(ideal, some)}
+    for way in WAYS:
+        made = bench.made(OHM, way)
+        found[f"{way}, wires"] = bench.score(made, [Die()])
+        found[f"{way}, both"] = bench.score(made, some)
+    return found
+
+
+def over_wires(split: int) -> dict[str, float]:
+    bench, found = Bench(case(CANCER, split)), {}
+    for ohm in OHMS:
+        for way in WAYS:
+            made = bench.made(ohm, way)
+            found[f"{way}, {ohm:g} ohm"] = bench.score(made, [Die()])
+            found[f"{way}, {ohm:g} ohm, variation"] = bench.score(made, dies(split))
+    return found
+
+
+def over_variation(split: int) -> dict[str, float]:
+    """Without wires."""
+    bench = Bench(case(CANCER, split))
+    made = {way: bench.made(0.0, way) for way in WAYS}
+    found = {}
+    for sigma in SIGMAS:
+        for way in WAYS:
+            found[f"{way}, sigma {sigma:g}"] = bench.score(made[way], dies(split, sigma, 0.0))
+    for offset in OFFSETS:
+        die = dies(split, 0.0, offset)[0]
+        known = bench.made(0.0, "compensated", die.offsets(bench.goal))
+        found[f"compensated, offset {offset:g} V"] = bench.score(made["compensated"], [die])
+        found[f"known offsets, offset {offset:g} V"] = bench.score(known, [die])
+    return found
+
+
+def over_gain(split: int) -> dict[str, float]:
+    one, found = case(CANCER, split), {}
+    for name, tech in GAINS.items():
+        bench = Bench(one, tech)
+        made = bench.made(0.0, "stored")
+        found[f"ideal, {name}"] = bench.score(made, [Die()])
+        found[f"variation, {name}"] = bench.score(made, dies(split))
+        found[f"stored, wires, {name}"] = bench.score(bench.made(OHM, "stored"), [Die()])
+    return found
+
+
+def trained(split: int, ohm: float) -> tuple[dict[str, float], list[float]]:
+    """Scores before and after training, on dies that training did not see."""
+    one = case(CANCER, split)
+    bench, some = Bench(one), dies(split)
+    tile, g_open = blank(SUPPLY_1V8, r=ohm), SUPPLY_1V8.g_open
+    die = Die(SIGMA, OFFSET, split)
+    goal, losses = train(bench.goal, tile, g_open, bench.queries, one.x, one.y, die)
+    ways = {way: (bench.made(ohm, way), bench.goal) for way in WAYS}
+    ways["trained"] = programmed(goal, tile, g_open, False), goal
+    found = {"software": one.software, "digital": one.digital}
+    for way, (made, of) in ways.items():
+        found[f"{way}, wires"] = bench.score(made, [Die()], of)
+        found[f"{way}, both"] = bench.score(made, some, of)
+    return found, losses
+
+
+def closed(found: dict[str, dict[str, float]], way: str, what: str) -> float:
+    """Share of the gap between the digital table and `stored` bounds that a way closes."""
+    low, high = found[f"stored, {what}"]["mean"], found["digital"]["mean"]
+    return (found[f"{way}, {what}"]["mean"] - low) / (high - low) if high > low else float("nan")
+
+
+def draw(result: dict[str, Any]) -> Figure:
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    wires, varied, bars = figure.subplots(1, 3)
+    styles = {"stored": ("o", "0.0"), "compensated": ("s", "0.45")}
+    for way, (mark, shade) in styles.items():
+        for end, line in (("", "-"), (", variation", ":")):
+            seen = [result["wires"][f"{way}, {ohm:g} ohm{end}"] for ohm in OHMS]
+            y, e = ([100 * s[k] for s in seen] for k in ("mean", "error"))
+            wires.errorbar(
+                range(len(OHMS)), y, e, fmt=mark + line, color=shade, capsize=2, label=way + end
+            )
+    wires.set_xticks(range(len(OHMS)), [f"{ohm:g}" for ohm in OHMS])
+    wires.set(xlabel="search-line segment [ohm]", ylabel="accuracy [%]", title=CANCER)
+    wires.legend(fontsize=7)
+    for way, (mark, shade) in styles.items():
+        seen = [result["variation"][f"{way}, sigma {s:g}"] for s in SIGMAS]
+        y, e = ([100 * s[k] for s in seen] for k in ("mean", "error"))
+        varied.errorbar(SIGMAS, y, e, fmt=mark + "-", color=shade, capsize=2, label=way)
+    varied.set(
+        xlabel="deviation of ln g", ylabel="accuracy [%]", title=f"{CANCER}, ideal wires",
+        xscale="log",
+    )  # fmt: skip
+    varied.set_xticks(SIGMAS, [f"{s:g}" for s in SIGMAS])
+    varied.minorticks_off()
+    varied.legend(fontsize=7)
+    ways = ("stored", "compensated", "trained")
+    for k, what in enumerate(("wires", "both")):
+        seen = [result["trained"][f"{way}, {what}"] for way in ways]
+        y, e = ([100 * s[key] for s in seen] for key in ("mean", "error"))
+        at = np.arange(len(ways)) + 0.38 * k - 0.19
+        name = "wires" if what == "wires" else "wires, variation"
+        bars.bar(at, y, 0.36, yerr=e, color=("0.45", "0.8")[k], capsize=2, label=name)
+    bars.axhline(100 * result["trained"]["digital"]["mean"], color="0", ls="--", label="digital")
+    bars.set_xticks(range(len(ways)), ways)
+    low = min(result["trained"][f"{w}, {s}"]["mean"] for w in ways for s in ("wires", "both"))
+    bars.set(ylabel="accuracy [%]", title=f"{CANCER}, {OHM:g} ohm", ylim=(100 * low - 5, 101))
+    bars.legend(fontsize=7, loc="lower right")
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # pyright: ignore
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--splits", type=int, default=5)
+    args = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    began, console = time.perf_counter(), Console(width=120)
+    some = range(args.splits)
+    told = lambda what: console.print(f"{time.perf_counter() - began:.0f} s: {what}")
+    result: dict[str, Any] = {"ohm": OHM, "sigma": SIGMA, "offset [V]": OFFSET, "dies": DIES}
+    result["worst rows [V]"] = {
+        f"{name}, {levels} levels, {cols} columns": worst(tech, levels, cols)
+        for name, tech in GAINS.items()
+        for levels, cols in ((LEVELS, 16), (LEVELS, 32), (8, 32))
+    }
+    told("worst rows")
+    result["xtime"] = {name: xtime(name) for name in ("ex01", "ex02")}
+    told(result["xtime"])
+    each = [trained(split, OHM) for split in some]
+    result["trained"] = collected([one for one, _ in each])
+    result["losses"] = [losses for _, losses in each]
+    result["closed"] = {
+        f"{way}, {what}": closed(result["trained"], way, what)
+        for way in ("compensated", "trained")
+        for what in ("wires", "both")
+    }
+    told(result["closed"])
+    for name, over in (("wires", over_wires), ("variation", over_variation), ("gain", over_gain)):
+        result[name] = collected([over(split) for split in some])
+        told(name)
+    result["sets"] = {}
+    for name, one in SETS.items():
+        each = [in_set(name, split) for split in range(min(args.splits, one.splits))]
+        result["sets"][name] = {"splits": len(each)} | collected(each)
+        told(name)
+    shown = Shown("", "mean [%]", "+-")
+    groups = ("trained", "wires", "variation", "gain", *result["sets"])
+    for name, found in ((n, result.get(n) or result["sets"][n]) for n in groups):
+        for what, one in found.items():
+            if what != "splits":
+                shown.add_row(
+                    f"{name}: {what}", f"{100 * one['mean']:.1f}", f"{100 * one['error']:.1f}"
+                )
+    console.print(shown)
+    console.print(keep(args.out, result, draw(result), began))
+
+
+if __name__ == "__main__":
+    main()
