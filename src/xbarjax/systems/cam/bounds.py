@@ -98,7 +98,7 @@ def stored(tile: Tile, low: ArrayLike, high: ArrayLike, *, g_max: float = 1.5e-4
 
     - `tile`: cells and lines; its conductances do not count.
     - `low`, `high`: data-line voltages [V] between which each cell matches, `(rows, cols)`; -inf
-        and inf for none.
+        and inf for none. A cell with both at -inf never matches.
     - `g_max`: largest conductance [S], which is that of a cell without an upper bound. A cell
         without a lower bound has 0 S.
 
@@ -175,6 +175,7 @@ def _programmed(
         found.append(jnp.where(room > 0, i / jnp.where(room > 0, room, 1), jnp.inf))
     g_low = jnp.where(jnp.isneginf(low), 0, found[0])
     g_high = jnp.where(jnp.isposinf(high), g_max, found[1])
+    g_high = jnp.where(jnp.isneginf(high), 0, g_high)  # whatever its row leaks
     return _holding(tile, jnp.minimum(g_low, g_max), jnp.minimum(g_high, g_max))
 
 
