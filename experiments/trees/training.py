@@ -14,7 +14,7 @@ from xbarjax.variability import Lognormal
 
 from .circuit import Die, Wanted
 
-STEPS, RATE, DECADES = 60, 4e-3, 0.25  # rate in V
+STEPS, RATE, DECADES = 40, 4e-3, 0.25  # rate in V
 ADAM = optax.adam(optax.cosine_decay_schedule(RATE, STEPS, 0.1))
 
 
