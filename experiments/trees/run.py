@@ -37,7 +37,7 @@ from rich.table import Table as Shown
 
 from xbarjax.systems import cam
 
-from ..common import keep, measured
+from ..common import keep, machine, measured, write_json
 from .circuit import (
     LEVELS,
     SUPPLY_0V5,
@@ -238,21 +238,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # pyright: ignore
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--xtime", action="store_true", help="only the tables of X-TIME")
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     args.out.mkdir(parents=True, exist_ok=True)
     began, console = time.perf_counter(), Console(width=120)
     some = range(args.splits)
-    told = lambda what: console.print(f"{time.perf_counter() - began:.0f} s: {what}")
+
+    def told(what: Any) -> None:
+        """Keeps what there is, so that a part that fails does not lose the ones before it."""
+        seconds = time.perf_counter() - began
+        write_json(args.out / "result.json", result | {"machine": machine(), "seconds": seconds})
+        console.print(f"{seconds:.0f} s: {what}")
+
     result: dict[str, Any] = {"ohm": OHM, "sigma": SIGMA, "offset [V]": OFFSET, "dies": DIES}
+    result["xtime"] = {name: xtime(name) for name in ("ex01", "ex02")}
+    told(result["xtime"])
+    if args.xtime:
+        return
     result["worst rows [V]"] = {
         f"{name}, {levels} levels, {cols} columns": worst(tech, levels, cols)
         for name, tech in GAINS.items()
         for levels, cols in ((LEVELS, 16), (LEVELS, 32), (8, 32))
     }
     told("worst rows")
-    result["xtime"] = {name: xtime(name) for name in ("ex01", "ex02")}
-    told(result["xtime"])
     each = [trained(split, OHM) for split in some]
     result["trained"] = collected([one for one, _ in each])
     result["losses"] = [losses for _, losses in each]
