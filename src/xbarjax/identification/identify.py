@@ -26,6 +26,7 @@ from .unknown import Unknown, parameters_of
 
 CLOSE = 1e-2  # deviations that a step must fall below for a round to end early
 IDLE = 2  # rounds that gain nothing, after which the search is at rest
+FORCING = 1e-3, 1e-4  # residuals of steps far from the end and near to it, relative
 MOST = 300  # products of a search for the best step
 ROUND = 5  # steps before the coordinates are made anew
 FIRST = 10.0  # deviations in a unit of the search, whose first damping is 1: little
@@ -152,7 +153,9 @@ def _round(problem: Problem, seed, first, atol) -> tuple[U, Any, Any, Any, Any, 
     unit = within_reach(problem, found)
     scale = Scale.plain(start, unit) if small else balanced(problem, start, unit)
     scaled = Scaled(problem, eqx.tree_at(lambda s: s.unit, scale, _times(first, scale.unit)))
-    linear = lx.QR() if small else lx.Normal(TruncatedCG())
+    linear = (
+        lx.QR() if small else lx.Normal(TruncatedCG(jnp.where(jnp.isinf(problem.robust), *FORCING)))
+    )
     solver = optx.LevenbergMarquardt(1e-9, CLOSE / first, linear_solver=linear)
     # its own region grows where 99 % of the predicted fall come true, which is rarely
     region = optx.ClassicalTrustRegion(high_cutoff=0.75, low_cutoff=0.05, high_constant=6.0)

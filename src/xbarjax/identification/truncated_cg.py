@@ -16,7 +16,7 @@ class TruncatedCG(lx.AbstractLinearSolver):
     626, 1983, doi:10.1137/0720042), so that only one that is not finite is a failure.
     """
 
-    rtol: float = eqx.field(static=True, default=1e-4)
+    rtol: Any
     max_steps: int = eqx.field(static=True, default=300)
 
     def _cg(self, atol: Any = 1.0) -> lx.CG:
