@@ -151,7 +151,7 @@ NUMBERS = {"g": 0, "i": 1, "gain": 2, "r": 3}
 
 
 @pytest.mark.few(1)
-@pytest.mark.parametrize("swing", [0.02, None])
+@pytest.mark.parametrize("swing", [pytest.param(0.02, marks=pytest.mark.slow), None])
 def test_gradients_by_every_number_are_those_of_differences(swing: float | None) -> None:
     """In a loop that clips, too; and second derivatives."""
     g, i = signed(4, 5)

@@ -138,6 +138,7 @@ def test_ohmic_cells_and_wires_are_found_through_spread_of_segments() -> None:
     np.testing.assert_allclose(found.drive.r_source, x["r_contact"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_contacts_of_nonlinear_cells_refute_a_model_that_has_them_all_alike() -> None:
     cell = xb.Series(xb.Ohmic(1 / 500), xb.Sinh(np.full((8, 8), 5e-5), 2.0))
     contacts = lambda sigma: xb.Unknown(lambda c: c.cell.first.g, sigma=sigma)
