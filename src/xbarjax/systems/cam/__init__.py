@@ -9,10 +9,8 @@ search.
 from .bounds import (
     AnalogCam as AnalogCam,
     Bounds as Bounds,
-    DataLevels as DataLevels,
     bounds as bounds,
     compensated as compensated,
-    data_levels as data_levels,
     stored as stored,
 )
 from .cells import (
@@ -30,6 +28,7 @@ from .levels import (
     digitise as digitise,
     quantised as quantised,
 )
+from .placing import DataLevels as DataLevels, data_levels as data_levels
 from .search import Found as Found, search as search
 from .table import (
     Table as Table,

@@ -30,8 +30,6 @@ from .tile import Tile, require_tile
 HALVINGS = 60  # of a bracket of voltages
 POINTS = 16  # of the integral over the fall
 SPAN = 3.0  # of the supply, that a data line can have
-TRIED = 62  # queries of a level
-OPEN = 10.0  # times the largest conductance of a level, of a cell without an upper bound
 INSIDE = 9  # points of an interval, of which cells leak least at one
 LEVELS = 17  # data-line voltages at which the search lines are solved
 TURNS = 3  # in which these come closer to unknown bounds
@@ -87,7 +85,7 @@ def bounds(tile: Tile) -> Bounds:
     """The bounds that the cells of a tile have, wires and leakage of their row included.
 
     **Errors:** `TypeError` for cells other than `Analog6T2M`."""
-    _require_analog(tile)
+    require_analog(tile)
     return _bounds(tile)
 
 
@@ -107,10 +105,10 @@ def stored(tile: Tile, low: ArrayLike, high: ArrayLike, *, g_max: float = 1.5e-4
     **Errors:** `TypeError` for cells other than `Analog6T2M`. `ValueError` for another shape,
     bounds that are NaN, that cross, or that need more than `g_max`.
     """
-    _require_analog(tile)
+    require_analog(tile)
     low, high = _pair(tile, low, high)
     ideal = _ideal(tile)
-    made = _programmed(tile, low, high, (ideal, ideal), jnp.zeros(tile.shape[:1]), g_max)
+    made = _programmed(tile, low, high, (ideal, ideal), jnp.zeros(tile.shape[:1], low.dtype), g_max)
     return _within(made, low, high, g_max)
 
 
@@ -134,7 +132,7 @@ def compensated(
 
     **Errors:** as of `stored`.
     """
-    _require_analog(tile)
+    require_analog(tile)
     low, high = _pair(tile, low, high)
     made = stored(tile, low, high, g_max=g_max)
     return _within(_compensated(made, low, high, g_max, rounds), low, high, g_max)
@@ -164,8 +162,8 @@ def _programmed(
 ) -> Tile:
     """Conductances for search lines at given voltages [V] at each bound."""
     cell: Any = tile.cell
-    gate = _gate(tile, leak)[:, None]
-    before = _before_inverter(cell, gate)
+    gate = gate_at_bound(tile, leak)[:, None]
+    before = inverter_input(cell, gate)
     found = []
     for bound, m, nodes in ((low, gate, at[0]), (high, before, at[1])):
         known = jnp.isfinite(bound)
@@ -179,16 +177,16 @@ def _programmed(
     return _holding(tile, jnp.minimum(g_low, g_max), jnp.minimum(g_high, g_max))
 
 
-def _gate(tile: Tile, leak: Array) -> Float[Array, " rows"]:
+def gate_at_bound(tile: Tile, leak: Array) -> Float[Array, " rows"]:
     """Gate voltage [V] of a pull-down that takes a match line to the reference in the sense time,
     beside the leakage [A] of its row."""
     cell: Any = tile.cell
-    c = _capacitance(tile)
+    c = tile.c_line
     reference = jnp.broadcast_to(tile.v_ref + tile.v_offset, c.shape)
-    x, w = np.polynomial.legendre.leggauss(POINTS)
+    x, w = (jnp.asarray(p, c.dtype)[:, None] for p in np.polynomial.legendre.leggauss(POINTS))
     reference, c, leak = reference[None], c[None], leak[None]
-    v = reference + (tile.v_pre - reference) * jnp.asarray((x + 1) / 2)[:, None]
-    weight = (tile.v_pre - reference) * jnp.asarray(w / 2)[:, None]
+    v = reference + (tile.v_pre - reference) * (x + 1) / 2
+    weight = (tile.v_pre - reference) * w / 2
 
     def late(gate):
         i = cell.pull_down.gated(jnp.broadcast_to(gate[None], v.shape)).current(
@@ -201,10 +199,9 @@ def _gate(tile: Tile, leak: Array) -> Float[Array, " rows"]:
     return root(lambda g: -late(g), floor, jnp.full_like(floor, SPAN * tile.v_pre))
 
 
-def _before_inverter(cell: Any, gate: Array) -> Array:
+def inverter_input(cell: Any, gate: Array) -> Array:
     """Input [V] of an inverter whose output is `gate` [V]."""
-    top = cell.v_high if cell.v_inverter is None else cell.v_inverter
-    top = jnp.broadcast_to(top, gate.shape).astype(gate.dtype)
+    top = jnp.broadcast_to(cell.v_supply, gate.shape).astype(gate.dtype)
 
     def excess(v):
         n = cell.inverter.gated(v).current(gate, jnp.zeros_like(gate))
@@ -235,11 +232,6 @@ def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
     off = rising(x)
     step = jnp.where(inside, (off - still(off)) / jnp.where(inside, still(slope), 1), 0)
     return x - step
-
-
-def _capacitance(tile: Tile) -> Float[Array, " rows"]:
-    line = jnp.broadcast_to(tile.c_match, tile.shape).sum(axis=1)
-    return line + jnp.broadcast_to(tile.c_sense, line.shape)
 
 
 def _ideal(tile: Tile) -> Nodes:
@@ -314,8 +306,8 @@ def _bounds(tile: Tile) -> Bounds:
 def _alone(tile: Tile, at: Callable[[Cells], Nodes], leak: Array) -> Bounds:
     """Bounds [V] of each cell beside a leakage [A] of its row."""
     cell: Any = tile.cell
-    gate = jnp.broadcast_to(_gate(tile, leak)[:, None], tile.shape)
-    before = _before_inverter(cell, gate)
+    gate = jnp.broadcast_to(gate_at_bound(tile, leak)[:, None], tile.shape)
+    before = inverter_input(cell, gate)
     floor = jnp.zeros(tile.shape, gate.dtype)
     ceiling = jnp.full(tile.shape, SPAN * cell.v_high, gate.dtype)
 
@@ -363,84 +355,7 @@ def _within(made: Tile, low: Array, high: Array, g_max: float) -> Tile:
     return made
 
 
-def _require_analog(tile: Any) -> None:
+def require_analog(tile: Any) -> None:
     require_tile(tile)
     if not isinstance(tile.cell, Analog6T2M):
         raise TypeError(f"cell is {described(tile.cell)}; bounds are those of xb.cam.Analog6T2M.")
-
-
-class DataLevels(NamedTuple):
-    """Data-line voltages of the levels of an analog memory."""
-
-    edges: Float[Array, " levels+1"]  # [V], bounds between levels; the outer ones are -inf and inf
-    queries: Float[Array, " levels"]  # [V] of the data line for each level
-
-
-def data_levels(tile: Tile, count: int, *, g_min: float = 1e-6, g_max: float = 1e-4) -> DataLevels:
-    """Data-line voltages of `count` levels.
-
-    The inner edges are the lower bounds of conductances in geometric order from `g_min` to `g_max`
-    [S], without wires. Of the queries between the edges of a level, the one is taken that keeps the
-    most distance both ways from the current that just takes a match line to the reference: a row of
-    cells that store this level draws less, one cell that stores a level next to it draws more.
-    Cells without an upper bound then need some `10 g_max` (`stored`).
-
-    **Errors:** `TypeError` for cells other than `Analog6T2M`; `ValueError` for fewer than 2 levels.
-    """
-    _require_analog(tile)
-    if count < 2:
-        raise ValueError(f"count is {count}; there must be at least 2 levels.")
-    return _data_levels(tile, count, g_min, g_max)
-
-
-@eqx.filter_jit
-def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLevels:
-    cell: Any = tile.cell
-    dtype = cell.g_low.dtype
-    gate = _gate(tile, jnp.zeros(tile.shape[:1], dtype))[0]
-    before = _before_inverter(cell, gate)
-    g = jnp.geomspace(g_min, g_max, count - 1, dtype=dtype)
-    of = lambda v: jnp.full_like(v, cell.v_low)
-
-    def excess(v):
-        m = jnp.full_like(v, gate)
-        return cell.divider.gated(v).current(m, of(v)) - g * (cell.v_high - m)
-
-    inner = root(excess, jnp.zeros_like(g), jnp.full_like(g, SPAN * cell.v_high))
-    # outer levels are as wide as their neighbours
-    first, last = 2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1]
-    if count == 2:
-        first, last = inner - 0.1 * cell.v_high, inner + 0.1 * cell.v_high
-    ends = jnp.concatenate([first, inner, last])
-    x = jnp.linspace(0, 1, TRIED + 2, dtype=dtype)[1:-1]
-    tried = ends[:-1, None] + jnp.diff(ends)[:, None] * x  # (levels, tried)
-
-    def stored(m, edge):  # conductance of a cell with a bound there
-        return cell.divider.gated(edge).current(jnp.full_like(edge, m), of(edge)) / (
-            cell.v_high - m
-        )
-
-    lower, upper = (stored(m, ends)[:, None] + 0 * ends[None, :1] for m in (gate, before))
-    at = Nodes(jnp.full_like(tried, cell.v_high), jnp.full_like(tried, cell.v_low))
-    half = jnp.full_like(tried, (tile.v_pre + tile.v_ref) / 2)
-    fill = lambda g: jnp.broadcast_to(g, tried.shape)
-
-    def drawn(g_low, g_high):
-        here = eqx.tree_at(lambda c: (c.g_low, c.g_high), cell, (fill(g_low), fill(g_high)))
-        return here.pull_downs(here.gates_at(tried, at)).current(half, jnp.zeros_like(half))
-
-    leak = drawn(lower[:-1].at[0].set(0.0), upper[1:].at[-1].set(OPEN * g_max))
-    # of a cell that stores the next level up, or down
-    pull_up = drawn(lower[1:], fill(jnp.asarray(OPEN * g_max, dtype)))
-    pull_down = drawn(jnp.zeros_like(lower[:-1]), upper[:-1])
-    inner_up = (jnp.arange(count) < count - 1)[:, None]
-    inner_down = (jnp.arange(count) > 0)[:, None]
-    pull = jnp.minimum(
-        jnp.where(inner_up, pull_up, jnp.inf), jnp.where(inner_down, pull_down, jnp.inf)
-    )
-    enough = cell.pull_down.gated(gate).current(half[0, 0], jnp.zeros_like(gate))
-    kept, told = enough / (tile.shape[1] * leak), pull / enough
-    best = jnp.argmax(jnp.minimum(kept, told), axis=1)
-    queries = jnp.take_along_axis(tried, best[:, None], axis=1)[:, 0]
-    none = jnp.full((1,), jnp.inf, dtype)
-    return DataLevels(jnp.concatenate([-none, inner, none]), queries)

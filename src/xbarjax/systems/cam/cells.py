@@ -145,10 +145,14 @@ class Analog6T2M(AbstractCamCell):
         low, high = (d.v_inner(at.v_high, at.v_low) for d in self._dividers(v_data))
         return low, self.inverted(high)
 
+    @property
+    def v_supply(self) -> Float[Array, ""]:
+        """Supply [V] of the inverters."""
+        return self.v_high if self.v_inverter is None else self.v_inverter
+
     def inverted(self, v: Array) -> Array:
         """Output [V] of the inverters at inputs `v` [V]."""
-        supply = self.v_high if self.v_inverter is None else self.v_inverter
-        supply = jnp.broadcast_to(supply, v.shape).astype(v.dtype)
+        supply = jnp.broadcast_to(self.v_supply, v.shape).astype(v.dtype)
         inverters = Series(PChannel(self.inverter, v, supply), self.inverter.gated(v))
         return inverters.v_inner(supply, jnp.zeros_like(v))
 
@@ -160,15 +164,10 @@ class Analog6T2M(AbstractCamCell):
         return (query,)
 
 
-class _Ternary(NamedTuple):
-    """Which of two lines of each column a query of bits raises."""
-
-    one: Array
-    zero: Array
-
-
-def _raised(query: Array) -> _Ternary:
-    return _Ternary(query > 0.75, query < 0.25)
+def _raised(query: Array, v: Array) -> tuple[Array, Array]:
+    """Voltages [V] of the two lines of each column: `v` on the one that a bit raises, else 0."""
+    on = lambda raised: jnp.where(raised, v, 0).astype(query.dtype)
+    return on(query > 0.75), on(query < 0.25)
 
 
 def require_bits(query: Array) -> None:
@@ -226,8 +225,7 @@ class Ternary2T2R(AbstractCamCell):
         return Parallel(half(self.g_one, one), half(self.g_zero, zero))
 
     def v_data(self, query: Float[Array, " cols"]) -> tuple[Array, Array]:
-        raised = _raised(query)
-        return tuple(jnp.where(x, self.v_gate, 0).astype(query.dtype) for x in raised)  # pyright: ignore
+        return _raised(query, self.v_gate)
 
 
 class Ternary4T2R(AbstractCamCell):
@@ -288,8 +286,7 @@ class Ternary4T2R(AbstractCamCell):
         return Parallel(self.pull_down.gated(one), self.pull_down.gated(zero))
 
     def v_data(self, query: Float[Array, " cols"]) -> tuple[Array, Array]:
-        raised = _raised(query)
-        return tuple(jnp.where(x, self.v_data_high, 0).astype(query.dtype) for x in raised)  # pyright: ignore
+        return _raised(query, self.v_data_high)
 
 
 class Ternary16T(AbstractCamCell):
@@ -339,8 +336,7 @@ class Ternary16T(AbstractCamCell):
         return Parallel(pair(self.one, gates[0]), pair(self.zero, gates[1]))
 
     def v_data(self, query: Float[Array, " cols"]) -> tuple[Array, Array]:
-        raised = _raised(query)
-        return tuple(jnp.where(x, self.v_supply, 0).astype(query.dtype) for x in raised)  # pyright: ignore
+        return _raised(query, self.v_supply)
 
 
 def _require_cells(cell: Any, first: str, second: str, unit: str = "S") -> None:

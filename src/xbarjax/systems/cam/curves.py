@@ -81,14 +81,19 @@ def _curves(tile: Tile, queries: Array, volts: int) -> Curves:
     status = jnp.bitwise_or.reduce(status)
     status |= jnp.where(jnp.all(jnp.isfinite(i)), 0, Status.NOT_FINITE)
     i = one_or_nan(status, dtype) * i.transpose(3, 0, 2, 1)
-    line = jnp.broadcast_to(tile.c_match, tile.shape).sum(axis=1)
-    c = line + jnp.broadcast_to(tile.c_sense, (rows,))
     offset = jnp.broadcast_to(tile.v_offset, (rows,))
-    return Curves(i, queries, c, tile.v_pre, tile.v_ref, offset, tile.t_sense, status)
+    return Curves(i, queries, tile.c_line, tile.v_pre, tile.v_ref, offset, tile.t_sense, status)
 
 
 class Sensed(eqx.Module):
-    """What the sense amplifiers see, as of a `Found`, `(..., rows)` each."""
+    """What the sense amplifiers see, `(..., rows)` each.
+
+    **Attributes:** as of a `Found`.
+
+    - `v_sense`: voltages [V] at `t_sense`; `margin`: [V] above the references.
+    - `match`: rows whose margin is above 0.
+    - `t_fall`: times [s] of the fall to the references; inf for lines that do not fall.
+    """
 
     v_sense: Float[Array, "... rows"]
     match: Bool[Array, "... rows"]
@@ -100,8 +105,7 @@ def lookup(curves: Curves, levels: Any) -> Sensed:
     """The search of a tile by its tables, for many queries at once.
 
     A match line with the total current `I(v)` falls by `C dv/dt = -I(v)`, which a piecewise linear
-    current gives in closed form. Without the wires of match lines this is what `search` finds; the
-    wires delay a line by less than half of its resistance times its capacitance.
+    current gives in closed form. The wires of match lines are left out; `search` has them.
 
     **Arguments:**
 

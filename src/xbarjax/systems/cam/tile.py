@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._types import described, physical, require_finite, require_nonnegative, require_positive
@@ -71,6 +72,12 @@ class Tile(eqx.Module):
     def shape(self) -> tuple[int, int]:
         """`(rows, cols)`."""
         return self.cell.shape
+
+    @property
+    def c_line(self) -> Float[Array, " rows"]:
+        """Capacitance [F] of each match line, with the amplifier."""
+        line = jnp.broadcast_to(self.c_match, self.shape).sum(axis=1)
+        return line + jnp.broadcast_to(self.c_sense, line.shape)
 
 
 def _require_shape(x: Array, name: str, shape: tuple[int, ...]) -> None:

@@ -1,0 +1,93 @@
+"""Where the levels of an analog memory lie on the voltage of its data lines."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .bounds import SPAN, gate_at_bound, inverter_input, require_analog, root
+from .cells import Nodes
+from .tile import Tile
+
+TRIED = 62  # queries of a level
+OPEN = 10.0  # times the largest conductance of a level, of a cell without an upper bound
+
+
+class DataLevels(NamedTuple):
+    """Data-line voltages of the levels of an analog memory."""
+
+    edges: Float[Array, " levels+1"]  # [V], bounds between levels; the outer ones are -inf and inf
+    queries: Float[Array, " levels"]  # [V] of the data line for each level
+
+
+def data_levels(tile: Tile, count: int, *, g_min: float = 1e-6, g_max: float = 1e-4) -> DataLevels:
+    """Data-line voltages of `count` levels.
+
+    The inner edges are the lower bounds of conductances in geometric order from `g_min` to `g_max`
+    [S], without wires. Of the queries between the edges of a level, the one is taken that keeps the
+    most distance both ways from the current that just takes a match line to the reference: a row of
+    cells that store this level draws less, one cell that stores a level next to it draws more.
+    Cells without an upper bound then need some `10 g_max` (`stored`).
+
+    **Returns:** `DataLevels`, in V.
+
+    **Errors:** `TypeError` for cells other than `Analog6T2M`; `ValueError` for fewer than 2 levels.
+    """
+    require_analog(tile)
+    if count < 2:
+        raise ValueError(f"count is {count}; there must be at least 2 levels.")
+    return _data_levels(tile, count, g_min, g_max)
+
+
+@eqx.filter_jit
+def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLevels:
+    cell: Any = tile.cell
+    dtype = cell.g_low.dtype
+    gate = gate_at_bound(tile, jnp.zeros(tile.shape[:1], dtype))[0]
+    before = inverter_input(cell, gate)
+    g = jnp.geomspace(g_min, g_max, count - 1, dtype=dtype)
+    of = lambda v: jnp.full_like(v, cell.v_low)
+
+    def excess(v):
+        m = jnp.full_like(v, gate)
+        return cell.divider.gated(v).current(m, of(v)) - g * (cell.v_high - m)
+
+    inner = root(excess, jnp.zeros_like(g), jnp.full_like(g, SPAN * cell.v_high))
+    # outer levels are as wide as their neighbours
+    first, last = 2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1]
+    if count == 2:
+        first, last = inner - 0.1 * cell.v_high, inner + 0.1 * cell.v_high
+    ends = jnp.concatenate([first, inner, last])
+    x = jnp.linspace(0, 1, TRIED + 2, dtype=dtype)[1:-1]
+    tried = ends[:-1, None] + jnp.diff(ends)[:, None] * x  # (levels, tried)
+
+    def stored(m, edge):  # conductance of a cell with a bound there
+        return cell.divider.gated(edge).current(jnp.full_like(edge, m), of(edge)) / (
+            cell.v_high - m
+        )
+
+    lower, upper = (stored(m, ends)[:, None] + 0 * ends[None, :1] for m in (gate, before))
+    at = Nodes(jnp.full_like(tried, cell.v_high), jnp.full_like(tried, cell.v_low))
+    half = jnp.full_like(tried, (tile.v_pre + tile.v_ref) / 2)
+    fill = lambda g: jnp.broadcast_to(g, tried.shape)
+
+    def drawn(g_low, g_high):
+        here = eqx.tree_at(lambda c: (c.g_low, c.g_high), cell, (fill(g_low), fill(g_high)))
+        return here.pull_downs(here.gates_at(tried, at)).current(half, jnp.zeros_like(half))
+
+    leak = drawn(lower[:-1].at[0].set(0.0), upper[1:].at[-1].set(OPEN * g_max))
+    # of a cell that stores the next level up, or down
+    pull_up = drawn(lower[1:], fill(jnp.asarray(OPEN * g_max, dtype)))
+    pull_down = drawn(jnp.zeros_like(lower[:-1]), upper[:-1])
+    inner_up = (jnp.arange(count) < count - 1)[:, None]
+    inner_down = (jnp.arange(count) > 0)[:, None]
+    pull = jnp.minimum(
+        jnp.where(inner_up, pull_up, jnp.inf), jnp.where(inner_down, pull_down, jnp.inf)
+    )
+    enough = cell.pull_down.gated(gate).current(half[0, 0], jnp.zeros_like(gate))
+    kept, told = enough / (tile.shape[1] * leak), pull / enough
+    best = jnp.argmax(jnp.minimum(kept, told), axis=1)
+    queries = jnp.take_along_axis(tried, best[:, None], axis=1)[:, 0]
+    none = jnp.full((1,), jnp.inf, dtype)
+    return DataLevels(jnp.concatenate([-none, inner, none]), queries)
