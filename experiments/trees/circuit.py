@@ -12,7 +12,6 @@ from xbarjax.systems import cam
 from xbarjax.variability import Lognormal
 
 ROWS, COLS, LEVELS = 128, 16, 16
-ROUNDS = 8  # of compensation
 
 
 class Technology(NamedTuple):
@@ -67,23 +66,20 @@ class Wanted(NamedTuple):
     high: np.ndarray
 
 
-def wanted(table: cam.Table, edges: Any, rows: int = ROWS, cols: int = COLS) -> Wanted:
+def wanted(table: cam.Table, levels: cam.DataLevels, rows: int = ROWS, cols: int = COLS) -> Wanted:
     """Rows that can match nothing, and unused ones, have both bounds at -inf."""
     tiles = cam.tiles(table, rows, cols)
-    edges = np.asarray(edges)
-    low, high = np.asarray(tiles.low), np.asarray(tiles.high)
-    place = lambda x: np.clip(x, 0, edges.size - 1).astype(int)
-    never = np.broadcast_to((low >= high).any(axis=(1, 3))[:, None, :, None], low.shape)
-    of = lambda x: np.where(never, -np.inf, edges[place(x)])
-    return Wanted(table, tiles, of(low), of(high))
+    low, high = (np.asarray(b) for b in cam.placed(levels, tiles.low, tiles.high))
+    dead = np.isneginf(high).any(axis=(1, 3))[:, None, :, None]
+    return Wanted(table, tiles, np.where(dead, -np.inf, low), np.where(dead, -np.inf, high))
 
 
 @eqx.filter_jit
 def program(tile: cam.Tile, low: Any, high: Any, g_open: Any, compensate: bool) -> cam.Tile:
     """The tile with conductances for bounds; beyond `g_open` they are held there."""
     if compensate:
-        return cam.compensated(tile, low, high, g_max=g_open, rounds=ROUNDS)
-    return cam.stored(tile, low, high, g_max=g_open)
+        return cam.compensated(tile, low, high, g_max=g_open, hold=True)
+    return cam.stored(tile, low, high, g_max=g_open, hold=True)
 
 
 def programmed(goal: Wanted, tile: cam.Tile, g_open: float, compensate: bool, offsets: Any = None):

@@ -89,8 +89,9 @@ class Bench:
 
     def __init__(self, one: Case, tech: Technology = SUPPLY_1V8):
         self.case, self.tech = one, tech
-        edges, self.queries = scale(tech)
-        self.goal = wanted(one.table, edges)
+        levels = scale(tech)
+        self.queries = levels.queries
+        self.goal = wanted(one.table, levels)
 
     def made(self, ohm: float, way: str, offsets: Any = None) -> dict:
         tile = blank(self.tech, r=ohm)
@@ -105,12 +106,12 @@ def xtime(name: str) -> dict[str, Any]:
     """Agreement of the circuit with the table on all samples of a file of X-TIME."""
     table, x, y = cam.from_xtime(measured("xtime") / name)
     digital = np.asarray(cam.classify(table, x))
-    edges, queries = scale(SUPPLY_1V8)
-    goal = wanted(table, edges)
+    levels = scale(SUPPLY_1V8)
+    goal = wanted(table, levels)
     found: dict[str, Any] = {"samples": len(y), "right digitally": int((digital == y).sum())}
     for ohm, way in ((0.0, "stored"), (OHM, "stored"), (OHM, "compensated")):
         made = programmed(goal, blank(SUPPLY_1V8, r=ohm), SUPPLY_1V8.g_open, way == "compensated")
-        seen = answers(goal, made, Die(), queries, x)
+        seen = answers(goal, made, Die(), levels.queries, x)
         found[f"{way}, {ohm:g} ohm"] = {
             "agree": int((seen.classes == digital).sum()),
             "right": int((seen.classes == y).sum()),

@@ -93,7 +93,7 @@ def _loss(task: Task, bound: Bound, key: Any) -> Any:
     spread, late = Lognormal(task.sigma), []
     for j in range(low.shape[0]):
         one, other, third = jax.random.split(jax.random.fold_in(key, j), 3)
-        made: Any = cam.stored(task.tile, low[j], high[j], g_max=task.g_open)
+        made: Any = cam.stored(task.tile, low[j], high[j], g_max=task.g_open, hold=True)
         varied = (
             spread.apply(made.cell.g_low, spread.draw(made.cell.g_low, one)),
             spread.apply(made.cell.g_high, spread.draw(made.cell.g_high, other)),

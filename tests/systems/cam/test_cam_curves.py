@@ -112,9 +112,9 @@ def test_stored_bounds_are_found_again():
     """In one column, where no other cell leaks."""
     low, high = wanted(1)
     found = cam.bounds(cam.stored(tile(cols=1), low, high))
-    for seen, want in zip(found, (low, high)):
+    for seen, want, sign in zip(found, (low, high), (-1, 1)):
         known = np.isfinite(want)
-        assert (np.abs(np.asarray(seen)[~known]) > 0.5).all()  # without one: beyond the supply
+        assert (sign * np.asarray(seen)[~known] > 0.5).all()  # without one: beyond the supply
         np.testing.assert_allclose(np.asarray(seen)[known], want[known], atol=1e-9)
 
 
@@ -139,6 +139,47 @@ def test_compensated_bounds_hold_with_wires(supply):
                 off[name] += int((match[rows] != inside).sum())
     assert off["compensated"] == 0
     assert off["stored"] > 0
+
+
+@pytest.mark.parametrize("r", [5.0, 40.0])
+def test_bounds_are_those_that_were_compensated(r):
+    """Also beside cells whose upper bound, none, is far above the others."""
+    low, high = wanted()
+    seen = cam.bounds(cam.compensated(tile(r=r), low, high, g_max=5e-4))
+    for one, want in zip(seen, (low, high)):
+        known = np.isfinite(want)
+        np.testing.assert_allclose(np.asarray(one)[known], want[known], atol=1e-3)
+
+
+def test_bounds_out_of_reach():
+    """Heavy wires lift the low search line above the node of the divider."""
+    heavy, (low, high) = tile(r=3e4), wanted()
+    with pytest.raises(ValueError, match=r"(low|high)\[.*the search lines drop too much"):
+        cam.compensated(heavy, low, high, g_max=5e-4)
+    held: Any = cam.compensated(heavy, low, high, g_max=5e-4, hold=True).cell
+    for g in (held.g_low, held.g_high):
+        assert bool(jnp.all((g >= 0) & (g <= 5e-4)))
+    flagged: Any = eqx.filter_jit(lambda t: cam.compensated(t, low, high, g_max=5e-4))(heavy).cell
+    flags = jnp.isnan(flagged.g_low) | jnp.isnan(flagged.g_high)
+    assert bool(flags.any()) and not bool(flags[0].any())  # next to the drivers they are reached
+    fine: Any = cam.stored(tile(), low, high, g_max=1e-7, hold=True).cell
+    assert float(fine.g_low.max()) == 1e-7
+
+
+def test_placed_bounds_are_edges_of_levels():
+    levels = cam.data_levels(tile(1, 1), 4)
+    e = np.asarray(levels.edges)
+    seen = cam.placed(levels, [[0, 1, -np.inf, 2]], [[4, 3, 2, 2]])
+    assert (np.asarray(seen.low) == [[-np.inf, e[1], -np.inf, -np.inf]]).all()
+    assert (np.asarray(seen.high) == [[np.inf, e[3], e[2], -np.inf]]).all()
+    with pytest.raises(ValueError, match=r"high\[\(0, 1\)\] = 5 is beyond the levels"):
+        cam.placed(levels, [[0, 1]], [[2, 5]])
+    with pytest.raises(ValueError, match=r"low\[\(0,\)\] = 1.5 is beyond"):
+        cam.placed(levels, [1.5], [2])
+    with pytest.raises(ValueError, match="low has shape"):
+        cam.placed(levels, [1.0], [[2.0]])
+    with pytest.raises(TypeError):
+        cam.placed(e, [1.0], [2.0])  # pyright: ignore[reportArgumentType]
 
 
 def test_rows_that_never_match_stay_so_when_compensated():

@@ -28,7 +28,7 @@ from .levels import (
     digitise as digitise,
     quantised as quantised,
 )
-from .placing import DataLevels as DataLevels, data_levels as data_levels
+from .placing import DataLevels as DataLevels, data_levels as data_levels, placed as placed
 from .search import Found as Found, search as search
 from .table import (
     Table as Table,

@@ -31,8 +31,10 @@ HALVINGS = 60  # of a bracket of voltages
 POINTS = 16  # of the integral over the fall
 SPAN = 3.0  # of the supply, that a data line can have
 INSIDE = 9  # points of an interval, of which cells leak least at one
-LEVELS = 17  # data-line voltages at which the search lines are solved
-TURNS = 3  # in which these come closer to unknown bounds
+LEVELS = 33  # data-line voltages at which the search lines are solved
+TRIED = 97  # voltages of a data line, between which a bound lies
+SETTLED = 1e-3  # relative change of conductances
+TURNS = 4  # in which these come closer to unknown bounds
 Cells = Float[Array, "rows cols"]
 
 
@@ -89,7 +91,9 @@ def bounds(tile: Tile) -> Bounds:
     return _bounds(tile)
 
 
-def stored(tile: Tile, low: ArrayLike, high: ArrayLike, *, g_max: float = 1.5e-4) -> Tile:
+def stored(
+    tile: Tile, low: ArrayLike, high: ArrayLike, *, g_max: float = 1.5e-4, hold: bool = False
+) -> Tile:
     """The tile with conductances for given bounds, as if wires were ideal and no cell leaked.
 
     **Arguments:**
@@ -99,17 +103,19 @@ def stored(tile: Tile, low: ArrayLike, high: ArrayLike, *, g_max: float = 1.5e-4
         and inf for none. A cell with both at -inf never matches.
     - `g_max`: largest conductance [S], which is that of a cell without an upper bound. A cell
         without a lower bound has 0 S.
+    - `hold`: whether cells whose bounds are out of reach get the nearest conductance.
 
-    **Returns:** a `Tile`, with gradients by the bounds.
+    **Returns:** a `Tile`, with gradients by the bounds. Conductances out of reach are NaN under
+    `jit`, where no error can be raised, unless held.
 
     **Errors:** `TypeError` for cells other than `Analog6T2M`. `ValueError` for another shape,
-    bounds that are NaN, that cross, or that need more than `g_max`.
+    bounds that are NaN, that cross, or that need more than `g_max`, unless held.
     """
     require_analog(tile)
     low, high = _pair(tile, low, high)
     ideal = _ideal(tile)
     made = _programmed(tile, low, high, (ideal, ideal), jnp.zeros(tile.shape[:1], low.dtype), g_max)
-    return _within(made, low, high, g_max)
+    return made.tile if hold else _reached(made, low, high, g_max)
 
 
 def compensated(
@@ -118,39 +124,65 @@ def compensated(
     high: ArrayLike,
     *,
     g_max: float = 1.5e-4,
-    rounds: int = 8,
+    hold: bool = False,
+    rounds: int = 40,
 ) -> Tile:
     """The tile with conductances for which the bounds, wires and leakage included, are the given
     ones.
 
     Every round solves the search lines of the tile as it is and programs each cell for the voltages
-    that its divider has at its bounds, and for what the other cells of its row leak.
+    that its divider has at its bounds, and for what the other cells of its row leak, until
+    conductances change by less than 1e-3 of themselves. Where dividers draw too much for their
+    search lines there are no such conductances.
 
-    **Arguments:** as of `stored`; `rounds`: number of these.
+    **Arguments:** as of `stored`; `rounds`: number of these at most.
 
-    **Returns:** a `Tile`. `bounds` tells how close it comes.
+    **Returns:** a `Tile`, as of `stored`. `bounds` tells how close it comes.
 
-    **Errors:** as of `stored`.
+    **Errors:** as of `stored`; also `ValueError` for bounds that the search lines do not allow,
+    unless held.
     """
     require_analog(tile)
     low, high = _pair(tile, low, high)
-    made = stored(tile, low, high, g_max=g_max)
-    return _within(_compensated(made, low, high, g_max, rounds), low, high, g_max)
+    first = stored(tile, low, high, g_max=g_max, hold=True)
+    made = _compensated(first, low, high, g_max, rounds)
+    return made.tile if hold else _reached(made, low, high, g_max)
+
+
+class _Made(NamedTuple):
+    """A programmed tile, and which of the two conductances of its cells are out of reach."""
+
+    tile: Tile
+    over: tuple[Array, Array]  # need more than the largest
+    lost: tuple[Array, Array]  # have none that the search lines allow
 
 
 @eqx.filter_jit
-def _compensated(tile: Tile, low: Cells, high: Cells, g_max: float, rounds: int) -> Tile:
+def _compensated(tile: Tile, low: Cells, high: Cells, g_max: float, rounds: int) -> _Made:
     grid = _grid(tile, low, high)
 
-    def again(_, g):
-        now = _holding(tile, *g)
-        at, leak = _state(now, grid)
+    def again(carry):
+        now, *_, k = carry
+        at = _lines(now, grid)
+        leak = _leak(now, at, low, high)
         made = _programmed(now, low, high, (at(low), at(high)), leak, g_max)
-        return made.cell.g_low, made.cell.g_high  # pyright: ignore[reportAttributeAccessIssue]
+        pairs = zip(_conductances(made.tile), _conductances(now))
+        moving = tuple(jnp.abs(new - old) > SETTLED * jnp.maximum(new, old) for new, old in pairs)
+        return made.tile, made.over, made.lost, moving, k + 1
 
+    def unsettled(carry):
+        *_, moving, k = carry
+        return (k < rounds) & jnp.any(jnp.stack(moving))
+
+    none = (jnp.zeros(tile.shape, bool),) * 2
+    begin = tile, none, none, (jnp.ones(tile.shape, bool),) * 2, 0
+    tile, over, lost, moving, _ = lax.while_loop(unsettled, again, begin)
+    return _Made(tile, over, tuple(a | b for a, b in zip(lost, moving)))  # pyright: ignore
+
+
+def _conductances(tile: Tile) -> tuple[Array, Array]:
     cell: Any = tile.cell
-    g = lax.fori_loop(0, rounds, again, (cell.g_low, cell.g_high))
-    return _holding(tile, *g)
+    return cell.g_low, cell.g_high
 
 
 def _holding(tile: Tile, g_low: Array, g_high: Array) -> Tile:
@@ -159,22 +191,26 @@ def _holding(tile: Tile, g_low: Array, g_high: Array) -> Tile:
 
 def _programmed(
     tile: Tile, low: Cells, high: Cells, at: tuple[Nodes, Nodes], leak: Array, g_max: float
-) -> Tile:
+) -> _Made:
     """Conductances for search lines at given voltages [V] at each bound."""
     cell: Any = tile.cell
     gate = gate_at_bound(tile, leak)[:, None]
     before = inverter_input(cell, gate)
-    found = []
+    found, lost = [], []
     for bound, m, nodes in ((low, gate, at[0]), (high, before, at[1])):
         known = jnp.isfinite(bound)
         m = jnp.broadcast_to(m, tile.shape)
         i = cell.divider.gated(jnp.where(known, bound, 0)).current(m, nodes.v_low)
         room = nodes.v_high - m
-        found.append(jnp.where(room > 0, i / jnp.where(room > 0, room, 1), jnp.inf))
+        g = jnp.where(room > 0, i / jnp.where(room > 0, room, 1), jnp.inf)
+        found.append(jnp.maximum(g, 0))
+        lost.append(known & ((room <= 0) | (i < 0)))  # a line has passed the node
+    over = tuple((g > g_max) & jnp.isfinite(b) for g, b in zip(found, (low, high)))
     g_low = jnp.where(jnp.isneginf(low), 0, found[0])
     g_high = jnp.where(jnp.isposinf(high), g_max, found[1])
     g_high = jnp.where(jnp.isneginf(high), 0, g_high)  # whatever its row leaks
-    return _holding(tile, jnp.minimum(g_low, g_max), jnp.minimum(g_high, g_max))
+    held = _holding(tile, jnp.minimum(g_low, g_max), jnp.minimum(g_high, g_max))
+    return _Made(held, over, tuple(lost))  # pyright: ignore[reportArgumentType]
 
 
 def gate_at_bound(tile: Tile, leak: Array) -> Float[Array, " rows"]:
@@ -240,41 +276,69 @@ def _ideal(tile: Tile) -> Nodes:
     return Nodes(of(cell.v_high), of(cell.v_low))
 
 
-def _grid(tile: Tile, low: Cells, high: Cells, pad: ArrayLike = 0.0) -> Array:
-    """Data-line voltages [V] from the least finite bound to the largest, and `pad` beyond."""
+def _grid(tile: Tile, low: Cells, high: Cells) -> Array:
+    """Data-line voltages [V] at which the search lines are solved, in order: from the least finite
+    bound to the largest, half evenly and half where the bounds are."""
     cell: Any = tile.cell
-    both = jnp.stack([low, high])
+    both = jnp.sort(jnp.stack([low, high]).ravel())
     known = jnp.isfinite(both)
-    first = jnp.min(jnp.where(known, both, jnp.inf)) - pad
-    last = jnp.max(jnp.where(known, both, -jnp.inf)) + pad
-    some = jnp.any(known)
-    first = jnp.where(some, jnp.maximum(first, 0), 0)
-    last = jnp.where(some, jnp.minimum(last, SPAN * cell.v_high), cell.v_high)
-    last = jnp.maximum(last, first + 1e-3 * cell.v_high)
-    return lax.stop_gradient(jnp.linspace(first, last, LEVELS, dtype=cell.g_low.dtype))
+    count = jnp.sum(known)
+    none = jnp.zeros_like(both[:1]), jnp.broadcast_to(cell.v_high, (1,)).astype(both.dtype)
+    below = jnp.sum(jnp.isneginf(both))
+    share = jnp.linspace(0, 1, LEVELS, dtype=both.dtype)
+    place = below + jnp.round(share * jnp.maximum(count - 1, 0).astype(share.dtype)).astype(int)
+    there = both[jnp.minimum(place, both.size - 1)]
+    there = jnp.where(count > 0, there, jnp.linspace(*none, LEVELS)[:, 0])
+    first, last = there[0], jnp.maximum(there[-1], there[0] + 1e-3 * cell.v_high)
+    return lax.stop_gradient((there + first + share * (last - first)) / 2)
 
 
-def _state(
-    tile: Tile, levels: Float[Array, " levels"]
-) -> tuple[Callable[[Cells], Nodes], Float[Array, " rows"]]:
+def _lines(tile: Tile, grid: Float[Array, " levels"]) -> Callable[[Cells], Nodes]:
     """Voltages [V] of the search lines at each cell, as a function of the voltage of its data
-    line, and what a matching row leaks [A].
+    line.
 
-    Search lines are solved at a few voltages of all data lines, linear between them and constant
-    beyond."""
-    cell: Any = tile.cell
-    rows, cols = tile.shape
-    (nodes,) = lax.map(lambda v: searched_lines(tile, jnp.full((cols,), v))[0], levels)
+    Search lines are solved with all data lines at each voltage of the grid. Between these the
+    voltages are cubic, with the slopes of parabolas through three of them, and beyond constant.
+    """
+    _, cols = tile.shape
+    (nodes,) = lax.map(lambda v: searched_lines(tile, jnp.full((cols,), v))[0], grid)
+    step = jnp.diff(grid)
+
+    def slopes(n):
+        rise = jnp.diff(n, axis=0) / step[:, None, None]
+        part = (step[:-1] / (step[:-1] + step[1:]))[:, None, None]
+        inner = rise[:-1] + part * (rise[1:] - rise[:-1])
+        ends = 2 * rise[:1] - inner[:1], 2 * rise[-1:] - inner[-1:]
+        return jnp.concatenate([ends[0], inner, ends[1]])
+
+    both = [(n, slopes(n)) for n in nodes]
 
     def at(v: Cells) -> Nodes:
-        v = jnp.clip(jnp.where(jnp.isfinite(v), v, 0), levels[0], levels[-1])
-        x = (v - levels[0]) / (levels[1] - levels[0])
-        k = jnp.clip(jnp.floor(x).astype(int), 0, LEVELS - 2)
+        v = jnp.clip(jnp.where(jnp.isfinite(v), v, 0), grid[0], grid[-1])
+        k = jnp.clip(jnp.searchsorted(grid, v, side="right") - 1, 0, LEVELS - 2)
+        h = step[k]
+        x = (v - grid[k]) / h
         pick = lambda of, k: jnp.take_along_axis(of, k[None], axis=0)[0]
-        part = x - k.astype(x.dtype)
-        return Nodes(*((1 - part) * pick(n, k) + part * pick(n, k + 1) for n in nodes))
 
-    low, high = _alone(tile, at, jnp.zeros((rows,), levels.dtype))
+        def between(n, slope):
+            first, last = pick(n, k), pick(n, k + 1)
+            rise = last - first
+            bend = h * pick(slope, k) - rise, rise - h * pick(slope, k + 1)
+            return first + x * rise + x * (1 - x) * ((1 - x) * bend[0] + x * bend[1])
+
+        return Nodes(*(between(*one) for one in both))
+
+    return at
+
+
+def _leak(
+    tile: Tile, at: Callable[[Cells], Nodes], low: Cells, high: Cells
+) -> Float[Array, " rows"]:
+    """What the other cells of a matching row leak [A] beside one at its bound.
+
+    Each cell leaks the least between its bounds. Cells that never match do not count."""
+    cell: Any = tile.cell
+    never = jnp.isposinf(low) | jnp.isneginf(high)
     low = jnp.where(jnp.isfinite(low), low, 0)
     high = jnp.where(jnp.isfinite(high), high, low + 0.2 * cell.v_high)
     half = jnp.full(tile.shape, (tile.v_pre + tile.v_ref) / 2)
@@ -284,44 +348,46 @@ def _state(
         gates = cell.gates_at(inside, at(inside))
         return cell.pull_downs(gates).current(half, jnp.zeros_like(half))
 
-    each = jnp.min(lax.map(leaks, jnp.linspace(0.1, 0.9, INSIDE, dtype=levels.dtype)), axis=0)
-    # a bound is where one cell pulls, and the others match
-    return at, jnp.sum(each, axis=1) * (cols - 1) / cols
+    each = jnp.min(lax.map(leaks, jnp.linspace(0.1, 0.9, INSIDE, dtype=low.dtype)), axis=0)
+    cols = tile.shape[1]
+    return jnp.sum(jnp.where(never, 0, each), axis=1) * (cols - 1) / cols
 
 
 @eqx.filter_jit
 def _bounds(tile: Tile) -> Bounds:
     # the search lines are solved closer and closer to the bounds
     def closer(_, carry):
-        found, pad = carry
-        grid = _grid(tile, *found, pad=pad)
-        return _alone(tile, *_state(tile, grid)), grid[1] - grid[0]
+        found, leak = carry
+        at = _lines(tile, _grid(tile, *found))
+        found = _alone(tile, at, leak)
+        return found, _leak(tile, at, *found)
 
     cell: Any = tile.cell
-    every = jnp.zeros_like(cell.g_low), jnp.full_like(cell.g_low, SPAN * cell.v_high)
-    found, _ = lax.fori_loop(0, TURNS, closer, (Bounds(*every), jnp.zeros_like(cell.v_high)))
-    return found
+    every = Bounds(jnp.zeros_like(cell.g_low), jnp.full_like(cell.g_low, SPAN * cell.v_high))
+    none = jnp.zeros(tile.shape[:1], every.low.dtype)
+    return lax.fori_loop(0, TURNS, closer, (every, none))[0]
 
 
 def _alone(tile: Tile, at: Callable[[Cells], Nodes], leak: Array) -> Bounds:
-    """Bounds [V] of each cell beside a leakage [A] of its row."""
+    """Bounds [V] of each cell beside a leakage [A] of its row, the lowest where wires make for
+    several; inf where no data line reaches it."""
     cell: Any = tile.cell
     gate = jnp.broadcast_to(gate_at_bound(tile, leak)[:, None], tile.shape)
     before = inverter_input(cell, gate)
-    floor = jnp.zeros(tile.shape, gate.dtype)
-    ceiling = jnp.full(tile.shape, SPAN * cell.v_high, gate.dtype)
+    tried = jnp.linspace(0, SPAN * cell.v_high, TRIED, dtype=gate.dtype)
 
     def of(g, m):
         def excess(v):
             nodes = at(v)
             return cell.divider.gated(v).current(m, nodes.v_low) - g * (nodes.v_high - m)
 
-        return root(excess, floor, ceiling)
+        above = lax.map(lambda v: excess(jnp.full(tile.shape, v)) > 0, lax.stop_gradient(tried))
+        first = jnp.argmax(above, axis=0)
+        found = root(excess, tried[jnp.maximum(first - 1, 0)], tried[first])
+        found = jnp.where(jnp.any(above, axis=0), found, jnp.inf)
+        return jnp.where(above[0], -jnp.inf, found)
 
-    low, high = of(cell.g_low, gate), of(cell.g_high, before)
-    span = ceiling * (1 - 1e-6)
-    low = jnp.where(cell.g_low > 0, low, -jnp.inf)
-    return Bounds(low, jnp.where(high < span, high, jnp.inf))
+    return Bounds(of(cell.g_low, gate), of(cell.g_high, before))
 
 
 def _pair(tile: Tile, low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
@@ -341,18 +407,28 @@ def _pair(tile: Tile, low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
     return pair
 
 
-def _within(made: Tile, low: Array, high: Array, g_max: float) -> Tile:
-    cell: Any = made.cell
-    if is_concrete(cell.g_low):
-        for name, g, bound in (("low", cell.g_low, low), ("high", cell.g_high, high)):
-            over = np.asarray((g >= g_max) & jnp.isfinite(bound))
-            if over.any():
-                k = tuple(int(i) for i in np.argwhere(over)[0])
+def _reached(made: _Made, low: Array, high: Array, g_max: float) -> Tile:
+    """The tile, if all bounds are within reach; conductances out of reach are NaN under `jit`."""
+    if not is_concrete((made.over, made.lost)):
+        g = [
+            jnp.where(over | lost, jnp.nan, g)
+            for g, over, lost in zip(_conductances(made.tile), made.over, made.lost)
+        ]
+        return _holding(made.tile, *g)
+    for name, bound, over, lost in zip(("low", "high"), (low, high), made.over, made.lost):
+        for what, why in (
+            (over, f"needs more than g_max = {g_max:g} S: lower it, raise g_max, or give inf for"
+             " no bound"),
+            (lost, "is out of reach: the search lines drop too much there; take fewer rows, less"
+             " wire resistance, or smaller conductances"),
+        ):  # fmt: skip
+            if bool(jnp.any(what)):
+                k = tuple(int(i) for i in np.argwhere(np.asarray(what))[0])
                 raise ValueError(
-                    f"{name}[{k}] = {float(bound[k]):g} V needs more than g_max = {g_max:g} S:"
-                    " lower it, raise g_max, or give inf for no bound."
+                    f"{name}[{k}] = {float(bound[k]):g} V {why}; hold=True keeps the nearest"
+                    " conductance."
                 )
-    return made
+    return made.tile
 
 
 def require_analog(tile: Any) -> None:

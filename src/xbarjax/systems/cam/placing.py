@@ -4,9 +4,11 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from .bounds import SPAN, gate_at_bound, inverter_input, require_analog, root
+from ..._types import Values, described
+from .bounds import SPAN, Bounds, gate_at_bound, inverter_input, require_analog, root
 from .cells import Nodes
 from .tile import Tile
 
@@ -40,6 +42,41 @@ def data_levels(tile: Tile, count: int, *, g_min: float = 1e-6, g_max: float = 1
     return _data_levels(tile, count, g_min, g_max)
 
 
+def placed(levels: DataLevels, low: Values, high: Values) -> Bounds:
+    """Bounds [V] of cells whose bounds are levels: `low <= level < high`.
+
+    **Arguments:**
+
+    - `levels`: data-line voltages of `n` levels.
+    - `low`, `high`: whole numbers from 0 to `n`, and -inf and inf for none, of the same shape, such
+        as those of a `Table` that is `quantised` or of its `Tiles`. Level 0 is no lower bound, and
+        `n` no upper one.
+
+    **Returns:** `Bounds`. Cells with `low >= high` match nothing and get -inf for both.
+
+    **Errors:** `TypeError` unless `levels` is a `DataLevels`; `ValueError` for bounds that are no
+    whole numbers, or beyond the levels.
+    """
+    if not isinstance(levels, DataLevels):
+        raise TypeError(f"levels is {described(levels)}; pass xb.cam.data_levels(tile, count).")
+    count = levels.queries.shape[0]
+    pair = np.asarray(low, float), np.asarray(high, float)
+    if pair[0].shape != pair[1].shape:
+        raise ValueError(f"low has shape {pair[0].shape} and high {pair[1].shape}; one must fit.")
+    for name, x in zip(("low", "high"), pair):
+        known = np.isfinite(x)
+        bad = np.isnan(x) | (known & ((x < 0) | (x > count) | (np.where(known, x, 0) % 1 > 0)))
+        if bad.any():
+            k = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"{name}[{k}] = {x[k]:g} is beyond the levels: pass whole numbers from 0 to {count}"
+                ", or -inf and inf for no bound."
+            )
+    place = (np.clip(x, 0, count).astype(int) for x in pair)
+    never = pair[0] >= pair[1]
+    return Bounds(*(jnp.where(never, -jnp.inf, levels.edges[k]) for k in place))
+
+
 @eqx.filter_jit
 def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLevels:
     cell: Any = tile.cell
@@ -60,7 +97,7 @@ def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLeve
         first, last = inner - 0.1 * cell.v_high, inner + 0.1 * cell.v_high
     ends = jnp.concatenate([first, inner, last])
     x = jnp.linspace(0, 1, TRIED + 2, dtype=dtype)[1:-1]
-    tried = ends[:-1, None] + jnp.diff(ends)[:, None] * x  # (levels, tried)
+    tried = ends[:-1, None] + jnp.diff(ends)[:, None] * x[None]  # (levels, tried)
 
     def stored(m, edge):  # conductance of a cell with a bound there
         return cell.divider.gated(edge).current(jnp.full_like(edge, m), of(edge)) / (
