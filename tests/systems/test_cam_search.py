@@ -15,7 +15,7 @@ import pytest
 import xbarjax as xb
 from golden import CAM
 from golden.cam import G_HIGH, G_LOW, QUERIES
-from xbarjax.systems.cam.cells import Nodes
+from xbarjax.systems.cam.cell import Nodes
 
 QUICK = "2t2r_level1_8", "4t2r_tile", "analog_tile"
 GOLDEN = [pytest.param(x, marks=() if x in QUICK else pytest.mark.slow) for x in CAM.stored()]

@@ -13,8 +13,11 @@ from .bounds import (
     compensated as compensated,
     stored as stored,
 )
-from .cells import (
+from .cell import (
     AbstractCamCell as AbstractCamCell,
+    AbstractStaticCamCell as AbstractStaticCamCell,
+)
+from .cells import (
     Analog6T2M as Analog6T2M,
     Ternary2T2R as Ternary2T2R,
     Ternary4T2R as Ternary4T2R,

@@ -23,8 +23,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..._types import described, is_concrete
 from ...cells import Mosfet, PChannel
-from .cells import Analog6T2M, Nodes, Transistor
-from .search import searched_lines
+from .cell import Nodes, Steps
+from .cells import Analog6T2M, Transistor
 from .tile import Tile, require_tile
 
 HALVINGS = 60  # of a bracket of voltages
@@ -301,7 +301,10 @@ def _lines(tile: Tile, grid: Float[Array, " levels"]) -> Callable[[Cells], Nodes
     voltages are cubic, with the slopes of parabolas through three of them, and beyond constant.
     """
     _, cols = tile.shape
-    (nodes,) = lax.map(lambda v: searched_lines(tile, jnp.full((cols,), v))[0], grid)
+    cell: Any = tile.cell
+    none = Steps(jnp.zeros(()), 0)  # cells at rest take none
+    rest = lambda v: cell.evaluated(jnp.full((cols,), v), tile.search_lines, none).nodes
+    (nodes,) = lax.map(rest, grid)
     step = jnp.diff(grid)
 
     def slopes(n):

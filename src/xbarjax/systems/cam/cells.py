@@ -5,8 +5,7 @@ the match line of the row down. What is between the search lines (dividers, whic
 the pull-downs) carries a static current; what is on the match line discharges it.
 """
 
-import abc
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,65 +19,13 @@ from ..._types import (
     require_finite,
     require_nonnegative,
 )
-from ...cells import (
-    AbstractCell,
-    Level1Mosfet,
-    Mosfet,
-    Ohmic,
-    Parallel,
-    PChannel,
-    Series,
-)
+from ...cells import AbstractCell, Level1Mosfet, Mosfet, Ohmic, Parallel, PChannel, Series
+from .cell import AbstractStaticCamCell, Nodes, Supplied
 
 Transistor = Mosfet | Level1Mosfet
 
 
-class Supplied(NamedTuple):
-    """Devices between a high and a low search line of each column, `(rows, cols)`."""
-
-    devices: AbstractCell
-    v_high: Float[Array, " cols"]  # [V] of the driver of the high line
-    v_low: Float[Array, " cols"]
-
-
-class Nodes(NamedTuple):
-    """Voltages [V] of the search lines at each cell, `(rows, cols)`."""
-
-    v_high: Array
-    v_low: Array
-
-
-class AbstractCamCell(eqx.Module):
-    """Cells of a content-addressable memory, one per row and column."""
-
-    @property
-    @abc.abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """`(rows, cols)`."""
-
-    @abc.abstractmethod
-    def require_query(self, query: Array) -> None:
-        """Raises `ValueError` for a query that the cells cannot compare."""
-
-    @abc.abstractmethod
-    def supplied(self, query: Float[Array, " cols"]) -> tuple[Supplied, ...]:
-        """What is between search lines."""
-
-    @abc.abstractmethod
-    def gates(self, query: Float[Array, " cols"], nodes: tuple[Nodes, ...]) -> tuple[Array, ...]:
-        """Gate voltages [V] on which the pull-downs depend, with search lines at `nodes` for each
-        of `supplied`."""
-
-    @abc.abstractmethod
-    def pull_downs(self, gates: tuple[Array, ...]) -> AbstractCell:
-        """What is between the match line and ground."""
-
-    @abc.abstractmethod
-    def v_data(self, query: Float[Array, " cols"]) -> tuple[Array, ...]:
-        """Voltages [V] of the data lines of each column."""
-
-
-class Analog6T2M(AbstractCamCell):
+class Analog6T2M(AbstractStaticCamCell):
     """An analog cell of six transistors and two memristors (6T2M), which stores an interval.
 
     A data line is the gate of two dividers. Each has a memristor at the high search line and an
@@ -111,9 +58,9 @@ class Analog6T2M(AbstractCamCell):
     v_inverter: Float[Array, ""] | None = eqx.field(converter=optional("v_inverter"), default=None)
 
     def __check_init__(self):
-        _require_cells(self, "g_low", "g_high")
+        require_cells(self, "g_low", "g_high")
         for name in ("divider", "pull_down", "inverter"):
-            _require_transistor(getattr(self, name), name)
+            require_transistor(getattr(self, name), name)
         for name in ("v_high", "v_low"):
             require_finite(getattr(self, name), name, "V")
 
@@ -177,7 +124,7 @@ def require_bits(query: Array) -> None:
         raise ValueError("query has entries other than 0, 1 and 0.5, which matches either bit.")
 
 
-class Ternary2T2R(AbstractCamCell):
+class Ternary2T2R(AbstractStaticCamCell):
     """A ternary cell of two transistors and two memristors (2T2R).
 
     Each half is a memristor in series with a transistor, from the match line to ground. A query bit
@@ -200,8 +147,8 @@ class Ternary2T2R(AbstractCamCell):
     v_gate: Float[Array, ""] = eqx.field(converter=physical("v_gate"), default=1.2)
 
     def __check_init__(self):
-        _require_cells(self, "g_one", "g_zero")
-        _require_transistor(self.switch, "switch")
+        require_cells(self, "g_one", "g_zero")
+        require_transistor(self.switch, "switch")
         require_finite(self.v_gate, "v_gate", "V")
 
     @property
@@ -228,7 +175,7 @@ class Ternary2T2R(AbstractCamCell):
         return _raised(query, self.v_gate)
 
 
-class Ternary4T2R(AbstractCamCell):
+class Ternary4T2R(AbstractStaticCamCell):
     """A ternary cell of four transistors and two memristors (4T2R).
 
     Each half is a divider of a memristor at a data line and a transistor at ground, and the node
@@ -255,9 +202,9 @@ class Ternary4T2R(AbstractCamCell):
     v_data_high: Float[Array, ""] = eqx.field(converter=physical("v_data_high"), default=0.5)
 
     def __check_init__(self):
-        _require_cells(self, "g_one", "g_zero")
+        require_cells(self, "g_one", "g_zero")
         for name in ("switch", "pull_down"):
-            _require_transistor(getattr(self, name), name)
+            require_transistor(getattr(self, name), name)
         for name in ("v_word", "v_data_high"):
             require_finite(getattr(self, name), name, "V")
 
@@ -289,7 +236,7 @@ class Ternary4T2R(AbstractCamCell):
         return _raised(query, self.v_data_high)
 
 
-class Ternary16T(AbstractCamCell):
+class Ternary16T(AbstractStaticCamCell):
     """A ternary cell of 16 transistors, the digital reference: two SRAM bits of six transistors
     each, and two pairs of transistors in series on the match line.
 
@@ -311,8 +258,8 @@ class Ternary16T(AbstractCamCell):
     v_supply: Float[Array, ""] = eqx.field(converter=physical("v_supply"), default=0.8)
 
     def __check_init__(self):
-        _require_cells(self, "one", "zero", "")
-        _require_transistor(self.transistor, "transistor")
+        require_cells(self, "one", "zero", "")
+        require_transistor(self.transistor, "transistor")
         require_finite(self.v_supply, "v_supply", "V")
 
     @property
@@ -339,7 +286,8 @@ class Ternary16T(AbstractCamCell):
         return _raised(query, self.v_supply)
 
 
-def _require_cells(cell: Any, first: str, second: str, unit: str = "S") -> None:
+def require_cells(cell: Any, first: str, second: str, unit: str = "S") -> None:
+    """Raises `ValueError` unless two fields are `(rows, cols)` and at least 0."""
     a, b = getattr(cell, first), getattr(cell, second)
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(
@@ -349,6 +297,7 @@ def _require_cells(cell: Any, first: str, second: str, unit: str = "S") -> None:
         require_nonnegative(getattr(cell, name), name, unit, open_allowed=False)
 
 
-def _require_transistor(x: Any, name: str) -> None:
+def require_transistor(x: Any, name: str) -> None:
+    """Raises `TypeError` for anything but an n-channel transistor."""
     if not isinstance(x, (Mosfet, Level1Mosfet)):
         raise TypeError(f"{name} is {described(x)}; pass an n-channel Mosfet or Level1Mosfet.")

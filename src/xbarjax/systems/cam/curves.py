@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._types import Values, as_physical, is_concrete, widest
 from ...kirchhoff.advice import finish
 from ...kirchhoff.solution import Status, one_or_nan
-from .search import searched_lines
+from .cell import Steps
 from .tile import Tile, require_tile
 
 VOLTS = 33  # points of the match-line voltage
@@ -43,13 +43,21 @@ class Curves(eqx.Module):
     status: Int[Array, ""]
 
     @staticmethod
-    def of(tile: Tile, queries: Values, *, volts: int = VOLTS) -> "Curves":
+    def of(
+        tile: Tile,
+        queries: Values,
+        *,
+        volts: int = VOLTS,
+        rtol: float = 1e-4,
+        max_steps: int = 2048,
+    ) -> "Curves":
         """The tables of a tile.
 
         **Arguments:**
 
         - `queries`: the levels, as queries of one column: voltages [V] or bits, `(levels,)`.
         - `volts`: number of match-line voltages. Currents between them are linear.
+        - `rtol`, `max_steps`: of the time steps of latched cells, as of `search`.
 
         **Errors:** as of `search`.
         """
@@ -59,12 +67,12 @@ class Curves(eqx.Module):
             raise ValueError(f"queries has shape {queries.shape}; it must be (levels,).")
         tile.cell.require_query(queries)
         dtype = widest(*(x for x in jax.tree.leaves((tile, queries)) if eqx.is_inexact_array(x)))
-        curves = _curves(tile, queries.astype(dtype), volts)
+        curves = _curves(tile, queries.astype(dtype), volts, jnp.asarray(rtol, dtype), max_steps)
         return finish(curves, curves.status)
 
 
 @eqx.filter_jit
-def _curves(tile: Tile, queries: Array, volts: int) -> Curves:
+def _curves(tile: Tile, queries: Array, volts: int, rtol: Array, max_steps: int) -> Curves:
     dtype = queries.dtype
     tile = jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tile)
     rows, cols = tile.shape
@@ -72,10 +80,10 @@ def _curves(tile: Tile, queries: Array, volts: int) -> Curves:
 
     def at_level(level):
         query = jnp.full((cols,), level)
-        nodes, _, status = searched_lines(tile, query)
-        cells = tile.cell.pull_downs(tile.cell.gates(query, nodes))
+        found = tile.cell.evaluated(query, tile.search_lines, Steps(rtol, max_steps))
+        cells = tile.cell.pull_downs(found.gates)
         at = lambda v: cells.current(jnp.full((rows, cols), v), jnp.zeros((rows, cols), dtype))
-        return lax.map(at, v), status  # (volts, rows, cols)
+        return lax.map(at, v), found.status  # (volts, rows, cols)
 
     i, status = lax.map(at_level, queries)
     status = jnp.bitwise_or.reduce(status)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..._types import Values, described
 from .bounds import SPAN, Bounds, gate_at_bound, inverter_input, require_analog, root
-from .cells import Nodes
+from .cell import Nodes
 from .tile import Tile
 
 TRIED = 62  # queries of a level

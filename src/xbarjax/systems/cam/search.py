@@ -7,14 +7,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._types import Values, as_physical, everywhere, require_nonnegative, widest
-from ...analyses.read import read
-from ...crossbar import Crossbar
-from ...drive import Bias, Drive
 from ...kirchhoff.advice import finish
 from ...kirchhoff.solution import Status, one_or_nan
-from ...readout import VirtualGround
-from ...wires import Wires
-from .cells import Nodes
+from .cell import Nodes, Steps
 from .match_line import Fallen, MatchLines, fall
 from .tile import Tile, require_tile
 
@@ -35,6 +30,7 @@ class Found(eqx.Module):
     - `nodes`: voltages [V] of the search lines at each cell.
     - `energy_match`: energy [J] of the next precharge of all match lines, `v_pre` times the charge
         lost until the sense time; `energy_static`: energy [J] out of the search lines until then;
+        `energy_latch`: energy [J] that cells took before the match lines were released;
         `energy_data`: energy [J] to raise the data lines.
     - `status`: `Status` flags; what the match lines show is NaN where it is an error.
     """
@@ -48,13 +44,14 @@ class Found(eqx.Module):
     nodes: tuple[Nodes, ...]
     energy_match: Float[Array, ""]
     energy_static: Float[Array, ""]
+    energy_latch: Float[Array, ""]
     energy_data: Float[Array, ""]
     status: Int[Array, ""]
 
     @property
     def energy(self) -> Float[Array, ""]:
         """Energy [J] of the search, without sense amplifiers and inverters."""
-        return self.energy_match + self.energy_static + self.energy_data
+        return self.energy_match + self.energy_static + self.energy_latch + self.energy_data
 
 
 def search(
@@ -117,9 +114,8 @@ def search(
 def _search(tile: Tile, query: Array, ts: Array, rtol: Array, max_steps: int) -> Found:
     dtype = query.dtype
     tile = jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tile)
-    nodes, power, status = searched_lines(tile, query)
-    gates = tile.cell.gates(query, nodes)
-    lines = match_lines(tile, gates)
+    at = tile.cell.evaluated(query, tile.search_lines, Steps(rtol, max_steps))
+    lines, status = match_lines(tile, at.gates), at.status
     sense = tile.t_sense[None]
     fallen = fall(lines, jnp.concatenate([sense, ts]), rtol, max_steps)
     status |= jnp.where(fallen.failed > 0, Status.NOT_CONVERGED, 0)
@@ -138,27 +134,14 @@ def _search(tile: Tile, query: Array, ts: Array, rtol: Array, max_steps: int) ->
         margin,
         good * crossing(fallen, jnp.broadcast_to(reference, v_sense.shape), tile.v_pre),
         good * fallen.v[1:],
-        gates,
-        nodes,
+        at.gates,
+        at.nodes,
         good * tile.v_pre * jnp.sum(fallen.lost[0]),
-        good * power * tile.t_sense,
+        good * at.power * tile.t_sense,
+        good * at.energy,
         sum(data, jnp.zeros((), dtype)),
         status,
     )
-
-
-def searched_lines(tile: Tile, query: Array) -> tuple[tuple[Nodes, ...], Array, Array]:
-    """Voltages [V] of the search lines at the cells, power [W] into them, and the status."""
-    nodes, power, status = [], jnp.zeros((), query.dtype), jnp.zeros((), jnp.int32)
-    for part in tile.cell.supplied(query):
-        wires = Wires(tile.r_high, tile.r_low, parallel=True)
-        array = Crossbar(part.devices, wires, Drive(0.0), VirtualGround(0.0))
-        solution = read(array, Bias(part.v_high, part.v_high, part.v_low, part.v_low))
-        nodes.append(Nodes(solution.v_row, solution.v_col))
-        power += jnp.sum(solution.i_in * part.v_high) - jnp.sum(solution.i_out * part.v_low)
-        # a data line below threshold is a query like others
-        status |= solution.status & ~int(Status.GATES_OFF)
-    return tuple(nodes), power, status
 
 
 def match_lines(tile: Tile, gates: tuple[Array, ...]) -> MatchLines:

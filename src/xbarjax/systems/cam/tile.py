@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._types import described, physical, require_finite, require_nonnegative, require_positive
-from .cells import AbstractCamCell
+from ...wires import Wires
+from .cell import AbstractCamCell
 
 
 class Tile(eqx.Module):
@@ -72,6 +73,11 @@ class Tile(eqx.Module):
     def shape(self) -> tuple[int, int]:
         """`(rows, cols)`."""
         return self.cell.shape
+
+    @property
+    def search_lines(self) -> Wires:
+        """The wires of the search lines."""
+        return Wires(self.r_high, self.r_low, parallel=True)
 
     @property
     def c_line(self) -> Float[Array, " rows"]:
