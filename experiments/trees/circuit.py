@@ -95,6 +95,17 @@ def with_offset(tile: cam.Tile, v_offset: Any) -> cam.Tile:
     return eqx.tree_at(lambda t: t.v_offset, tile, jnp.asarray(v_offset))
 
 
+def ideal(tile: cam.Tile) -> cam.Tile:
+    """The tile without the resistance of its search lines."""
+    of = lambda t: (t.r_high, t.r_low)
+    return eqx.tree_at(of, tile, tuple(jnp.zeros_like(r) for r in of(tile)))
+
+
+def folded(x: Any, along: int) -> Any:
+    """From one tile after another to blocks down and along."""
+    return x.reshape(-1, along, *x.shape[1:])
+
+
 class Die(NamedTuple):
     """What differs from one chip to the next."""
 

@@ -23,7 +23,7 @@ class Set(NamedTuple):
 SETS = {
     "breast cancer": Set(lambda: load_breast_cancer(return_X_y=True), 16, 8, 5),
     "wine": Set(lambda: load_wine(return_X_y=True), 16, 8, 5),
-    "digits": Set(lambda: load_digits(return_X_y=True), 16, 24, 3),
+    "digits": Set(lambda: load_digits(return_X_y=True), 16, 24, 2),
     "friedman1": Set(
         lambda: make_friedman1(1200, 10, noise=1.0, random_state=0), 12, 32, 3, regression=True
     ),

@@ -17,7 +17,7 @@ figures with +- are means and standard errors over splits, each with its own die
   columns; rows of cells that are all one level wide, and single mismatches by one level.
 - ways: `stored`, bounds as if wires were ideal; `compensated`, wires and leakage included, which
   knows the wires but not the variation; `trained`, bounds moved by gradient through the circuit
-  with wires and fresh variation in each step, on training samples, starting from `stored`.
+  with wires and fresh variation in each step, on training samples, starting from `compensated`.
 - variation: lognormal spread of all conductances, normal offsets of comparators. Offsets can be
   measured once and compensated per die (`known offsets`). Known errors of conductances need writing
   again, which is a smaller spread here.
@@ -56,8 +56,8 @@ from .circuit import (
 from .data import SETS, Case, case
 from .training import train
 
-OHMS = 0.0, 2.0, 6.0, 20.0
-OHM, SIGMA, OFFSET, DIES = 6.0, 0.2, 0.02, 3
+OHMS = 0.0, 0.5, 2.0, 6.0, 20.0
+OHM, SIGMA, OFFSET, DIES = 2.0, 0.2, 0.02, 3
 SIGMAS, OFFSETS = (0.05, 0.1, 0.2, 0.4), (0.05, 0.1, 0.2)
 WAYS = "stored", "compensated"
 CANCER = "breast cancer"
@@ -68,6 +68,7 @@ GAINS: dict[str, Technology] = {
     "1.8 V, W/L 1": SUPPLY_1V8._replace(divider=1.0),
     "1.8 V, W/L 16": SUPPLY_1V8._replace(divider=16.0),
 }
+NO_GAP = 0.01  # of scores, below which no share of it is told
 
 
 def dies(split: int, sigma: float = SIGMA, offset: float = OFFSET) -> list[Die]:
@@ -106,34 +107,50 @@ def xtime(name: str) -> dict[str, Any]:
     """Agreement of the circuit with the table on all samples of a file of X-TIME."""
     table, x, y = cam.from_xtime(measured("xtime") / name)
     digital = np.asarray(cam.classify(table, x))
-    levels = scale(SUPPLY_1V8)
-    goal = wanted(table, levels)
     found: dict[str, Any] = {"samples": len(y), "right digitally": int((digital == y).sum())}
-    for ohm, way in ((0.0, "stored"), (OHM, "stored"), (OHM, "compensated")):
-        made = programmed(goal, blank(SUPPLY_1V8, r=ohm), SUPPLY_1V8.g_open, way == "compensated")
-        seen = answers(goal, made, Die(), levels.queries, x)
-        found[f"{way}, {ohm:g} ohm"] = {
-            "agree": int((seen.classes == digital).sum()),
-            "right": int((seen.classes == y).sum()),
-            "one row per tree": single(table, seen.matched),
-            "least match": float(seen.margins[seen.matched].min()),
-            "most mismatch": float(seen.margins[~seen.matched].max()),
+
+    def judge(what: str, way: str, tech: Technology, ohm: float, some: list[Die]) -> None:
+        levels = scale(tech)
+        goal = wanted(table, levels)
+        made = programmed(goal, blank(tech, r=ohm), tech.g_open, way == "compensated")
+        seen = [answers(goal, made, die, levels.queries, x) for die in some]
+        mean = lambda of: float(np.mean([of(one) for one in seen]))
+        found[what] = {
+            "agree": mean(lambda one: (one.classes == digital).sum()),
+            "right": mean(lambda one: (one.classes == y).sum()),
+            "one row per tree": mean(lambda one: single(table, one.matched)),
+            "least match": min(float(one.margins[one.matched].min()) for one in seen),
+            "most mismatch": max(float(one.margins[~one.matched].max()) for one in seen),
         }
+
+    for ohm in OHMS[:-1]:
+        for way in WAYS if ohm else WAYS[:1]:
+            judge(f"{way}, {ohm:g} ohm", way, SUPPLY_1V8, ohm, [Die()])
+    for sigma in SIGMAS:
+        judge(f"ideal wires, sigma {sigma:g}", "stored", SUPPLY_1V8, 0.0, dies(0, sigma))
+    for gain, tech in GAINS.items():
+        if tech is not SUPPLY_1V8:
+            judge(f"ideal wires, {gain}", "stored", tech, 0.0, [Die()])
     return found
 
 
-def in_set(name: str, split: int) -> dict[str, float]:
-    """Scores of one split of a set, from software to a die with wires and variation."""
+def in_set(name: str, split: int) -> tuple[dict[str, float], list[float]]:
+    """Scores of one split of a set, from software to dies with wires and variation, which training
+    did not see; and the losses of training."""
     one = case(name, split)
     bench, some = Bench(one), dies(split)
-    ideal = bench.made(0.0, "stored")
+    bare = bench.made(0.0, "stored")
     found = {"software": one.software, "digital": one.digital}
-    found |= {"ideal": bench.score(ideal, [Die()]), "variation": bench.score(ideal, some)}
-    for way in WAYS:
-        made = bench.made(OHM, way)
-        found[f"{way}, wires"] = bench.score(made, [Die()])
-        found[f"{way}, both"] = bench.score(made, some)
-    return found
+    found |= {"ideal": bench.score(bare, [Die()]), "variation": bench.score(bare, some)}
+    tile, g_open = blank(SUPPLY_1V8, r=OHM), SUPPLY_1V8.g_open
+    die = Die(SIGMA, OFFSET, split)
+    goal, losses = train(bench.goal, tile, g_open, bench.queries, one.x, one.y, die)
+    ways = {way: (bench.made(OHM, way), bench.goal) for way in WAYS}
+    ways["trained"] = programmed(goal, tile, g_open, False), goal
+    for way, (made, of) in ways.items():
+        found[f"{way}, wires"] = bench.score(made, [Die()], of)
+        found[f"{way}, both"] = bench.score(made, some, of)
+    return found, losses
 
 
 def over_wires(split: int) -> dict[str, float]:
@@ -173,31 +190,15 @@ def over_gain(split: int) -> dict[str, float]:
     return found
 
 
-def trained(split: int, ohm: float) -> tuple[dict[str, float], list[float]]:
-    """Scores before and after training, on dies that training did not see."""
-    one = case(CANCER, split)
-    bench, some = Bench(one), dies(split)
-    tile, g_open = blank(SUPPLY_1V8, r=ohm), SUPPLY_1V8.g_open
-    die = Die(SIGMA, OFFSET, split)
-    goal, losses = train(bench.goal, tile, g_open, bench.queries, one.x, one.y, die)
-    ways = {way: (bench.made(ohm, way), bench.goal) for way in WAYS}
-    ways["trained"] = programmed(goal, tile, g_open, False), goal
-    found = {"software": one.software, "digital": one.digital}
-    for way, (made, of) in ways.items():
-        found[f"{way}, wires"] = bench.score(made, [Die()], of)
-        found[f"{way}, both"] = bench.score(made, some, of)
-    return found, losses
-
-
-def closed(found: dict[str, dict[str, float]], way: str, what: str) -> float:
+def closed(found: dict[str, dict[str, float]], way: str, what: str) -> float | None:
     """Share of the gap between the digital table and `stored` bounds that a way closes."""
     low, high = found[f"stored, {what}"]["mean"], found["digital"]["mean"]
-    return (found[f"{way}, {what}"]["mean"] - low) / (high - low) if high > low else float("nan")
+    return (found[f"{way}, {what}"]["mean"] - low) / (high - low) if high - low > NO_GAP else None
 
 
 def draw(result: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 3.4), layout="constrained")
-    wires, varied, bars = figure.subplots(1, 3)
+    wires, varied, sets = figure.subplots(1, 3)
     styles = {"stored": ("o", "0.0"), "compensated": ("s", "0.45")}
     for way, (mark, shade) in styles.items():
         for end, line in (("", "-"), (", variation", ":")):
@@ -220,18 +221,22 @@ def draw(result: dict[str, Any]) -> Figure:
     varied.set_xticks(SIGMAS, [f"{s:g}" for s in SIGMAS])
     varied.minorticks_off()
     varied.legend(fontsize=7)
-    ways = ("stored", "compensated", "trained")
-    for k, what in enumerate(("wires", "both")):
-        seen = [result["trained"][f"{way}, {what}"] for way in ways]
-        y, e = ([100 * s[key] for s in seen] for key in ("mean", "error"))
-        at = np.arange(len(ways)) + 0.38 * k - 0.19
-        name = "wires" if what == "wires" else "wires, variation"
-        bars.bar(at, y, 0.36, yerr=e, color=("0.45", "0.8")[k], capsize=2, label=name)
-    bars.axhline(100 * result["trained"]["digital"]["mean"], color="0", ls="--", label="digital")
-    bars.set_xticks(range(len(ways)), ways)
-    low = min(result["trained"][f"{w}, {s}"]["mean"] for w in ways for s in ("wires", "both"))
-    bars.set(ylabel="accuracy [%]", title=f"{CANCER}, {OHM:g} ohm", ylim=(100 * low - 5, 101))
-    bars.legend(fontsize=7, loc="lower right")
+    names = list(result["sets"])
+    marks = {"digital": "_", "stored": "o", "compensated": "s", "trained": "^"}
+    shades = {"digital": "0.0", "stored": "0.0", "compensated": "0.45", "trained": "0.7"}
+    for k, (way, mark) in enumerate(marks.items()):
+        seen = [result["sets"][n][way if way == "digital" else f"{way}, both"] for n in names]
+        y, e = (np.array([100 * s[key] for s in seen]) for key in ("mean", "error"))
+        at = np.arange(len(names)) + 0.15 * (k - 1.5)
+        sets.errorbar(
+            at, np.maximum(y, -30), e, fmt=mark, color=shades[way], capsize=2, label=way,
+            markersize=12 if mark == "_" else 6,
+        )  # fmt: skip
+    sets.set_xticks(range(len(names)), [n.replace(" ", "\n") for n in names])
+    sets.set(
+        ylabel="accuracy, or R² (friedman1) [%]", title=f"{OHM:g} ohm, variation", ylim=(-30, 105)
+    )
+    sets.legend(fontsize=7, loc="lower left")
     return figure
 
 
@@ -263,15 +268,6 @@ def main() -> None:
         for levels, cols in ((LEVELS, 16), (LEVELS, 32), (8, 32))
     }
     told("worst rows")
-    each = [trained(split, OHM) for split in some]
-    result["trained"] = collected([one for one, _ in each])
-    result["losses"] = [losses for _, losses in each]
-    result["closed"] = {
-        f"{way}, {what}": closed(result["trained"], way, what)
-        for way in ("compensated", "trained")
-        for what in ("wires", "both")
-    }
-    told(result["closed"])
     sweeps = ("wires", over_wires, 5), ("variation", over_variation, 3), ("gain", over_gain, 3)
     for name, over, most in sweeps:
         result[name] = collected([over(split) for split in some[:most]])
@@ -279,13 +275,22 @@ def main() -> None:
     result["sets"] = {}
     for name, one in SETS.items():
         each = [in_set(name, split) for split in range(min(args.splits, one.splits))]
-        result["sets"][name] = {"splits": len(each)} | collected(each)
-        told(name)
+        found = collected([scores for scores, _ in each])
+        result["sets"][name] = found | {
+            "splits": len(each),
+            "losses": [losses for _, losses in each],
+            "closed": {
+                f"{way}, {what}": closed(found, way, what)
+                for way in ("compensated", "trained")
+                for what in ("wires", "both")
+            },
+        }
+        told(f"{name}: {result['sets'][name]['closed']}")
     shown = Shown("", "mean [%]", "+-")
-    groups = ("trained", "wires", "variation", "gain", *result["sets"])
+    groups = ("wires", "variation", "gain", *result["sets"])
     for name, found in ((n, result.get(n) or result["sets"][n]) for n in groups):
         for what, one in found.items():
-            if what != "splits":
+            if isinstance(one, dict) and "mean" in one:
                 shown.add_row(
                     f"{name}: {what}", f"{100 * one['mean']:.1f}", f"{100 * one['error']:.1f}"
                 )
