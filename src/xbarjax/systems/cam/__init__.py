@@ -6,6 +6,12 @@ into arrays of a limited size. A `Tile` is such an array as a circuit, which `se
 search.
 """
 
+from .automata import (
+    Automaton as Automaton,
+    accepted as accepted,
+    automaton as automaton,
+    states as states,
+)
 from .bounds import (
     AnalogCam as AnalogCam,
     Bounds as Bounds,
@@ -24,7 +30,9 @@ from .cells import (
     Ternary16T as Ternary16T,
 )
 from .curves import Curves as Curves, Sensed as Sensed, lookup as lookup
+from .expressions import from_regex as from_regex, symbols_of as symbols_of
 from .forest import from_forest as from_forest
+from .hashing import differences as differences, hashed as hashed
 from .levels import (
     Quantised as Quantised,
     cut_points as cut_points,
@@ -32,6 +40,8 @@ from .levels import (
     quantised as quantised,
 )
 from .placing import DataLevels as DataLevels, data_levels as data_levels, placed as placed
+from .nearest import Nearest as Nearest, mismatches as mismatches, nearest as nearest
+from .placing import DataLevels as DataLevels, data_levels as data_levels
 from .search import Found as Found, search as search
 from .table import (
     Table as Table,
@@ -40,6 +50,7 @@ from .table import (
     outputs as outputs,
     predict as predict,
 )
+from .ternary import TernaryCam as TernaryCam, distances as distances
 from .tile import Tile as Tile
 from .tiling import Tiles as Tiles, joined as joined, split as split, tiles as tiles
 from .xtime import Xtime as Xtime, from_xtime as from_xtime
