@@ -1,6 +1,6 @@
 """Regular expressions as automata."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -27,8 +27,7 @@ def from_regex(pattern: str, *, anywhere: bool = False, symbols: int = 256) -> A
     The expression is one of literals, `\xNN`, `\t`, `\n`, `\r`, `\f`, `\v`, classes, `.`, groups,
     `|`, and the repetitions `*`, `+`, `?`, `{m}`, `{m,}`, `{m,n}`. These mean what they mean in
     Python's `re` for bytes, with `re.DOTALL`: `.` is any symbol, and `\d`, `\w`, `\s` are ASCII.
-    The least deterministic automaton comes from the library greenery, and its words from
-    `automaton`.
+    The library greenery reads it, and the words are those of the least deterministic automaton.
 
     **Arguments:**
 
@@ -56,25 +55,26 @@ def from_regex(pattern: str, *, anywhere: bool = False, symbols: int = 256) -> A
     if foreign is not None:
         raise refused(f"has {foreign!r}, which is not understood")
     try:
-        whole = f".*(?:{pattern}).*" if anywhere else pattern
-        parse(pattern)  # by itself, so that no bracket closes that of the line above
-        machine: Any = parse(whole).to_fsm().reduce()
+        machine: Any = parse(pattern).to_fsm()
     except Exception as error:  # greenery has no exception of its own for all of these
         raise refused(f"is not understood ({error})") from error
-    table: dict[Any, np.ndarray] = {}
+    names = {name: k for k, name in enumerate(machine.states)}
+    to = np.zeros((len(names), symbols), int)
     for kind in machine.alphabet:
         inside = np.zeros(symbols, bool)
         for first, last in kind.ord_ranges:
             if last >= symbols and not kind.negated:
                 raise refused(f"has a symbol of number {last}, and there are {symbols}")
             inside[first : last + 1] = True
-        table[kind] = ~inside if kind.negated else inside
-    names = {name: k for k, name in enumerate(_in_order(machine))}
-    to = np.zeros((len(names), symbols), int)
-    for name, k in names.items():
-        for kind, inside in table.items():
+        inside ^= kind.negated
+        for name, k in names.items():
             to[k, inside] = names[machine.map[name][kind]]
     accepting = np.array([name in machine.finals for name in names])
+    start = names[machine.initial]
+    if anywhere:
+        to, accepting = _begun_anywhere(to, accepting, start)
+        start = 0
+    to, accepting = _least(to, accepting, start)
     if accepting.all() or not accepting.any():
         raise ValueError(
             f"pattern {pattern!r} matches {'all' if accepting.all() else 'no'} strings: nothing is"
@@ -114,12 +114,54 @@ def _foreign(pattern: str) -> str | None:
     return None
 
 
-def _in_order(machine: Any) -> list[Any]:
-    """States from the initial one on, by the number of steps to them."""
-    order = [machine.initial]
-    for name in order:
-        steps = machine.map[name]
-        for kind in sorted(steps, key=lambda kind: (kind.negated, kind.ord_ranges)):
-            if steps[kind] not in order:
-                order.append(steps[kind])
-    return order
+def _begun_anywhere(
+    to: np.ndarray, accepting: np.ndarray, start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The automaton of strings with a part that another one, which begins anew at every symbol,
+    accepts: its states are the sets of states in which that may be. State 0 is the first one."""
+    if accepting[start]:
+        return np.zeros((1, to.shape[1]), int), np.array([True])
+    found = frozenset([-1])  # for good
+    sets: dict[frozenset[int], int] = {frozenset([start]): 0}
+    rows: list[list[int]] = []
+    # symbols that lead to the same states everywhere are taken as one
+    kinds, of_symbol = np.unique(to, axis=1, return_inverse=True)
+    for now in _growing(sets):
+        row = []
+        for kind in range(kinds.shape[1]):
+            after = now
+            if now != found:
+                ends = {int(kinds[s, kind]) for s in now}
+                after = found if accepting[list(ends)].any() else frozenset(ends | {start})
+            row.append(sets.setdefault(after, len(sets)))
+        rows.append(row)
+    return np.array(rows)[:, of_symbol.ravel()], np.array([now == found for now in sets])
+
+
+def _growing(sets: dict[frozenset[int], int]) -> Iterator[frozenset[int]]:
+    """Its keys, also those that are added on the way."""
+    k, order = 0, list(sets)
+    while k < len(order):
+        yield order[k]
+        order = list(sets)
+        k += 1
+
+
+def _least(to: np.ndarray, accepting: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The automaton with the fewest states (E. F. Moore, 1956): those that no string tells apart are
+    one. State 0 is the first, and the others follow by the number of steps to them."""
+    part = accepting.astype(int)
+    while True:
+        seen = np.column_stack([part, part[to]])
+        _, finer = np.unique(seen, axis=0, return_inverse=True)
+        if finer.max() == part.max():
+            break
+        part = finer.ravel()
+    one_of = np.unique(part, return_index=True)[1]
+    order = [int(part[start])]
+    for k in order:
+        order += [s for s in dict.fromkeys(part[to[one_of[k]]].tolist()) if s not in order]
+    number = np.zeros(len(one_of), int)
+    number[order] = np.arange(len(order))
+    kept = one_of[order]
+    return number[part[to[kept]]], accepting[kept]
