@@ -10,7 +10,7 @@ import pytest
 
 import xbarjax as xb
 from reference.nodal import solve
-from xbarjax.systems.cam.covers import FREE, covered
+from xbarjax.systems.cam.word_lists import FREE, ordered
 
 cam = xb.cam
 WORDS = np.array([[1, 0, 1, 0], [0.5, 0, 1, 0], [1, 1, 1, 0.5], [0, 1, 0, 0.5], [0, 1, 0, 1]])
@@ -100,30 +100,31 @@ def test_bits_differ_as_the_angle_says() -> None:
     assert abs(share - angle / np.pi) < 4 * np.sqrt(0.25 / 2000)
 
 
-def matched(words: np.ndarray, bits: int) -> np.ndarray:
+def listed(words: np.ndarray, values: np.ndarray, bits: int, otherwise: int) -> np.ndarray:
+    """Values of all binary words by the first ternary word that matches."""
     every = np.array(list(np.ndindex((2,) * bits)))
     hit = ((words == FREE) | (words == every[:, None])).all(-1)
-    return hit.any(1).reshape((2,) * bits)
+    first = values[hit.argmax(1)]
+    return np.where(hit.any(1), first, otherwise).reshape((2,) * bits)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_covers_match_members_alone(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    members, free = (rng.random((2,) * 6) < p for p in (0.4, 0.3))
-    found = covered(members, free)
-    hit = matched(found, 6)
-    assert hit[members].all() and not hit[~members & ~free].any()
-    for k in range(len(found)):  # no word too many
-        assert not matched(np.delete(found, k, 0), 6)[members].all()
+def test_lists_of_words_hold_the_table(seed: int) -> None:
+    table = np.random.default_rng(seed).integers(-1, 4, (2,) * 6)
+    words, values = ordered(table, 2)
+    got = listed(words, values, 6, 2)
+    np.testing.assert_array_equal(got[table >= 0], table[table >= 0])
+    assert len(words) <= (table >= 0).sum()
 
 
-def test_covers_of_known_size() -> None:
+def test_lists_of_known_length() -> None:
     a, b, c = (np.arange(8).reshape((2,) * 3) >> k & 1 for k in (2, 1, 0))
-    none = np.zeros((2,) * 3, bool)
-    assert len(covered(a == 1, none)) == 1
-    assert len(covered(a ^ b ^ c == 1, none)) == 4  # parity has no don't cares
-    assert len(covered((a & b | b & c | c & a) == 1, none)) == 3
-    assert len(covered(a & b & c == 1, a == 1)) == 1
+    length = lambda table: len(ordered(np.asarray(table, int), 0)[0])
+    assert length(a) == 1
+    assert length(a & b & c) == 1
+    assert length(np.where(a == 1, 2, b)) == 2  # the first has priority
+    assert length(1 - (a & b & c)) == 2  # an exception before all others
+    assert length(np.where((a & b & c) == 1, 1, np.where(a == 1, -1, 0))) == 1
 
 
 def test_an_automaton_runs_in_the_memory() -> None:

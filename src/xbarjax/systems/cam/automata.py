@@ -15,9 +15,9 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from ..._types import described, is_concrete
-from .covers import FREE, covered
 from .curves import Curves, lookup
 from .ternary import distances
+from .word_lists import FREE, ordered
 
 __all__ = ["Automaton", "accepted", "automaton", "states"]
 
@@ -27,10 +27,10 @@ def __dir__() -> list[str]:
 
 
 class Automaton(eqx.Module):
-    """A finite automaton as ternary words.
+    """A finite automaton as ternary words, which a `TernaryCam` holds.
 
-    **Attributes:** the words are those of a `TernaryCam`. No two rows that lead to different states
-    match the same state and symbol. Where no row matches, the next state is `otherwise`.
+    Of the rows that match a state and a symbol, the first gives the next state, as a priority
+    encoder has it. Where no row matches, the next state is `otherwise`.
     """
 
     words: Float[Array, "rows cols"]
@@ -46,9 +46,9 @@ class Automaton(eqx.Module):
 def automaton(transitions: Any, accepting: Any, start: int = 0) -> Automaton:
     """The words of a deterministic finite automaton.
 
-    Transitions to the most frequent state take no rows: they are what happens where no row matches.
-    The others are merged to few words by don't cares, also over states (`covered`). A call works on
-    concrete numbers.
+    Transitions to the most frequent state are what happens where no row matches. The others are
+    merged to few rows by don't cares, also over states, and by rows for exceptions that come before
+    them. A call works on concrete numbers.
 
     **Arguments:**
 
@@ -76,21 +76,14 @@ def automaton(transitions: Any, accepting: Any, start: int = 0) -> Automaton:
             )
     bits = [max(1, int(n - 1).bit_length()) for n in (count, symbols)]
     shape = (2 ** bits[0], 2 ** bits[1])
-    known = np.zeros(shape, bool)
-    known[:count, :symbols] = True
     next_state = np.full(shape, -1)
     next_state[:count, :symbols] = to
     otherwise = int(np.bincount(to.ravel()).argmax())
-    words, leads_to = [], []
     cube = (2,) * sum(bits)
-    for state in np.unique(to[to != otherwise]):
-        found = covered((next_state == state).reshape(cube), ~known.reshape(cube))
-        words.append(found)
-        leads_to += [int(state)] * len(found)
-    if not words:
+    words, leads_to = ordered(next_state.reshape(cube), otherwise)
+    if not len(words):
         raise ValueError("transitions lead to one state only: nothing is left to search for.")
-    every = np.concatenate(words).astype(float)
-    every[every == FREE] = 0.5
+    every = np.where(words == FREE, 0.5, words)
     return Automaton(
         jnp.asarray(every), jnp.asarray(leads_to), jnp.asarray(otherwise), jnp.asarray(start),
         jnp.asarray(final), bits[0], bits[1],

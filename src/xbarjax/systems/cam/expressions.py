@@ -1,6 +1,6 @@
 """Regular expressions as automata."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -122,37 +122,34 @@ def _begun_anywhere(
     if accepting[start]:
         return np.zeros((1, to.shape[1]), int), np.array([True])
     found = frozenset([-1])  # for good
-    sets: dict[frozenset[int], int] = {frozenset([start]): 0}
+    order = [frozenset([start])]
+    number = {order[0]: 0}
     rows: list[list[int]] = []
     # symbols that lead to the same states everywhere are taken as one
     kinds, of_symbol = np.unique(to, axis=1, return_inverse=True)
-    for now in _growing(sets):
+    for now in order:  # which grows on the way
         row = []
         for kind in range(kinds.shape[1]):
             after = now
             if now != found:
                 ends = {int(kinds[s, kind]) for s in now}
                 after = found if accepting[list(ends)].any() else frozenset(ends | {start})
-            row.append(sets.setdefault(after, len(sets)))
+            if after not in number:
+                number[after] = len(order)
+                order.append(after)
+            row.append(number[after])
         rows.append(row)
-    return np.array(rows)[:, of_symbol.ravel()], np.array([now == found for now in sets])
-
-
-def _growing(sets: dict[frozenset[int], int]) -> Iterator[frozenset[int]]:
-    """Its keys, also those that are added on the way."""
-    k, order = 0, list(sets)
-    while k < len(order):
-        yield order[k]
-        order = list(sets)
-        k += 1
+    return np.array(rows)[:, of_symbol.ravel()], np.array([now == found for now in order])
 
 
 def _least(to: np.ndarray, accepting: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """The automaton with the fewest states (E. F. Moore, 1956): those that no string tells apart are
-    one. State 0 is the first, and the others follow by the number of steps to them."""
+    """The automaton with the fewest states: those that no string tells apart are one.
+
+    State 0 is the first, and the others follow by the number of steps to them."""
+    kinds = np.unique(to, axis=1)  # of symbols
     part = accepting.astype(int)
     while True:
-        seen = np.column_stack([part, part[to]])
+        seen = np.column_stack([part, part[kinds]])
         _, finer = np.unique(seen, axis=0, return_inverse=True)
         if finer.max() == part.max():
             break
@@ -160,7 +157,7 @@ def _least(to: np.ndarray, accepting: np.ndarray, start: int) -> tuple[np.ndarra
     one_of = np.unique(part, return_index=True)[1]
     order = [int(part[start])]
     for k in order:
-        order += [s for s in dict.fromkeys(part[to[one_of[k]]].tolist()) if s not in order]
+        order += [s for s in dict.fromkeys(part[kinds[one_of[k]]].tolist()) if s not in order]
     number = np.zeros(len(one_of), int)
     number[order] = np.arange(len(order))
     kept = one_of[order]
