@@ -32,18 +32,18 @@ def _one_by_one(g: Any, v: Any, r: Any, noise: Any, key: Any) -> Any:
     return jax.lax.map(of, (v, jax.random.split(key, v.shape[0])), batch_size=16)
 
 
-def hashed(x: np.ndarray, *, r: float, noise: float, seed: int) -> np.ndarray:
-    """Differences [A], `(images, LONGEST)`, by arrays of 64 bits each with wires of `r` [ohm].
+def hashed(x: np.ndarray, *, r: float, noise: float, seed: int, bits: int = LONGEST) -> np.ndarray:
+    """Differences [A], `(images, bits)`, by arrays of 64 bits each with wires of `r` [ohm].
 
     Every image is read with a relative fluctuation `noise` of all conductances of its own."""
-    shape = (LONGEST // BITS, x.shape[1], 2 * BITS)
+    shape = (bits // BITS, x.shape[1], 2 * BITS)
     g = Lognormal(SCATTER)(jnp.full(shape, G), jax.random.key(seed))
     v, r = jnp.asarray(V_MAX * x), jnp.asarray(float(r))  # pyright: ignore[reportAssignmentType]
     if noise:
         found = _one_by_one(g, v, r, jnp.asarray(noise), jax.random.key(seed + 1000))
     else:
         found = _differences(g, v, r).swapaxes(0, 1)
-    return np.asarray(found).reshape(len(x), LONGEST)
+    return np.asarray(found).reshape(len(x), bits)
 
 
 def random_planes(x: np.ndarray, seed: int) -> np.ndarray:

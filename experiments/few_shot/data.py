@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPClassifier
 from ..common import measured
 
 SPLITS, WAYS, FEATURES = 5, 5, 64
-PER_CLASS = 150  # images of a class that is held out
+PER_CLASS = 60  # images of a class that is held out
 
 
 class Split(NamedTuple):

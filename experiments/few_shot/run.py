@@ -1,7 +1,7 @@
 """Learning from few images by hashes in a crossbar and their search in a ternary memory; and
 regular expressions in such a memory.
 
-    python -m experiments.few_shot.run [--only digits,mnist,automata]
+    python -m experiments.few_shot.run [--only digits,mnist,best_match,automata]
 
 Images: five of the ten classes train (an embedding, the mean, a threshold), the other five make
 the episodes, over five divisions of the classes. An episode stores 1 or 5 images of each of its
@@ -23,6 +23,9 @@ episodes of a division share their images.
 
 Conductances, wires and transistors are chosen for this experiment and stand for no chip.
 
+`best_match`: 32 rows of 8 features in 8 levels, as analog cells (those of experiments/cam) and as
+ternary cells with 7 bits per feature; 1,000 queries, random or within a level of a row everywhere.
+
 `automata`: ten patterns like those of intrusion detection, made here, as tables, on 200 strings
 each (noise that holds a text that matches, or one with a few changes), against Python's `re`.
 """
@@ -41,6 +44,7 @@ from rich.console import Console
 
 from xbarjax.systems import cam
 
+from ..cam.run import scale as level_scale, tile as sized
 from ..common import keep, write_json
 from . import circuit, patterns
 from .data import SPLITS, Episode, Split, episodes, sets, split
@@ -92,12 +96,12 @@ def ternary(difference: np.ndarray, limit: float) -> np.ndarray:
 def chosen(part: Split, seed: int) -> tuple[float, float]:
     """Quantile of differences below which bits are open, and the threshold [A], of the best
     episodes of classes for training."""
-    seen = circuit.hashed(part.known_x, r=R_WIRE, noise=NOISE, seed=seed)
+    seen = circuit.hashed(part.known_x, r=R_WIRE, noise=NOISE, seed=seed, bits=SWEPT)
     at = episodes(part.known_y, 1, 2 * EPISODES, seed + 100)
     limits = np.quantile(np.abs(seen), QUANTILES)
     best = []
     for limit in limits:
-        bits = ternary(seen, limit)[:, :SWEPT]
+        bits = ternary(seen, limit)
         found = circuit.counted(bits[at.stored], bits[at.asked])
         best.append(right(part.known_y, at, found).mean())
     k = int(np.argmax(best))
@@ -132,12 +136,12 @@ def learning(name: str) -> dict[str, Any]:
                         lengths.add((way, shots, n), right(y, at, found))
         at = episodes(y, 1, EPISODES, seed)
         for r in OHMS:
-            bits = ternary(circuit.hashed(x, r=r, noise=NOISE, seed=seed), 0.0)[:, :SWEPT]
+            bits = ternary(circuit.hashed(x, r=r, noise=NOISE, seed=seed, bits=SWEPT), 0.0)
             sweeps["r_ohm"].add(r, right(y, at, circuit.counted(bits[at.stored], bits[at.asked])))
         for noise in NOISES:
-            now = circuit.hashed(x, r=R_WIRE, noise=noise, seed=seed)
+            now = circuit.hashed(x, r=R_WIRE, noise=noise, seed=seed, bits=SWEPT)
             for way, least in (("crossbar", 0.0), ("crossbar, 3 values", limit)):
-                bits = ternary(now, least)[:, :SWEPT]
+                bits = ternary(now, least)
                 found = circuit.counted(bits[at.stored], bits[at.asked])
                 sweeps["noise"].add((way, noise), right(y, at, found))
         for way in ("crossbar", "crossbar, 3 values"):
@@ -183,6 +187,34 @@ def automata() -> dict[str, Any]:
             )
         ]
     return {"patterns": each} | summed
+
+
+def best_match() -> list[dict[str, Any]]:
+    """Share of queries whose last line is a row at the least distance."""
+    cases, count, rows, features = [], 8, 32, 8
+    blank = sized((rows, features))
+    edges, volts = level_scale(blank, count)
+    rng = np.random.default_rng(7)
+    stored = rng.integers(0, count, (rows, features))
+    analog = cam.stored(blank, edges[stored], edges[stored + 1], g_max=1e-3)
+    bits = np.asarray(cam.thermometer(stored, count))
+    ternary = cam.TernaryCam(bits, g_low=circuit.STATES[0], g_high=circuit.STATES[1])
+    near = stored[rng.integers(0, rows, 1000)]
+    near = np.clip(near + rng.choice([-1, 0, 0, 1], near.shape), 0, count - 1)
+    for queries, asked in (("random", rng.integers(0, count, near.shape)), ("near", near)):
+        as_bits = np.asarray(cam.thermometer(asked, count)).astype(int)
+        found = {
+            "analog": cam.lookup(cam.Curves.of(analog, volts[:count]), asked),
+            "ternary": cam.lookup(cam.Curves.of(ternary, (0.0, 1.0)), as_bits),
+        }
+        apart = np.abs(asked[:, None] - stored)
+        for cells, one in found.items():
+            row = np.asarray(cam.nearest(one).row)
+            least = lambda x, row=row: np.mean(np.take_along_axis(x, row, 1)[:, 0] == x.min(1))
+            of = {"l1": least(apart.sum(-1)), "hamming": least((apart > 0).sum(-1))}
+            cases.append({"cells": cells, "queries": queries} | of)
+            SAY(cases[-1])
+    return cases
 
 
 def figure(result: dict[str, Any]) -> Figure:
@@ -245,7 +277,7 @@ def figure(result: dict[str, Any]) -> Figure:
 
 
 PARTS: dict[str, Callable[[], Any]] = {name: lambda name=name: learning(name) for name in sets()}
-PARTS["automata"] = automata
+PARTS |= {"best_match": best_match, "automata": automata}
 
 
 def main(

@@ -26,6 +26,15 @@ def test_words_apart_are_counted() -> None:
     np.testing.assert_array_equal(cam.distances(words, queries), want)
 
 
+def test_levels_as_bits_have_the_distance_of_levels() -> None:
+    rng = np.random.default_rng(1)
+    stored, asked = rng.integers(0, 5, (6, 3)), rng.integers(0, 5, (4, 3))
+    want = np.abs(stored - asked[:, None]).sum(-1)
+    got = cam.distances(cam.thermometer(stored, 5), cam.thermometer(asked, 5))
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(cam.thermometer([0, 2, 3], 4), [0, 0, 0, 1, 1, 0, 1, 1, 1])
+
+
 @pytest.mark.parametrize("cell", [cam.Ternary2T2R, cam.Ternary4T2R, cam.Ternary16T])
 def test_lines_with_more_differences_fall_sooner(cell: Any) -> None:
     found = cam.search(cam.TernaryCam(WORDS, cell=cell, r_match=10.0), QUERY)
@@ -186,6 +195,8 @@ def test_errors() -> None:
         (lambda: cam.TernaryCam(WORDS, pull_down=fet), ValueError, "that of a Ternary4T2R"),
         (lambda: cam.TernaryCam(WORDS, cell=cam.Analog6T2M), TypeError, "cell is"),
         (lambda: cam.distances(WORDS, [0, 1]), ValueError, r"query \(2,\)"),
+        (lambda: cam.thermometer([0.5], 4), ValueError, "levels must be whole numbers"),
+        (lambda: cam.thermometer([4], 4), ValueError, "from 0 to 3"),
         (lambda: cam.nearest(found, k=3), ValueError, "k is 3"),
         (lambda: cam.nearest(found, t_clock=0.0), ValueError, "t_clock is 0.0 s"),
         (lambda: cam.nearest(wrong), TypeError, "found"),

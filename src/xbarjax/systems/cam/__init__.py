@@ -50,7 +50,11 @@ from .table import (
     outputs as outputs,
     predict as predict,
 )
-from .ternary import TernaryCam as TernaryCam, distances as distances
+from .ternary import (
+    TernaryCam as TernaryCam,
+    distances as distances,
+    thermometer as thermometer,
+)
 from .tile import Tile as Tile
 from .tiling import Tiles as Tiles, joined as joined, split as split, tiles as tiles
 from .xtime import Xtime as Xtime, from_xtime as from_xtime

@@ -37,9 +37,10 @@ def nearest(
     """The `k` rows that fall last, which in a ternary memory have the least Hamming distance.
 
     Every cell that does not match adds its current, so a line falls the sooner the more there are.
-    Analog cells (`Analog6T2M`) draw the more the farther a query is from their interval, up to the
-    most that the pull-down carries: over a small range of levels, the last line has the least sum
-    of distances (L1).
+    Levels as `thermometer` bits give the best match in L1. Analog cells (`Analog6T2M`) draw the
+    more the farther a query is from their interval, but only to the most that the pull-down
+    carries: they find the best match in L1 where queries are within a level of the row, and else
+    come close to that in numbers of cells (`experiments.few_shot`).
 
     Lines that never fall (`t_fall` inf) are not told apart, nor are lines that fall in the same
     period of the clock. Of such rows the first comes first, as a priority encoder has it, and

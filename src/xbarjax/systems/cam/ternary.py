@@ -11,7 +11,7 @@ from ...cells import Mosfet
 from .cells import AbstractCamCell, Ternary2T2R, Ternary4T2R, Ternary16T, Transistor
 from .tile import Tile
 
-__all__ = ["TernaryCam", "distances"]
+__all__ = ["TernaryCam", "distances", "thermometer"]
 
 
 def __dir__() -> list[str]:
@@ -96,6 +96,24 @@ def distances(words: Values, query: Values) -> Float[Array, "..."]:
     stored, asked = 2 * stored - 1, (2 * asked - 1).astype(stored.dtype)
     known = jnp.abs(asked) @ jnp.abs(stored).T
     return (known - asked @ stored.T) / 2
+
+
+def thermometer(levels: Values, count: int) -> Float[Array, "..."]:
+    """Levels as bits, `count - 1` for each feature, of which the first so many are 1.
+
+    The Hamming distance of two such words is the sum of the differences of their levels (L1), so a
+    ternary memory finds the best match in L1.
+
+    **Arguments:** `levels`, whole numbers from 0 to `count - 1`, `(..., features)`. **Returns:**
+    `(..., features * (count - 1))`. **Errors:** `ValueError` for other levels.
+    """
+    x = as_physical(levels, "levels", whole=True)
+    if not (isinstance(count, int) and count >= 2):
+        raise ValueError(f"count is {count}; it must be a whole number of at least 2.")
+    if x.ndim < 1 or not everywhere(lambda x: (x >= 0) & (x < count) & (x % 1 == 0), x):
+        raise ValueError(f"levels must be whole numbers from 0 to {count - 1}, (..., features).")
+    steps = jnp.arange(1, count, dtype=x.dtype).reshape((1,) * x.ndim + (-1,))
+    return (x[..., None] >= steps).astype(x.dtype).reshape(*x.shape[:-1], -1)
 
 
 def require_words(x: Values, name: str) -> Array:
