@@ -39,9 +39,8 @@ from .levels import (
     digitise as digitise,
     quantised as quantised,
 )
-from .placing import DataLevels as DataLevels, data_levels as data_levels, placed as placed
 from .nearest import Nearest as Nearest, mismatches as mismatches, nearest as nearest
-from .placing import DataLevels as DataLevels, data_levels as data_levels
+from .placing import DataLevels as DataLevels, data_levels as data_levels, placed as placed
 from .search import Found as Found, search as search
 from .table import (
     Table as Table,
