@@ -33,6 +33,12 @@ from .curves import Curves as Curves, Sensed as Sensed, lookup as lookup
 from .expressions import from_regex as from_regex, symbols_of as symbols_of
 from .forest import from_forest as from_forest
 from .hashing import differences as differences, hashed as hashed
+from .latched import (
+    AnalogLatched as AnalogLatched,
+    BothSides as BothSides,
+    Race as Race,
+    race as race,
+)
 from .levels import (
     Quantised as Quantised,
     cut_points as cut_points,

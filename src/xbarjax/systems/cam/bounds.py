@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -25,11 +24,10 @@ from ..._types import described, is_concrete
 from ...cells import Mosfet, PChannel
 from .cell import Nodes, Steps
 from .cells import Analog6T2M, Transistor
+from .rooting import SPAN, root
 from .tile import Tile, require_tile
 
-HALVINGS = 60  # of a bracket of voltages
 POINTS = 16  # of the integral over the fall
-SPAN = 3.0  # of the supply, that a data line can have
 INSIDE = 9  # points of an interval, of which cells leak least at one
 LEVELS = 33  # data-line voltages at which the search lines are solved
 TRIED = 97  # voltages of a data line, between which a bound lies
@@ -244,30 +242,6 @@ def inverter_input(cell: Any, gate: Array) -> Array:
         return n - PChannel(cell.inverter, v, top).current(top, gate)
 
     return root(excess, jnp.zeros_like(gate), top)
-
-
-def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Where a rising function is 0 between `low` and `high`, or the end that is closer, by
-    bisection; its derivative is that of the root."""
-    rising = eqx.filter_closure_convert(rising, low)
-    still = lax.stop_gradient
-    dynamic, static = eqx.partition(rising, eqx.is_array)
-    stopped = eqx.combine(jax.tree.map(still, dynamic), static)
-
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        above = stopped(middle) > 0
-        return jnp.where(above, low, middle), jnp.where(above, middle, high)
-
-    ends = lax.fori_loop(0, HALVINGS, halve, (still(low), still(high)))
-    x = still((ends[0] + ends[1]) / 2)
-    _, slope = jax.jvp(stopped, (x,), (jnp.ones_like(x),))
-    inside = (slope > 0) & jnp.isfinite(slope)
-    # one step of Newton's method, whose value is lost in rounding, carries the derivative
-    off = rising(x)
-    step = jnp.where(inside, (off - still(off)) / jnp.where(inside, still(slope), 1), 0)
-    return x - step
 
 
 def _ideal(tile: Tile) -> Nodes:

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._types import Values, described
-from .bounds import SPAN, Bounds, gate_at_bound, inverter_input, require_analog, root
+from .bounds import Bounds, gate_at_bound, inverter_input, require_analog
 from .cell import Nodes
+from .rooting import SPAN, root
 from .tile import Tile
 
 TRIED = 62  # queries of a level

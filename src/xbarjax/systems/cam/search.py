@@ -11,7 +11,7 @@ from ...kirchhoff.advice import finish
 from ...kirchhoff.solution import Status, one_or_nan
 from .cell import Nodes, Steps
 from .match_line import Fallen, MatchLines, fall
-from .tile import Tile, require_tile
+from .tile import Tile, as_query, require_tile
 
 
 class Found(eqx.Module):
@@ -85,13 +85,7 @@ def search(
     concrete values for a search that did not converge; under a transformation see `status`.
     """
     require_tile(tile)
-    query = as_physical(query, "query", whole=True)
-    rows, cols = tile.shape
-    if query.shape != (cols,):
-        raise ValueError(
-            f"query has shape {query.shape}, but the tile has {cols} columns: it must be ({cols},)."
-        )
-    tile.cell.require_query(query)
+    query = as_query(tile, query)
     ts = as_physical(jnp.zeros((0,)) if isinstance(ts, tuple) and not ts else ts, "ts", whole=True)
     if ts.ndim != 1:
         raise ValueError(f"ts has shape {ts.shape}; it must be (times,).")

@@ -6,7 +6,15 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._types import described, physical, require_finite, require_nonnegative, require_positive
+from ..._types import (
+    Values,
+    as_physical,
+    described,
+    physical,
+    require_finite,
+    require_nonnegative,
+    require_positive,
+)
 from ...wires import Wires
 from .cell import AbstractCamCell
 
@@ -89,6 +97,18 @@ class Tile(eqx.Module):
 def _require_shape(x: Array, name: str, shape: tuple[int, ...]) -> None:
     if x.ndim and x.shape != shape:
         raise ValueError(f"{name} has shape {x.shape}; it must be {shape}, or one number.")
+
+
+def as_query(tile: Tile, query: Values) -> Array:
+    """A query with one entry per column that the cells can compare; `ValueError` for others."""
+    query = as_physical(query, "query", whole=True)
+    cols = tile.shape[1]
+    if query.shape != (cols,):
+        raise ValueError(
+            f"query has shape {query.shape}, but the tile has {cols} columns: it must be ({cols},)."
+        )
+    tile.cell.require_query(query)
+    return query
 
 
 def require_tile(tile: Any) -> None:
