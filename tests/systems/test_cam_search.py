@@ -221,14 +221,18 @@ def test_single_precision_and_accelerators() -> None:
 
 
 def test_a_search_that_fails_says_so() -> None:
-    """Of too few steps, and of a query that is not finite under a transformation."""
+    """Of too few steps, and of queries that are not finite, or no bits, under a transformation."""
     low, high, query = jnp.full((2, 2), 1e-6), jnp.full((2, 2), 1e-4), jnp.asarray([1.0, 0.0])
     memory = xb.cam.Tile(xb.cam.Ternary2T2R(low, high, FETS["pull_down"]))
     with pytest.raises(ValueError, match="max_steps is too small to reach the last time"):
         xb.cam.search(memory, query, max_steps=4)
     few = jax.jit(lambda: xb.cam.search(memory, query, max_steps=4))()
-    none = jax.jit(lambda query: xb.cam.search(memory, query))(query.at[0].set(jnp.nan))
-    for found, status in ((few, xb.Status.OUT_OF_STEPS), (none, xb.Status.NOT_FINITE)):
-        assert int(found.status) == status
+    at = jax.jit(lambda query: xb.cam.search(memory, query))
+    none, part = (at(query.at[0].set(x)) for x in (jnp.nan, 0.9))
+    not_finite = xb.Status.NOT_FINITE
+    failed = (few, xb.Status.OUT_OF_STEPS), (none, not_finite), (part, not_finite)
+    for found, status in failed:
+        assert int(found.status) & status
+        assert all(np.isnan(x).all() for x in (*found.gates, found.energy_data, found.energy_match))
         assert np.isnan(found.v_sense).all() and np.isnan(found.t_fall).all()
         assert np.isnan(found.energy) and not np.any(found.match)

@@ -61,8 +61,9 @@ class Analog6T2M(AbstractStaticCamCell):
         require_cells(self, "g_low", "g_high")
         for name in ("divider", "pull_down", "inverter"):
             require_transistor(getattr(self, name), name)
-        for name in ("v_high", "v_low"):
-            require_finite(getattr(self, name), name, "V")
+        for name in ("v_high", "v_low", "v_inverter"):
+            if getattr(self, name) is not None:
+                require_finite(getattr(self, name), name, "V")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,9 +113,11 @@ class Analog6T2M(AbstractStaticCamCell):
 
 
 def _raised(query: Array, v: Array) -> tuple[Array, Array]:
-    """Voltages [V] of the two lines of each column: `v` on the one that a bit raises, else 0."""
-    on = lambda raised: jnp.where(raised, v, 0).astype(query.dtype)
-    return on(query > 0.75), on(query < 0.25)
+    """Voltages [V] of the two lines of each column: `v` on the one that a bit raises, else 0; NaN
+    for what is no bit, which shows in the status of a search where no error can be raised."""
+    known = (query == 0) | (query == 1) | (query == 0.5)
+    on = lambda raised: jnp.where(known, jnp.where(raised, v, 0), jnp.nan).astype(query.dtype)
+    return on(query == 1), on(query == 0)
 
 
 def require_bits(query: Array) -> None:

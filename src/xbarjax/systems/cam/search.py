@@ -32,7 +32,7 @@ class Found(eqx.Module):
         lost until the sense time; `energy_static`: energy [J] out of the search lines until then;
         `energy_latch`: energy [J] that cells took before the match lines were released;
         `energy_data`: energy [J] to raise the data lines.
-    - `status`: `Status` flags; what the match lines show is NaN where it is an error.
+    - `status`: `Status` flags; all numbers are NaN, and no row matches, where it is an error.
     """
 
     v_sense: Float[Array, " rows"]
@@ -114,7 +114,8 @@ def _search(tile: Tile, query: Array, ts: Array, rtol: Array, max_steps: int) ->
     fallen = fall(lines, jnp.concatenate([sense, ts]), rtol, max_steps)
     status |= jnp.where(fallen.failed > 0, Status.NOT_CONVERGED, 0)
     status |= jnp.where(fallen.complete, 0, Status.OUT_OF_STEPS)
-    finite = jnp.all(jnp.isfinite(fallen.v)) & jnp.all(jnp.isfinite(query))
+    seen = fallen.v, query, *at.gates
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in seen]))
     status |= jnp.where(finite, 0, Status.NOT_FINITE)
     good = one_or_nan(status, dtype)
     v_sense = good * fallen.v[0]
@@ -128,12 +129,12 @@ def _search(tile: Tile, query: Array, ts: Array, rtol: Array, max_steps: int) ->
         margin,
         good * crossing(fallen, jnp.broadcast_to(reference, v_sense.shape), tile.v_pre),
         good * fallen.v[1:],
-        at.gates,
-        at.nodes,
+        jax.tree.map(lambda v: good * v, at.gates),
+        jax.tree.map(lambda v: good * v, at.nodes),
         good * tile.v_pre * jnp.sum(fallen.lost[0]),
         good * at.power * tile.t_sense,
         good * at.energy,
-        sum(data, jnp.zeros((), dtype)),
+        good * sum(data, jnp.zeros((), dtype)),
         status,
     )
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 
 from ..._types import Values, as_physical, described, everywhere
 from ...cells import Mosfet
-from .cells import AbstractCamCell, Ternary2T2R, Ternary4T2R, Ternary16T, Transistor
+from .cell import AbstractCamCell
+from .cells import Ternary2T2R, Ternary4T2R, Ternary16T, Transistor
 from .tile import Tile
 
 __all__ = ["TernaryCam", "distances", "thermometer"]
