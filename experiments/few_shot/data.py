@@ -56,9 +56,7 @@ def _some(x, y, classes, most, seed):
 
 def _embedding(x, y, seed):
     """The hidden units, 64 after 128, of a network that tells the classes for training apart."""
-    net = MLPClassifier((128, FEATURES), max_iter=12, random_state=seed, early_stopping=False)
-    with np.errstate(all="ignore"):
-        net.fit(x, y)
+    net = MLPClassifier((128, FEATURES), max_iter=12, random_state=seed).fit(x, y)
 
     def units(x):
         for w, b in zip(net.coefs_[:2], net.intercepts_[:2]):
