@@ -1,4 +1,5 @@
-"""Figures of solved, compensated and identified arrays, and of Monte Carlo sweeps.
+"""Figures of solved, compensated and identified arrays, of Monte Carlo sweeps, and of searches in
+content-addressable memories.
 
 Every function returns a new `matplotlib.figure.Figure` and touches no global state: save it with
 `figure.savefig(...)`, or leave it as the last line of a notebook cell.
@@ -10,6 +11,13 @@ from .arrays import (
     drops as drops,
     overview as overview,
     voltages as voltages,
+)
+from .cam import (
+    intervals as intervals,
+    margins as margins,
+    match_lines as match_lines,
+    searches as searches,
+    windows as windows,
 )
 from .monte_carlo import (
     die_map as die_map,
@@ -29,10 +37,15 @@ __all__ = [
     "dies",
     "distributions",
     "drops",
+    "intervals",
+    "margins",
+    "match_lines",
     "overview",
     "parameter_map",
     "residuals",
+    "searches",
     "voltages",
+    "windows",
     "yield_curves",
 ]
 
