@@ -1,4 +1,4 @@
-"""The command line: `xbarjax read`, `compensate`, `program`, `identify`, `sweep`, `plot`,
+"""The command line: `xbarjax read`, `compensate`, `program`, `identify`, `search`, `sweep`, `plot`,
 `presets` and `info`."""
 
 import importlib.metadata
@@ -18,6 +18,7 @@ from .identifying import identify_command
 from .info import info_command
 from .programming import program_command
 from .reading import read_command
+from .searching import search_command
 from .sweeping import plot_command, presets_command, sweep_command
 
 app = typer.Typer(
@@ -71,6 +72,9 @@ app.command("program", short_help="Pulses that write given conductances through 
     program_command
 )
 app.command("identify", short_help="Cells and wires that explain measured reads.")(identify_command)
+app.command("search", short_help="Rows of a content-addressable memory that match queries.")(
+    search_command
+)
 app.command("sweep", short_help="Many dies on a grid of settings, into a store.")(sweep_command)
 app.command("plot", short_help="Distributions and yield of a sweep.")(plot_command)
 app.command("presets", short_help="Published numbers and their sources.")(presets_command)
