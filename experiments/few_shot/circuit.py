@@ -122,15 +122,17 @@ def exact(words: np.ndarray, asked: np.ndarray, r_match: float) -> dict[str, Any
     seen = cam.lookup(cam.Curves.of(made, LEVELS), (2 * asked).astype(int))
     a, b = np.asarray(found.t_fall), np.asarray(seen.t_fall)
     fell = np.isfinite(a)
-    same = np.asarray(cam.nearest(found).row == cam.nearest(seen).row)
+    apart = np.asarray(cam.distances(words, asked))
+    least = lambda found: np.take_along_axis(apart, np.asarray(cam.nearest(found).row), 1)[:, 0]
     return {
         "r_match_ohm": r_match,
         "rows": words.shape[0],
         "cells": words.shape[1],
         "queries": len(asked),
         "largest_difference_of_t_fall": float(np.abs(b[fell] / a[fell] - 1).max()),
-        "lines_that_never_fall": int((~fell).sum()),
-        "same_best_row": float(same.mean()),
+        "lines_up_at_the_end": int((~fell).sum()),
+        "best_row_at_least_distance": float(np.mean(least(found) == apart.min(-1))),
+        "of_the_tables": float(np.mean(least(seen) == apart.min(-1))),
         "median_t_fall_of_best_s": float(np.median(b.max(-1))),
         "energy_J": float(np.mean(found.energy)),
     }

@@ -19,7 +19,8 @@ episodes of a division share their images.
   a quantile of the sizes on images of classes for training, whose episodes choose it (`quantile`).
 - `circuit`, `circuit, 3 values`: the same words in tiles of 2T2R cells of 10 nS and 2 uS, with at
   most 64 columns, searched by tables; the last line to fall is the best match. The falls of several
-  tiles are counted as numbers of bits that differ, and these added up. 5-way, 1-shot.
+  tiles are counted as numbers of bits that differ, and these added up. Sweeps have 128 bits, 5 ways
+  and 1 shot.
 
 Conductances, wires and transistors are chosen for this experiment and stand for no chip.
 
@@ -231,7 +232,7 @@ def figure(result: dict[str, Any]) -> Figure:
     made = Figure(figsize=(13, 7.5), layout="constrained")
     a, b, c, d, e, f = made.subplots(2, 3).ravel()
     marks = {
-        "planes": "k^:", "crossbar": "ks--", "crossbar, 3 values": "ks-",
+        "planes": "k^:", "crossbar": "s--", "crossbar, 3 values": "s-",
         "circuit": "ko--", "circuit, 3 values": "ko-",
     }  # fmt: skip
     open_marks = ("crossbar", "crossbar, 3 values")
@@ -244,7 +245,9 @@ def figure(result: dict[str, Any]) -> Figure:
                 [r[x] * scale for r in mine],
                 [100 * r["accuracy"] for r in mine],
                 [100 * r["error"] for r in mine],
-                fmt=marks[way], capsize=2, label=way, mfc="none" if way in open_marks else None,
+                fmt=marks[way], capsize=2, label=way, ms=8 if way in open_marks else 4,
+                mfc="none" if way in open_marks else None,
+                color="0.45" if way in open_marks else "k",
             )  # fmt: skip
         axes.set_ylabel("accuracy, 5-way 1-shot [%]")
 
@@ -258,21 +261,21 @@ def figure(result: dict[str, Any]) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xticks(LENGTHS, labels=map(str, LENGTHS))
         axes.set(xlabel="bits of a word", title=titles[name])
-        axes.legend(fontsize=7)
-    one = result[names[-1]]
+        axes.legend(fontsize=7, handlelength=4)
+    one = result["digits"]
     ways = ("circuit", "circuit, 3 values")
     for axes, x, label, scale in (
-        (c, "spread", "spread of ln g in the memory [%]", 100),
+        (c, "offset", "deviation of offsets of comparators [mV]", 1000),
         (d, "clock", "period of the clock of the comparators [ps]", 1e12),
     ):
         lines(axes, one[x], x, ways, scale)
-        axes.set(xlabel=label, title=f"{titles[names[-1]]}, {SWEPT} bits")
-        axes.legend(fontsize=7)
+        axes.set(xlabel=label, title=f"{titles['digits']}, {SWEPT} bits")
+        axes.legend(fontsize=7, handlelength=4)
     d.set_xscale("symlog", linthresh=3)
     lines(e, one["noise"], "noise", ("crossbar", "crossbar, 3 values"), 100)
     e.set(xlabel="fluctuation of a read of the hashing array [%]")
-    e.set_title(f"{titles[names[-1]]}, {SWEPT} bits")
-    e.legend(fontsize=7)
+    e.set_title(f"{titles['digits']}, {SWEPT} bits")
+    e.legend(fontsize=7, handlelength=4)
     rows = result["automata"]["spread"]
     x = [100 * r["spread"] for r in rows]
     f.errorbar(
@@ -282,7 +285,7 @@ def figure(result: dict[str, Any]) -> Figure:
     f.plot(x, [100 * r["least_pattern"] for r in rows], "k^:", label="the worst pattern")
     f.set(xlabel="spread of ln g in the memory [%]", ylabel="strings as Python's re has them [%]")
     f.set_title("regular expressions")
-    f.legend(fontsize=7)
+    f.legend(fontsize=7, handlelength=4)
     return made
 
 
