@@ -1,7 +1,7 @@
-"""Bits of an analog content-addressable memory against word length, wires and variation, and the
-speed of searches.
+"""Bits of an analog content-addressable memory against word length, wires and variation, the energy
+of searches beside ternary cells, and their speed.
 
-    python -m experiments.cam.run [--only length,wires,variation,speed]
+    python -m experiments.cam.run [--only length,wires,variation,energy,speed]
 
 Cells are `Analog6T2M` with EKV transistors of a generic process: 250 uA/V^2 per W/L, W/L 4 and a
 threshold of 0.2 V in the dividers, 1 and 0.3 V in the pull-downs, 1 and 0.2 V in the inverters; a
@@ -19,6 +19,14 @@ where a row that should match does not (`missed`) or the other way round (`false
   lines.
 - `variation`: 128 rows of 16 small cells at 1 ohm, compensated; conductances with a lognormal
   spread and comparators with a normal offset, over 8 dies.
+- `energy`: 32 rows of 16 and 64 cells, the same ternary words in every kind of cell, a fifth of
+  their bits `x`; and words of 16 cells of 8 levels. Eight queries are stored words, and eight miss
+  one by a bit or a level. The latency is that of the slowest line that should fall, and lines are
+  sensed a quarter later; `hold_s` is when the first line falls that should not, if it does within
+  20 ns. Ternary cells have the transistors of the golden circuits: W/L 4 and 0.2 V in the switches
+  of 2T2R, 1 and 0.2 V in those of 4T2R, else 1 and 0.3 V; memristors of 150 and 1 uS; gates, data
+  lines and supplies of 1.2, 0.5 and 0.8 V. A data line has 1 fF per cell, as a match line has.
+  Sense amplifiers, inverters, drivers and the leakage of SRAM are not in it.
 - `speed`: 256 rows of 64 cells, medians of 5 runs, and the first call with compilation: one exact
   search at 1 ohm everywhere, tables of 16 levels, 1,000 queries by these tables, and how far apart
   both ways are.
@@ -41,14 +49,15 @@ from rich.console import Console
 import xbarjax as xb
 
 from ..common import keep, write_json
+from .energy import draw_energy, energy
+from .tiles import G, scale, tile
 
 HERE = Path(__file__).parent
 SAY = Console().print
-LENGTHS, COUNTS, MOST = (8, 16, 32, 64), (2, 4, 8, 16), 16
+LENGTHS, COUNTS = (8, 16, 32, 64), (2, 4, 8, 16)
 OHMS = (0.0, 0.5, 2.0, 5.0, 20.0, 100.0)
 SPREADS, OFFSETS, DIES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2), (0.0, 0.02, 0.05), 8
 SIZES = {"large": 1.0, "small": 0.02}
-G = 1e-6, 8e-5  # [S]
 QUERIES = 400
 
 
@@ -79,19 +88,6 @@ def drawn(rng: np.random.Generator, shape: tuple[int, int], count: int) -> Word:
             c = rng.choice(cells)
             asked[k, c] = a[c] - 1 if a[c] > 0 else b[c]
     return Word(low, high, asked)
-
-
-def tile(shape: tuple[int, int], size: float = 1.0, **lines: Any) -> xb.cam.Tile:
-    of = lambda w, v_t: xb.Mosfet(w * 2.5e-4, v_t, 0.0, lam=0.05)
-    g = np.zeros(shape)
-    cell = xb.cam.Analog6T2M(g, g, of(4 * size, 0.2), of(1, 0.3), of(1, 0.2))
-    return xb.cam.Tile(cell, t_sense=2e-8, **lines)
-
-
-def scale(of: xb.cam.Tile, count: int, size: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Edges [V], and queries [V] of all levels, repeated to the most levels of the experiment."""
-    edges, queries = xb.cam.data_levels(of, count, g_min=G[0] * size, g_max=G[1] * size)
-    return np.asarray(edges), np.resize(np.asarray(queries), MOST)
 
 
 def judged(of: xb.cam.Tile, queries: np.ndarray, word: Word) -> dict[str, float]:
@@ -212,8 +208,8 @@ def speed() -> dict[str, Any]:
 
 
 def figure(result: dict[str, Any]) -> Figure:
-    made = Figure(figsize=(13, 4), layout="constrained")
-    a, b, c = made.subplots(1, 3)
+    made = Figure(figsize=(11, 8), layout="constrained")
+    (a, b), (c, d) = made.subplots(2, 2)
     marks = dict(zip(COUNTS, ("k^:", "kD-.", "ks--", "ko-")))
     for count, mark in marks.items():
         mine = [x for x in result["length"] if x["levels"] == count and x["way"] == "compensated"]
@@ -249,6 +245,7 @@ def figure(result: dict[str, Any]) -> Figure:
     c.set(xlabel="spread of conductances [%]", ylabel="of the rows that match, that do not [%]")
     c.set_title("variation, 8 dies")
     c.legend(fontsize=8)
+    draw_energy(d, result["energy"])
     return made
 
 
@@ -256,6 +253,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "length": length,
     "wires": wires,
     "variation": variation,
+    "energy": energy,
     "speed": speed,
 }
 
