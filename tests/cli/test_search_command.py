@@ -61,9 +61,9 @@ def test_words_match_as_a_digital_memory_says():
         xb.cam.Ternary2T2R(g(stored == 0), g(stored == 1), switch, v_gate=1.2),
         r_match=20.0,
         v_offset=jnp.full(4, 0.01),
-        t_sense=2e-10,
+        t_sense=3e-10,
     )
-    one = xb.cam.search(tile, asked[2], np.linspace(0, 2e-10, 62)[1:-1])  # times of the figure
+    one = xb.cam.search(tile, asked[2], np.linspace(0, 3e-10, 62)[1:-1])  # times of the figure
     said = report("found")
     with np.load("found.npz", allow_pickle=False) as kept:
         np.testing.assert_array_equal(kept["match"], digital())

@@ -19,7 +19,7 @@ from xbarjax.systems.cam.search import Found
 
 T_SENSE, V_PRE, V_REF = 2e-9, 0.8, 0.4
 TS = np.linspace(0, 3e-9, 7)
-TAU = np.array([1e-9, 50e-9, 2e-9])  # of rows, of which the second matches
+TAU = np.array([1e-9, 50e-9, 0.8e-9])  # of rows, of which the second matches
 G = np.full((3, 2), 1e-6)
 CELL = xb.cam.Ternary2T2R(G, G, xb.Mosfet(1e-3, 0.2, 0.0))
 TILE = xb.cam.Tile(CELL, v_pre=V_PRE, v_ref=V_REF, t_sense=T_SENSE)
@@ -66,6 +66,7 @@ def test_match_lines_fall_to_the_sense_time_and_on() -> None:
         np.asarray(rows[-1].get_ydata()), V_PRE * np.exp(-t / TAU[1]), rtol=1e-6
     )
     assert axes.get_xlabel().endswith("[ns]") and axes.get_ylabel().endswith("[V]")
+    assert [x.get_text() for x in axes.texts] == ["rows 0, 2", "row 1"]
     legend: Any = axes.get_legend()
     assert [x.get_text() for x in legend.get_texts()] == ["matching rows: 1", "other rows: 2"]
     save(figure)

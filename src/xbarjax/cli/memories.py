@@ -44,13 +44,14 @@ class Technology(NamedTuple):
 
 
 KP = 2.5e-4  # [A/V^2] of W/L = 1
+# Sense times at which words of up to 64 cells are told apart (experiments.cam, part energy).
 TECHNOLOGY: dict[CellChoice, Technology] = {
     CellChoice.analog: Technology(
         0.5, 2e-8, {"divider": (4, 0.2), "pull_down": (1, 0.3), "inverter": (1, 0.2)}
     ),
-    CellChoice.switches: Technology(1.2, 2e-10, {"switch": (4, 0.2)}),
-    CellChoice.dividers: Technology(0.5, 2e-9, {"switch": (1, 0.2), "pull_down": (1, 0.3)}),
-    CellChoice.sram: Technology(0.8, 5e-10, {"transistor": (1, 0.3)}),
+    CellChoice.switches: Technology(1.2, 3e-10, {"switch": (4, 0.2)}),
+    CellChoice.dividers: Technology(0.5, 1e-8, {"switch": (1, 0.2), "pull_down": (1, 0.3)}),
+    CellChoice.sram: Technology(0.8, 3e-9, {"transistor": (1, 0.3)}),
 }
 
 

@@ -181,14 +181,10 @@ def _draw_match_lines(axes: Axes, found: Found, ts: Any, tile: Tile) -> None:
         color, line = (DARK, "-") if match[k] else (LIGHT, "--")
         axes.plot(t / scale, v[:, k], line, color=color, linewidth=1.1)
     if len(match) <= NAMED:
-        for k, x in _apart(v[-1], 0.06 * float(tile.v_pre)):
-            axes.annotate(
-                f"row {k}",
-                (1.01, x),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                fontsize="small",
-            )
+        for rows, x in _groups(v[-1], 0.06 * float(tile.v_pre)):
+            name = f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
+            at = ("axes fraction", "data")
+            axes.annotate(name, (1.01, x), xycoords=at, va="center", fontsize="small")
     axes.axhline(float(tile.v_ref), color="0.4", linestyle=":", linewidth=1)
     axes.axvline(float(tile.t_sense) / scale, color="0.4", linestyle=":", linewidth=1)
     axes.set(
@@ -215,13 +211,15 @@ def _with_sense(t: Any, v: Any, found: Found, tile: Tile) -> tuple[np.ndarray, n
     return t[order], v[order]
 
 
-def _apart(v: np.ndarray, least: float) -> list[tuple[int, float]]:
-    """Numbers and heights of labels at `v` that do not touch."""
-    placed: list[tuple[int, float]] = []
+def _groups(v: np.ndarray, apart: float) -> list[tuple[list[int], float]]:
+    """Lines that end within `apart` [V] of the lowest of a group, and where it is."""
+    groups: list[tuple[list[int], float]] = []
     for k in np.argsort(v, kind="stable"):
-        floor = placed[-1][1] + least if placed else -np.inf
-        placed.append((int(k), max(float(v[k]), floor)))
-    return placed
+        if groups and v[k] - groups[-1][1] < apart:
+            groups[-1][0].append(int(k))
+        else:
+            groups.append(([int(k)], float(v[k])))
+    return [(sorted(rows), x) for rows, x in groups]
 
 
 def _draw_margins(figure: Figure, axes: Axes, found: Found) -> None:
