@@ -1,7 +1,7 @@
 """Features of images, with classes for training and others for the episodes, and the episodes."""
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -31,8 +31,8 @@ def split(name: str, seed: int) -> Split:
     classes = np.random.default_rng([1, seed]).permutation(10)
     old, new = classes[:WAYS], classes[WAYS:]
     if name == "digits":
-        x, y = load_digits(return_X_y=True)
-        x, fit = x / 16, None
+        images: Any = load_digits()
+        x, y, fit = images.data / 16, images.target, None
     else:
         stored = np.load(measured("mnist/mnist_70k_uint8.npz"))
         x, y = stored["x_test"].reshape(-1, 784) / 255, stored["y_test"]
