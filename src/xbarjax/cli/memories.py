@@ -19,7 +19,7 @@ from ..systems.cam.cells import (
     Ternary4T2R,
     Ternary16T,
 )
-from ..systems.cam.placing import data_levels
+from ..systems.cam.placing import data_levels, placed
 from ..systems.cam.tile import Tile
 from .inputs import Inputs, require_given
 
@@ -172,13 +172,6 @@ def analog(
     require_width(queries, low)
     expected = np.all((queries[:, None] >= low) & (queries[:, None] < high), axis=-1)
     if levels is not None:
-        for name, x, top in (("LOW", low, levels), ("HIGH", high, levels)):
-            whole = np.where(np.isfinite(x), x, 0)
-            if not np.all((whole == np.round(whole)) & (whole >= 0) & (whole <= top)):
-                raise ValueError(
-                    f"{name} has bounds other than whole numbers from 0 to {top}; --levels is"
-                    f" {levels}."
-                )
         if not np.all((queries == np.round(queries)) & (queries >= 0) & (queries < levels)):
             raise ValueError(
                 f"--query has levels other than whole numbers from 0 to {levels - 1}; --levels is"
@@ -187,11 +180,9 @@ def analog(
         if np.any(low > high):
             at = tuple(np.argwhere(low > high)[0].tolist())
             raise ValueError(f"LOW{list(at)} is {low[at]:g}, above HIGH, {high[at]:g}: swap them.")
-        edges, volts = (
-            np.asarray(x) for x in data_levels(tile, levels, g_min=g[0], g_max=g[1] / 10)
-        )
-        place = lambda x: np.clip(x, 0, levels).astype(int)
-        low, high, queries = edges[place(low)], edges[place(high)], volts[queries.astype(int)]
+        scale = data_levels(tile, levels, g_min=g[0], g_max=g[1] / 10)
+        low, high = (np.asarray(x) for x in placed(scale, low, high))
+        queries = np.asarray(scale.queries)[queries.astype(int)]
     program = compensated if compensate else stored
     made = program(tile, jnp.asarray(low), jnp.asarray(high), g_max=g[1])
     return Memory(made, queries, expected, Bounds(jnp.asarray(low), jnp.asarray(high)))

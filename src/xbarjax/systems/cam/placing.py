@@ -82,7 +82,7 @@ def placed(levels: DataLevels, low: Values, high: Values) -> Bounds:
 def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLevels:
     cell: Any = tile.cell
     dtype = cell.g_low.dtype
-    gate = gate_at_bound(tile, jnp.zeros(tile.shape[:1], dtype))[0]
+    gate = jnp.mean(gate_at_bound(tile, jnp.zeros(tile.shape[:1], dtype)))
     before = inverter_input(cell, gate)
     g = jnp.geomspace(g_min, g_max, count - 1, dtype=dtype)
     of = lambda v: jnp.full_like(v, cell.v_low)
