@@ -39,6 +39,7 @@ def found(tau: np.ndarray = TAU) -> Found:
         nodes=(),
         energy_match=zero,
         energy_static=zero,
+        energy_latch=zero,
         energy_data=zero,
         status=jnp.zeros((), int),
     )

@@ -12,8 +12,8 @@ import numpy as np
 from .._files.fields import number
 from ..cells import Mosfet
 from ..systems.cam.bounds import Bounds, compensated, stored
+from ..systems.cam.cell import AbstractCamCell
 from ..systems.cam.cells import (
-    AbstractCamCell,
     Analog6T2M,
     Ternary2T2R,
     Ternary4T2R,
