@@ -6,6 +6,10 @@ segment of wire between each two. It starts at the precharge voltage by .ic (wit
 starts level 1 transistors wrongly). The search lines have the nodes h{k}_{i}_{j} and l{k}_{i}_{j},
 one pair of lines for each part k of the cells between them. The high one is driven above row 0, the
 low one ends in ground below the last row.
+
+Cells of kind "latched" have two latches k, each with the nodes a{k} and b{k}, which begin at the
+supply and are discharged through a memristor and through a transistor at the data line. They run
+first, alone. Then the match lines fall, with the gates at what the latches have found.
 """
 
 from __future__ import annotations
@@ -62,7 +66,14 @@ CIRCUITS: dict[str, tuple[str, str, int, int, int, tuple[float, float, float], f
     "4t2r_level1_32": ("4t2r", "level1", 3, 32, 15, (100, 0, 0), 3e-9),
     "4t2r_tile": ("4t2r", "ekv", 4, 3, 16, (100, 50, 30), 3e-9),
     "16t_ekv_8": ("16t", "ekv", 3, 8, 17, (100, 0, 0), 1e-9),
+    "latched_ekv_8": ("latched", "ekv", 3, 8, 18, (100, 0, 0), 10e-9),
+    "latched_tile": ("latched", "ekv", 4, 3, 19, (100, 0, 30), 10e-9),
 }
+
+# Nine bounds of latched cells [S], and voltages [V] of the data line between them
+G_LATCHED = rounded(np.geomspace(1e-6, 80e-6, 9), 6)
+LATCHED_QUERIES = np.array([0.146, 0.164, 0.183, 0.203, 0.224, 0.247, 0.273, 0.302])
+T_LATCH = 4e-9  # [s]
 
 
 def inputs(name: str) -> dict[str, Any]:
@@ -82,6 +93,13 @@ def inputs(name: str) -> dict[str, Any]:
         x |= {"query": QUERIES[level], "one": G_LOW[stored], "two": G_HIGH[stored]}
         fets = {"divider": (1e-3, 0.2), "pull_down": (250e-6, 0.3), "inverter": (250e-6, 0.2)}
         x["v_high"] = 0.5
+    elif cell == "latched":
+        level = rng.integers(1, 7, cols)
+        stored = level + off * np.where(np.arange(cols) % 2, -1, 1)
+        x |= {"query": LATCHED_QUERIES[level], "one": G_LATCHED[stored]}
+        x["two"] = G_LATCHED[stored + 1]
+        fets = {"branch": (1e-3, 0.2), "pull_down": (250e-6, 0.3), "latch": (250e-6, 0.2)}
+        x |= {"v_high": 0.5, "v_gate": 0.5, "t_latch": T_LATCH, "c_node": 1e-15, "c_inner": 2e-16}
     else:
         bit = rng.integers(0, 2, cols)
         one = (bit == 1) ^ off
@@ -116,6 +134,70 @@ def fet(x: dict[str, Any], tag: str, name: str, p: str, gate: str, q: str, up: s
     s, d = root(q), root(p)
     ends = f"{p} {q}" if up == "0" else f"{q} {p}"
     return f"b{tag} {ends} I={factor}*({s}*{s}-{d}*{d})"
+
+
+def race(x: dict[str, Any]) -> dict[str, Array]:
+    """Latches of all cells from 0 s to `t_latch`: voltages [V] "low_mem", "low_data", "high_mem"
+    and "high_data" (times, rows, cols) at the times "t_race" [s], and "v_low" (rows, cols) of the
+    search lines at the end."""
+    rows, cols = x["one"].shape
+    lines = [source("up", "up", x["v_high"]), source("ref", "ref", x["v_gate"])]
+    for j in range(cols):
+        lines.append(source(f"d{j}", f"d{j}", x["query"][j]))
+        for i in range(rows):
+            below = f"l_{i + 1}_{j}" if i < rows - 1 else f"sink_{j}"
+            if x["r_low"]:
+                lines.append(f"rl_{i}_{j} l_{i}_{j} {below} {number(x['r_low'])}")
+            else:
+                lines.append(ammeter(f"l_{i}_{j}", f"l_{i}_{j}", below))
+        lines.append(ammeter(f"sink_{j}", f"sink_{j}", "0"))
+    held: list[str] = []
+    for k, i, j in np.ndindex(2, rows, cols):
+        at = f"{k}_{i}_{j}"
+        low, a, b, xa, xb, m = f"l_{i}_{j}", *(f"{n}{at}" for n in ("a", "b", "xa", "xb", "m"))
+        g = float(x["two" if k else "one"][i, j])
+        lines += [
+            fet(x, f"pa{at}", "latch", "up", b, a, "up"),
+            fet(x, f"pb{at}", "latch", "up", a, b, "up"),
+            fet(x, f"na{at}", "latch", a, b, xa),
+            fet(x, f"nb{at}", "latch", b, a, xb),
+            fet(x, f"ra{at}", "branch", xa, "ref", m),
+            f"rg{at} {m} {low} {number(1 / g)}",
+            fet(x, f"db{at}", "branch", xb, f"d{j}", low),
+        ]
+        for node, c in ((a, "c_node"), (b, "c_node"), (xa, "c_inner"), (xb, "c_inner")):
+            lines.append(f"c{node} {node} 0 {number(x[c])}")
+            held.append(f".ic v({node})={number(x['v_high'])}")
+    nodes = [f"{n}{k}_{i}_{j}" for k, n in ((0, "a"), (0, "b"), (1, "a"), (1, "b"))
+             for i, j in np.ndindex(rows, cols)]  # fmt: skip
+    nodes += [f"l_{i}_{j}" for i, j in np.ndindex(rows, cols)]
+    t, v = transient(lines + held, nodes, x["t_latch"], x["t_latch"] / 16000)
+    v = v.reshape(len(t), 5, rows, cols)
+    if np.abs(v[0, :4] - x["v_high"]).max() > 1e-6:
+        raise RuntimeError("the latches do not begin at the supply")
+    at = np.searchsorted(t, np.linspace(0, x["t_latch"], 17)[1:] * (1 - 1e-12))
+    at = np.unique(np.minimum(at, len(t) - 1))
+    names = "low_mem", "low_data", "high_mem", "high_data"
+    found = {name: np.round(v[at, k], 9) for k, name in enumerate(names)}
+    return found | {"t_race": rounded(t[at], 9), "v_low": np.round(v[-1, 4], 12)}
+
+
+def transient(lines: list[str], nodes: list[str], end: float, most: float) -> tuple[Array, Array]:
+    """Time points [s] of ngspice up to `end`, no more than `most` apart, and voltages [V] then."""
+    text = deck(
+        "lines in time",
+        TOLERANCES,
+        lines,
+        "set wr_singlescale",
+        "set numdgt=15",
+        f"tran {number(most)} {number(end)} 0 {number(most)}",
+        f"wrdata {TEXT} {' '.join(f'v({n})' for n in nodes)}",
+    )
+    table = np.loadtxt(io.BytesIO(run(text, TEXT)))
+    t, v = table[:, 0], table[:, 1:]
+    if t[-1] < 0.999 * end or not np.isfinite(v).all():
+        raise RuntimeError(f"ngspice stopped at {t[-1]} s, or what it has is not finite")
+    return t, v
 
 
 def elements(x: dict[str, Any]) -> list[str]:
@@ -156,7 +238,7 @@ def elements(x: dict[str, Any]) -> list[str]:
         elif x["cell"] == "4t2r":
             for k, v in enumerate(raised(j)):
                 search_lines(k, j, v)
-        else:
+        elif x["cell"] != "latched":
             lines += [source(f"s{k}_{j}", f"s{k}_{j}", v) for k, v in enumerate(raised(j))]
     for i, j in np.ndindex(rows, cols):
         m, at = f"m{i}_{j}", f"_{i}_{j}"
@@ -170,6 +252,10 @@ def elements(x: dict[str, Any]) -> list[str]:
             lines.append(fet(x, f"n{at}", "inverter", f"g1{at}", f"a1{at}", "0"))
             lines.append(fet(x, f"x0{at}", "pull_down", m, f"a0{at}", "0"))
             lines.append(fet(x, f"x1{at}", "pull_down", m, f"g1{at}", "0"))
+        if x["cell"] == "latched":
+            for k, gates in enumerate((x["low_data"], x["high_mem"])):
+                lines.append(source(f"g{k}{at}", f"g{k}{at}", gates[i, j]))
+                lines.append(fet(x, f"x{k}{at}", "pull_down", m, f"g{k}{at}", "0"))
         for k, part in enumerate(parts):
             if x["cell"] == "2t2r":
                 lines.append(f"rg{k}{at} {m} a{k}{at} {number(1 / part)}")
@@ -213,19 +299,10 @@ def simulate(x: dict[str, Any]) -> dict[str, Array]:
     nodes = [f"m{i}_{j}" for i in range(rows) for j in range(cols + 1)]
     lines = [f"c{n} {n} 0 {number(float(c[k % (cols + 1)]))}" for k, n in enumerate(nodes)]
     lines += [f".ic v({n})={number(x['v_pre'])}" for n in nodes]
-    text = deck(
-        "match lines",
-        TOLERANCES,
-        elements(x) + lines,
-        "set wr_singlescale",
-        "set numdgt=15",
-        f"tran {number(x['end'] / 2000)} {number(x['end'])} 0 {number(x['end'] / 2000)}",
-        f"wrdata {TEXT} {' '.join(f'v({n})' for n in nodes)}",
-    )
-    table = np.loadtxt(io.BytesIO(run(text, TEXT)))
-    t, v = table[:, 0], table[:, 1:].reshape(-1, rows, cols + 1)
-    if t[-1] < 0.999 * x["end"] or not np.isfinite(v).all():
-        raise RuntimeError(f"ngspice stopped at {t[-1]} s, or what it has is not finite")
+    raced = race(x) if x["cell"] == "latched" else {}
+    x = x | {name: raced[name][-1] for name in ("low_data", "high_mem") if raced}
+    t, v = transient(elements(x) + lines, nodes, x["end"], x["end"] / 2000)
+    v = v.reshape(-1, rows, cols + 1)
     if np.abs(v[0] - x["v_pre"]).max() > 1e-6:
         raise RuntimeError("the match lines do not begin at the precharge voltage")
     at = np.searchsorted(t, np.linspace(0, x["end"], POINTS + 1)[1:] * (1 - 1e-12))
@@ -236,7 +313,7 @@ def simulate(x: dict[str, Any]) -> dict[str, Array]:
     t_fall = np.where(below.any(0), passes, np.inf)
     found = {k: rounded(y, 9) for k, y in {"t": t[at], "lost": lost[at], "t_fall": t_fall}.items()}
     found["v"] = np.round(sense[at], 9)
-    return found | (static(x) if x["cell"] in ("analog", "4t2r") else {})
+    return found | raced | (static(x) if x["cell"] in ("analog", "4t2r") else {})
 
 
 CAM = Family("cam", CIRCUITS, inputs, simulate)

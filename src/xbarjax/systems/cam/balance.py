@@ -12,15 +12,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from ..._types import is_concrete
 from .latch import DATA, MEM, Latches, raced
 from .latched import AnalogLatched
-from .rooting import SPAN, root
+from .rooting import SPAN, halved, with_slope
 
 RTOL, STEPS = 1e-5, 2048  # of the races
 LEAST = 1e-12  # [S]
+MOMENTS = 25  # at which slopes may be taken
+CLOSE = 0.2  # lead at a slope, relative to the supply: a tie is no more than some 0.1 ahead before
 
 
 def tie_voltages(cell: AnalogLatched, g: Array) -> Array:
@@ -34,6 +37,24 @@ def tie_conductances(cell: AnalogLatched, v_data: Array, g_max: float) -> Array:
     return _each(lambda cell, v: _tie_conductances(cell, v, g_max), cell, v_data)
 
 
+def tied_bounds(cell: AnalogLatched) -> tuple[Array, Array]:
+    """Bounds [V] of cells alone; inf where there is none."""
+    low, high = tie_voltages(cell, cell.g_low), tie_voltages(cell, cell.g_high)
+    span = SPAN * cell.v_high * (1 - 1e-6)
+    return jnp.where(cell.g_low > 0, low, -jnp.inf), jnp.where(high < span, high, jnp.inf)
+
+
+def tied_conductances(
+    cell: AnalogLatched, low: Array, high: Array, g_max: float
+) -> tuple[Array, Array]:
+    """Conductances [S] of both memristors for bounds [V], which may be infinite."""
+    known = [jnp.where(jnp.isfinite(x), x, 0) for x in (low, high)]
+    g_low, g_high = (tie_conductances(cell, v, g_max) for v in known)
+    g_low = jnp.where(jnp.isneginf(low), 0, g_low)
+    g_high = jnp.where(jnp.isposinf(high), g_max, jnp.where(jnp.isneginf(high), 0, g_high))
+    return jnp.where(jnp.isposinf(low), g_max, g_low), g_high
+
+
 def _each(do: Callable, cell: AnalogLatched, x: Array) -> Array:
     """`do` once for every number that occurs, if these are known and all transistors are alike."""
     alike = all(p.ndim == 0 for p in jax.tree.leaves((cell.branch, cell.latch)))
@@ -43,23 +64,37 @@ def _each(do: Callable, cell: AnalogLatched, x: Array) -> Array:
     return do(cell, jnp.asarray(once)[None])[0][place.reshape(x.shape)]
 
 
-def _ahead(cell: AnalogLatched, g: Array, v_data: Array) -> Array:
-    """By how much [V] the data line has won when the latches are done."""
+def _ahead(cell: AnalogLatched, g: Array, v_data: Array, ts: Array) -> Array:
+    """By how much [V] the data line is ahead, over times [s] before the other axes."""
     at = Latches(
         g[None], v_data, cell.v_gate, cell.branch, cell.latch, cell.v_high, cell.v_low, cell.c_node,
         cell.c_inner, jnp.zeros_like(g),
     )  # fmt: skip
-    found = raced(at, cell.t_latch[None], jnp.asarray(RTOL, g.dtype), STEPS)
-    return found.v[MEM, 0] - found.v[DATA, 0]
+    seen = raced(at, ts, jnp.asarray(RTOL, g.dtype), STEPS, seen=ts.size > 1)
+    v = seen.v[None] if seen.at is None else seen.at
+    return v[:, MEM, 0] - v[:, DATA, 0]
 
 
 @eqx.filter_jit
 def _tie_voltages(cell: AnalogLatched, g: Array) -> Array:
-    most = jnp.full_like(g, SPAN * cell.v_high)
-    return root(lambda v: _ahead(cell, g, v), jnp.zeros_like(g), most)
+    ends = jnp.zeros_like(g), jnp.full_like(g, SPAN * cell.v_high)
+    return _tie(cell, lambda cell, v, ts: _ahead(cell, g, v, ts), *ends)
 
 
 @eqx.filter_jit
 def _tie_conductances(cell: AnalogLatched, v_data: Array, g_max: float) -> Array:
     ends = (jnp.full_like(v_data, np.log(g)) for g in (LEAST, g_max))
-    return jnp.exp(root(lambda x: -_ahead(cell, jnp.exp(x), v_data), *ends))
+    return jnp.exp(_tie(cell, lambda cell, x, ts: -_ahead(cell, jnp.exp(x), v_data, ts), *ends))
+
+
+def _tie(cell: AnalogLatched, ahead: Callable, low: Array, high: Array) -> Array:
+    """Where a rising lead is 0, with its derivative.
+
+    Once a latch has decided its nodes tell nothing of the numbers, so the slopes are those of the
+    last moment at which they are still close to each other."""
+    x = halved(lambda x: ahead(cell, x, cell.t_latch[None])[0], low, high)
+    ts = cell.t_latch * jnp.geomspace(1 / 64, 1, MOMENTS, dtype=x.dtype)
+    close = jnp.abs(ahead(cell, x, ts)) < CLOSE * cell.v_high
+    last = lax.stop_gradient(jnp.maximum(jnp.sum(jnp.cumprod(close, axis=0), axis=0) - 1, 0))
+    pick = lambda of: jnp.take_along_axis(of, last[None], axis=0)[0]
+    return with_slope(lambda x: pick(ahead(cell, x, ts)), x)

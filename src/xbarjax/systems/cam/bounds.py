@@ -22,8 +22,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..._types import described, is_concrete
 from ...cells import Mosfet, PChannel
+from .balance import tied_bounds, tied_conductances
 from .cell import Nodes, Steps
 from .cells import Analog6T2M, Transistor
+from .latched import AnalogLatched
 from .rooting import SPAN, root
 from .tile import Tile, require_tile
 
@@ -82,9 +84,13 @@ def AnalogCam(
 
 
 def bounds(tile: Tile) -> Bounds:
-    """The bounds that the cells of a tile have, wires and leakage of their row included.
+    """The bounds that the cells of a tile have, wires and leakage of their row included. Those of
+    `AnalogLatched` cells are ties of their latches, without wires.
 
-    **Errors:** `TypeError` for cells other than `Analog6T2M`."""
+    **Errors:** `TypeError` for cells that store no interval."""
+    require_tile(tile)
+    if isinstance(tile.cell, AnalogLatched):
+        return Bounds(*tied_bounds(tile.cell))
     require_analog(tile)
     return _bounds(tile)
 
@@ -106,9 +112,17 @@ def stored(
     **Returns:** a `Tile`, with gradients by the bounds. Conductances out of reach are NaN under
     `jit`, where no error can be raised, unless held.
 
-    **Errors:** `TypeError` for cells other than `Analog6T2M`. `ValueError` for another shape,
-    bounds that are NaN, that cross, or that need more than `g_max`, unless held.
+    **Errors:** `TypeError` for cells that store no interval. `ValueError` for another shape, bounds
+    that are NaN, that cross, or that need more than `g_max`, unless held.
     """
+    require_tile(tile)
+    if isinstance(tile.cell, AnalogLatched):
+        low, high = _pair(tile, low, high)
+        g = tied_conductances(tile.cell, low, high, g_max)
+        over = tuple((x >= g_max) & jnp.isfinite(b) for x, b in zip(g, (low, high)))
+        none = (jnp.zeros(tile.shape, bool),) * 2
+        made = _Made(_holding(tile, *g), over, none)  # pyright: ignore[reportArgumentType]
+        return made.tile if hold else _reached(made, low, high, g_max)
     require_analog(tile)
     low, high = _pair(tile, low, high)
     ideal = _ideal(tile)
@@ -137,8 +151,8 @@ def compensated(
 
     **Returns:** a `Tile`, as of `stored`. `bounds` tells how close it comes.
 
-    **Errors:** as of `stored`; also `ValueError` for bounds that the search lines do not allow,
-    unless held.
+    **Errors:** as of `stored`, and `TypeError` for cells other than `Analog6T2M`; also `ValueError`
+    for bounds that the search lines do not allow, unless held.
     """
     require_analog(tile)
     low, high = _pair(tile, low, high)

@@ -35,14 +35,14 @@ MOST = 30  # turns of Newton's method in a stage
 CLOSE = 1e-7, 1e-4  # of the supply, of a turn that is the last, by dtype: the next is its square
 M, X_MEM, X_DATA, MEM, DATA = range(5)
 
-Nodes = Float[Array, "5 2 rows cols"]  # of the latches of the lower and of the upper bound
+Nodes = Float[Array, "5 bounds rows cols"]  # of the latches of the lower and of the upper bound
 Cells = Float[Array, "rows cols"]
 
 
 class Latches(eqx.Module):
     """The latches of all cells of a tile, at a query."""
 
-    g: Float[Array, "2 rows cols"]  # [S]
+    g: Float[Array, "bounds rows cols"]  # [S]
     v_data: Cells  # [V]
     v_gate: Scalar  # [V] of the reference transistors
     branch: Mosfet | Level1Mosfet
@@ -76,16 +76,16 @@ class Latches(eqx.Module):
         t = lambda x, bottom: self.branch.gated(v_gate).current(x, bottom)
         return (p, (gate, out)), (n, (gate, out, x)), (t, (x, bottom))
 
-    def currents(self, v: Nodes, low: Cells) -> tuple[Nodes, Float[Array, "2 rows cols"]]:
+    def currents(self, v: Nodes, low: Cells) -> tuple[Nodes, Float[Array, "bounds rows cols"]]:
         """Currents [A] out of the nodes through devices, and into the search lines."""
         p, n, t = (f(*at) for f, at in self.devices(*self.sides(v, low)))
         return self.shared(p, n, t, v[M], low)
 
     def shared(
         self, p: Array, n: Array, t: Array, m: Array, low: Cells
-    ) -> tuple[Nodes, Float[Array, "2 rows cols"]]:
+    ) -> tuple[Nodes, Float[Array, "bounds rows cols"]]:
         """`currents` from those of the devices."""
-        g = self.g * (m - (self.v_low + low))
+        g = self.g * (m - (self.v_low + low)[None])
         out = jnp.stack([g - t[0], t[0] - n[0], t[1] - n[1], n[0] - p[0], n[1] - p[1]])
         return out, g + t[1]
 
@@ -96,7 +96,7 @@ class Latches(eqx.Module):
 
 
 class _Tangent(NamedTuple):
-    """Newton's equations of all latches, `(2, rows, cols)` and by sides before."""
+    """Newton's equations of all latches, `(bounds, rows, cols)` and by sides before."""
 
     n: tuple[Array, Array, Array]  # slopes [S] of the current by the gate, the top and the bottom
     t: tuple[Array, Array]  # by the top and the bottom
@@ -113,7 +113,7 @@ class _Tangent(NamedTuple):
         b_out = b[3:] + by_x * (b_x / self.x)
         # Cramer's rule
         det = self.own[0] * self.own[1] - self.other[0] * self.other[1]
-        out = (self.own[::-1] * b_out - self.other * b_out[::-1]) / det
+        out = (self.own[::-1] * b_out - self.other * b_out[::-1]) / det[None]
         x = (b_x + by_out * out + by_gate * out[::-1]) / self.x
         m = (b[M] + self.t[0][0] * x[0]) / self.m
         return jnp.stack([m, *x, *out])
@@ -135,14 +135,11 @@ class _Tangent(NamedTuple):
 def _tangent(at: Latches, d: Scalar, v: Nodes, low: Cells):
     """Currents as of `Latches.currents`, and the equations of a stage."""
 
-    def of_side(at_side):
-        return [
-            [
-                jax.jvp(lambda y: f(*x[:k], y, *x[k + 1 :]), (x[k],), (jnp.ones_like(x[k]),))  # noqa: B023
-                for k in range(len(x))
-            ]
-            for f, x in at.devices(*at_side)
-        ]
+    def slope(f: Any, x: tuple[Array, ...], k: int) -> tuple[Array, Array]:
+        return jax.jvp(lambda y: f(*x[:k], y, *x[k + 1 :]), (x[k],), (jnp.ones_like(x[k]),))
+
+    def of_side(side):
+        return [[slope(f, x, k) for k in range(len(x))] for f, x in at.devices(*side)]
 
     # in a loop, whose results are stored: compilers would compute the transistors again for every
     # use of them
@@ -228,7 +225,7 @@ def _stage_of(still: Any, moving: Any, d: Scalar, v_h: Nodes, guess: Nodes, low:
         g = tangent.to_ground(by_low)
         b = jnp.sum(sunk, axis=0) + tangent.into(alone) + g * low
         new_low = _lines(at.r_low, g, b)
-        dv = alone + by_low * (new_low - low)
+        dv = alone + by_low * (new_low - low)[None, None]
         return v + dv, new_low, jnp.max(jnp.abs(dv)), k + 1
 
     def unfinished(carry):
@@ -265,7 +262,7 @@ def _(still, primals, tangents):
         symmetric=True,
     )
     d_low = change + sources
-    return (v, low, failed), (alone + by_low * d_low, d_low, jnp.zeros_like(failed))
+    return (v, low, failed), (alone + by_low * d_low[None, None], d_low, jnp.zeros_like(failed))
 
 
 def _along(r_low: Cells, x: Cells) -> Cells:
@@ -279,7 +276,7 @@ class Raced(NamedTuple):
 
     v: Nodes  # [V] at the last time
     low: Cells  # drops [V] of the search lines then
-    at: Float[Array, "times 5 2 rows cols"] | None  # [V] at the times, if they are asked for
+    at: Float[Array, "times 5 bounds rows cols"] | None  # [V] at the times, if they are asked for
     drawn: Scalar  # [C] out of the supply, the next precharge included
     power: Scalar  # [W] out of the supply at the last time
     failed: Scalar  # number of stages that did not converge
@@ -312,7 +309,7 @@ def raced(
     if seen:
         place = knots.named(ts)
         each = found.outputs[jnp.searchsorted(found.ends, place)]
-        each = jnp.where((place == 0)[:, None, None, None, None], v, each)
+        each = jnp.where((place == 0)[:, None, None, None, None], v[None], each)
     refill = jnp.sum(at.c[1:] * (at.v_high - state.v[1:]))
     power = at.v_high * at.drawn(state.v, state.low)
     complete = found.s >= knots.end

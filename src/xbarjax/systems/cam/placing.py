@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._types import Values, described
+from .balance import tie_voltages
 from .bounds import Bounds, gate_at_bound, inverter_input, require_analog
 from .cell import Nodes
+from .latched import AnalogLatched
 from .rooting import SPAN, root
-from .tile import Tile
+from .tile import Tile, require_tile
 
 TRIED = 62  # queries of a level
 OPEN = 10.0  # times the largest conductance of a level, of a cell without an upper bound
@@ -31,15 +33,23 @@ def data_levels(tile: Tile, count: int, *, g_min: float = 1e-6, g_max: float = 1
     [S], without wires. Of the queries between the edges of a level, the one is taken that keeps the
     most distance both ways from the current that just takes a match line to the reference: a row of
     cells that store this level draws less, one cell that stores a level next to it draws more.
-    Cells without an upper bound then need some `10 g_max` (`stored`).
+    Cells without an upper bound then need some `10 g_max` (`stored`). Queries of `AnalogLatched`
+    cells are in the middle of their level.
 
     **Returns:** `DataLevels`, in V.
 
-    **Errors:** `TypeError` for cells other than `Analog6T2M`; `ValueError` for fewer than 2 levels.
+    **Errors:** `TypeError` for cells that store no interval; `ValueError` for fewer than 2 levels.
     """
-    require_analog(tile)
+    require_tile(tile)
     if count < 2:
         raise ValueError(f"count is {count}; there must be at least 2 levels.")
+    if isinstance(tile.cell, AnalogLatched):
+        g = jnp.geomspace(g_min, g_max, count - 1, dtype=tile.cell.g_low.dtype)
+        inner = tie_voltages(tile.cell, g[None])[0]
+        ends = _ends(tile.cell, inner)
+        none = jnp.full((1,), jnp.inf, g.dtype)
+        return DataLevels(jnp.concatenate([-none, inner, none]), (ends[1:] + ends[:-1]) / 2)
+    require_analog(tile)
     return _data_levels(tile, count, g_min, g_max)
 
 
@@ -78,6 +88,14 @@ def placed(levels: DataLevels, low: Values, high: Values) -> Bounds:
     return Bounds(*(jnp.where(never, -jnp.inf, levels.edges[k]) for k in place))
 
 
+def _ends(cell: Any, inner: Array) -> Array:
+    """Ends [V] of all levels; outer levels are as wide as their neighbours."""
+    first, last = 2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1]
+    if inner.size == 1:
+        first, last = inner - 0.1 * cell.v_high, inner + 0.1 * cell.v_high
+    return jnp.concatenate([first, inner, last])
+
+
 @eqx.filter_jit
 def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLevels:
     cell: Any = tile.cell
@@ -92,11 +110,7 @@ def _data_levels(tile: Tile, count: int, g_min: float, g_max: float) -> DataLeve
         return cell.divider.gated(v).current(m, of(v)) - g * (cell.v_high - m)
 
     inner = root(excess, jnp.zeros_like(g), jnp.full_like(g, SPAN * cell.v_high))
-    # outer levels are as wide as their neighbours
-    first, last = 2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1]
-    if count == 2:
-        first, last = inner - 0.1 * cell.v_high, inner + 0.1 * cell.v_high
-    ends = jnp.concatenate([first, inner, last])
+    ends = _ends(cell, inner)
     x = jnp.linspace(0, 1, TRIED + 2, dtype=dtype)[1:-1]
     tried = ends[:-1, None] + jnp.diff(ends)[:, None] * x[None]  # (levels, tried)
 

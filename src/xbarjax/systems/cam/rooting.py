@@ -13,12 +13,15 @@ SPAN = 3.0  # of the supply, that a data line can have
 
 
 def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Where a rising function is 0 between `low` and `high`, or the end that is closer, by
-    bisection; its derivative is that of the root."""
-    rising = eqx.filter_closure_convert(rising, low)
+    """Where a rising function is 0 between `low` and `high`, or the end that is closer; its
+    derivative is that of the root."""
+    return with_slope(rising, halved(rising, low, high))
+
+
+def halved(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """The root by bisection, without a derivative."""
     still = lax.stop_gradient
-    dynamic, static = eqx.partition(rising, eqx.is_array)
-    stopped = eqx.combine(jax.tree.map(still, dynamic), static)
+    stopped = _stopped(rising, low)
 
     def halve(_, ends):
         low, high = ends
@@ -27,10 +30,23 @@ def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
         return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
     ends = lax.fori_loop(0, HALVINGS, halve, (still(low), still(high)))
-    x = still((ends[0] + ends[1]) / 2)
+    return still((ends[0] + ends[1]) / 2)
+
+
+def with_slope(rising: Callable[[Array], Array], x: Array) -> Array:
+    """A root `x` of a rising function with the derivative of a root."""
+    rising = eqx.filter_closure_convert(rising, x)
+    still, stopped = lax.stop_gradient, _stopped(rising, x)
     _, slope = jax.jvp(stopped, (x,), (jnp.ones_like(x),))
     inside = (slope > 0) & jnp.isfinite(slope)
     # one step of Newton's method, whose value is lost in rounding, carries the derivative
     off = rising(x)
     step = jnp.where(inside, (off - still(off)) / jnp.where(inside, still(slope), 1), 0)
     return x - step
+
+
+def _stopped(rising: Callable[[Array], Array], x: Array) -> Callable[[Array], Array]:
+    """The function without derivatives by what it holds."""
+    rising = eqx.filter_closure_convert(rising, x)
+    dynamic, static = eqx.partition(rising, eqx.is_array)
+    return eqx.combine(jax.tree.map(lax.stop_gradient, dynamic), static)
