@@ -105,8 +105,8 @@ def judged(of: xb.cam.Tile, queries: np.ndarray, word: Word) -> dict[str, float]
 def ways(of: xb.cam.Tile, low: np.ndarray, high: np.ndarray, size: float) -> dict[str, Any]:
     most = 10 * G[1] * size
     return {
-        "stored": xb.cam.stored(of, low, high, g_max=most),
-        "compensated": xb.cam.compensated(of, low, high, g_max=most),
+        "stored": xb.cam.stored(of, low, high, g_max=most, hold=True),
+        "compensated": xb.cam.compensated(of, low, high, g_max=most, hold=True),
     }
 
 

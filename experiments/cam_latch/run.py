@@ -112,7 +112,9 @@ def length() -> list[dict[str, Any]]:
                 made = {"stored": holding(blank, kind, word, count)}
                 if kind == "dividers":
                     low, high = edges[word.low], edges[word.high]
-                    made["compensated"] = xb.cam.compensated(blank, low, high, g_max=10 * G[1])
+                    made["compensated"] = xb.cam.compensated(
+                        blank, low, high, g_max=10 * G[1], hold=True
+                    )
                 for way, one in made.items():
                     case = {"kind": kind, "cells": n, "levels": count, "way": way}
                     cases.append(case | judged(one, queries, word))
