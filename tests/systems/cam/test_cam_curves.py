@@ -151,6 +151,28 @@ def test_bounds_are_those_that_were_compensated(r):
         np.testing.assert_allclose(np.asarray(one)[known], want[known], atol=1e-3)
 
 
+def test_compensated_conductances_have_gradients():
+    """By wires, the supply and bounds, against differences. Voltages of search lines are
+    interpolated between points that move with the bounds, hence 1e-3 for these."""
+    low, high = wanted(1)
+    weights = jnp.asarray(np.random.default_rng(0).uniform(0.5, 1.5, (2, ROWS, 1)))
+    limited = [np.isfinite(x) for x in (low, high)]
+
+    def total(x):
+        r, supply, shift = x
+        plain = eqx.tree_at(lambda t: (t.r_low, t.cell.v_high), tile(cols=1, r=60.0), (r, supply))
+        cell: Any = cam.compensated(plain, low + shift, high + shift, g_max=5e-4).cell
+        g = zip(weights, (cell.g_low, cell.g_high), limited)
+        return 1e6 * sum(jnp.sum(jnp.where(some, w * g, 0)) for w, g, some in g)
+
+    x = jnp.asarray([60.0, 0.8, 0.001])
+    value, slopes = jax.jit(total), jax.jit(jax.grad(total))(x)
+    for k, (step, rtol) in enumerate(((0.6, 1e-4), (2e-3, 1e-4), (1e-4, 1e-3))):
+        way = jnp.zeros(3).at[k].set(step)
+        want = (value(x + way) - value(x - way)) / (2 * step)
+        np.testing.assert_allclose(slopes[k], want, rtol=rtol)
+
+
 def test_bounds_out_of_reach():
     """Heavy wires lift the low search line above the node of the divider."""
     heavy, (low, high) = tile(r=3e4), wanted()
@@ -203,6 +225,8 @@ def test_errors():
         cam.stored(plain, low, high * np.nan)
     with pytest.raises(ValueError, match="needs more than g_max = 1e-07 S"):
         cam.stored(plain, low, high, g_max=1e-7)
+    with pytest.raises(ValueError, match="rounds is 0"):
+        cam.compensated(plain, low, high, rounds=0)
     with pytest.raises(ValueError, match="at least 2 levels"):
         cam.data_levels(plain, 1)
     with pytest.raises(TypeError):

@@ -117,7 +117,7 @@ def test_errors() -> None:
     tile = cam.Tile(cells(np.full((2, 1), 1e-6), np.full((2, 1), 1e-5)))
     with pytest.raises(ValueError, match="low has shape"):
         cam.stored(tile, np.zeros((1, 1)), np.ones((1, 1)))
-    with pytest.raises(TypeError, match="bounds are those of"):
+    with pytest.raises(TypeError, match="only xb.cam.Analog6T2M is compensated"):
         cam.compensated(tile, np.full((2, 1), 0.2), np.full((2, 1), 0.3))
     with pytest.raises(ValueError, match="times must rise"):
         cam.race(tile, [0.2], [1e-9, 1e-10])

@@ -92,7 +92,7 @@ def test_hashes_are_signs_of_currents_through_wires() -> None:
     want = i[:, ::2] - i[:, 1::2]
     np.testing.assert_allclose(got, want, atol=1e-10 * np.abs(i).max())
     middle = np.sort(np.abs(want).ravel())[6]
-    bits = np.asarray(cam.hashed(got, middle * (1 - 1e-6)))
+    bits = np.asarray(jax.jit(cam.hashed)(got, middle * (1 - 1e-6)))
     assert (bits == 0.5).sum() == 6
     np.testing.assert_array_equal(bits[bits != 0.5] == 1, want[bits != 0.5] > 0)
 

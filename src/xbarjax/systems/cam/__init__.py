@@ -20,6 +20,7 @@ from .bounds import (
     stored as stored,
 )
 from .cell import (
+    AbstractAnalogCell as AbstractAnalogCell,
     AbstractCamCell as AbstractCamCell,
     AbstractStaticCamCell as AbstractStaticCamCell,
 )

@@ -7,6 +7,7 @@ left out: each latch is alone.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,9 +17,10 @@ from jax import lax
 from jaxtyping import Array
 
 from ..._types import is_concrete
+from .cell import Programmed
 from .latch import DATA, MEM, Latches, raced
-from .latched import AnalogLatched
 from .rooting import SPAN, halved, with_slope
+from .spacing import ends_of
 
 RTOL, STEPS = 1e-5, 2048  # of the races
 LEAST = 1e-12  # [S]
@@ -26,36 +28,47 @@ MOMENTS = 25  # at which slopes may be taken
 CLOSE = 0.2  # lead at a slope, relative to the supply: a tie is no more than some 0.1 ahead before
 
 
-def tie_voltages(cell: AnalogLatched, g: Array) -> Array:
+def tie_voltages(cell: Any, g: Array) -> Array:
     """Data-line voltages [V] at which latches with memristors `g` [S] end level, up to `SPAN` times
     the supply; `g` has the shape of the cells, or any other if all transistors are alike."""
     return _each(_tie_voltages, cell, g)
 
 
-def tie_conductances(cell: AnalogLatched, v_data: Array, g_max: float) -> Array:
+def tie_conductances(cell: Any, v_data: Array, g_max: Any) -> Array:
     """Conductances [S] up to `g_max` with which latches end level at data-line voltages [V]."""
     return _each(lambda cell, v: _tie_conductances(cell, v, g_max), cell, v_data)
 
 
-def tied_bounds(cell: AnalogLatched) -> tuple[Array, Array]:
+def bounds(cell: Any) -> tuple[Array, Array]:
     """Bounds [V] of cells alone; inf where there is none."""
     low, high = tie_voltages(cell, cell.g_low), tie_voltages(cell, cell.g_high)
     span = SPAN * cell.v_high * (1 - 1e-6)
     return jnp.where(cell.g_low > 0, low, -jnp.inf), jnp.where(high < span, high, jnp.inf)
 
 
-def tied_conductances(
-    cell: AnalogLatched, low: Array, high: Array, g_max: float
-) -> tuple[Array, Array]:
+def programmed(cell: Any, low: Array, high: Array, g_max: Any) -> Programmed:
     """Conductances [S] of both memristors for bounds [V], which may be infinite."""
-    known = [jnp.where(jnp.isfinite(x), x, 0) for x in (low, high)]
-    g_low, g_high = (tie_conductances(cell, v, g_max) for v in known)
-    g_low = jnp.where(jnp.isneginf(low), 0, g_low)
-    g_high = jnp.where(jnp.isposinf(high), g_max, jnp.where(jnp.isneginf(high), 0, g_high))
-    return jnp.where(jnp.isposinf(low), g_max, g_low), g_high
+    pair = low, high
+    known = [jnp.where(jnp.isfinite(x), x, 0) for x in pair]
+    tied = [tie_conductances(cell, v, g_max) for v in known]
+    g = [
+        jnp.where(jnp.isneginf(x), 0, jnp.where(jnp.isposinf(x), g_max, g))
+        for g, x in zip(tied, pair)
+    ]
+    over = [(x >= g_max) & jnp.isfinite(b) for x, b in zip(g, pair)]
+    none = jnp.zeros(low.shape, bool)
+    return Programmed((g[0], g[1]), (over[0], over[1]), (none, none))
 
 
-def _each(do: Callable, cell: AnalogLatched, x: Array) -> Array:
+def levels(cell: Any, count: int, g_min: Any, g_max: Any) -> tuple[Array, Array]:
+    """Inner edges [V] of levels, and queries [V] in the middle of each."""
+    g = jnp.geomspace(g_min, g_max, count - 1, dtype=cell.g_low.dtype)
+    inner = tie_voltages(cell, g[None])[0]
+    ends = ends_of(cell, inner)
+    return inner, (ends[1:] + ends[:-1]) / 2
+
+
+def _each(do: Callable, cell: Any, x: Array) -> Array:
     """`do` once for every number that occurs, if these are known and all transistors are alike."""
     alike = all(p.ndim == 0 for p in jax.tree.leaves((cell.branch, cell.latch)))
     if not (alike and is_concrete(x)):
@@ -64,7 +77,7 @@ def _each(do: Callable, cell: AnalogLatched, x: Array) -> Array:
     return do(cell, jnp.asarray(once)[None])[0][place.reshape(x.shape)]
 
 
-def _ahead(cell: AnalogLatched, g: Array, v_data: Array, ts: Array) -> Array:
+def _ahead(cell: Any, g: Array, v_data: Array, ts: Array) -> Array:
     """By how much [V] the data line is ahead, over times [s] before the other axes."""
     at = Latches(
         g[None], v_data, cell.v_gate, cell.branch, cell.latch, cell.v_high, cell.v_low, cell.c_node,
@@ -76,18 +89,18 @@ def _ahead(cell: AnalogLatched, g: Array, v_data: Array, ts: Array) -> Array:
 
 
 @eqx.filter_jit
-def _tie_voltages(cell: AnalogLatched, g: Array) -> Array:
+def _tie_voltages(cell: Any, g: Array) -> Array:
     ends = jnp.zeros_like(g), jnp.full_like(g, SPAN * cell.v_high)
     return _tie(cell, lambda cell, v, ts: _ahead(cell, g, v, ts), *ends)
 
 
 @eqx.filter_jit
-def _tie_conductances(cell: AnalogLatched, v_data: Array, g_max: float) -> Array:
+def _tie_conductances(cell: Any, v_data: Array, g_max: Any) -> Array:
     ends = (jnp.full_like(v_data, np.log(g)) for g in (LEAST, g_max))
     return jnp.exp(_tie(cell, lambda cell, x, ts: -_ahead(cell, jnp.exp(x), v_data, ts), *ends))
 
 
-def _tie(cell: AnalogLatched, ahead: Callable, low: Array, high: Array) -> Array:
+def _tie(cell: Any, ahead: Callable, low: Array, high: Array) -> Array:
     """Where a rising lead is 0, with its derivative.
 
     Once a latch has decided its nodes tell nothing of the numbers, so the slopes are those of the

@@ -1,7 +1,7 @@
 """What a cell of a content-addressable memory is to its tile."""
 
 import abc
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -101,3 +101,34 @@ class AbstractStaticCamCell(AbstractCamCell):
             status |= solution.status & ~int(Status.GATES_OFF)
         gates = self.gates(query, tuple(nodes))
         return Evaluated(gates, tuple(nodes), power, jnp.zeros_like(power), status)
+
+
+class Programmed(NamedTuple):
+    """Conductances for wanted bounds, `(rows, cols)` for the lower and for the upper ones."""
+
+    g: tuple[Array, Array]  # [S], the nearest where a bound is out of reach
+    over: tuple[Array, Array]  # bounds that need more than the largest
+    lost: tuple[Array, Array]  # bounds that the search lines do not allow
+
+
+class AbstractAnalogCell(AbstractCamCell):
+    """Cells that store an interval of data-line voltages in two memristors.
+
+    Their bounds depend on the lines: methods take the `Tile` that holds the cells.
+    """
+
+    g_low: eqx.AbstractVar[Array]  # [S], `(rows, cols)`
+    g_high: eqx.AbstractVar[Array]
+
+    @abc.abstractmethod
+    def bounds(self, tile: Any) -> tuple[Array, Array]:
+        """Bounds [V], `(rows, cols)`; inf where there is none."""
+
+    @abc.abstractmethod
+    def programmed(self, tile: Any, low: Array, high: Array, g_max: Any) -> Programmed:
+        """Conductances up to `g_max` [S] for bounds [V], as if wires were ideal."""
+
+    @abc.abstractmethod
+    def levels(self, tile: Any, count: int, g_min: Any, g_max: Any) -> tuple[Array, Array]:
+        """Inner edges [V] of levels, lower bounds of conductances from `g_min` to `g_max` [S] in
+        geometric order, and a query [V] for each level."""

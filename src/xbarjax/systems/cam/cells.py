@@ -20,12 +20,13 @@ from ..._types import (
     require_nonnegative,
 )
 from ...cells import AbstractCell, Level1Mosfet, Mosfet, Ohmic, Parallel, PChannel, Series
-from .cell import AbstractStaticCamCell, Nodes, Supplied
+from . import dividers, spacing
+from .cell import AbstractAnalogCell, AbstractStaticCamCell, Nodes, Programmed, Supplied
 
 Transistor = Mosfet | Level1Mosfet
 
 
-class Analog6T2M(AbstractStaticCamCell):
+class Analog6T2M(AbstractStaticCamCell, AbstractAnalogCell):
     """An analog cell of six transistors and two memristors (6T2M), which stores an interval.
 
     A data line is the gate of two dividers. Each has a memristor at the high search line and an
@@ -110,6 +111,15 @@ class Analog6T2M(AbstractStaticCamCell):
 
     def v_data(self, query: Float[Array, " cols"]) -> tuple[Array, ...]:
         return (query,)
+
+    def bounds(self, tile: Any) -> tuple[Array, Array]:
+        return dividers.bounds(tile)
+
+    def programmed(self, tile: Any, low: Array, high: Array, g_max: Any) -> Programmed:
+        return dividers.stored(tile, low, high, g_max)
+
+    def levels(self, tile: Any, count: int, g_min: Any, g_max: Any) -> tuple[Array, Array]:
+        return spacing.levels(tile, count, g_min, g_max)
 
 
 def _raised(query: Array, v: Array) -> tuple[Array, Array]:

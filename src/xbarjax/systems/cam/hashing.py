@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from ..._types import Values, as_physical, described
+from ..._types import Values, as_physical, described, everywhere
 from ...analyses.read import read
 from ...crossbar import Crossbar
 
@@ -62,7 +62,7 @@ def hashed(difference: Values, threshold: Values = 0.0) -> Float[Array, "..."]:
     """
     x = as_physical(difference, "difference", whole=True)
     least = as_physical(threshold, "threshold", whole=True).astype(x.dtype)
-    if jnp.any(least < 0):
+    if not everywhere(lambda x: x >= 0, least):
         raise ValueError(f"threshold is {threshold}; it must be at least 0.")
     bits = jnp.where(jnp.abs(x) < jnp.broadcast_to(least, x.shape), 0.5, (x > 0).astype(x.dtype))
     return jnp.where(jnp.isnan(x), jnp.nan, bits)

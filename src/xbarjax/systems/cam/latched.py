@@ -1,6 +1,6 @@
 """Analog cells that decide by a latch, before the match lines are released."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,13 +23,14 @@ from ...cells import AbstractCell, Parallel
 from ...kirchhoff.advice import finish
 from ...kirchhoff.solution import Status, one_or_nan
 from ...wires import Wires
-from .cell import AbstractCamCell, Evaluated, Nodes, Steps
+from . import balance
+from .cell import AbstractAnalogCell, Evaluated, Nodes, Programmed, Steps
 from .cells import Transistor, require_cells, require_transistor
 from .latch import DATA, MEM, Latches, Raced, raced
 from .tile import Tile, as_query, require_tile
 
 
-class AnalogLatched(AbstractCamCell):
+class AnalogLatched(AbstractAnalogCell):
     """An analog cell whose two bounds are decided by latches, which stores an interval.
 
     Each bound has a latch of four transistors. Its two nodes are precharged to the supply. At 0 s
@@ -122,6 +123,15 @@ class AnalogLatched(AbstractCamCell):
 
     def v_data(self, query: Float[Array, " cols"]) -> tuple[Array, Array]:
         return query, jnp.broadcast_to(self.v_gate, query.shape)
+
+    def bounds(self, tile: Any) -> tuple[Array, Array]:
+        return balance.bounds(self)
+
+    def programmed(self, tile: Any, low: Array, high: Array, g_max: Any) -> Programmed:
+        return balance.programmed(self, low, high, g_max)
+
+    def levels(self, tile: Any, count: int, g_min: Any, g_max: Any) -> tuple[Array, Array]:
+        return balance.levels(self, count, g_min, g_max)
 
 
 def status_of(found: Raced) -> Array:
