@@ -32,28 +32,24 @@ where a row that should match does not (`missed`) or the other way round (`false
   both ways are.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import typer
 from matplotlib.figure import Figure
-from rich.console import Console
 
 import xbarjax as xb
 
-from ..common import keep, write_json
+from ..parts import SAY, main
 from .energy import draw_energy, energy
 from .tiles import G, scale, tile
 
 HERE = Path(__file__).parent
-SAY = Console().print
 LENGTHS, COUNTS = (8, 16, 32, 64), (2, 4, 8, 16)
 OHMS = (0.0, 0.5, 2.0, 5.0, 20.0, 100.0)
 SPREADS, OFFSETS, DIES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2), (0.0, 0.02, 0.05), 8
@@ -258,24 +254,5 @@ PARTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def main(
-    only: Annotated[str, typer.Option(help="Parts to run, by commas; the others stay.")] = "",
-) -> None:
-    """Writes result.json and the figure."""
-    began = time.perf_counter()
-    jax.config.update("jax_enable_x64", True)
-    file = HERE / "result.json"
-    result = json.loads(file.read_text()) if only and file.exists() else {}
-    for name in only.split(",") if only else PARTS:
-        result[name] = PARTS[name]()
-        write_json(file, result)  # kept if the rest is interrupted
-    for name in ("machine", "seconds"):
-        result.pop(name, None)
-    if set(PARTS) <= set(result):
-        SAY(keep(HERE, result, figure(result), began))
-    else:
-        raise SystemExit(f"missing parts: {sorted(set(PARTS) - set(result))}; run them too.")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    main(HERE, PARTS, figure)

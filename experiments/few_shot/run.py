@@ -34,27 +34,21 @@ each (noise that holds a text that matches, or one with a few changes), against 
 pattern has a tile of 64 x 13 cells of 0.1 and 50 uS, in which unused rows never match.
 """
 
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import jax
 import numpy as np
-import typer
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from xbarjax.systems import cam
 
 from ..cam.run import scale as level_scale, tile as sized
-from ..common import keep, write_json
+from ..parts import SAY, main
 from . import circuit, patterns
 from .data import SPLITS, Episode, Split, episodes, sets, split
 
 HERE = Path(__file__).parent
-SAY = Console().print
 LENGTHS, SHOTS, EPISODES = (32, 64, 128, 256), (1, 5), 100
 QUANTILES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 R_WIRE, NOISE = 1.0, 0.02
@@ -293,24 +287,5 @@ PARTS: dict[str, Callable[[], Any]] = {name: lambda name=name: learning(name) fo
 PARTS |= {"exact": exact, "best_match": best_match, "automata": automata}
 
 
-def main(
-    only: Annotated[str, typer.Option(help="Parts to run, by commas; the others stay.")] = "",
-) -> None:
-    """Writes result.json and the figure."""
-    began = time.perf_counter()
-    jax.config.update("jax_enable_x64", True)
-    file = HERE / "result.json"
-    result = json.loads(file.read_text()) if only and file.exists() else {}
-    for name in only.split(",") if only else PARTS:
-        result[name] = PARTS[name]()
-        write_json(file, result)  # kept if the rest is interrupted
-    for name in ("machine", "seconds"):
-        result.pop(name, None)
-    if set(PARTS) <= set(result):
-        SAY(keep(HERE, result, figure(result), began))
-    else:
-        raise SystemExit(f"missing parts: {sorted(set(PARTS) - set(result))}; run them too.")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    main(HERE, PARTS, figure)

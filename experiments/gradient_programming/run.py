@@ -32,18 +32,15 @@ Computations are in float32. Arrays are programmed with fluctuating reads and te
 """
 
 import json
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import typer
 from matplotlib.figure import Figure
-from rich.console import Console
 
-from ..common import keep
+from ..parts import SAY, main
 from . import network as net
 from .chips import CHIPS, DESCENTS, VERIFIES, Course, methods, program, weights
 from .choose import STEPS, WIRES
@@ -224,27 +221,13 @@ def figure(result: dict[str, Any]) -> Figure:
 PARTS = {"products": products, "network": network}
 
 
-def main(
-    only: Annotated[str, typer.Option(help="Parts to run, by commas; the others stay.")] = "",
-) -> None:
-    """Writes result.json and the figure."""
-    began, console, stored = time.perf_counter(), Console(), HERE / "result.json"
-    result = json.loads(stored.read_text()) if only and stored.exists() else {}
-    for name in only.split(",") if only else PARTS:
-        at = time.perf_counter()
-        result[name] = PARTS[name]()
-        console.print(f"{name}: {time.perf_counter() - at:.0f} s")
-    if not set(PARTS) <= set(result):
-        raise SystemExit(f"missing parts: {sorted(set(PARTS) - set(result))}; run without --only.")
-    result = json.loads(json.dumps(result, default=lambda x: np.asarray(x).tolist()))
-    for name in ("machine", "seconds"):
-        result.pop(name, None)
+def finish(result: dict[str, Any]) -> None:
+    """Adds the published points beside and the summary."""
     result["published_points"] = PUBLISHED
     result["summary"] = summary(result)
     for one in result["summary"]:
-        console.print(one)
-    console.print(keep(HERE, result, figure(result), began))
+        SAY(one)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main(HERE, PARTS, figure, finish=finish, x64=False)

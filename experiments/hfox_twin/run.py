@@ -43,22 +43,19 @@ Findings (result.json):
 """
 
 import json
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import jax
 import numpy as np
-import typer
-from rich.console import Console
 
 import xbarjax as xb
 
-from ..common import keep, measured, write_json
+from ..common import measured
 from ..device_fit import data
 from ..device_fit.data import Curves
 from ..device_fit.models import MODELS
 from ..device_fit.run import BANDS, SHOWN, V_READ, V_USED, evaluate, rms, smooth, spread
+from ..parts import SAY, main
 from .figure import figure
 from .twins import (
     B_STD,
@@ -80,7 +77,6 @@ EDGES = 0.0, 0.045, 0.175, 0.36  # [V] of the bands of noise
 B_START = 3.0  # [1/V]
 V_FEW = 0.1  # [V]
 FULL = SHARED[-1]
-SAY = Console().print
 Result = dict[str, Any]
 
 
@@ -309,34 +305,5 @@ def held_out(result: Result) -> Result:
 PARTS = {"training": training, "own": own, "agreement": agreement, "few": few, "held_out": held_out}
 
 
-def plain(text: str) -> Result:
-    """A result without inf, which JSON lacks: null is a deviation of what the reads do not show."""
-    return json.loads(text, parse_constant={"Infinity": None}.__getitem__)
-
-
-def main(
-    only: Annotated[str, typer.Option(help="Parts to run, by commas; the others stay.")] = "",
-) -> None:
-    """Writes result.json and the figure."""
-    began = time.perf_counter()
-    jax.config.update("jax_enable_x64", True)
-    stored = HERE / "result.json"
-    result = plain(stored.read_text()) if only and stored.exists() else {}
-    for name in only.split(",") if only else PARTS:
-        at = time.perf_counter()
-        result[name] = PARTS[name](result)
-        seconds = time.perf_counter() - at
-        result.setdefault("seconds_of_parts", {})[name] = seconds
-        SAY(f"{name}: {seconds:.0f} s")
-        result = plain(json.dumps(result, default=lambda x: np.asarray(x).tolist()))
-        write_json(stored, result)  # kept if the rest is interrupted
-    for name in ("machine", "seconds"):
-        result.pop(name, None)
-    if set(PARTS) <= set(result):
-        SAY(keep(HERE, result, figure(result), began))
-    else:
-        raise SystemExit(f"missing parts: {sorted(set(PARTS) - set(result))}; run them too.")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    main(HERE, PARTS, figure, call=lambda part, result: part(result))

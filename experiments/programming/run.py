@@ -24,24 +24,21 @@ Pulses were chosen on an array of 8 x 8 with another seed.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import typer
-from rich.console import Console
 
 import xbarjax as xb
 from xbarjax import schemes
 
-from ..common import keep
+from ..parts import main
 from .compensated import compensated
 from .figure import figure
 
@@ -279,28 +276,5 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def main(
-    only: Annotated[str, typer.Option(help="Parts to run, by commas; the others stay.")] = "",
-) -> None:
-    """Writes result.json and the figure."""
-    began, console = time.perf_counter(), Console()
-    jax.config.update("jax_enable_x64", True)
-    stored = HERE / "result.json"
-    result = json.loads(stored.read_text()) if only and stored.exists() else {}
-    for name in only.split(",") if only else PARTS:
-        at = time.perf_counter()
-        result[name] = PARTS[name]()
-        console.print(f"{name}: {time.perf_counter() - at:.0f} s")
-        shown = {k: v for k, v in result[name].items() if k not in ("wires", "ideal")}
-        console.print(shown)
-    result = json.loads(json.dumps(result, default=lambda x: np.asarray(x).tolist()))
-    for name in ("machine", "seconds"):
-        result.pop(name, None)
-    if set(PARTS) <= set(result):
-        console.print(keep(HERE, result, figure(result), began))
-    else:
-        raise SystemExit(f"missing parts: {sorted(set(PARTS) - set(result))}; run without --only.")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    main(HERE, PARTS, figure)

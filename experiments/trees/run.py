@@ -1,7 +1,7 @@
 """Tree ensembles on analog content-addressable memories: accuracy with wires and variation, with
 bounds stored as meant, compensated, and trained through the circuit.
 
-    XBARJAX_DATA=... python -m experiments.trees.run
+    XBARJAX_DATA=... python -m experiments.trees.run [--only xtime,wires]
 
 Forests of scikit-learn become tables of 16 levels (`experiments.cam_tables`), which 6T2M cells hold
 in tiles of 128 x 16; a row matches if it does in all its tiles. Forests: 16 trees of up to 8 leaves
@@ -23,21 +23,18 @@ figures with +- are means and standard errors over splits, each with its own die
   again, which is a smaller spread here.
 """
 
-import argparse
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table as Shown
 
 from xbarjax.systems import cam
 
-from ..common import keep, machine, measured, write_json
+from ..common import measured
+from ..parts import SAY, main
 from .circuit import (
     LEVELS,
     SUPPLY_0V5,
@@ -240,63 +237,61 @@ def draw(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # pyright: ignore
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--splits", type=int, default=5)
-    parser.add_argument("--xtime", action="store_true", help="only the tables of X-TIME")
-    args = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    began, console = time.perf_counter(), Console(width=120)
-    some = range(args.splits)
+def xtimes() -> dict[str, Any]:
+    return {name: xtime(name) for name in ("ex01", "ex02")}
 
-    def told(what: Any) -> None:
-        """Keeps what there is, so that a part that fails does not lose the ones before it."""
-        seconds = time.perf_counter() - began
-        write_json(args.out / "result.json", result | {"machine": machine(), "seconds": seconds})
-        console.print(f"{seconds:.0f} s: {what}")
 
-    result: dict[str, Any] = {"ohm": OHM, "sigma": SIGMA, "offset [V]": OFFSET, "dies": DIES}
-    result["xtime"] = {name: xtime(name) for name in ("ex01", "ex02")}
-    told(result["xtime"])
-    if args.xtime:
-        return
-    result["worst rows [V]"] = {
+def worst_rows() -> dict[str, Any]:
+    return {
         f"{name}, {levels} levels, {cols} columns": worst(tech, levels, cols)
         for name, tech in GAINS.items()
         for levels, cols in ((LEVELS, 16), (LEVELS, 32), (8, 32))
     }
-    told("worst rows")
-    sweeps = ("wires", over_wires, 5), ("variation", over_variation, 3), ("gain", over_gain, 3)
-    for name, over, most in sweeps:
-        result[name] = collected([over(split) for split in some[:most]])
-        told(name)
-    result["sets"] = {}
+
+
+def swept(over: Any, splits: int) -> dict[str, dict[str, float]]:
+    return collected([over(split) for split in range(splits)])
+
+
+def all_sets() -> dict[str, Any]:
+    result = {}
     for name, one in SETS.items():
-        each = [in_set(name, split) for split in range(min(args.splits, one.splits))]
+        each = [in_set(name, split) for split in range(one.splits)]
         found = collected([scores for scores, _ in each])
-        result["sets"][name] = found | {
-            "splits": len(each),
-            "losses": [losses for _, losses in each],
-            "closed": {
-                f"{way}, {what}": closed(found, way, what)
-                for way in ("compensated", "trained")
-                for what in ("wires", "both")
-            },
+        share = {
+            f"{way}, {what}": closed(found, way, what)
+            for way in ("compensated", "trained")
+            for what in ("wires", "both")
         }
-        told(f"{name}: {result['sets'][name]['closed']}")
+        losses = [losses for _, losses in each]
+        result[name] = found | {"splits": len(each), "losses": losses, "closed": share}
+        SAY(f"{name}: {share}")
+    return result
+
+
+def finish(result: dict[str, Any]) -> None:
+    """Adds what all parts share, and shows the scores."""
+    result |= {"ohm": OHM, "sigma": SIGMA, "offset [V]": OFFSET, "dies": DIES}
     shown = Shown("", "mean [%]", "+-")
-    groups = ("wires", "variation", "gain", *result["sets"])
-    for name, found in ((n, result.get(n) or result["sets"][n]) for n in groups):
+    groups = {name: result[name] for name in ("wires", "variation", "gain")} | result["sets"]
+    for name, found in groups.items():
         for what, one in found.items():
             if isinstance(one, dict) and "mean" in one:
                 shown.add_row(
                     f"{name}: {what}", f"{100 * one['mean']:.1f}", f"{100 * one['error']:.1f}"
                 )
-    console.print(shown)
-    console.print(keep(args.out, result, draw(result), began))
+    SAY(shown)
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "xtime": xtimes,
+    "worst rows [V]": worst_rows,
+    "wires": lambda: swept(over_wires, 5),
+    "variation": lambda: swept(over_variation, 3),
+    "gain": lambda: swept(over_gain, 3),
+    "sets": all_sets,
+}
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(__file__).parent, PARTS, draw, finish=finish)

@@ -40,23 +40,20 @@ Parts:
   row at a time, random signs, and random voltages up to 0.2 V. Noise is 20 nA in all of them.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import typer
-from rich.console import Console
 from scipy.linalg import hadamard
 
 import xbarjax as xb
 
-from ..common import keep, write_json
+from ..parts import SAY, main
 from .chip import V_READ, inputs, made, reads
 from .figure import figure
 from .sizes import case as size_case
@@ -79,7 +76,6 @@ HERE = Path(__file__).parent
 NOISE, BITS = 1e-3, 12
 SETS = (1, 2, 4, 8)
 NOISES, CONVERTERS = (1e-4, 1e-3, 1e-2), (8, 10, 12)
-SAY = Console().print
 COUNTS, MOST, SMALL = (12, 15, 18, 24, 36, 48), 48, 2e-8  # reads; [A]
 VOLTS, B = (0.1, 0.3, 0.5), 3.0  # [V], [1/V]
 
@@ -347,30 +343,5 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def main(
-    only: Annotated[str, typer.Option(help="Parts to run, by commas; the others stay.")] = "",
-) -> None:
-    """Writes result.json and the figure."""
-    began = time.perf_counter()
-    jax.config.update("jax_enable_x64", True)
-    stored = HERE / "result.json"
-    result = json.loads(stored.read_text()) if only and stored.exists() else {}
-    for name in only.split(",") if only else PARTS:
-        at = time.perf_counter()
-        result[name] = PARTS[name]()
-        seconds = time.perf_counter() - at
-        result.setdefault("seconds_of_parts", {})[name] = seconds
-        SAY(f"{name}: {seconds:.0f} s")
-        SAY(result[name])
-        result = json.loads(json.dumps(result, default=lambda x: np.asarray(x).tolist()))
-        write_json(stored, result)  # kept if the rest is interrupted
-    for name in ("machine", "seconds"):
-        result.pop(name, None)
-    if set(PARTS) <= set(result):
-        SAY(keep(HERE, result, figure(result), began))
-    else:
-        raise SystemExit(f"missing parts: {sorted(set(PARTS) - set(result))}; run them too.")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    main(HERE, PARTS, figure)

@@ -1,6 +1,7 @@
 """Options shared by the commands, and the conversion of their values."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import jax
@@ -128,6 +129,25 @@ class Inputs:
                 ) from None
         self.used[name] = one
         return jnp.asarray(one)
+
+    def parameters(
+        self, given: Sequence[str], defaults: dict[str, float], owner: str
+    ) -> dict[str, float]:
+        """The parameters of `owner`: its defaults, and those of `--parameter` NAME=NUMBER."""
+        values = dict(defaults)
+        for text in given:
+            name, _, value = (part.strip() for part in text.partition("="))
+            if name not in values:
+                raise ValueError(
+                    f"--parameter is {text!r}, but {owner} has no {name!r}: give NAME=NUMBER with"
+                    f" one of {', '.join(values)}."
+                )
+            read = number(value)
+            if read is None:
+                raise ValueError(f"--parameter is {text!r}; give {name}=NUMBER.")
+            values[name] = read
+        self.used["--parameter"] = values
+        return values
 
     def line(self, name: str, text: str, size: int, unit: str) -> jax.Array:
         """One number per row or column, `(size,)`. A file may hold them in one line or one

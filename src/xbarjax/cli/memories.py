@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._files.fields import number
 from ..cells import Mosfet
 from ..systems.cam.bounds import Bounds, compensated, stored
 from ..systems.cam.cell import AbstractCamCell
@@ -115,18 +114,7 @@ def transistors(choice: CellChoice, given: Sequence[str], inputs: Inputs) -> dic
     values = {"kp": KP, "n": 1.3, "lam": 0.05}
     for name, (w, v_t) in TECHNOLOGY[choice].transistors.items():
         values |= {f"{name}.w": w, f"{name}.v_t": v_t}
-    for text in given:
-        name, _, value = (part.strip() for part in text.partition("="))
-        if name not in values:
-            raise ValueError(
-                f"--parameter is {text!r}, but {choice} has no {name!r}: give NAME=NUMBER with one"
-                f" of {', '.join(values)}."
-            )
-        read = number(value)
-        if read is None:
-            raise ValueError(f"--parameter is {text!r}; give {name}=NUMBER.")
-        values[name] = read
-    inputs.used["--parameter"] = values
+    values = inputs.parameters(given, values, str(choice))
     kp, n, lam = (values[name] for name in ("kp", "n", "lam"))
     return {
         name: Mosfet(kp * values[f"{name}.w"], values[f"{name}.v_t"], 0.0, n, lam)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._files.fields import number
 from ..cells import VTEAM, AbstractMemoryCell, bounds_of, with_states
 from .inputs import Inputs
 
@@ -52,19 +51,7 @@ def device(
     """The devices before programming: `given` are parameters as NAME=NUMBER, and `start` is the
     share of the state's range, from 0 at the lowest conductance to 1 at the highest."""
     chosen = DEVICES[choice]
-    values = dict(chosen.defaults)
-    for text in given:
-        name, _, value = (part.strip() for part in text.partition("="))
-        if name not in values:
-            raise ValueError(
-                f"--parameter is {text!r}, but {choice} has no {name!r}: give NAME=NUMBER with one"
-                f" of {', '.join(values)}."
-            )
-        read = number(value)
-        if read is None:
-            raise ValueError(f"--parameter is {text!r}; give {name}=NUMBER.")
-        values[name] = read
-    inputs.used["--parameter"] = values
+    values = inputs.parameters(given, chosen.defaults, str(choice))
     share = inputs.value("--start", start)
     if share.shape not in ((), shape):
         raise ValueError(
